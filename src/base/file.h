@@ -1,0 +1,41 @@
+/* Files: memory-mapped reading and atomic replacement. */
+#ifndef LECO_BASE_FILE_H
+#define LECO_BASE_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/error.h"
+
+/* A read-only memory map. data is NULL and size 0 for an empty file. */
+typedef struct file_map {
+    const unsigned char *data;
+    size_t size;
+} file_map;
+
+leco_status file_map_open(const char *path, file_map *map, leco_error *err);
+void file_map_close(file_map *map); /* safe on a zeroed map */
+
+/* Reads a whole small text file (at most `limit` bytes, else LECO_FORMAT) into a NUL-terminated string that the caller
+ * frees with mem_free. *size (may be NULL) excludes the NUL. */
+leco_status file_read_text(const char *path, size_t limit, char **text, size_t *size, leco_error *err);
+
+/* Atomic replacement: bytes go to a temporary file beside `path`; commit flushes it to disk (fsync), renames it over
+ * `path` and syncs the folder. Until then, and after any failure, `path` is as it was and abort leaves nothing behind.
+ */
+typedef struct file_writer file_writer;
+leco_status file_writer_open(const char *path, file_writer **out, leco_error *err);
+leco_status file_writer_write(file_writer *w, const void *data, size_t size, leco_error *err);
+leco_status file_writer_commit(file_writer *w, leco_error *err); /* frees w, also on failure */
+void file_writer_abort(file_writer *w);                          /* frees w; NULL is fine */
+
+bool file_exists(const char *path);
+bool file_is_folder(const char *path);
+leco_status file_make_folders(const char *path, leco_error *err); /* mkdir -p */
+
+/* "folder/name", or a copy of `name` where it is absolute or folder is "" or NULL. mem_free it. NULL: out of memory. */
+char *file_join(const char *folder, const char *name);
+/* The folder part of a path ("." where there is none). mem_free it. */
+char *file_folder_of(const char *path);
+
+#endif

@@ -1,0 +1,38 @@
+/* Random numbers that equal PyTorch's, bit for bit where the arithmetic allows.
+ *
+ * RNG_CPU is torch's CPU generator: mt19937 seeded as torch.manual_seed does, its uniform, randint and both normal
+ * paths (scalar with a cached second value under 16 elements; the vectorised Box-Muller in blocks of 16 otherwise).
+ * RNG_CUDA is the Philox 4x32-10 stream of torch's CUDA generator, as A1111 reproduces it: randn only.
+ * Source: ATen/native/cpu/DistributionTemplates.h; Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (2011).
+ */
+#ifndef LECO_BASE_RNG_H
+#define LECO_BASE_RNG_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum rng_kind { RNG_CPU, RNG_CUDA } rng_kind;
+
+typedef struct rng {
+    rng_kind kind;
+    uint32_t state[624]; /* mt19937 */
+    uint32_t next;       /* index of the next word in state */
+    uint32_t has_normal; /* a second normal of the scalar path is cached */
+    double normal;
+    uint64_t seed;
+    uint32_t offset; /* Philox: randn calls so far */
+} rng;
+
+void rng_seed(rng *r, rng_kind kind, uint64_t seed);
+uint32_t rng_word(rng *r); /* the next 32-bit word of mt19937; RNG_CPU only, as the next three */
+
+/* torch.rand: (word & 0xffffff) * 2^-24, one word an element; scaled to [low, high). */
+void rng_uniform(rng *r, float *out, size_t count, float low, float high);
+
+/* torch.randint(low, high, (1,)): low <= result < high. One word. */
+int64_t rng_randint(rng *r, int64_t low, int64_t high);
+
+/* torch.randn of `count` elements in one call. */
+void rng_normal(rng *r, float *out, size_t count);
+
+#endif

@@ -1,0 +1,26 @@
+/* Typed access to JSON files (config.json and the like) over jansson, with errors that name file and key. */
+#ifndef LECO_FORMAT_JSON_H
+#define LECO_FORMAT_JSON_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+/* Parses a file of at most 64 MiB; syntax errors give path:line:column. Release with json_decref. */
+leco_status json_read_file(const char *path, json_t **out, leco_error *err);
+
+/* Getters: absent or null keys leave *out at `fallback`. A value of the wrong type, or out of [low, high], is
+ * LECO_INVALID with "PATH: key \"KEY\": expected ..., found ...". `path` is for the message. */
+leco_status json_get_int(const json_t *object, const char *path, const char *key, int64_t fallback, int64_t low,
+                         int64_t high, int64_t *out, leco_error *err);
+leco_status json_get_double(const json_t *object, const char *path, const char *key, double fallback, double *out,
+                            leco_error *err);
+leco_status json_get_bool(const json_t *object, const char *path, const char *key, bool fallback, bool *out,
+                          leco_error *err);
+/* *out points into the object (or is `fallback`). */
+leco_status json_get_string(const json_t *object, const char *path, const char *key, const char *fallback,
+                            const char **out, leco_error *err);
+
+#endif

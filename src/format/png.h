@@ -1,0 +1,25 @@
+/* 8-bit RGB images in PNG files, with tEXt/iTXt entries (A1111 keeps its generation parameters under "parameters"). */
+#ifndef LECO_FORMAT_PNG_H
+#define LECO_FORMAT_PNG_H
+
+#include <stdint.h>
+
+#include "base/error.h"
+
+typedef struct image {
+    int width, height;
+    uint8_t *rgb; /* [height, width, 3], rows from the top; mem_calloc'd */
+} image;
+
+leco_status image_create(int width, int height, image *out, leco_error *err); /* black */
+void image_free(image *img);                                                  /* safe on a zeroed image */
+
+/* Writes atomically. `parameters` (UTF-8; may be NULL) becomes the text chunk "parameters": tEXt where it is Latin-1
+ * representable as ASCII, iTXt otherwise. */
+leco_status png_write(const char *path, const image *img, const char *parameters, leco_error *err);
+
+/* Reads any PNG into 8-bit RGB (alpha is dropped). *parameters (may be NULL) gets a mem_strdup of that text chunk, or
+ * NULL where there is none. Sizes above 16384 a side are refused. */
+leco_status png_read(const char *path, image *out, char **parameters, leco_error *err);
+
+#endif
