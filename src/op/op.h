@@ -1,0 +1,77 @@
+/* The operators: one builder function each, with formula, shapes and attributes.
+ *
+ * `A` is the graph's compute dtype (f32, bf16, f64), `E` its exact dtype (f32; f64 in an f64 graph). A weight (frozen)
+ * is logically of the compute dtype whatever its file holds; a param (trainable) has dtype E. All functions return NULL
+ * once the graph is in error. Rows: all dimensions but the last, multiplied. The gradient operators (*_dx, *_dw,
+ * *_grad) are made by the reverse walk only and have no builder here. */
+#ifndef LECO_OP_OP_H
+#define LECO_OP_OP_H
+
+#include "graph/graph.h"
+
+/* y [..,N] A = scale * x [..,K] A  w [N,K]^T + b [N] + add [..,N] A.   b (a weight) and add may be NULL.
+ * w is a weight or a param. conv weights [N,K,1,1] are accepted as [N,K].
+ * Gradients: dx = scale * dy w; dw (params only) = scale * dy^T x; dadd = dy. */
+tensor *op_linear(graph *g, tensor *x, tensor *w, tensor *b, tensor *add, float scale);
+
+/* y [N,Ho,Wo,O] A = conv(x [N,H,W,I] A, w [O,I,kh,kw]) + b [O] + add [N,Ho,Wo,O] A.   b and add may be NULL.
+ * stride 1 or 2; pad = top, left, bottom, right (zeros). Ho = (H + top + bottom - kh) / stride + 1.
+ * Gradients: dx, dadd. (w is frozen: a param is refused for now.) */
+tensor *op_conv2d(graph *g, tensor *x, tensor *w, tensor *b, tensor *add, int stride, const int pad[4]);
+
+/* y [N,..,C] A: over each of `groups` groups of channels and all positions of one sample:
+ * y = gamma (x - mean) / sqrt(var + eps) + beta, followed by SiLU where silu. gamma, beta [C] weights.
+ * Second output (for the gradient): statistics [N,groups,2] E: mean, 1 / sqrt(var + eps). */
+tensor *op_group_norm(graph *g, tensor *x, tensor *gamma, tensor *beta, int groups, float eps, bool silu);
+
+/* y [..,C] A: the same over the last dimension of each row. Statistics [rows,2] E. gamma, beta [C] weights. */
+tensor *op_layer_norm(graph *g, tensor *x, tensor *gamma, tensor *beta, float eps);
+
+/* o [N,Tq,heads*D] A = softmax(scale * q k^T) v for each head; q [N,Tq,heads*D], k and v [N,Tk,heads*D]; heads are
+ * contiguous runs of D channels. scale 0 means 1 / sqrt(D). causal (Tq = Tk): a query sees keys up to its own position.
+ * Second output: log-sum-exp [N,heads,Tq] E of the scaled scores. No kernel materialises the Tq x Tk scores. */
+tensor *op_attention(graph *g, tensor *q, tensor *k, tensor *v, int heads, float scale, bool causal);
+
+/* y [..,C] A = a * gelu(b); x [..,2C] holds a then b; gelu(b) = b/2 (1 + erf(b / sqrt 2)). */
+tensor *op_geglu(graph *g, tensor *x);
+
+/* y A = act(x). ACT_SILU x sigmoid(x); ACT_GELU the erf form; ACT_QUICK_GELU x sigmoid(1.702 x). */
+tensor *op_activation(graph *g, tensor *x, activation act);
+
+/* y A = a + b, equal shapes. */
+tensor *op_add(graph *g, tensor *a, tensor *b);
+
+/* y [N,H,W,C] A = x + v [N,C] A, the same vector at every position. */
+tensor *op_add_spatial(graph *g, tensor *x, tensor *v);
+
+/* y [N,C] A = scale * sum of x [N,H,W,C] over positions. (scale = 1/(HW): global average.) */
+tensor *op_sum_spatial(graph *g, tensor *x, float scale);
+
+/* y [..,Ca+Cb] A = a then b along the last dimension. */
+tensor *op_concat(graph *g, tensor *a, tensor *b);
+
+/* y [..,length] A = channels [from, from + length) of x. No gradient of its own: it serves as concat's. */
+tensor *op_slice(graph *g, tensor *x, int64_t from, int64_t length);
+
+/* y [N,height,width,C] A: y[i,j] = x[floor(i * H / height), floor(j * W / width)]; height >= H, width >= W. */
+tensor *op_upsample(graph *g, tensor *x, int64_t height, int64_t width);
+
+/* y [N,width] A from timesteps t [N] E (an input): half = width / 2, freq_i = exp(-ln(10000) i / (half - freq_shift));
+ * sin(t freq) then cos(t freq), or cos first where flip_sin_to_cos. width is even. No gradient.
+ * Source: diffusers get_timestep_embedding. */
+tensor *op_timestep_embedding(graph *g, tensor *t, int64_t width, bool flip_sin_to_cos, float freq_shift);
+
+/* y [N,T,D] A = table[ids[n,t]] + position[t]; ids [N,T] I32 in [0, rows) (checked by the caller, asserted by kernels);
+ * table [rows,D], position [>= T, D] weights; position may be NULL. No gradient yet (textual inversion will add it). */
+tensor *op_embedding(graph *g, tensor *ids, tensor *table, tensor *position);
+
+/* y [N,C] A = x[n, index[n], :]; x [N,T,C] A, index [N] I32. No gradient. */
+tensor *op_select_rows(graph *g, tensor *x, tensor *index);
+
+/* scalar E = mean((x - target)^2); x A, target A or E of the same shape (no gradient to it). */
+tensor *op_mse(graph *g, tensor *x, tensor *target);
+
+/* The statistics or log-sum-exp that came with y, for the gradient rules and tests. */
+tensor *op_second_output(const tensor *y);
+
+#endif
