@@ -1,0 +1,198 @@
+/* leco: change what a Stable Diffusion model draws, from prompts alone.
+ *
+ * Example: load a model, draw a picture with a LoRA at half weight, write it.
+ *
+ *     leco_error err;
+ *     leco_model *model = NULL;
+ *     leco_images images = {0};
+ *     leco_generate_options o = leco_generate_defaults();
+ *     o.prompts = (const char *[]){"a small red star on a navy background"};
+ *     o.prompt_count = 1;
+ *     if (leco_model_open("models/shapes", NULL, &model, &err) != LECO_OK ||
+ *         leco_model_add_lora(model, "erase_red.safetensors", 0.5f, &err) != LECO_OK ||
+ *         leco_generate(model, &o, &images, &err) != LECO_OK ||
+ *         leco_image_write("star.png", &images.image[0], images.parameters[0], &err) != LECO_OK)
+ *         fprintf(stderr, "%s\n", err.message);
+ *     leco_images_free(&images);
+ *     leco_model_close(model);
+ *
+ * Handles are opaque, made by open and freed by close (NULL is fine). A handle is used by one thread at a time.
+ * Out-parameters are untouched on failure unless said otherwise. Strings are UTF-8. The library never prints nor exits.
+ */
+#ifndef LECO_LECO_H
+#define LECO_LECO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "leco/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define LECO_API __attribute__((visibility("default")))
+
+LECO_API const char *leco_version(void);
+
+typedef enum leco_log_level { LECO_LOG_DEBUG, LECO_LOG_INFO, LECO_LOG_WARNING } leco_log_level;
+/* Where the library's log messages go; NULL: nowhere. Process-wide. */
+LECO_API void leco_set_log(void (*callback)(void *user, leco_log_level level, const char *message), void *user);
+/* Threads for computing; 0: one per physical core this process may use. Process-wide. */
+LECO_API void leco_set_threads(int count);
+
+/* ---- progress ---- */
+
+typedef struct leco_progress {
+    const char *what;    /* "training", "drawing", ... */
+    int64_t done, total; /* steps, pictures */
+    double seconds;      /* since the start */
+    double seconds_left; /* an estimate; negative: not known yet */
+    double loss;         /* training: this step's, NaN elsewhere */
+    const char *saved;   /* a file that was just written, or NULL */
+} leco_progress;
+
+/* Called between steps. Return false to stop: the call then ends with LECO_INTERRUPTED after saving what it has. */
+typedef bool (*leco_progress_callback)(void *user, const leco_progress *progress);
+
+/* ---- models ---- */
+
+typedef struct leco_model leco_model;
+
+typedef struct leco_model_options {
+    const char *device;    /* "cpu" (default), or "ref": the slow reference backend */
+    const char *precision; /* "float32", "bfloat16", or NULL: bfloat16 where the processor has it */
+} leco_model_options;
+
+/* Opens a diffusers folder. options may be NULL. Weights are mapped, not read, until something runs. */
+LECO_API leco_status leco_model_open(const char *path, const leco_model_options *options, leco_model **out,
+                                     leco_error *err);
+LECO_API void leco_model_close(leco_model *model);
+
+/* Loads a LoRA on top of those there are. weight is its multiplier, any finite number. */
+LECO_API leco_status leco_model_add_lora(leco_model *model, const char *path, float weight, leco_error *err);
+/* Changes the multiplier of the index-th LoRA (in the order they were added). */
+LECO_API leco_status leco_model_set_lora_weight(leco_model *model, size_t index, float weight, leco_error *err);
+
+/* ---- pictures ---- */
+
+typedef struct leco_image {
+    int width, height;
+    uint8_t *rgb; /* [height, width, 3], rows from the top */
+} leco_image;
+
+typedef struct leco_images {
+    size_t count;
+    leco_image *image;
+    char **parameters; /* one text a picture, as A1111 writes it into a PNG; NULL where there is none */
+} leco_images;
+
+LECO_API void leco_images_free(leco_images *images); /* safe on a zeroed one */
+/* PNG, replaced atomically. parameters may be NULL. */
+LECO_API leco_status leco_image_write(const char *path, const leco_image *image, const char *parameters,
+                                      leco_error *err);
+LECO_API leco_status leco_image_read(const char *path, leco_image *out, leco_error *err);
+LECO_API void leco_image_free(leco_image *image);
+
+typedef struct leco_generate_options {
+    const char *const *prompts;
+    size_t prompt_count;   /* each prompt is drawn `images_per_prompt` times */
+    const char *negative;  /* default "" */
+    int images_per_prompt; /* default 1 */
+    int batch;             /* pictures computed together at most; default 4 */
+    int steps;             /* default 25 */
+    double guidance_scale; /* default 7.5; u + s (c - u) */
+    const char *scheduler; /* "ddim" */
+    int64_t seed;          /* of the first picture; the others follow by 1. -1: from the clock */
+    const char *rng;       /* "cpu" (torch, ComfyUI) or "cuda" (A1111) */
+    int width, height;     /* pixels; 0: the model's own size */
+    const char *latents;   /* a .safetensors whose tensor "latents" [n,4,h,w] replaces the noise, or NULL */
+    leco_progress_callback progress;
+    void *user;
+} leco_generate_options;
+
+LECO_API leco_generate_options leco_generate_defaults(void);
+
+/* Draws prompt_count * images_per_prompt pictures. *images is filled on success; on LECO_INTERRUPTED it holds those
+ * that were finished. Release with leco_images_free either way. */
+LECO_API leco_status leco_generate(leco_model *model, const leco_generate_options *options, leco_images *images,
+                                   leco_error *err);
+
+/* A contact sheet: prompts down, LoRA weights across, with their texts. Every row starts from the same noise. The
+ * weights are given to the last LoRA added. */
+LECO_API leco_status leco_grid(leco_model *model, const leco_generate_options *options, const float *weights,
+                               size_t weight_count, leco_images *sheet, leco_error *err);
+
+/* ---- training ---- */
+
+typedef struct leco_train_options {
+    const char *const *overrides; /* "train.iterations=100", ... */
+    size_t override_count;
+    bool dry_run; /* plan and report, train nothing */
+    const char *device;
+    uint64_t memory; /* budget in bytes; 0: none */
+    leco_progress_callback progress;
+    void *user;
+} leco_train_options;
+
+typedef struct leco_train_report {
+    char *path;         /* the LoRA that was written last; NULL in a dry run */
+    int64_t iterations; /* optimizer steps done */
+    double seconds;
+    double first_loss, last_loss; /* means over the first and the last tenth */
+    uint64_t planned_bytes;       /* peak memory as planned: weights, activations, adapter, optimizer */
+    uint64_t measured_bytes;      /* what was allocated for these in the end; equal to the plan */
+    char *summary;                /* a few lines for people: model, adapter, modules, parameters, memory */
+} leco_train_report;
+
+LECO_API void leco_train_report_free(leco_train_report *report);
+
+/* Trains what the YAML file at `config` says (docs/config.md) and writes the LoRA. On LECO_INTERRUPTED the report holds
+ * the file that was saved. */
+LECO_API leco_status leco_train(const char *config, const leco_train_options *options, leco_train_report *report,
+                                leco_error *err);
+
+/* ---- looking ---- */
+
+/* Runs one module on tensors read from and written to safetensors files, with diffusers' names and shapes:
+ * module is "text-encoder", "unet", "vae-encoder" or "vae-decoder". prompt (may be NULL) stands for input_ids. */
+LECO_API leco_status leco_run(leco_model *model, const char *module, const char *in, const char *prompt,
+                              const char *out, leco_error *err);
+
+/* Describes a model folder, a .safetensors file or a PNG with parameters. *text is for people, or JSON where json;
+ * release with leco_free. */
+LECO_API leco_status leco_inspect(const char *path, bool json, char **text, leco_error *err);
+
+/* What a probe (models/shapes-probe) sees in pictures: for each picture and attribute one label. labels[i * attributes
+ * + a] and attribute names are owned by the result. */
+typedef struct leco_probe_result {
+    size_t image_count, attribute_count;
+    char **attribute;   /* [attribute_count] */
+    const char **label; /* [image_count * attribute_count] */
+    void *owner;
+} leco_probe_result;
+LECO_API leco_status leco_probe(const char *probe_folder, const leco_image *images, size_t count,
+                                leco_probe_result *result, leco_error *err);
+LECO_API void leco_probe_result_free(leco_probe_result *result);
+
+typedef struct leco_bench_options {
+    const char *model;     /* a folder, or NULL with preset */
+    const char *preset;    /* "sd15", "sd21", "sdxl": full-size, random weights, no file needed */
+    const char *precision; /* NULL: both */
+    int width, height;     /* 0: the preset's own */
+    bool json;
+    leco_progress_callback progress;
+    void *user;
+} leco_bench_options;
+
+/* Times the U-Net's forward (batch 2) and a training step's student forward + backward (batch 1) against the machine's
+ * matrix rate measured in the same run. *text as in leco_inspect. */
+LECO_API leco_status leco_bench(const leco_bench_options *options, char **text, leco_error *err);
+
+LECO_API void leco_free(void *memory);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
