@@ -1,0 +1,141 @@
+#include "base/dtype.h"
+
+#include <assert.h>
+#include <stdbool.h>
+
+static const struct {
+    const char *name;
+    size_t size;
+} types[DTYPE_COUNT] = {
+    [DTYPE_F32] = {"float32", 4}, [DTYPE_BF16] = {"bfloat16", 2}, [DTYPE_F16] = {"float16", 2},
+    [DTYPE_F64] = {"float64", 8}, [DTYPE_I32] = {"int32", 4},     [DTYPE_I64] = {"int64", 8},
+};
+
+size_t dtype_size(dtype type)
+{
+    assert((unsigned)type < DTYPE_COUNT);
+    return types[type].size;
+}
+
+const char *dtype_name(dtype type)
+{
+    assert((unsigned)type < DTYPE_COUNT);
+    return types[type].name;
+}
+
+static uint32_t bits_of(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+static float float_of(uint32_t bits)
+{
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+float f16_to_f32(f16 value)
+{
+    uint32_t sign = (uint32_t)(value & 0x8000u) << 16;
+    uint32_t exponent = (value >> 10) & 0x1fu;
+    uint32_t mantissa = value & 0x3ffu;
+    if (exponent == 0) return float_of(bits_of((float)mantissa * 0x1p-24f) | sign);
+    if (exponent == 31) return float_of(sign | 0x7f800000u | mantissa << 13);
+    return float_of(sign | (exponent + 112) << 23 | mantissa << 13);
+}
+
+f16 f16_from_f32(float value)
+{
+    uint32_t bits = bits_of(value);
+    uint32_t sign = bits >> 16 & 0x8000u;
+    uint32_t magnitude = bits & 0x7fffffffu;
+    uint32_t half;
+    if (magnitude > 0x7f800000u)
+        half = 0x7e00u | (magnitude >> 13 & 0x3ffu); /* a quiet NaN */
+    else if (magnitude >= 0x477ff000u)
+        half = 0x7c00u; /* 65520 and above round to infinity */
+    else if (magnitude >= 0x38800000u)
+        half = ((magnitude + 0xfffu + (magnitude >> 13 & 1u)) >> 13) - (112u << 10);
+    else
+        half = bits_of(float_of(magnitude) + 0.5f) - bits_of(0.5f); /* 0.5's last bit is 2^-24: the addition rounds */
+    return (f16)(sign | half);
+}
+
+static bool is_float(dtype type)
+{
+    return type == DTYPE_F32 || type == DTYPE_BF16 || type == DTYPE_F16 || type == DTYPE_F64;
+}
+
+/* One chunk of a conversion; big enough to let the loops below vectorise, small enough to stay in the first cache. */
+#define CHUNK 256
+
+typedef union chunk {
+    float f32[CHUNK];
+    double f64[CHUNK];
+    uint16_t u16[CHUNK];
+    int32_t i32[CHUNK];
+    int64_t i64[CHUNK];
+} chunk;
+
+static void to_f32(float *dst, const chunk *src, dtype type, size_t count)
+{
+    if (type == DTYPE_BF16) {
+        for (size_t i = 0; i < count; i++) dst[i] = bf16_to_f32(src->u16[i]);
+    } else if (type == DTYPE_F16) {
+        for (size_t i = 0; i < count; i++) dst[i] = f16_to_f32(src->u16[i]);
+    } else if (type == DTYPE_F64) {
+        for (size_t i = 0; i < count; i++) dst[i] = (float)src->f64[i];
+    } else {
+        memcpy(dst, src->f32, count * sizeof *dst);
+    }
+}
+
+static void from_f32(chunk *dst, dtype type, const float *src, size_t count)
+{
+    if (type == DTYPE_BF16) {
+        for (size_t i = 0; i < count; i++) dst->u16[i] = bf16_from_f32(src[i]);
+    } else if (type == DTYPE_F16) {
+        for (size_t i = 0; i < count; i++) dst->u16[i] = f16_from_f32(src[i]);
+    } else if (type == DTYPE_F64) {
+        for (size_t i = 0; i < count; i++) dst->f64[i] = (double)src[i];
+    } else {
+        memcpy(dst->f32, src, count * sizeof *src);
+    }
+}
+
+static void convert_integers(chunk *dst, dtype type, const chunk *src, size_t count)
+{
+    if (type == DTYPE_I64) {
+        for (size_t i = 0; i < count; i++) dst->i64[i] = src->i32[i];
+    } else {
+        for (size_t i = 0; i < count; i++) dst->i32[i] = (int32_t)src->i64[i];
+    }
+}
+
+void dtype_convert(void *dst, dtype dst_type, const void *src, dtype src_type, size_t count)
+{
+    size_t dst_size = dtype_size(dst_type), src_size = dtype_size(src_type);
+    if (count == 0) return;
+    if (dst_type == src_type) {
+        memcpy(dst, src, count * src_size);
+        return;
+    }
+    assert(is_float(dst_type) == is_float(src_type));
+    /* Tensors in a file may lie at any address, so every chunk is copied to an aligned one first. */
+    chunk in, out;
+    float middle[CHUNK];
+    for (size_t done = 0; done < count; done += CHUNK) {
+        size_t n = count - done < CHUNK ? count - done : CHUNK;
+        memcpy(&in, (const unsigned char *)src + done * src_size, n * src_size);
+        if (is_float(src_type)) {
+            to_f32(middle, &in, src_type, n);
+            from_f32(&out, dst_type, middle, n);
+        } else {
+            convert_integers(&out, dst_type, &in, n);
+        }
+        memcpy((unsigned char *)dst + done * dst_size, &out, n * dst_size);
+    }
+}
