@@ -1,0 +1,62 @@
+/* A model as it lies on disk: a diffusers folder with its configs, weights, tokenizer and noise schedule.
+ *
+ *     model *m;
+ *     LECO_TRY(model_open("models/shapes", &m, err));
+ *     LECO_TRY(model_load(m, MODEL_TEXT_ENCODER | MODEL_UNET, err));
+ *     ...build graphs over m->unet_weights...
+ *     model_close(m); */
+#ifndef LECO_MODEL_MODEL_H
+#define LECO_MODEL_MODEL_H
+
+#include "model/text_encoder.h"
+#include "model/tokenizer.h"
+#include "model/unet.h"
+#include "model/vae.h"
+#include "model/weights.h"
+
+typedef enum beta_schedule { BETA_SCALED_LINEAR, BETA_LINEAR } beta_schedule;
+typedef enum prediction { PREDICT_EPSILON, PREDICT_V } prediction;
+typedef enum timestep_spacing { SPACING_LEADING, SPACING_TRAILING, SPACING_LINSPACE } timestep_spacing;
+
+/* scheduler/scheduler_config.json, as diffusers' DDIM and PNDM schedulers read it. */
+typedef struct schedule_config {
+    int64_t train_timesteps;
+    double beta_start, beta_end;
+    beta_schedule beta;
+    prediction prediction;
+    int64_t steps_offset;
+    bool set_alpha_to_one;
+    timestep_spacing spacing;
+    bool clip_sample;
+} schedule_config;
+
+leco_status schedule_config_read(const char *folder, schedule_config *config, leco_error *err);
+
+enum { MODEL_TEXT_ENCODER = 1, MODEL_UNET = 2, MODEL_VAE = 4, MODEL_ALL = 7 };
+
+typedef struct model {
+    char *folder; /* as given to model_open; the preset's name otherwise */
+    text_config text;
+    unet_config unet;
+    vae_config vae;
+    schedule_config schedule;
+    tokenizer *tokenizer;  /* NULL in a preset */
+    weights *text_weights; /* these three NULL until model_load */
+    weights *unet_weights;
+    weights *vae_weights;
+} model;
+
+/* Reads model_index.json, all configs and the tokenizer. A missing file, or a pipeline that isn't supported (two text
+ * encoders, another class), is named. On failure *out is NULL. */
+leco_status model_open(const char *folder, model **out, leco_error *err);
+
+/* A full-size model with random weights, without files: "sd15", "sd21", "sdxl" (its first text encoder only). */
+leco_status model_preset(const char *name, model **out, leco_error *err);
+
+/* Opens and checks the weights of the named parts that aren't open yet: all tensors that the module uses are there,
+ * have the right shapes and finite values. */
+leco_status model_load(model *m, int parts, leco_error *err);
+
+void model_close(model *m); /* NULL is fine */
+
+#endif

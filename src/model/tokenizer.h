@@ -1,0 +1,36 @@
+/* CLIP's byte-level BPE tokenizer: text to token ids, as transformers' CLIPTokenizer gives them.
+ *
+ * Text is cleaned (NFC, white space collapsed, lower case), split by CLIP's pattern, each piece's bytes are mapped to
+ * printable characters and merged by rank. Source: openai/CLIP simple_tokenizer.py; Sennrich et al., "Neural machine
+ * translation of rare words with subword units" (2016). */
+#ifndef LECO_MODEL_TOKENIZER_H
+#define LECO_MODEL_TOKENIZER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+typedef struct tokenizer tokenizer;
+
+/* Reads FOLDER/vocab.json and merges.txt, and, where present, tokenizer_config.json and special_tokens_map.json (pad
+ * token, model_max_length). On failure *out is NULL. */
+leco_status tokenizer_open(const char *folder, tokenizer **out, leco_error *err);
+void tokenizer_close(tokenizer *t); /* NULL is fine */
+
+size_t tokenizer_length(const tokenizer *t);     /* ids of a sequence, with start, end and padding: 77 */
+size_t tokenizer_vocabulary(const tokenizer *t); /* one more than the highest id */
+int32_t tokenizer_start(const tokenizer *t);
+int32_t tokenizer_end(const tokenizer *t);
+int32_t tokenizer_pad(const tokenizer *t);
+
+/* ids [tokenizer_length]: start, the text's tokens, end, padding. Longer text is cut, keeping the end token. *needed
+ * (may be NULL) gets the length that the text would need, with start and end: more than tokenizer_length means it was
+ * cut. Text that isn't valid UTF-8, or holds a NUL, is LECO_INVALID. */
+leco_status tokenizer_encode(const tokenizer *t, const char *text, size_t size, int32_t *ids, size_t *needed,
+                             leco_error *err);
+
+/* The text of one id as vocab.json has it ("red</w>"), or NULL. */
+const char *tokenizer_token(const tokenizer *t, int32_t id);
+
+#endif

@@ -1,0 +1,44 @@
+/* The weights of one module of a model (U-Net, text encoder, VAE), found by module path.
+ *
+ * A set is opened over the safetensors file of a diffusers component folder. Tensors stay in the memory map; a backend
+ * copies what its kernels want in another form (graph/weight.h). Or the set is random, for benchmarks without files, or
+ * blank, for walking a module's structure. */
+#ifndef LECO_MODEL_WEIGHTS_H
+#define LECO_MODEL_WEIGHTS_H
+
+#include "base/error.h"
+#include "graph/weight.h"
+
+typedef struct weights weights;
+
+/* Opens FOLDER/<name>[.fp16].safetensors, name being diffusion_pytorch_model or model. LECO_IO where there is none;
+ * LECO_UNSUPPORTED for sharded files. On failure *out is NULL. */
+leco_status weights_open(const char *folder, weights **out, leco_error *err);
+
+/* Opens one .safetensors file whose tensors are named by module path. */
+leco_status weights_open_file(const char *path, weights **out, leco_error *err);
+
+/* Weights of any name and shape, made up from `seed`: matrices and kernels normal with standard deviation 0.02, norm
+ * scales 1, biases 0, so that activations of a normalised network stay finite. All share one buffer. NULL: out of
+ * memory. */
+weights *weights_random(uint64_t seed);
+
+/* Weights of any name and shape without data: graphs over them can be built and read, not run. */
+weights *weights_blank(void);
+
+void weights_close(weights *w); /* frees also what backends packed; NULL is fine */
+
+/* The tensor `name`, whose shape must be `s` (a linear [O,I] may be stored as a 1x1 conv [O,I,1,1]). Absence or another
+ * shape is LECO_FORMAT naming file, tensor, expected and found shape. The weight is owned by the set; asking twice
+ * gives the same one. */
+leco_status weights_get(weights *w, const char *name, shape s, weight **out, leco_error *err);
+bool weights_has(const weights *w, const char *name); /* true for random and blank sets */
+
+/* Ends loading, after the modules have asked for all they use: NaN or infinite values are LECO_FORMAT naming file,
+ * tensor and position (checked in parallel); tensors nobody asked for give one warning in the log. */
+leco_status weights_check(weights *w, leco_error *err);
+
+const char *weights_path(const weights *w);    /* the file, or "(random)" or "(blank)" */
+size_t weights_packed_bytes(const weights *w); /* memory of the backends' copies */
+
+#endif
