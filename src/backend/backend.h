@@ -76,7 +76,7 @@ void session_read(session *s, const tensor *t, float *values, size_t count);
 void session_run(session *s);
 
 /* Seconds each node took in the last run (session_profile(s, true) first); by node id. NULL when off. */
-void session_profile(session *s, bool on);
+leco_status session_profile(session *s, bool on, leco_error *err);
 const double *session_seconds(const session *s);
 
 /* Floating-point operations of one node by the usual count (2 a multiply-add in linear, conv and attention, forward or

@@ -71,7 +71,8 @@ typedef struct op_rule {
      * graph_set_output; false after graph_fail. */
     bool (*infer)(graph *g, node *n);
     /* Emits the gradient nodes of n for those inputs where gradients_wanted says so; NULL: no gradient is defined, and
-     * asking for one is an error. dy is the gradient of output 0. */
+     * asking for one is an error. dy is the gradient of output 0; NULL stands for 1 where that output is
+     * the loss itself (only mse needs to know). */
     void (*grad)(gradients *w, const node *n, tensor *dy);
 } op_rule;
 

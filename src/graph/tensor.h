@@ -52,18 +52,18 @@ typedef enum activation { ACT_SILU, ACT_GELU, ACT_QUICK_GELU } activation;
 typedef struct node_attr {
     float scale;
     float eps;
-    int groups;           /* group_norm */
-    bool silu;            /* group_norm followed by SiLU */
-    int heads;            /* attention */
-    bool causal;          /* attention */
-    activation act;       /* activation */
-    int stride;           /* conv2d */
-    int pad[4];           /* conv2d: top, left, bottom, right */
-    int64_t from, length; /* slice: channels [from, from + length) */
-    bool flip_sin_to_cos; /* timestep_embedding */
-    float freq_shift;     /* timestep_embedding */
+    int groups;                  /* group_norm */
+    bool silu;                   /* group_norm followed by SiLU */
+    int heads;                   /* attention */
+    bool causal;                 /* attention */
+    activation act;              /* activation */
+    int stride;                  /* conv2d */
+    int pad[4];                  /* conv2d: top, left, bottom, right */
+    int64_t from, length;        /* slice: channels [from, from + length) */
+    bool flip_sin_to_cos;        /* timestep_embedding */
+    float freq_shift;            /* timestep_embedding */
     bool want_q, want_k, want_v; /* attention_grad: which of dq, dk, dv to compute */
-    shape target;         /* operators whose output shape is not implied by their inputs' */
+    shape target;                /* operators whose output shape is not implied by their inputs' */
 } node_attr;
 
 typedef struct weight weight; /* graph/weight.h: a frozen tensor of a model */
