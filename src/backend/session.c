@@ -51,7 +51,7 @@ struct session {
     workspace *workspace;
     step *steps;
     size_t prepared; /* steps whose plan must be released */
-    plan memory;
+    memory_plan memory;
     const unsigned char *bound_to;
     double *seconds; /* NULL: not profiling */
 };

@@ -162,7 +162,7 @@ static leco_status most_alive(const layout *l, size_t *most, leco_error *err)
     return LECO_OK;
 }
 
-static void read_offsets(const layout *l, plan *out)
+static void read_offsets(const layout *l, memory_plan *out)
 {
     size_t tensors = graph_tensor_count(l->g);
     for (size_t i = 0; i < tensors; i++) {
@@ -172,14 +172,14 @@ static void read_offsets(const layout *l, plan *out)
     for (size_t i = 0; i < graph_node_count(l->g); i++) out->scratch[i] = l->blocks[tensors + i].offset;
 }
 
-leco_status plan_create(const graph *g, const size_t *scratch_bytes, plan *out, leco_error *err)
+leco_status plan_create(const graph *g, const size_t *scratch_bytes, memory_plan *out, leco_error *err)
 {
     size_t tensors = graph_tensor_count(g), nodes = graph_node_count(g);
     layout l = {.g = g, .count = tensors + nodes};
     l.blocks = mem_calloc(l.count, sizeof(block));
     l.of = mem_calloc(tensors, sizeof(size_t));
     l.last_use = mem_calloc(tensors, sizeof(int));
-    plan p = {.tensor = mem_calloc(tensors, sizeof(size_t)), .scratch = mem_calloc(nodes, sizeof(size_t))};
+    memory_plan p = {.tensor = mem_calloc(tensors, sizeof(size_t)), .scratch = mem_calloc(nodes, sizeof(size_t))};
     leco_status status = LECO_OK;
     if (l.blocks == NULL || l.of == NULL || l.last_use == NULL || p.tensor == NULL || p.scratch == NULL) {
         status = error_memory(err, l.count * sizeof(block), "the memory plan");
@@ -202,9 +202,9 @@ leco_status plan_create(const graph *g, const size_t *scratch_bytes, plan *out, 
     return status;
 }
 
-void plan_free(plan *p)
+void plan_free(memory_plan *p)
 {
     mem_free(p->tensor);
     mem_free(p->scratch);
-    *p = (plan){0};
+    *p = (memory_plan){0};
 }

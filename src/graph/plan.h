@@ -10,15 +10,15 @@
 #define PLAN_ALIGNMENT 64
 #define PLAN_NOWHERE SIZE_MAX /* not in the arena: weights, params and gradients of params */
 
-typedef struct plan {
+typedef struct memory_plan {
     size_t arena_bytes; /* the peak */
     size_t live_bytes;  /* the most that is alive at one node: no plan can need less */
     size_t *tensor;     /* [tensors] offset of each, by id */
     size_t *scratch;    /* [nodes] offset of each node's scratch, by id */
-} plan;
+} memory_plan;
 
 /* scratch_bytes [nodes]: the working memory of each node's kernel. Release with plan_free. */
-leco_status plan_create(const graph *g, const size_t *scratch_bytes, plan *out, leco_error *err);
-void plan_free(plan *p); /* safe on a zeroed plan */
+leco_status plan_create(const graph *g, const size_t *scratch_bytes, memory_plan *out, leco_error *err);
+void plan_free(memory_plan *p); /* safe on a zeroed plan */
 
 #endif
