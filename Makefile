@@ -1,0 +1,42 @@
+# What people type. CMake does the work: see CMakePresets.json for its own commands.
+#
+#   make          build leco (build/release/leco)
+#   make demo     erase red from the small model in models/shapes, and show it: out/demo.png
+#   make test     everything that CI checks
+#   make bench    time a full-size Stable Diffusion 1.5 U-Net on this machine
+#   make asan     build with the address and undefined-behaviour sanitizers (build/asan)
+#   make format   format the C sources
+#   make install  copy leco to PREFIX/bin (default /usr/local)
+#   make clean    remove build/ (results in out/ stay)
+PREFIX ?= /usr/local
+
+.PHONY: build demo test bench asan format install clean packages
+build: packages
+	@cmake --preset release >build.log 2>&1 || { cat build.log; exit 1; }
+	@rm -f build.log
+	@cmake --build build/release
+
+demo: build
+	@scripts/demo
+
+test: packages
+	@scripts/test
+
+bench: build
+	build/release/leco bench --preset sd15
+
+asan: packages
+	cmake --preset asan
+	cmake --build build/asan
+
+format:
+	scripts/check-format --fix
+
+install: build
+	cmake --install build/release --prefix $(PREFIX)
+
+clean:
+	rm -rf build
+
+packages:
+	@scripts/install-packages --check || scripts/install-packages
