@@ -12,7 +12,8 @@ cpu_level cpu_detect(void);
 const char *cpu_level_name(cpu_level level);
 bool cpu_has_bf16(void); /* cpu_detect() == CPU_AVX512_BF16 */
 
-/* Threads for parallel loops (OpenMP). 0 means one per physical core available to the process. */
+/* Threads for parallel loops (OpenMP) started from the calling thread. 0, and never setting it, means one per physical
+ * core available to the process (its affinity mask). */
 void cpu_set_threads(int count);
 int cpu_threads(void);
 

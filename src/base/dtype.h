@@ -35,8 +35,9 @@ static inline bf16 bf16_from_f32(float value)
 float f16_to_f32(f16 value);
 f16 f16_from_f32(float value); /* round to nearest even, overflow to infinity */
 
-/* Converts count elements between any two floating types (and copies equal types). src and dst don't overlap.
- * Integers convert among themselves only; anything else is an assertion. */
+/* Converts count elements between any two floating types, by way of float32 as torch does (and copies equal types). src
+ * and dst don't overlap and need no alignment. Integers convert among themselves only (int64 to int32 keeps the lower
+ * half); anything else is an assertion. */
 void dtype_convert(void *dst, dtype dst_type, const void *src, dtype src_type, size_t count);
 
 #endif

@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 
-/* A read-only memory map. data is NULL and size 0 for an empty file. */
+/* A read-only memory map of a regular file. data is NULL and size 0 for an empty one. */
 typedef struct file_map {
     const unsigned char *data;
     size_t size;
@@ -16,8 +16,8 @@ typedef struct file_map {
 leco_status file_map_open(const char *path, file_map *map, leco_error *err);
 void file_map_close(file_map *map); /* safe on a zeroed map */
 
-/* Reads a whole small text file (at most `limit` bytes, else LECO_FORMAT) into a NUL-terminated string that the caller
- * frees with mem_free. *size (may be NULL) excludes the NUL. */
+/* Reads a whole small text file or pipe (at most `limit` bytes, else LECO_FORMAT) into a NUL-terminated string that the
+ * caller frees with mem_free. *size (may be NULL) excludes the NUL. */
 leco_status file_read_text(const char *path, size_t limit, char **text, size_t *size, leco_error *err);
 
 /* Atomic replacement: bytes go to a temporary file beside `path`; commit flushes it to disk (fsync), renames it over
@@ -35,7 +35,7 @@ leco_status file_make_folders(const char *path, leco_error *err); /* mkdir -p */
 
 /* "folder/name", or a copy of `name` where it is absolute or folder is "" or NULL. mem_free it. NULL: out of memory. */
 char *file_join(const char *folder, const char *name);
-/* The folder part of a path ("." where there is none). mem_free it. */
+/* The folder part of a path ("." where there is none). mem_free it. NULL: out of memory. */
 char *file_folder_of(const char *path);
 
 #endif

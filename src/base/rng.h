@@ -26,13 +26,16 @@ typedef struct rng {
 void rng_seed(rng *r, rng_kind kind, uint64_t seed);
 uint32_t rng_word(rng *r); /* the next 32-bit word of mt19937; RNG_CPU only, as the next three */
 
-/* torch.rand: (word & 0xffffff) * 2^-24, one word an element; scaled to [low, high). */
+/* torch.Tensor.uniform_(low, high): (word & 0xffffff) * 2^-24, one word an element; scaled to [low, high) with one
+ * rounding (fused), bit for bit. With 0 and 1 it is torch.rand. */
 void rng_uniform(rng *r, float *out, size_t count, float low, float high);
 
-/* torch.randint(low, high, (1,)): low <= result < high. One word. */
+/* torch.randint(low, high, (1,)): low <= result < high; low < high is the caller's duty. One word modulo high - low, or
+ * two (64 bits) from a range of 2^28 on, as torch 2.8 does (1.13: from 2^32). */
 int64_t rng_randint(rng *r, int64_t low, int64_t high);
 
-/* torch.randn of `count` elements in one call. */
+/* torch.randn of `count` elements in one call. RNG_CPU gives the numbers of torch on processors with AVX2, bit for bit;
+ * torch without AVX2 differs from itself, and so from this, by up to 2e-6. */
 void rng_normal(rng *r, float *out, size_t count);
 
 #endif

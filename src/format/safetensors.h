@@ -2,8 +2,10 @@
  *
  * Layout: u64 little-endian header length; a JSON object {name: {dtype, shape, data_offsets:[begin, end]}} with an
  * optional "__metadata__" of strings; then the bytes of the tensors. Source: the safetensors format specification.
- * A file is hostile until checked: header length, JSON, dtypes, ranks, products, offsets, gaps and overlaps are all
- * verified by open, which names the file and the tensor at fault. */
+ * A file is hostile until checked: header length (at most 100 MB), JSON, duplicate names, dtypes, ranks, products,
+ * offsets, gaps, overlaps and trailing bytes are all verified by open, which names the file and the tensor at fault.
+ * What can't be seen here is another program cutting the file while it is mapped: reading on then kills the process
+ * (SIGBUS), as for every memory map. */
 #ifndef LECO_FORMAT_SAFETENSORS_H
 #define LECO_FORMAT_SAFETENSORS_H
 
@@ -14,6 +16,7 @@
 #include "base/error.h"
 
 #define SAFETENSORS_MAX_DIMS 8
+#define SAFETENSORS_METADATA "__metadata__" /* the key of the header that names no tensor */
 
 typedef struct safetensors_entry {
     const char *name;
@@ -21,10 +24,15 @@ typedef struct safetensors_entry {
     int rank; /* 0 for a scalar */
     int64_t shape[SAFETENSORS_MAX_DIMS];
     size_t count;     /* elements */
-    const void *data; /* into the memory map, or the caller's memory when writing */
+    /* Into the memory map, or the caller's memory when writing. Real files place tensors at any byte: read them with
+     * memcpy or dtype_convert, never through a pointer to the element type. */
+    const void *data;
 } safetensors_entry;
 
 typedef struct safetensors safetensors;
+
+/* The type as the files spell it: "F32", "BF16", "F16", "F64", "I32", "I64". Static. */
+const char *safetensors_type_name(dtype type);
 
 /* Maps and checks a file. Entries and their data live until safetensors_close. */
 leco_status safetensors_open(const char *path, safetensors **out, leco_error *err);
@@ -35,7 +43,13 @@ size_t safetensors_count(const safetensors *file);
 const safetensors_entry *safetensors_at(const safetensors *file, size_t index); /* in order of their data offsets */
 const safetensors_entry *safetensors_find(const safetensors *file, const char *name); /* NULL: not there */
 
-/* As find, but absence, another rank or another shape (a dimension of -1 matches any) is LECO_FORMAT, with names. */
+/* Tensors of a dtype that leco doesn't compute with (BOOL, U8, F8_E4M3, ...) are checked like all others, but are no
+ * entries: these functions list them, with the dtype as the file spells it, in the same order. */
+size_t safetensors_skipped_count(const safetensors *file);
+void safetensors_skipped_at(const safetensors *file, size_t index, const char **name, const char **type);
+
+/* As find, but absence, another rank or another shape (a dimension of -1 matches any) is LECO_FORMAT, with names; a
+ * tensor that was skipped is LECO_UNSUPPORTED, with its dtype. */
 leco_status safetensors_require(const safetensors *file, const char *name, int rank, const int64_t *shape,
                                 const safetensors_entry **out, leco_error *err);
 
@@ -44,9 +58,10 @@ const char *safetensors_metadata(const safetensors *file, const char *key);
 size_t safetensors_metadata_count(const safetensors *file);
 void safetensors_metadata_at(const safetensors *file, size_t index, const char **key, const char **value);
 
-/* Writes a file atomically. Entries are stored in the given order, their data in `entries[i].data` as entries[i].type;
- * the header is padded with spaces so that the data start at a multiple of 8. `metadata` is n pairs key, value (may be
- * NULL when n is 0). */
+/* Writes a file atomically. The data of entry i are `entries[i].data` as entries[i].type; its count must be the product
+ * of its shape. Entries are stored in the given order, but those of 8-byte types first, then 4, then 2, and the header
+ * is padded with spaces: so every tensor is aligned, as PyTorch demands. `metadata` is n pairs key, value (may be NULL
+ * when n is 0). Names and metadata must be UTF-8, and names must differ; anything else is LECO_INVALID. */
 leco_status safetensors_write(const char *path, const safetensors_entry *entries, size_t count,
                               const char *const (*metadata)[2], size_t metadata_count, leco_error *err);
 
