@@ -18,8 +18,9 @@ void image_free(image *img);                                                  /*
  * representable as ASCII, iTXt otherwise. */
 leco_status png_write(const char *path, const image *img, const char *parameters, leco_error *err);
 
-/* Reads any PNG into 8-bit RGB (alpha is dropped). *parameters (may be NULL) gets a mem_strdup of that text chunk, or
- * NULL where there is none. Sizes above 16384 a side are refused. */
+/* Reads any PNG into 8-bit RGB (alpha is dropped, 16 bits are scaled). *parameters (may be NULL) gets that text chunk,
+ * or NULL where there is none; mem_free it. A tEXt chunk's Latin-1 is turned into UTF-8; iTXt is given as stored. Sizes
+ * above 16384 a side are refused. */
 leco_status png_read(const char *path, image *out, char **parameters, leco_error *err);
 
 #endif

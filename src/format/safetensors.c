@@ -49,9 +49,9 @@ struct safetensors {
     arena *arena; /* everything below, and all strings */
     tensor *tensors;
     size_t tensor_count;
-    safetensors_entry *entries; /* the tensors of known types, in order of their data */
-    size_t entry_count;
-    const tensor **skipped;
+    const tensor **known; /* those of types that leco computes with, in order of their data */
+    size_t known_count;
+    const tensor **skipped; /* the others */
     size_t skipped_count;
     const tensor **by_name; /* all tensors, sorted by name */
     const char *(*metadata)[2];
@@ -208,18 +208,18 @@ static leco_status make_indices(safetensors *file, size_t data_size, leco_error 
     size_t count = file->tensor_count;
     if (count > 0) qsort(file->tensors, count, sizeof *file->tensors, by_offset);
     LECO_TRY(check_layout(file, data_size, err));
-    file->entries = arena_alloc(file->arena, count, sizeof *file->entries);
+    file->known = arena_alloc(file->arena, count, sizeof *file->known);
     file->skipped = arena_alloc(file->arena, count, sizeof *file->skipped);
     file->by_name = arena_alloc(file->arena, count, sizeof *file->by_name);
-    if (!file->entries || !file->skipped || !file->by_name)
-        return error_memory(err, count * sizeof *file->entries, file->path);
+    if (!file->known || !file->skipped || !file->by_name)
+        return error_memory(err, count * sizeof *file->known, file->path);
     for (size_t i = 0; i < count; i++) {
         const tensor *t = &file->tensors[i];
         file->by_name[i] = t;
         if (t->entry.type == DTYPE_COUNT)
             file->skipped[file->skipped_count++] = t;
         else
-            file->entries[file->entry_count++] = t->entry;
+            file->known[file->known_count++] = t;
     }
     if (count > 0) qsort(file->by_name, count, sizeof *file->by_name, by_name);
     return LECO_OK;
@@ -303,12 +303,12 @@ const char *safetensors_path(const safetensors *file)
 
 size_t safetensors_count(const safetensors *file)
 {
-    return file->entry_count;
+    return file->known_count;
 }
 
 const safetensors_entry *safetensors_at(const safetensors *file, size_t index)
 {
-    return index < file->entry_count ? &file->entries[index] : NULL;
+    return index < file->known_count ? &file->known[index]->entry : NULL;
 }
 
 size_t safetensors_skipped_count(const safetensors *file)

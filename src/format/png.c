@@ -1,0 +1,250 @@
+#include "format/png.h"
+
+#include <png.h>
+#include <setjmp.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+
+#define MAX_READ_SIDE 16384
+#define PARAMETERS "parameters"
+
+/* ---- images ---- */
+
+leco_status image_create(int width, int height, image *out, leco_error *err)
+{
+    *out = (image){0};
+    size_t pixels, bytes;
+    if (width <= 0 || height <= 0 || !mem_mul((size_t)width, (size_t)height, &pixels) || !mem_mul(pixels, 3, &bytes))
+        return error_set(err, LECO_INVALID, "an image of %d x %d pixels is not possible", width, height);
+    uint8_t *rgb = mem_calloc(bytes, 1);
+    if (!rgb) return error_memory(err, bytes, "an image");
+    *out = (image){width, height, rgb};
+    return LECO_OK;
+}
+
+void image_free(image *img)
+{
+    mem_free(img->rgb);
+    *img = (image){0};
+}
+
+static uint8_t *row_of(const image *img, int y)
+{
+    return img->rgb + (size_t)y * (size_t)img->width * 3;
+}
+
+/* ---- libpng's errors and memory ----
+ *
+ * libpng reports an error by a jump to the setjmp of its caller. Everything that has to be released lives in a `job`,
+ * outside the functions that the jump leaves, so that no local variable is needed after it. */
+
+typedef struct job {
+    const char *path;
+    leco_error *err;
+    leco_status status;
+    size_t missing; /* bytes of an allocation that failed; 0: none did */
+    png_structp png;
+    png_infop info;
+    /* writing */
+    file_writer *writer;
+    const image *source;
+    /* reading */
+    file_map map;
+    size_t position;
+    image result;
+    char *text;
+} job;
+
+static void on_error(png_structp png, png_const_charp message)
+{
+    job *j = png_get_error_ptr(png);
+    if (j->status == LECO_OK) j->status = error_set(j->err, LECO_FORMAT, "%s: %s", j->path, message);
+    png_longjmp(png, 1);
+}
+
+static void on_warning(png_structp png, png_const_charp message)
+{
+    (void)png;
+    (void)message; /* what libpng warns of, it has dealt with */
+}
+
+static png_voidp allocate(png_structp png, png_alloc_size_t size)
+{
+    job *j = png_get_mem_ptr(png);
+    void *block = mem_calloc(1, size);
+    if (!block) j->missing = size;
+    return block;
+}
+
+static void release(png_structp png, png_voidp block)
+{
+    (void)png;
+    mem_free(block);
+}
+
+/* Where memory runs out libpng may go on without a text chunk, or blame the file. */
+static leco_status job_status(const job *j)
+{
+    return j->missing > 0 ? error_memory(j->err, j->missing, j->path) : j->status;
+}
+
+/* ---- writing ---- */
+
+static void write_bytes(png_structp png, png_bytep data, size_t size)
+{
+    job *j = png_get_io_ptr(png);
+    j->status = file_writer_write(j->writer, data, size, j->err);
+    if (j->status != LECO_OK) png_error(png, "cannot write");
+}
+
+static void flush_nothing(png_structp png)
+{
+    (void)png;
+}
+
+static bool is_ascii(const char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text >= 0x80) return false;
+    return true;
+}
+
+static void write_steps(job *j, const char *parameters)
+{
+    png_set_write_fn(j->png, j, write_bytes, flush_nothing);
+    png_set_user_limits(j->png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
+    png_set_IHDR(j->png, j->info, (png_uint_32)j->source->width, (png_uint_32)j->source->height, 8, PNG_COLOR_TYPE_RGB,
+                 PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+    if (parameters) {
+        char keyword[] = PARAMETERS;
+        png_text text = {.compression = is_ascii(parameters) ? PNG_TEXT_COMPRESSION_NONE : PNG_ITXT_COMPRESSION_NONE,
+                         .key = keyword,
+                         .text = (png_charp)(uintptr_t)parameters}; /* libpng copies it; its struct knows no const */
+        png_set_text(j->png, j->info, &text, 1);
+    }
+    png_write_info(j->png, j->info);
+    for (int y = 0; y < j->source->height; y++) png_write_row(j->png, row_of(j->source, y));
+    png_write_end(j->png, j->info);
+}
+
+static void write_guarded(job *j, const char *parameters)
+{
+    j->png = png_create_write_struct_2(PNG_LIBPNG_VER_STRING, j, on_error, on_warning, j, allocate, release);
+    if (j->png) j->info = png_create_info_struct(j->png);
+    if (!j->info) {
+        if (j->status == LECO_OK) j->status = error_set(j->err, LECO_INTERNAL, "%s: cannot start libpng", j->path);
+    } else if (setjmp(png_jmpbuf(j->png)) == 0) {
+        write_steps(j, parameters);
+    }
+    png_destroy_write_struct(&j->png, &j->info);
+}
+
+leco_status png_write(const char *path, const image *img, const char *parameters, leco_error *err)
+{
+    job j = {.path = path, .err = err, .source = img};
+    LECO_TRY(file_writer_open(path, &j.writer, err));
+    write_guarded(&j, parameters);
+    leco_status status = job_status(&j);
+    if (status == LECO_OK) return file_writer_commit(j.writer, err);
+    file_writer_abort(j.writer);
+    return status;
+}
+
+/* ---- reading ---- */
+
+static void read_bytes(png_structp png, png_bytep data, size_t size)
+{
+    job *j = png_get_io_ptr(png);
+    if (size > j->map.size - j->position) png_error(png, "the file ends too early");
+    memcpy(data, j->map.data + j->position, size);
+    j->position += size;
+}
+
+/* Latin-1 to UTF-8: every byte of 0x80 and above becomes two. */
+static char *utf8_of_latin1(const char *text)
+{
+    char *result = mem_calloc(strlen(text) + 1, 2), *out = result;
+    if (!result) return NULL;
+    for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
+        if (*p >= 0x80) *out++ = (char)(0xc0 | *p >> 6);
+        *out++ = (char)(*p >= 0x80 ? 0x80 | (*p & 0x3f) : *p);
+    }
+    return result;
+}
+
+static void find_parameters(job *j)
+{
+    png_textp texts;
+    int count = 0;
+    png_get_text(j->png, j->info, &texts, &count);
+    for (int i = 0; i < count && !j->text; i++) {
+        if (strcmp(texts[i].key, PARAMETERS) != 0) continue;
+        const char *text = texts[i].text ? texts[i].text : "";
+        bool utf8 = texts[i].compression >= PNG_ITXT_COMPRESSION_NONE;
+        j->text = utf8 ? mem_strdup(text) : utf8_of_latin1(text);
+        if (!j->text) j->missing = strlen(text) + 1;
+    }
+}
+
+static void read_steps(job *j)
+{
+    png_set_read_fn(j->png, j, read_bytes);
+    png_set_user_limits(j->png, PNG_UINT_31_MAX, PNG_UINT_31_MAX); /* the check is below, with a better message */
+    png_read_info(j->png, j->info);
+    png_uint_32 width = png_get_image_width(j->png, j->info), height = png_get_image_height(j->png, j->info);
+    if (width > MAX_READ_SIDE || height > MAX_READ_SIDE) {
+        j->status = error_set(j->err, LECO_UNSUPPORTED, "%s: is %lu x %lu pixels; at most %d a side are read", j->path,
+                              (unsigned long)width, (unsigned long)height, MAX_READ_SIDE);
+        return;
+    }
+    png_set_expand(j->png);
+    png_set_scale_16(j->png);
+    png_set_gray_to_rgb(j->png);
+    png_set_strip_alpha(j->png);
+    int passes = png_set_interlace_handling(j->png);
+    png_read_update_info(j->png, j->info);
+    if (png_get_rowbytes(j->png, j->info) != (size_t)width * 3) png_error(j->png, "cannot be turned into RGB");
+    j->status = image_create((int)width, (int)height, &j->result, j->err);
+    if (j->status != LECO_OK) return;
+    for (int pass = 0; pass < passes; pass++)
+        for (int y = 0; y < j->result.height; y++) png_read_row(j->png, row_of(&j->result, y), NULL);
+    png_read_end(j->png, j->info);
+    find_parameters(j);
+}
+
+static void read_guarded(job *j)
+{
+    j->png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, j, on_error, on_warning, j, allocate, release);
+    if (j->png) j->info = png_create_info_struct(j->png);
+    if (!j->info) {
+        if (j->status == LECO_OK) j->status = error_set(j->err, LECO_INTERNAL, "%s: cannot start libpng", j->path);
+    } else if (setjmp(png_jmpbuf(j->png)) == 0) {
+        read_steps(j);
+    }
+    png_destroy_read_struct(&j->png, &j->info, NULL);
+}
+
+leco_status png_read(const char *path, image *out, char **parameters, leco_error *err)
+{
+    job j = {.path = path, .err = err};
+    *out = (image){0};
+    if (parameters) *parameters = NULL;
+    LECO_TRY(file_map_open(path, &j.map, err));
+    read_guarded(&j);
+    file_map_close(&j.map);
+    leco_status status = job_status(&j);
+    if (status != LECO_OK) {
+        image_free(&j.result);
+        mem_free(j.text);
+        return status;
+    }
+    *out = j.result;
+    if (parameters)
+        *parameters = j.text;
+    else
+        mem_free(j.text);
+    return LECO_OK;
+}
