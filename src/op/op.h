@@ -3,7 +3,20 @@
  * `A` is the graph's compute dtype (f32, bf16, f64), `E` its exact dtype (f32; f64 in an f64 graph). A weight (frozen)
  * is logically of the compute dtype whatever its file holds; a param (trainable) has dtype E. All functions return NULL
  * once the graph is in error. Rows: all dimensions but the last, multiplied. The gradient operators (*_dx, *_dw,
- * *_grad) are made by the reverse walk only and have no builder here. */
+ * *_grad) are made by the reverse walk only and have no builder here; what each reads:
+ *
+ *     linear_dx       dy [..,N] A, w [N,K], add [..,K] A                 -> dx [..,K] A
+ *     linear_dw       dy [..,N] A, x [..,K] A, add [N,K] E               -> dw E, attr.target ([N,K] or [N,K,1,1])
+ *     conv2d_dx       dy [N,Ho,Wo,O] A, w, add [N,H,W,I] A               -> dx [N,H,W,I] A, attr.target
+ *     group_norm_dx   dy, x, gamma, beta, statistics, add                -> dx
+ *     layer_norm_dx   dy, x, gamma, statistics, add                      -> dx
+ *     attention_grad  q, k, v, o, lse, do                                -> dq, dk, dv: those that attr.want_* names
+ *     geglu_dx        dy [..,C], x [..,2C]                               -> dx [..,2C]
+ *     activation_dx   dy, x                                              -> dx
+ *     upsample_dx     dy [N,height,width,C]                              -> dx [N,H,W,C], attr.target
+ *     mse_dx          x A, target, dloss scalar E                        -> dx A
+ *
+ * `add` (added to the result) and dloss (1) may be absent. */
 #ifndef LECO_OP_OP_H
 #define LECO_OP_OP_H
 
@@ -28,7 +41,8 @@ tensor *op_group_norm(graph *g, tensor *x, tensor *gamma, tensor *beta, int grou
 tensor *op_layer_norm(graph *g, tensor *x, tensor *gamma, tensor *beta, float eps);
 
 /* o [N,Tq,heads*D] A = softmax(scale * q k^T) v for each head; q [N,Tq,heads*D], k and v [N,Tk,heads*D]; heads are
- * contiguous runs of D channels. scale 0 means 1 / sqrt(D). causal (Tq = Tk): a query sees keys up to its own position.
+ * contiguous runs of D channels. Images [N,H,W,heads*D] are taken as H*W tokens: T is rows / N, never dim[1]. scale 0
+ * means 1 / sqrt(D). causal (Tq = Tk): a query sees keys up to its own position.
  * Second output: log-sum-exp [N,heads,Tq] E of the scaled scores. No kernel materialises the Tq x Tk scores. */
 tensor *op_attention(graph *g, tensor *q, tensor *k, tensor *v, int heads, float scale, bool causal);
 
@@ -44,7 +58,8 @@ tensor *op_add(graph *g, tensor *a, tensor *b);
 /* y [N,H,W,C] A = x + v [N,C] A, the same vector at every position. */
 tensor *op_add_spatial(graph *g, tensor *x, tensor *v);
 
-/* y [N,C] A = scale * sum of x [N,H,W,C] over positions. (scale = 1/(HW): global average.) */
+/* y [N,C] A = scale * sum of x [N,H,W,C] over positions. (scale = 1/(HW): global average.) No gradient: it serves as
+ * add_spatial's. */
 tensor *op_sum_spatial(graph *g, tensor *x, float scale);
 
 /* y [..,Ca+Cb] A = a then b along the last dimension. */
@@ -68,7 +83,7 @@ tensor *op_embedding(graph *g, tensor *ids, tensor *table, tensor *position);
 /* y [N,C] A = x[n, index[n], :]; x [N,T,C] A, index [N] I32. No gradient. */
 tensor *op_select_rows(graph *g, tensor *x, tensor *index);
 
-/* scalar E = mean((x - target)^2); x A, target A or E of the same shape (no gradient to it). */
+/* scalar E = mean((x - target)^2); x A, target A or E of the same shape (asking for its gradient is an error). */
 tensor *op_mse(graph *g, tensor *x, tensor *target);
 
 /* The statistics or log-sum-exp that came with y, for the gradient rules and tests. */
