@@ -1,5 +1,6 @@
 """What every parity fixture has in common: seeds, the case-file writer, the checks."""
 
+import contextlib
 import copy
 import json
 import os
@@ -43,6 +44,16 @@ def as_float64(value):
     if isinstance(value, dict):
         return {key: as_float64(item) for key, item in value.items()}
     return value.double() if torch.is_tensor(value) and value.is_floating_point() else value
+
+
+@contextlib.contextmanager
+def default_float64():
+    """transformers builds its causal mask in the default dtype, and can't in float64 unless that is the default."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def versions():

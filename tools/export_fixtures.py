@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+"""Writes the parity fixtures: small models, inputs, and what PyTorch, diffusers and transformers make of them.
+
+    python3 tools/export_fixtures.py [NAME...]      # default: all that don't depend on models/
+
+tests/parity/fixtures/README.md says what the files hold. Every file is the same byte for byte on every run (same
+versions, same kind of processor). `shapes` and `shapes-v` export the embedded models: run them after those changed.
+tools/export_fixtures.sh does it all on a machine that has only Python.
+"""
+
+import argparse
+import os
+import time
+
+import torch
+
+import fixtures_models as models
+from fixtures_common import FIXTURES
+from fixtures_lora import curve, lora_cases
+from fixtures_plain import load_tokenizer, optimizer_cases, rng_cases, scheduler_cases, tokenizer_cases, train_tokenizer
+
+TEXTS = ["a small red star on a navy background, dotted style", "", "A Blue circle!! it's 3 <b> " + "very long " * 60]
+
+ERASE = dict(target="a red circle", positive="red", neutral="a circle", unconditional="")
+ERASE_SHORT = dict(target="a red circle", positive="a red circle", neutral="", unconditional="")
+ENHANCE = dict(target="a circle", positive="a blue circle", neutral="a circle", unconditional="")
+
+
+TOKENIZER = os.path.join(FIXTURES, "tokenizer", "tokenizer")
+
+
+def fixture_tokenizer(**options):
+    return load_tokenizer(TOKENIZER, **options)
+
+
+def tokenizer():
+    train_tokenizer(TOKENIZER).save_pretrained(TOKENIZER)
+    yield f"rows that differ from the slow tokenizer's: {tokenizer_cases('tokenizer', TOKENIZER)}"
+
+
+def sd1_like(name="sd1-like"):
+    tok = fixture_tokenizer()
+    text = models.make_text(name, tok, **models.SD1["text"])
+    unet, vae = models.make_unet(name, models.SD1["unet"]), models.make_vae(name, models.SD1["vae"])
+    scheduler = models.SCHEDULERS[name]()
+    parts = dict(tokenizer=tok, text_encoder=text, unet=unet, vae=vae, scheduler=scheduler)
+    models.save_folder(name, "StableDiffusionPipeline", parts)
+    models.text_cases(name, "text", text, models.tokenize(tok, TEXTS), TEXTS)
+    models.unet_cases(name, unet, [(8, 8, [999]), (8, 12, [0, 500, 999]), (9, 7, [1, 321]), (16, 8, [123.5])])
+    models.vae_cases(name, vae, [(1, 32, 24)])
+    yield lora_cases(name, unet, "lora", "lierla", 4, 1, 1.0, (8, 8, [300, 700]), second=(2, 3))
+    yield lora_cases(name, unet, "lora_c3lier", "c3lier", 4, 1, 1.0, (12, 8, [500]))
+    run = tok, text, unet, scheduler.config
+    kept = [[3], [1], [9], [5], [7]]
+    yield curve(name, "curve", *run, ERASE, 1.0, (1, 8, 8), kept)
+    yield curve(name, "curve_enhance", *run, ENHANCE, -2.0, (2, 8, 12), kept[::-1], weight_decay=0.1)
+    yield curve(name, "curve_multi", *run, ERASE_SHORT, 1.0, (1, 8, 8), [[0, 4, 7], [1, 2, 9]], offsets=[98, 37])
+    yield models.generate_case(name, tok, text, unet, vae, scheduler, "a red circle", "blue")
+
+
+def sd2_like(name="sd2-like"):
+    tok = fixture_tokenizer(pad_token="!")  # as Stable Diffusion 2 has it
+    text, unet = models.make_text(name, tok, **models.SD2["text"]), models.make_unet(name, models.SD2["unet"])
+    scheduler = models.SCHEDULERS[name]()
+    models.save_folder(
+        name, "StableDiffusionPipeline", dict(tokenizer=tok, text_encoder=text, unet=unet, scheduler=scheduler)
+    )
+    models.text_cases(name, "text", text, models.tokenize(tok, TEXTS), TEXTS)
+    models.unet_cases(name, unet, [(12, 12, [999]), (8, 16, [0, 250, 750])])
+    yield lora_cases(name, unet, "lora", "lierla", 3, 2, -0.7, (8, 12, [20, 980]))
+    yield curve(
+        name,
+        "curve",
+        tok,
+        text,
+        unet,
+        scheduler.config,
+        ERASE_SHORT,
+        1.5,
+        (1, 8, 8),
+        [[2], [6], [9], [1], [4]],
+        rank=3,
+        alpha=2.0,
+    )
+
+
+def sdxl_like(name="sdxl-like"):
+    tok, tok_2 = fixture_tokenizer(), fixture_tokenizer(pad_token="!")
+    text = models.make_text(name, tok, **models.SDXL["text"])
+    text_2 = models.make_text(name + " 2", tok_2, **models.SDXL["text_2"])
+    unet = models.make_unet(name, models.SDXL["unet"])
+    parts = dict(tokenizer=tok, tokenizer_2=tok_2, text_encoder=text, text_encoder_2=text_2, unet=unet)
+    models.save_folder(name, "StableDiffusionXLPipeline", dict(**parts, scheduler=models.SCHEDULERS[name]()))
+    models.text_cases(name, "text", text, models.tokenize(tok, TEXTS), TEXTS)
+    models.text_cases(name, "text_2", text_2, models.tokenize(tok_2, TEXTS), TEXTS)
+    models.unet_cases(name, unet, [(16, 16, [999]), (8, 12, [0, 501])])
+    yield lora_cases(name, unet, "lora", "lierla", 4, 4, 1.0, (16, 12, [600]))
+
+
+def odd(name="odd"):
+    unet, scheduler = models.make_unet(name, models.ODD["unet"]), models.SCHEDULERS[name]()
+    models.save_folder(name, "StableDiffusionPipeline", dict(unet=unet, scheduler=scheduler))
+    models.unet_cases(name, unet, [(9, 7, [999, 0, 77]), (13, 8, [500, 501]), (5, 5, [11]), (16, 24, [640])])
+    yield lora_cases(name, unet, "lora", "lierla", 4, 1, 1.0, (9, 7, [400, 100]))
+
+
+def vae_mid(name="vae-mid"):
+    vae = models.make_vae(name, models.VAE_MID)
+    models.save_folder(name, "StableDiffusionPipeline", dict(vae=vae))
+    models.vae_cases(name, vae, [(1, 24, 16), (2, 10, 22)])
+
+
+def vae_nomid(name="vae-nomid"):
+    vae = models.make_vae(name, models.VAE_NOMID)
+    models.save_folder(name, "StableDiffusionPipeline", dict(vae=vae))
+    models.vae_cases(name, vae, [(1, 24, 16), (2, 8, 28)])
+
+
+NAMES = {
+    "tokenizer": tokenizer,
+    "rng": rng_cases,
+    "scheduler": scheduler_cases,
+    "optimizer": optimizer_cases,
+    "sd1-like": sd1_like,
+    "sd2-like": sd2_like,
+    "sdxl-like": sdxl_like,
+    "odd": odd,
+    "vae-mid": vae_mid,
+    "vae-nomid": vae_nomid,
+}
+EMBEDDED = {}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join([*NAMES, *EMBEDDED]))
+    names = parser.parse_args().names or list(NAMES)
+    torch.set_num_threads(1)
+    for name in names:
+        start = time.time()
+        notes = [note for note in {**NAMES, **EMBEDDED}[name]() or [] if note]
+        print(f"{name}: {time.time() - start:.1f} s", *notes, sep="\n    ", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,394 @@
+"""LoRA: which modules, files under kohya's names, a plain application of them, gradients, and short training runs."""
+
+import contextlib
+
+import torch
+from diffusers import DDIMScheduler
+from diffusers.models.downsampling import Downsample2D
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
+from diffusers.models.upsampling import Upsample2D
+from torch import nn
+from torch.nn import functional as F
+
+from fixtures_common import CaseFile, as_float64, generator, in_float64, relative_error, seed_of
+from fixtures_models import add_unet_inputs, tokenize, unet_inputs
+
+STEPS = 10  # denoising steps of the short runs
+TRAJECTORY_GUIDANCE = 3.0
+
+
+def target_modules(unet, scope):
+    """Paths of the modules that an adapter of this scope covers, in the U-Net's own order."""
+    parents = {"lierla": (Transformer2DModel,), "c3lier": (Transformer2DModel, ResnetBlock2D, Downsample2D, Upsample2D)}
+    paths = []
+    for parent_path, parent in unet.named_modules():
+        if not isinstance(parent, parents[scope]):
+            continue
+        for path, module in parent.named_modules():
+            pointwise = isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1)
+            if isinstance(module, nn.Linear) or pointwise or (scope == "c3lier" and isinstance(module, nn.Conv2d)):
+                paths.append(f"{parent_path}.{path}")
+    assert len(paths) == len(set(paths))
+    return paths
+
+
+class Lora:
+    """y = W x + b + multiplier * alpha / rank * up(down(x)), at every module it covers."""
+
+    def __init__(self, unet, scope, rank, alpha, rng, fresh=False):
+        """fresh: as training starts, with up = 0; otherwise random, so that every product shows."""
+        self.rank, self.alpha, self.scope = rank, float(alpha), scope
+        self.pairs = {}
+        for path in target_modules(unet, scope):
+            module = unet.get_submodule(path)
+            kernel = () if isinstance(module, nn.Linear) else module.kernel_size
+            outputs, inputs = module.weight.shape[:2]
+            down = torch.empty(rank, inputs, *kernel)
+            if fresh:
+                nn.init.kaiming_uniform_(down, a=5**0.5, generator=rng)
+                up = torch.zeros(outputs, rank, *(1 for _ in kernel))
+            else:
+                down.normal_(0, down[0].numel() ** -0.5, generator=rng)
+                up = torch.randn(outputs, rank, *(1 for _ in kernel), generator=rng)
+                up *= 0.3 * rank**0.5 / self.alpha  # its product is then 0.3 of what the module gives
+            self.pairs[path] = (down, up)
+
+    def parameters(self):
+        return [tensor for pair in self.pairs.values() for tensor in pair]
+
+    def named(self):
+        """(kohya key, tensor), alpha left out."""
+        for path, (down, up) in self.pairs.items():
+            stem = "lora_unet_" + path.replace(".", "_")
+            yield stem + ".lora_down.weight", down
+            yield stem + ".lora_up.weight", up
+
+    def map(self, change):
+        """The same adapter with other tensors: change(tensor) for each."""
+        other = object.__new__(Lora)
+        other.rank, other.alpha, other.scope = self.rank, self.alpha, self.scope
+        other.pairs = {path: tuple(change(tensor) for tensor in pair) for path, pair in self.pairs.items()}
+        return other
+
+    def save(self, fixture, kind, comment):
+        file = CaseFile(fixture, kind, comment=comment, scope=self.scope, rank=self.rank, alpha=self.alpha)
+        file.recipe.update(
+            ss_network_module="networks.lora", ss_network_dim=str(self.rank), ss_network_alpha=str(self.alpha)
+        )
+        for key, tensor in self.named():
+            file.add(key, tensor)
+            if key.endswith("lora_up.weight"):
+                file.add(key.replace("lora_up.weight", "alpha"), torch.tensor(self.alpha))
+        file.write()
+
+
+@contextlib.contextmanager
+def applied(unet, *loras_and_multipliers):
+    """The U-Net with these adapters on; outside the block it is untouched."""
+    handles = []
+
+    def attach(module, down, up, scale):
+        if isinstance(module, nn.Linear):
+            change = lambda x: F.linear(F.linear(x, down), up)  # noqa: E731
+        else:
+            change = lambda x: F.conv2d(F.conv2d(x, down, None, module.stride, module.padding), up)  # noqa: E731
+        handles.append(module.register_forward_hook(lambda _, inputs, output: output + scale * change(inputs[0])))
+
+    for lora, multiplier in loras_and_multipliers:
+        for path, (down, up) in lora.pairs.items():
+            attach(unet.get_submodule(path), down, up, multiplier * lora.alpha / lora.rank)
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+# --------------------------------------------------------------------------------------------------- gradients
+
+
+def loss_and_gradients(unet, lora, multiplier, inputs, target):
+    parameters = [tensor.requires_grad_() for tensor in lora.parameters()]
+    with applied(unet, (lora, multiplier)):
+        prediction = unet(**inputs).sample
+    loss = F.mse_loss(prediction, target)
+    gradients = torch.autograd.grad(loss, parameters)
+    for tensor in parameters:
+        tensor.requires_grad_(False)
+    return loss.detach(), dict(zip((key for key, _ in lora.named()), gradients))
+
+
+def check_against_differences(unet, lora, multiplier, inputs, target, gradients, rng):
+    """The gradient along one random direction against a central difference; everything in float64."""
+    direction = {key: torch.randn(tensor.shape, generator=rng).double() for key, tensor in lora.named()}
+    length = sum(tensor.square().sum() for tensor in direction.values()).sqrt()
+    direction = {key: tensor / length for key, tensor in direction.items()}
+    slope = sum((gradients[key] * direction[key]).sum() for key in gradients).item()
+
+    def loss_at(step):
+        names = iter([key for key, _ in lora.named()])
+        moved = lora.map(lambda tensor: tensor + step * direction[next(names)])
+        with torch.no_grad(), applied(unet, (moved, multiplier)):
+            return F.mse_loss(unet(**inputs).sample, target).item()
+
+    step = 1e-5
+    difference = (loss_at(step) - loss_at(-step)) / (2 * step)
+    assert abs(difference - slope) < 1e-6 * abs(slope), f"autograd {slope}, central difference {difference}"
+
+
+def lora_cases(fixture, unet, kind, scope, rank, alpha, multiplier, shape, second=None):
+    """Writes `<kind>.safetensors`, an adapter as programs exchange them, and `<kind>_cases.safetensors`: predictions
+    with it and gradients. second: (rank, alpha) of `<kind>2.safetensors`, applied together with the first."""
+    seed_name = f"{fixture} {kind}"
+    rng = generator(seed_name)
+    lora = Lora(unet, scope, rank, alpha, rng)
+    lora.save(fixture, kind, f"random {scope} adapter, seed {seed_of(seed_name)}")
+    height, width, timesteps = shape
+    inputs = unet_inputs(unet, rng, height, width, timesteps)
+    target = torch.randn(inputs["sample"].shape, generator=rng)
+    exact_unet, exact_inputs, exact_lora = in_float64(unet), as_float64(inputs), lora.map(torch.Tensor.double)
+
+    case = CaseFile(
+        fixture, kind + "_cases", seed=seed_of(seed_name), adapter=kind + ".safetensors", multiplier=multiplier
+    )
+    add_unet_inputs(case, "", inputs)
+    case.add("target", target, "what the prediction is compared with")
+
+    def predictions(name, meaning, *applications):
+        """applications: (adapter, its float64 twin, multiplier)."""
+        with torch.no_grad(), applied(unet, *((single, at) for single, _, at in applications)):
+            prediction = unet(**inputs).sample
+        with torch.no_grad(), applied(exact_unet, *((double, at) for _, double, at in applications)):
+            exact = exact_unet(**exact_inputs).sample
+        assert relative_error(prediction, base) > 0.02 or not applications, f"{name}: the adapter does not show"
+        case.add(name, prediction, meaning, exact=exact)
+
+    with torch.no_grad():
+        base = unet(**inputs).sample
+    predictions("noise_pred.base", "without adapter")
+    predictions("noise_pred.plus1", "adapter at multiplier 1", (lora, exact_lora, 1.0))
+    predictions("noise_pred.minus0.7", "adapter at multiplier -0.7", (lora, exact_lora, -0.7))
+    if second:
+        other = Lora(unet, scope, *second, rng)
+        other.save(fixture, kind + "2", f"random {scope} adapter, seed {seed_of(seed_name)}, drawn after the first")
+        both = (lora, exact_lora, 0.6), (other, other.map(torch.Tensor.double), -0.4)
+        predictions("noise_pred.both", f"adapter at 0.6 and {kind}2.safetensors at -0.4", *both)
+
+    loss, gradients = loss_and_gradients(unet, lora, multiplier, inputs, target)
+    exact_loss, exact_gradients = loss_and_gradients(exact_unet, exact_lora, multiplier, exact_inputs, target.double())
+    check_against_differences(exact_unet, exact_lora, multiplier, exact_inputs, target.double(), exact_gradients, rng)
+    case.add("multiplier", torch.tensor([float(multiplier)]), "of the adapter in the gradient case")
+    case.add("loss", loss.reshape(1), "mean((prediction - target)^2) at that multiplier", exact=exact_loss.reshape(1))
+    largest = max(gradient.norm() for gradient in gradients.values())
+    worst = 0.0
+    for key, gradient in gradients.items():
+        assert gradient.norm() > 1e-4 * largest, (
+            f"{key}: its gradient, {gradient.norm():.1e}, is no test beside {largest:.1e}"
+        )
+        worst = max(worst, ((gradient - exact_gradients[key]).norm() / exact_gradients[key].norm()).item())
+        case.add("grad." + key, gradient)
+    assert worst < 1e-4, f"{seed_name}: float32 gradients are {worst:.1e} from float64"
+    case.describe(
+        "grad.*", f"d loss / d <key> of every tensor of the adapter (float64 differs by {worst:.0e} of its norm)"
+    )
+    case.write()
+    return f"{len(lora.pairs)} modules"
+
+
+# ------------------------------------------------------------------------------------------------ training runs
+
+
+class Schedule:
+    """DDIM (eta 0, no clipping) as diffusers steps it, with all timesteps shifted by an offset."""
+
+    def __init__(self, config, steps, offset=0):
+        scheduler = DDIMScheduler.from_config(config, clip_sample=False)
+        scheduler.set_timesteps(steps)
+        self.alphas_cumprod = scheduler.alphas_cumprod
+        self.final = scheduler.final_alpha_cumprod
+        self.stride = scheduler.config.num_train_timesteps // steps
+        self.timesteps = [int(t) + offset for t in scheduler.timesteps]
+        self.v_prediction = scheduler.config.prediction_type == "v_prediction"
+        assert max(self.timesteps) < len(self.alphas_cumprod)
+
+    def step(self, output, t, x):
+        previous = t - self.stride
+        alpha = self.alphas_cumprod[t].to(x.dtype)
+        alpha_previous = (self.alphas_cumprod[previous] if previous >= 0 else self.final).to(x.dtype)
+        if self.v_prediction:
+            clean = alpha**0.5 * x - (1 - alpha) ** 0.5 * output
+            noise = alpha**0.5 * output + (1 - alpha) ** 0.5 * x
+        else:
+            clean = (x - (1 - alpha) ** 0.5 * output) / alpha**0.5
+            noise = output
+        return alpha_previous**0.5 * clean + (1 - alpha_previous) ** 0.5 * noise
+
+
+def check_schedule(config):
+    """The step above against diffusers' own, where it has one (no offset)."""
+    reference = DDIMScheduler.from_config(config, clip_sample=False)
+    reference.set_timesteps(STEPS)
+    ours, rng = Schedule(config, STEPS), generator("check schedule")
+    x = torch.randn(2, 4, 3, 5, generator=rng)
+    for t in ours.timesteps:
+        output = torch.randn(x.shape, generator=rng)
+        mine, theirs = ours.step(output, t, x), reference.step(output, t, x).prev_sample
+        assert relative_error(mine, theirs) < 1e-6
+        x = theirs
+
+
+class Run:
+    """A few optimizer steps of an erase or enhance run; the same code for float32 and for its float64 check."""
+
+    def __init__(self, unet, lora, schedules, conditions, noises, draws, eta, optimizer):
+        self.losses, self.steps = [], []
+        self.parameters = [tensor.requires_grad_() for tensor in lora.parameters()]
+        self.unet, self.lora, self.conditions, self.eta = unet, lora, conditions, eta
+        self.optimizer = torch.optim.AdamW(self.parameters, **optimizer)
+        for schedule, noise, kept in zip(schedules, noises, draws):
+            for x, t in self.trajectory(schedule, noise, kept):
+                self.train(x, t)
+        for tensor in self.parameters:
+            tensor.requires_grad_(False)
+
+    def predict(self, x, t, role):
+        text = self.conditions[role].expand(x.shape[0], -1, -1)
+        return self.unet(x, torch.full((x.shape[0],), t), text).sample
+
+    @torch.no_grad()
+    def trajectory(self, schedule, x, kept):
+        """Denoises with the adapter on; returns (x, t) after each step count in `kept`."""
+        samples = []
+        with applied(self.unet, (self.lora, 1.0)):
+            for index in range(max(kept) + 1):
+                t = schedule.timesteps[index]
+                if index in kept:
+                    samples.append((x, t))
+                if index == max(kept):
+                    return samples
+                unconditional, target = self.predict(x, t, "unconditional"), self.predict(x, t, "target")
+                x = schedule.step(unconditional + TRAJECTORY_GUIDANCE * (target - unconditional), t, x)
+
+    def train(self, x, t):
+        with torch.no_grad():
+            positive, neutral, unconditional = (
+                self.predict(x, t, role) for role in ("positive", "neutral", "unconditional")
+            )
+            wanted = neutral - self.eta * (positive - unconditional)
+        with applied(self.unet, (self.lora, 1.0)):
+            prediction = self.predict(x, t, "target")
+        loss = F.mse_loss(prediction, wanted)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.losses.append(loss.item())
+        self.steps.append(dict(x_t=x, t=t, target=wanted, prediction=prediction.detach()))
+
+
+def curve(
+    fixture,
+    kind,
+    tokenizer,
+    text_encoder,
+    unet,
+    config,
+    prompts,
+    eta,
+    shape,
+    draws,
+    offsets=None,
+    lr=2e-3,
+    rank=4,
+    alpha=1.0,
+    weight_decay=0.01,
+):
+    """Writes `<kind>.safetensors`. eta > 0 erases, eta < 0 enhances. shape: (batch, height, width) of the latents.
+    draws: for each trajectory the step counts (ascending) whose latents are trained on. offsets: one a trajectory."""
+    check_schedule(config)
+    seed_name = f"{fixture} {kind}"
+    rng = generator(seed_name)
+    offsets = offsets or [0] * len(draws)
+    lora = Lora(unet, "lierla", rank, alpha, rng, fresh=True)
+    initial = lora.map(torch.Tensor.clone)
+    noises = [torch.randn(shape[0], 4, *shape[1:], generator=rng) for _ in draws]
+    roles = list(prompts)
+    input_ids = tokenize(tokenizer, [prompts[role] for role in roles])
+    conditions = dict(zip(roles, text_encoder(input_ids).last_hidden_state.split(1)))
+    schedules = [Schedule(config, STEPS, offset) for offset in offsets]
+    optimizer = dict(lr=lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=weight_decay)
+
+    run = Run(unet, lora, schedules, conditions, noises, draws, eta, optimizer)
+    exact_lora = initial.map(torch.Tensor.double)
+    exact = Run(
+        in_float64(unet),
+        exact_lora,
+        schedules,
+        as_float64(conditions),
+        [noise.double() for noise in noises],
+        draws,
+        eta,
+        optimizer,
+    )
+
+    case = CaseFile(
+        fixture,
+        kind,
+        seed=seed_of(seed_name),
+        prompts=prompts,
+        guidance_scale=eta,
+        denoising_steps=STEPS,
+        lr=lr,
+        trajectory_guidance=TRAJECTORY_GUIDANCE,
+        optimizer="AdamW betas 0.9 0.999 eps 1e-8",
+        weight_decay=weight_decay,
+        network=f"lierla rank {rank} alpha {alpha}",
+        kept_steps=draws,
+        timestep_offsets=offsets,
+        prediction_type="v_prediction" if schedules[0].v_prediction else "epsilon",
+        final_alpha_cumprod=float(schedules[0].final),
+        loss="mean((student(x_t, t, target) - (neutral - guidance_scale * (positive - unconditional)))^2)",
+    )
+    for index, role in enumerate(roles):
+        case.add(f"input_ids.{role}", input_ids[index : index + 1], f"of {prompts[role]!r}")
+        case.add(f"encoder_hidden_states.{role}", conditions[role], f"of {prompts[role]!r}")
+    case.add("eta", torch.tensor([float(eta)]), "guidance_scale; negative enhances")
+    case.add("lr", torch.tensor([lr]), "learning rate")
+    case.add("weight_decay", torch.tensor([weight_decay]), "of AdamW")
+    case.add("rank", torch.tensor([rank]), "of the adapter")
+    case.add("alpha", torch.tensor([float(alpha)]), "of the adapter")
+    case.add("denoising_steps", torch.tensor([STEPS]), "S")
+    case.add("timesteps", torch.tensor(Schedule(config, STEPS).timesteps), "of the S steps, before the offset")
+    case.add("offsets", torch.tensor(offsets), "added to every timestep, one a trajectory")
+    case.add(
+        "kept_steps", torch.tensor(draws), "[trajectories, samples_per_trajectory]: steps done before each kept latent"
+    )
+    for index, noise in enumerate(noises):
+        case.add(f"trajectory{index}.noise", noise, "latents that the trajectory starts from")
+    for index, (step, twin) in enumerate(zip(run.steps, exact.steps)):
+        prefix = f"step{index}."
+        case.add(prefix + "timestep", torch.tensor([step["t"]]), "of x_t", may_vanish=True)
+        case.add(prefix + "x_t", step["x_t"], "the kept latents", exact=twin["x_t"])
+        case.add(prefix + "target", step["target"], "the teacher's weighted sum", exact=twin["target"])
+        case.add(
+            prefix + "prediction", step["prediction"], "the student's, before the update", exact=twin["prediction"]
+        )
+    case.add(
+        "losses",
+        torch.tensor(run.losses),
+        "one an optimizer step, each before its update",
+        exact=torch.tensor(exact.losses).double(),
+    )
+    still = Run(unet, initial, schedules, conditions, noises, draws, eta, dict(optimizer, lr=0.0)).losses[-1]
+    assert abs(run.losses[-1] / still - 1) > 0.05, (
+        f"{seed_name}: training hardly shows: {run.losses[-1]}, without {still}"
+    )
+    worst = 0.0
+    for (key, start), (_, end), (_, twin) in zip(initial.named(), lora.named(), exact_lora.named()):
+        case.add("init." + key, start, may_vanish="lora_up" in key)
+        case.add("final." + key, end)
+        worst = max(worst, ((end - twin).norm() / (twin - start).norm()).item())
+    case.describe("init.*", "the adapter before the run, as in an adapter's file")
+    case.describe("final.*", f"and after it (worst tensor: float64 differs by {worst:.0e} of the change's norm)")
+    case.write()
+    return "losses " + " ".join(f"{loss:.4f}" for loss in run.losses) + f", final tensors within {worst:.0e} of float64"
