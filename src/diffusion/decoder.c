@@ -1,0 +1,77 @@
+#include "diffusion/decoder.h"
+
+#include <math.h>
+
+#include "base/mem.h"
+
+struct decoder {
+    latent_size size;
+    float scaling_factor;
+    graph *graph;
+    session *session;
+    vae_decoder net;
+    size_t picture_count; /* floats of all pictures */
+    float *latents, *picture;
+};
+
+void decoder_destroy(decoder *n)
+{
+    if (!n) return;
+    session_destroy(n->session);
+    graph_destroy(n->graph);
+    mem_free(n->latents);
+    mem_free(n->picture);
+    mem_free(n);
+}
+
+static leco_status build(decoder *n, const device *d, const model *m, leco_error *err)
+{
+    n->graph = graph_create(d->compute);
+    if (!n->graph) return error_memory(err, 0, "the decoder's graph");
+    nn c;
+    nn_init(&c, n->graph, m->vae_weights, NULL, PART_VAE);
+    n->net = vae_decoder_build(&c, &m->vae, n->size.batch, n->size.height, n->size.width);
+    LECO_TRY(graph_finish(n->graph, err));
+    LECO_TRY(session_create(n->graph, d->backend, d->workspace, &n->session, err));
+    n->picture_count = (size_t)shape_count(&n->net.sample->shape);
+    n->latents = mem_calloc(latent_count(n->size), sizeof(float));
+    n->picture = mem_calloc(n->picture_count, sizeof(float));
+    if (!n->latents || !n->picture) return error_memory(err, n->picture_count * sizeof(float), "decoded pictures");
+    return LECO_OK;
+}
+
+leco_status decoder_create(const device *d, const model *m, latent_size size, decoder **out, leco_error *err)
+{
+    *out = NULL;
+    decoder *n = mem_calloc(1, sizeof *n);
+    if (!n) return error_memory(err, sizeof *n, "a decoder");
+    n->size = size;
+    n->size.channels = m->vae.latent_channels;
+    n->scaling_factor = m->vae.scaling_factor;
+    leco_status status = build(n, d, m, err);
+    if (status != LECO_OK) {
+        decoder_destroy(n);
+        return status;
+    }
+    *out = n;
+    return LECO_OK;
+}
+
+latent_size decoder_size(const decoder *n)
+{
+    return n->size;
+}
+
+void decoder_run(decoder *n, const float *latents, uint8_t *rgb)
+{
+    size_t count = latent_count(n->size);
+    for (size_t i = 0; i < count; i++) n->latents[i] = latents[i] / n->scaling_factor;
+    session_write(n->session, n->net.latents, n->latents, count);
+    session_run(n->session);
+    session_read(n->session, n->net.sample, n->picture, n->picture_count);
+    for (size_t i = 0; i < n->picture_count; i++) {
+        float v = 0.5f * n->picture[i] + 0.5f;
+        v = v > 0.0f ? (v < 1.0f ? v : 1.0f) : 0.0f; /* NaN becomes black */
+        rgb[i] = (uint8_t)lrintf(255.0f * v);
+    }
+}

@@ -1,0 +1,20 @@
+/* Latents to pictures: the VAE's decoder, ready to run for one batch and size. */
+#ifndef LECO_DIFFUSION_DECODER_H
+#define LECO_DIFFUSION_DECODER_H
+
+#include "diffusion/device.h"
+#include "diffusion/latents.h"
+#include "model/model.h"
+
+typedef struct decoder decoder;
+
+/* Builds over m's VAE weights (loaded by the caller); d and m outlive the decoder. */
+leco_status decoder_create(const device *d, const model *m, latent_size size, decoder **out, leco_error *err);
+void decoder_destroy(decoder *n); /* NULL is fine */
+
+latent_size decoder_size(const decoder *n);
+
+/* latents [B,h,w,C] as the U-Net has them -> rgb [B,H,W,3], 8 bits: round(255 clamp(x / 2 + 1/2)), as diffusers. */
+void decoder_run(decoder *n, const float *latents, uint8_t *rgb);
+
+#endif

@@ -1,0 +1,42 @@
+/* A U-Net that is ready to run for one batch and size: a graph and its session. */
+#ifndef LECO_DIFFUSION_DENOISER_H
+#define LECO_DIFFUSION_DENOISER_H
+
+#include "diffusion/device.h"
+#include "diffusion/latents.h"
+#include "model/adapter.h"
+#include "model/model.h"
+
+typedef struct denoiser denoiser;
+
+typedef struct denoiser_options {
+    latent_size size;            /* channels is filled in from the model */
+    int64_t tokens;              /* of the text states */
+    const adapter_set *adapters; /* NULL: none. Borrowed while creating; its LoRAs outlive the denoiser */
+    bool trainable;              /* also compute loss and gradients: denoiser_run_training */
+} denoiser_options;
+
+/* Builds over m's U-Net weights (loaded by the caller). `d`, m and the LoRAs outlive the denoiser. A model with added
+ * conditions (SDXL's) gets zeros for them. On failure *out is NULL. */
+leco_status denoiser_create(const device *d, const model *m, const denoiser_options *options, denoiser **out,
+                            leco_error *err);
+void denoiser_destroy(denoiser *n); /* NULL is fine */
+
+latent_size denoiser_size(const denoiser *n);
+size_t denoiser_arena_bytes(const denoiser *n);
+
+/* Text states [tokens,width] for one of the batch's samples; borrowed until replaced, and read by each run. */
+void denoiser_set_context(denoiser *n, int64_t sample, const float *states);
+
+/* x [B,h,w,C] and a timestep for all -> the model's output [B,h,w,C]: noise, or v. `output` may be x. */
+void denoiser_run(denoiser *n, const float *x, double timestep, float *output);
+
+/* The same, then loss = mean((output - target)^2) and d loss / d p into the trainable params' grad. Returns the loss.
+ * output may be NULL. */
+double denoiser_run_training(denoiser *n, const float *x, double timestep, const float *target, float *output);
+
+/* For benchmarks: the graph and session underneath. */
+graph *denoiser_graph(denoiser *n);
+session *denoiser_session(denoiser *n);
+
+#endif

@@ -1,0 +1,42 @@
+#include "diffusion/device.h"
+
+#include <string.h>
+
+leco_status device_precision(const char *name, dtype *out, leco_error *err)
+{
+    static const struct {
+        const char *name;
+        dtype type;
+    } names[] = {{"float32", DTYPE_F32}, {"fp32", DTYPE_F32}, {"bfloat16", DTYPE_BF16}, {"bf16", DTYPE_BF16},
+                 {"float16", DTYPE_F16}, {"fp16", DTYPE_F16}, {"float64", DTYPE_F64}};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(name, names[i].name) == 0) {
+            *out = names[i].type;
+            return LECO_OK;
+        }
+    }
+    return error_set(err, LECO_INVALID, "precision \"%s\" is not known; there are float32, bfloat16 and float16", name);
+}
+
+leco_status device_open(const char *name, const char *precision, device *out, leco_error *err)
+{
+    device d = {0};
+    d.backend = backend_find(name ? name : "cpu");
+    if (!d.backend)
+        return error_set(err, LECO_INVALID, "device \"%s\" is not known; there are \"cpu\" and \"ref\"", name);
+    d.compute = d.backend->preferred_dtype();
+    if (precision) LECO_TRY(device_precision(precision, &d.compute, err));
+    if (!d.backend->supports(d.compute))
+        return error_set(err, LECO_UNSUPPORTED, "device \"%s\" can't compute in %s on this machine", d.backend->name,
+                         dtype_name(d.compute));
+    d.workspace = workspace_create();
+    if (!d.workspace) return error_memory(err, 0, "a workspace");
+    *out = d;
+    return LECO_OK;
+}
+
+void device_close(device *d)
+{
+    workspace_destroy(d->workspace);
+    *d = (device){0};
+}

@@ -1,0 +1,115 @@
+#include "diffusion/schedule.h"
+
+#include <math.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+
+enum { MAX_TIMESTEPS = 100000 };
+
+/* torch.linspace in f32: from both ends towards the middle, one rounding an element (its vectorised path is fused). */
+static float linspace(float start, float end, int64_t count, int64_t i)
+{
+    if (count == 1) return start;
+    float step = (end - start) / (float)(count - 1);
+    if (i < count / 2) return fmaf(step, (float)i, start);
+    return fmaf(-step, (float)(count - 1 - i), end);
+}
+
+static float beta_at(const schedule_config *config, int64_t i)
+{
+    if (config->beta == BETA_LINEAR)
+        return linspace((float)config->beta_start, (float)config->beta_end, config->train_timesteps, i);
+    float root = linspace((float)sqrt(config->beta_start), (float)sqrt(config->beta_end), config->train_timesteps, i);
+    return root * root;
+}
+
+leco_status noise_schedule_create(const schedule_config *config, noise_schedule **out, leco_error *err)
+{
+    if (config->train_timesteps < 1 || config->train_timesteps > MAX_TIMESTEPS)
+        return error_set(err, LECO_INVALID, "noise schedule: num_train_timesteps is %lld, expected 1 to %d",
+                         (long long)config->train_timesteps, MAX_TIMESTEPS);
+    if (!(config->beta_start > 0 && config->beta_start < 1 && config->beta_end > 0 && config->beta_end < 1))
+        return error_set(err, LECO_INVALID, "noise schedule: beta_start %g and beta_end %g must lie between 0 and 1",
+                         config->beta_start, config->beta_end);
+    if (config->spacing != SPACING_LEADING)
+        return error_set(err, LECO_UNSUPPORTED, "noise schedule: only timestep_spacing \"leading\" is supported");
+    if (config->steps_offset < 0 || config->steps_offset >= config->train_timesteps)
+        return error_set(err, LECO_INVALID, "noise schedule: steps_offset is %lld, expected 0 to %lld",
+                         (long long)config->steps_offset, (long long)config->train_timesteps - 1);
+    if (config->clip_sample)
+        log_message(LOG_WARNING,
+                    "noise schedule: clip_sample is on, which Stable Diffusion's latents don't bear; ignored");
+
+    size_t count = (size_t)config->train_timesteps;
+    size_t bytes = sizeof(noise_schedule) + count * sizeof(float);
+    noise_schedule *s = mem_calloc(1, bytes);
+    if (!s) return error_memory(err, bytes, "the noise schedule");
+    s->train_timesteps = config->train_timesteps;
+    s->prediction = config->prediction;
+    s->steps_offset = config->steps_offset;
+    double product = 1.0; /* torch.cumprod accumulates f32 in double on the CPU */
+    for (size_t i = 0; i < count; i++) {
+        product *= (double)(1.0f - beta_at(config, (int64_t)i));
+        s->alpha_bar[i] = (float)product;
+    }
+    s->final_alpha_bar = config->set_alpha_to_one ? 1.0f : s->alpha_bar[0];
+    *out = s;
+    return LECO_OK;
+}
+
+int64_t ddim_jitter_range(const noise_schedule *schedule, int64_t steps)
+{
+    int64_t stride = schedule->train_timesteps / steps;
+    int64_t highest = (steps - 1) * stride + schedule->steps_offset;
+    int64_t room = schedule->train_timesteps - highest;
+    return room < stride ? room : stride;
+}
+
+leco_status ddim_start(const noise_schedule *schedule, int64_t steps, int64_t jitter, ddim *out, leco_error *err)
+{
+    if (steps < 1 || steps > schedule->train_timesteps)
+        return error_set(err, LECO_INVALID, "%lld denoising steps: expected 1 to %lld", (long long)steps,
+                         (long long)schedule->train_timesteps);
+    int64_t range = ddim_jitter_range(schedule, steps);
+    if (range < 1)
+        return error_set(err, LECO_INVALID,
+                         "%lld denoising steps with a steps_offset of %lld pass the noise schedule's end",
+                         (long long)steps, (long long)schedule->steps_offset);
+    if (jitter < 0 || jitter >= range)
+        return error_set(err, LECO_INVALID, "a timestep jitter of %lld: expected 0 to %lld", (long long)jitter,
+                         (long long)range - 1);
+    *out = (ddim){schedule, steps, schedule->train_timesteps / steps, jitter};
+    return LECO_OK;
+}
+
+int64_t ddim_timestep(const ddim *walk, int64_t done)
+{
+    return (walk->steps - 1 - done) * walk->stride + walk->schedule->steps_offset + walk->jitter;
+}
+
+void ddim_step(const ddim *walk, int64_t t, const float *output, float *x, size_t count)
+{
+    const noise_schedule *s = walk->schedule;
+    int64_t previous = t - walk->stride;
+    float a = s->alpha_bar[t];
+    float a_previous = previous >= 0 ? s->alpha_bar[previous] : s->final_alpha_bar;
+    float signal = sqrtf(a), noise = sqrtf(1.0f - a);
+    float signal_previous = sqrtf(a_previous), noise_previous = sqrtf(1.0f - a_previous);
+    for (size_t i = 0; i < count; i++) {
+        float clean, eps;
+        if (s->prediction == PREDICT_V) {
+            clean = signal * x[i] - noise * output[i];
+            eps = signal * output[i] + noise * x[i];
+        } else {
+            clean = (x[i] - noise * output[i]) / signal;
+            eps = output[i];
+        }
+        x[i] = signal_previous * clean + noise_previous * eps;
+    }
+}
+
+void guidance_apply(const float *unconditional, const float *conditional, float scale, float *out, size_t count)
+{
+    for (size_t i = 0; i < count; i++) out[i] = unconditional[i] + scale * (conditional[i] - unconditional[i]);
+}

@@ -1,0 +1,141 @@
+#include "diffusion/text_bank.h"
+
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+
+typedef struct entry {
+    char *prompt;
+    float *states;
+} entry;
+
+struct text_bank {
+    const model *model;
+    int64_t tokens;
+    size_t state_count; /* floats of one prompt's states */
+    graph *graph;       /* NULL after text_bank_release_encoder */
+    session *session;
+    text_encoder encoder;
+    int32_t *ids; /* [tokens] */
+    entry *entry;
+    size_t count, capacity;
+};
+
+static leco_status build(text_bank *b, const device *d, const adapter_set *adapters, text_options options,
+                         leco_error *err)
+{
+    b->graph = graph_create(d->compute);
+    if (!b->graph) return error_memory(err, 0, "the text encoder's graph");
+    nn c;
+    nn_init(&c, b->graph, b->model->text_weights, adapters, PART_TEXT_ENCODER);
+    b->encoder = text_encoder_build(&c, &b->model->text, 1, b->tokens, options);
+    LECO_TRY(graph_finish(b->graph, err));
+    return session_create(b->graph, d->backend, d->workspace, &b->session, err);
+}
+
+leco_status text_bank_create(const device *d, const model *m, const adapter_set *adapters, text_options options,
+                             text_bank **out, leco_error *err)
+{
+    *out = NULL;
+    if (!m->tokenizer) return error_set(err, LECO_INVALID, "%s has no tokenizer", m->folder);
+    text_bank *b = mem_calloc(1, sizeof *b);
+    if (!b) return error_memory(err, sizeof *b, "the text states");
+    b->model = m;
+    b->tokens = (int64_t)tokenizer_length(m->tokenizer);
+    b->state_count = (size_t)(b->tokens * m->text.hidden_size);
+    b->ids = mem_calloc((size_t)b->tokens, sizeof *b->ids);
+    leco_status status = b->ids ? LECO_OK : error_memory(err, (size_t)b->tokens * sizeof *b->ids, "token ids");
+    if (status == LECO_OK) status = build(b, d, adapters, options, err);
+    if (status != LECO_OK) {
+        text_bank_destroy(b);
+        return status;
+    }
+    *out = b;
+    return LECO_OK;
+}
+
+void text_bank_clear(text_bank *b)
+{
+    for (size_t i = 0; i < b->count; i++) {
+        mem_free(b->entry[i].prompt);
+        mem_free(b->entry[i].states);
+    }
+    b->count = 0;
+}
+
+void text_bank_release_encoder(text_bank *b)
+{
+    session_destroy(b->session);
+    graph_destroy(b->graph);
+    b->session = NULL;
+    b->graph = NULL;
+}
+
+void text_bank_destroy(text_bank *b)
+{
+    if (!b) return;
+    text_bank_clear(b);
+    text_bank_release_encoder(b);
+    mem_free(b->entry);
+    mem_free(b->ids);
+    mem_free(b);
+}
+
+int64_t text_bank_tokens(const text_bank *b)
+{
+    return b->tokens;
+}
+
+static leco_status encode(text_bank *b, const char *prompt, float *states, leco_error *err)
+{
+    if (!b->session) return error_set(err, LECO_INTERNAL, "prompt \"%s\" was not encoded in time", prompt);
+    size_t needed;
+    LECO_TRY(tokenizer_encode(b->model->tokenizer, prompt, strlen(prompt), b->ids, &needed, err));
+    if (needed > (size_t)b->tokens)
+        log_message(LOG_WARNING, "prompt \"%.60s...\" needs %zu tokens; all after the first %lld are ignored", prompt,
+                    needed, (long long)b->tokens);
+    session_write_i32(b->session, b->encoder.ids, b->ids, (size_t)b->tokens);
+    if (b->encoder.eos) {
+        int32_t position;
+        text_eos_positions(&b->model->text, b->ids, 1, b->tokens, &position);
+        session_write_i32(b->session, b->encoder.eos, &position, 1);
+    }
+    session_run(b->session);
+    session_read(b->session, b->encoder.hidden_states, states, b->state_count);
+    return LECO_OK;
+}
+
+static leco_status grow(text_bank *b, leco_error *err)
+{
+    if (b->count < b->capacity) return LECO_OK;
+    size_t capacity = b->capacity ? 2 * b->capacity : 16;
+    entry *grown = mem_realloc(b->entry, capacity, sizeof *grown);
+    if (!grown) return error_memory(err, capacity * sizeof *grown, "the text states");
+    b->entry = grown;
+    b->capacity = capacity;
+    return LECO_OK;
+}
+
+leco_status text_bank_get(text_bank *b, const char *prompt, const float **states, leco_error *err)
+{
+    for (size_t i = 0; i < b->count; i++) {
+        if (strcmp(b->entry[i].prompt, prompt) == 0) {
+            *states = b->entry[i].states;
+            return LECO_OK;
+        }
+    }
+    LECO_TRY(grow(b, err));
+    entry e = {mem_strdup(prompt), mem_calloc(b->state_count, sizeof(float))};
+    leco_status status =
+        e.prompt && e.states ? LECO_OK : error_memory(err, b->state_count * sizeof(float), "a prompt's text states");
+    if (status == LECO_OK) status = encode(b, prompt, e.states, err);
+    if (status != LECO_OK) {
+        mem_free(e.prompt);
+        mem_free(e.states);
+        return status;
+    }
+    b->entry[b->count++] = e;
+    *states = e.states;
+    return LECO_OK;
+}

@@ -1,0 +1,64 @@
+/* The file that describes a training run: P's config and prompts files (facts.md), with a few keys of our own.
+ * docs/config.md lists every key. Keys and values that exist in P but not yet in leco are refused by name. */
+#ifndef LECO_TRAIN_CONFIG_H
+#define LECO_TRAIN_CONFIG_H
+
+#include "base/arena.h"
+#include "base/dtype.h"
+#include "model/adapter.h"
+#include "train/optimizer.h"
+
+typedef enum prompt_action { ACTION_ERASE, ACTION_ENHANCE } prompt_action;
+
+typedef struct train_prompt {
+    const char *place; /* "erase.yaml:7", for messages */
+    const char *target, *positive, *unconditional, *neutral;
+    prompt_action action;
+    double guidance_scale;
+    int64_t width, height; /* pixels; 0: the model's own size */
+    int64_t batch_size;
+    double multiplier, weight; /* of the adapter in trajectory and student; of the loss */
+} train_prompt;
+
+/* How a kept latent is told its timestep: rightly, or as P does (facts.md, "Timesteps"). */
+typedef enum timestep_compat { TIMESTEPS_RIGHT, TIMESTEPS_P1ATDEV } timestep_compat;
+
+typedef struct train_config {
+    arena *memory; /* owns everything below */
+    const char *path;
+
+    const char *model; /* relative paths are taken from the config's folder */
+    int v_prediction;  /* 0 or 1 as the config claims, -1: as the model's files say */
+    int64_t clip_skip; /* A1111's count: 1 or 0 use all layers, 2 leaves the last one out */
+
+    lora_options network;
+
+    const char *precision; /* "bfloat16", "float32", or NULL: what the machine likes best */
+    int64_t iterations;    /* optimizer steps */
+    double lr;
+    lr_schedule lr_schedule;
+    optimizer_options optimizer;
+    int64_t denoising_steps;
+    int64_t samples_per_trajectory;
+    bool timestep_jitter;
+    timestep_compat compat;
+    uint64_t seed;
+    double trajectory_guidance_scale;
+
+    const char *save_name, *save_path; /* save_path is resolved */
+    int64_t save_every;                /* 0: only at the end */
+    dtype save_precision;
+
+    bool verbose;
+    train_prompt *prompt;
+    size_t prompt_count;
+} train_config;
+
+/* Reads the file, applies the overrides ("section.key=value") and checks everything that can be checked without the
+ * model. Errors name file and line (or the override), key, and the nearest known key. Release with train_config_free.
+ */
+leco_status train_config_read(const char *path, const char *const *overrides, size_t override_count, train_config *out,
+                              leco_error *err);
+void train_config_free(train_config *config); /* safe on a zeroed one */
+
+#endif
