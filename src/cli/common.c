@@ -1,0 +1,204 @@
+#include "cli/common.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LARGEST_SIDE 8192
+
+/* ---- options ---- */
+
+#define GENERAL(field) .offset = offsetof(general_args, field)
+const option_spec general_options[] = {
+    {"threads", 0, OPTION_WHOLE, "N", GENERAL(threads), .max = 1024,
+     .help = "threads to compute with (default: one a core)"},
+    {"json", 0, OPTION_FLAG, GENERAL(json), .help = "print the result as JSON"},
+    {"quiet", 'q', OPTION_FLAG, GENERAL(quiet), .help = "no progress, warnings only"},
+    {"verbose", 'v', OPTION_FLAG, GENERAL(verbose), .help = "also say what is done inside"},
+    {0},
+};
+
+#define MODEL(field) .offset = offsetof(model_args, field)
+const option_spec model_options[] = {
+    {"model", 'm', OPTION_TEXT, "MODEL", MODEL(model), .help = "the model: a folder as diffusers writes it"},
+    {"lora", 0, OPTION_TEXTS, "FILE[:WEIGHT]", MODEL(lora),
+     .help = "put a LoRA on the model, at this weight (default 1; negative turns its effect around). May be given "
+             "several times"},
+    {"device", 0, OPTION_CHOICE, "DEVICE", MODEL(device), .choices = "cpu|ref", .later = "cuda", .fallback = "cpu",
+     .help = "cpu, or ref: slow, plain loops to compare with"},
+    {"precision", 0, OPTION_CHOICE, "TYPE", MODEL(precision), .choices = "float32|bfloat16",
+     .help = "float32 or bfloat16 (default: bfloat16 where the processor has it)"},
+    {0},
+};
+
+#define DRAWING(field) .offset = offsetof(drawing_args, field)
+const option_spec drawing_options[] = {
+    {"negative", 'n', OPTION_PROMPT, "PROMPT", DRAWING(negative), .help = "what to steer away from (default: nothing)"},
+    {"steps", 0, OPTION_WHOLE, "N", DRAWING(steps), .min = 1, .max = 1000, .fallback = "25", .help = "denoising steps"},
+    {"guidance-scale", 0, OPTION_NUMBER, "S", DRAWING(guidance_scale), .min = -1000, .max = 1000, .fallback = "7.5",
+     .help = "how closely to follow the prompt; 1 is without guidance, the small models in models/ want 4"},
+    {"scheduler", 0, OPTION_CHOICE, "NAME", DRAWING(scheduler), .choices = "ddim", .fallback = "ddim",
+     .help = "how to denoise: ddim"},
+    {"seed", 0, OPTION_WHOLE, "N", DRAWING(seed), .min = -1, .max = INT64_MAX, .fallback = "0",
+     .help = "of the first picture, the next ones count up; -1 takes one from the clock"},
+    {"rng", 0, OPTION_CHOICE, "KIND", DRAWING(rng), .choices = "cpu|cuda", .fallback = "cpu",
+     .help = "whose noise a seed gives: cpu (PyTorch's, as in ComfyUI) or cuda (as in A1111)"},
+    {"width", 0, OPTION_WHOLE, "PIXELS", DRAWING(width), .min = 8, .max = LARGEST_SIDE,
+     .help = "(default: the model's own)"},
+    {"height", 0, OPTION_WHOLE, "PIXELS", DRAWING(height), .min = 8, .max = LARGEST_SIDE,
+     .help = "(default: the model's own)"},
+    {"batch", 0, OPTION_WHOLE, "N", DRAWING(batch), .min = 1, .max = 256, .fallback = "4",
+     .help = "pictures computed together: more is faster and takes more memory"},
+    {"latents", 0, OPTION_TEXT, "FILE.safetensors", DRAWING(latents),
+     .help = "start from the tensor \"latents\" [n,4,h,w] in this file, not from a seed's noise"},
+    {0},
+};
+
+void general_begin(const general_args *args, progress *p, const char *unit)
+{
+    progress_begin(p, unit, args->quiet, args->verbose);
+    if (args->threads > 0) leco_set_threads((int)args->threads);
+}
+
+leco_generate_options drawing_apply(const drawing_args *args, progress *p)
+{
+    leco_generate_options o = leco_generate_defaults();
+    if (args->negative) o.negative = args->negative;
+    o.batch = (int)args->batch;
+    o.steps = (int)args->steps;
+    o.guidance_scale = args->guidance_scale;
+    o.scheduler = args->scheduler;
+    o.seed = args->seed;
+    o.rng = args->rng;
+    o.width = (int)args->width;
+    o.height = (int)args->height;
+    o.latents = args->latents;
+    o.progress = progress_show;
+    o.user = p;
+    return o;
+}
+
+/* ---- models ---- */
+
+bool lora_parse(const char *program, const char *text, lora_choice *out)
+{
+    const char *colon = strrchr(text, ':');
+    double weight = 1;
+    size_t length = strlen(text);
+    if (colon && colon > text) {
+        bool odd = strcmp(colon + 1, "nan") == 0 || strcmp(colon + 1, "inf") == 0 || strcmp(colon + 1, "-inf") == 0;
+        if (odd || (number_read(colon + 1, &weight) && fabs(weight) > 1000)) {
+            options_mistake(program, "--lora %s: the weight must be a number from -1000 to 1000", text);
+            return false;
+        }
+        if (number_read(colon + 1, &weight)) length = (size_t)(colon - text);
+    }
+    if (length == 0 || length >= sizeof out->file) {
+        options_mistake(program, "--lora needs the name of a file");
+        return false;
+    }
+    memcpy(out->file, text, length);
+    out->file[length] = '\0';
+    out->weight = (float)weight;
+    return true;
+}
+
+int model_check(const char *program, const model_args *args)
+{
+    lora_choice lora;
+    if (!args->model)
+        return options_mistake(program, "which model? Give its folder with -m, for instance -m models/shapes");
+    for (size_t i = 0; i < args->lora.count; i++)
+        if (!lora_parse(program, args->lora.item[i], &lora)) return EXIT_USAGE;
+    return OPTIONS_READY;
+}
+
+leco_status model_open(const model_args *args, leco_model **out, leco_error *err)
+{
+    const leco_model_options options = {.device = args->device, .precision = args->precision};
+    leco_model *model = NULL;
+    leco_status status = leco_model_open(args->model, &options, &model, err);
+    for (size_t i = 0; status == LECO_OK && i < args->lora.count; i++) {
+        lora_choice lora;
+        if (lora_parse("leco", args->lora.item[i], &lora)) /* model_check has let it pass before */
+            status = leco_model_add_lora(model, lora.file, lora.weight, err);
+    }
+    if (status != LECO_OK) {
+        leco_model_close(model);
+        return status;
+    }
+    *out = model;
+    return LECO_OK;
+}
+
+/* ---- results ---- */
+
+int report_failure(leco_status status, const leco_error *err)
+{
+    const char *message = err->message[0] ? err->message : leco_status_name(status);
+    fprintf(stderr, "leco: %s\n", message);
+    return status == LECO_INTERRUPTED ? EXIT_INTERRUPTED : EXIT_FAILED;
+}
+
+static bool ends_in_png(const char *path)
+{
+    size_t length = strlen(path);
+    return length > 4 && strcmp(path + length - 4, ".png") == 0;
+}
+
+int output_check(const char *program, const char *path, bool png)
+{
+    struct stat info;
+    if (png && !ends_in_png(path))
+        return options_mistake(program, "--output %s: pictures are written as PNG; call it something.png", path);
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode)) {
+        fprintf(stderr, "leco: %s: cannot write: is not a file\n", path);
+        return EXIT_FAILED;
+    }
+    char folder[4096];
+    const char *slash = strrchr(path, '/');
+    size_t length = slash ? (size_t)(slash - path) : 0;
+    if (length >= sizeof folder) return options_mistake(program, "--output: the path is too long");
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)length : 1, slash ? path : ".");
+    if (slash == path) strcpy(folder, "/");
+    if (access(folder, W_OK) != 0) {
+        fprintf(stderr, "leco: %s: cannot write: folder %s: %s\n", path, folder, strerror(errno));
+        return EXIT_FAILED;
+    }
+    return OPTIONS_READY;
+}
+
+void output_name(char *out, size_t size, const char *path, size_t number, size_t count)
+{
+    if (count == 1) {
+        snprintf(out, size, "%s", path);
+    } else {
+        size_t stem = strlen(path) - strlen(".png");
+        snprintf(out, size, "%.*s-%zu.png", (int)stem, path, number);
+    }
+}
+
+json_t *json_text(const char *text)
+{
+    if (!text) return json_null();
+    json_t *whole = json_string(text);
+    if (whole) return whole;
+    char *copy = strdup(text);
+    if (!copy) return NULL;
+    for (char *c = copy; *c; c++)
+        if ((unsigned char)*c >= 0x80) *c = '?';
+    json_t *cleaned = json_string(copy);
+    free(copy);
+    return cleaned;
+}
+
+void print_json(json_t *document)
+{
+    json_dumpf(document, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+    putchar('\n');
+    json_decref(document);
+}

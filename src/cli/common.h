@@ -1,0 +1,81 @@
+/* What several commands share: their options, opening a model with its LoRAs, naming and writing pictures, reporting.
+ */
+#ifndef LECO_CLI_COMMON_H
+#define LECO_CLI_COMMON_H
+
+#include <jansson.h>
+
+#include "cli/options.h"
+#include "cli/progress.h"
+#include "leco/leco.h"
+
+typedef struct command {
+    const char *name;
+    const char *summary;               /* for `leco --help` */
+    int (*run)(int argc, char **argv); /* argv[0] is the command's name; returns the exit status */
+} command;
+
+extern const command command_train, command_generate, command_grid, command_run, command_inspect, command_bench;
+
+/* ---- options ---- */
+
+typedef struct general_args {
+    int64_t threads;
+    bool quiet, verbose, json;
+} general_args;
+extern const option_spec general_options[];
+
+typedef struct model_args {
+    const char *model, *device, *precision;
+    text_list lora; /* FILE[:WEIGHT] */
+} model_args;
+extern const option_spec model_options[];
+
+typedef struct drawing_args {
+    const char *negative, *scheduler, *rng, *latents;
+    int64_t steps, seed, width, height, batch;
+    double guidance_scale;
+} drawing_args;
+extern const option_spec drawing_options[];
+
+/* Applies --threads, and starts showing progress (unit: what is counted) and the log. */
+void general_begin(const general_args *args, progress *p, const char *unit);
+
+/* Fills leco's options from the arguments (prompts are the caller's to set). */
+leco_generate_options drawing_apply(const drawing_args *args, progress *p);
+
+/* ---- models ---- */
+
+/* A file and a weight out of FILE[:WEIGHT]: only a number after the last colon counts as a weight, since names may hold
+ * colons. False, with a message on stderr, where the weight is out of range. */
+typedef struct lora_choice {
+    char file[4096];
+    float weight;
+} lora_choice;
+bool lora_parse(const char *program, const char *text, lora_choice *out);
+
+/* Checks what can be checked before a file is opened: that there is a model, the LoRAs' weights. Returns
+ * OPTIONS_READY or EXIT_USAGE. */
+int model_check(const char *program, const model_args *args);
+
+/* Opens the model and adds its LoRAs. */
+leco_status model_open(const model_args *args, leco_model **out, leco_error *err);
+
+/* ---- results ---- */
+
+/* "leco: sentence" on stderr; the exit status that belongs to it. */
+int report_failure(leco_status status, const leco_error *err);
+
+/* Refuses, before any work is done, an output that isn't named *.png (where png), whose folder isn't there or can't be
+ * written to, or that is something else than a file. Returns OPTIONS_READY or EXIT_FAILED or EXIT_USAGE. */
+int output_check(const char *program, const char *path, bool png);
+
+/* `path`, or for several pictures "name-<number>.png". number counts from 1. */
+void output_name(char *out, size_t size, const char *path, size_t number, size_t count);
+
+/* Prints a JSON document and a new line to stdout, and releases it. */
+void print_json(json_t *document);
+/* A string of a document; bytes that aren't UTF-8 (a file's name may hold any) become '?'. */
+json_t *json_text(const char *text);
+
+#endif

@@ -1,0 +1,247 @@
+#include "cli/options.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/option_value.h"
+
+#define HELP_INDENT 30
+#define HELP_WIDTH 100
+
+/* ---- messages ---- */
+
+int options_mistake(const char *program, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    fprintf(stderr, "%s: ", program);
+    vfprintf(stderr, format, args);
+    fprintf(stderr, "\n'%s --help' tells more.\n", program);
+    va_end(args);
+    return EXIT_USAGE;
+}
+
+/* Damerau-Levenshtein in its restricted form: insert, delete, replace, swap two neighbours. */
+static size_t edit_distance(const char *a, const char *b)
+{
+    enum { LONGEST = 63 };
+    size_t rows[3][LONGEST + 2], n = strlen(a), m = strlen(b);
+    if (n > LONGEST || m > LONGEST) return LONGEST;
+    size_t *before = rows[0], *last = rows[1], *now = rows[2];
+    for (size_t j = 0; j <= m; j++) last[j] = j;
+    for (size_t i = 1; i <= n; i++) {
+        now[0] = i;
+        for (size_t j = 1; j <= m; j++) {
+            size_t best = last[j - 1] + (a[i - 1] != b[j - 1]);
+            if (last[j] + 1 < best) best = last[j] + 1;
+            if (now[j - 1] + 1 < best) best = now[j - 1] + 1;
+            bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+            if (swapped && before[j - 2] + 1 < best) best = before[j - 2] + 1;
+            now[j] = best;
+        }
+        size_t *spare = before;
+        before = last;
+        last = now;
+        now = spare;
+    }
+    return last[m];
+}
+
+const char *nearest_word(const char *word, const char *const *known, size_t count)
+{
+    const char *nearest = NULL;
+    size_t length = strlen(word), best = length / 3 + 2; /* farther than that is another word */
+    for (size_t i = 0; i < count; i++) {
+        size_t distance = edit_distance(word, known[i]);
+        bool begins = length >= 3 && strncmp(word, known[i], length) == 0; /* --guidance for --guidance-scale */
+        if (begins) distance = 1;
+        if (distance < best) {
+            best = distance;
+            nearest = known[i];
+        }
+    }
+    return nearest;
+}
+
+static int unknown_option(const command_line *line, const char *name, size_t length)
+{
+    const char *known[128] = {"help"};
+    size_t count = 1;
+    for (const option_group *g = line->groups; g->title; g++)
+        for (const option_spec *s = g->options; s->name && count < 128; s++)
+            if (s->kind != OPTION_REFUSED) known[count++] = s->name;
+    char word[64];
+    snprintf(word, sizeof word, "%.*s", (int)(length < sizeof word ? length : sizeof word - 1), name);
+    const char *nearest = nearest_word(word, known, count);
+    if (nearest) return options_mistake(line->program, "there is no option --%s; did you mean --%s?", word, nearest);
+    return options_mistake(line->program, "there is no option --%s", word);
+}
+
+/* ---- help ---- */
+
+/* Prints words from `column` on, wrapped and indented; "\n" in the text starts a line. */
+static void print_wrapped(const char *text, int column, int indent)
+{
+    for (bool first = true; *text; first = false) {
+        bool line_ends = *text == '\n';
+        text += strspn(text, " \n");
+        int word = (int)strcspn(text, " \n");
+        if (line_ends || column + 1 + word > HELP_WIDTH) {
+            printf("\n%*s", indent, "");
+            column = indent;
+        } else if (!first) {
+            putchar(' ');
+            column++;
+        }
+        printf("%.*s", word, text);
+        column += word;
+        text += word;
+    }
+    putchar('\n');
+}
+
+static void print_option(const option_spec *s)
+{
+    char letter[8] = "    ", head[96], body[1024];
+    if (s->letter) snprintf(letter, sizeof letter, "-%c, ", s->letter);
+    snprintf(head, sizeof head, "  %s--%s%s%s", letter, s->name, s->argument ? " " : "",
+             s->argument ? s->argument : "");
+    snprintf(body, sizeof body, "%s%s%s%s", s->help, s->fallback ? " (default " : "", s->fallback ? s->fallback : "",
+             s->fallback ? ")" : "");
+    int used = printf("%s", head);
+    if (used + 2 > HELP_INDENT) {
+        putchar('\n');
+        used = 0;
+    }
+    printf("%*s", HELP_INDENT - used, "");
+    print_wrapped(body, HELP_INDENT, HELP_INDENT);
+}
+
+static void print_help(const command_line *line)
+{
+    printf("%s: %s\n\nUsage: %s %s\n", line->program, line->summary, line->program, line->usage);
+    if (line->details) {
+        putchar('\n');
+        print_wrapped(line->details, 0, 0);
+    }
+    for (const option_group *g = line->groups; g->title; g++) {
+        printf("\n%s\n", g->title);
+        for (const option_spec *s = g->options; s->name; s++)
+            if (s->kind != OPTION_REFUSED) print_option(s);
+    }
+    printf("\nExamples\n%s", line->examples);
+}
+
+/* ---- reading ---- */
+
+static void *value_of(const option_group *group, const option_spec *spec)
+{
+    return (char *)group->values + spec->offset;
+}
+
+static int store(const command_line *line, const option_group *group, const option_spec *spec, const char *text)
+{
+    char why[512];
+    if (option_value_read(spec, text, value_of(group, spec), why, sizeof why)) return OPTIONS_READY;
+    return options_mistake(line->program, "--%s %s", spec->name, why);
+}
+
+/* Finds an option by its name (length bytes of it) or, where name is NULL, by its letter. */
+static const option_spec *find(const command_line *line, const char *name, size_t length, char letter,
+                               const option_group **group)
+{
+    for (const option_group *g = line->groups; g->title; g++) {
+        for (const option_spec *s = g->options; s->name; s++) {
+            bool same = name ? strlen(s->name) == length && memcmp(s->name, name, length) == 0 : s->letter == letter;
+            if (same) {
+                *group = g;
+                return s;
+            }
+        }
+    }
+    return NULL;
+}
+
+/* A forgotten value: what stands in its place is another option. */
+static bool looks_like_option(const command_line *line, const char *text)
+{
+    const option_group *group;
+    return text[0] == '-' && text[1] == '-' && find(line, text + 2, strcspn(text + 2, "="), 0, &group);
+}
+
+/* Reads the option at argv[*at]; moves *at to the last argument that it used. */
+static int read_option(const command_line *line, int argc, char **argv, int *at)
+{
+    const char *word = argv[*at], *value = NULL;
+    const option_group *group = NULL;
+    const option_spec *spec;
+    if (word[1] == '-') {
+        size_t length = strcspn(word + 2, "=");
+        spec = find(line, word + 2, length, 0, &group);
+        if (!spec) return unknown_option(line, word + 2, length);
+        if (word[2 + length] == '=') value = word + 3 + length;
+    } else {
+        spec = find(line, NULL, 0, word[1], &group);
+        if (!spec) return options_mistake(line->program, "there is no option -%c", word[1]);
+        if (word[2]) value = word + 2;
+    }
+    bool takes_value = spec->kind != OPTION_FLAG && spec->kind != OPTION_REFUSED;
+    if (!takes_value) {
+        if (value && spec->kind == OPTION_FLAG)
+            return options_mistake(line->program, "--%s takes no value, but got '%s'", spec->name, value);
+    } else if (!value) {
+        if (*at + 1 >= argc)
+            return options_mistake(line->program, "--%s needs a value: --%s %s", spec->name, spec->name,
+                                   spec->argument);
+        value = argv[++*at];
+        if (looks_like_option(line, value))
+            return options_mistake(line->program,
+                                   "--%s needs a value, and %s is an option (write --%s=%s if it is meant)", spec->name,
+                                   value, spec->name, value);
+    }
+    return store(line, group, spec, value);
+}
+
+static int set_defaults(const command_line *line)
+{
+    for (const option_group *g = line->groups; g->title; g++) {
+        for (const option_spec *s = g->options; s->name; s++) {
+            memset(value_of(g, s), 0, option_value_size(s->kind));
+            if (s->fallback && option_value_size(s->kind) > 0) {
+                int status = store(line, g, s, s->fallback);
+                if (status != OPTIONS_READY) return status;
+            }
+        }
+    }
+    return OPTIONS_READY;
+}
+
+int options_read(const command_line *line, int argc, char **argv, const char **operand)
+{
+    const char *found = NULL;
+    bool only_operands = false;
+    int status = set_defaults(line);
+    for (int i = 1; i < argc && status == OPTIONS_READY; i++) {
+        const char *word = argv[i];
+        if (!only_operands && strcmp(word, "--") == 0) {
+            only_operands = true;
+        } else if (!only_operands && (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)) {
+            print_help(line);
+            status = EXIT_DONE;
+        } else if (!only_operands && word[0] == '-' && word[1]) {
+            status = read_option(line, argc, argv, &i);
+        } else if (!line->operand) {
+            status = options_mistake(line->program, "what is '%s' for? Nothing may stand without an option", word);
+        } else if (found) {
+            status = options_mistake(line->program, "one %s is enough, but there are '%s' and '%s'", line->operand,
+                                     found, word);
+        } else {
+            found = word;
+        }
+    }
+    if (status == OPTIONS_READY && line->operand && (!found || !*found))
+        status = options_mistake(line->program, "a %s is missing: %s %s", line->operand, line->program, line->usage);
+    if (status == OPTIONS_READY && operand) *operand = found;
+    return status;
+}

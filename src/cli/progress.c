@@ -1,0 +1,157 @@
+#include "cli/progress.h"
+
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BAR_SECONDS 0.1    /* between two drawings of the bar */
+#define PLAIN_SECONDS 10.0 /* between two plain lines */
+#define BAR_WIDTH 28
+#define LOSS_STEPS 50 /* that the shown loss is averaged over: a single step's says little */
+
+static progress *current;
+static bool log_debug, log_info;
+static volatile sig_atomic_t interrupted;
+
+/* ---- Ctrl-C ---- */
+
+static void on_signal(int number)
+{
+    (void)number;
+    interrupted = 1; /* the handler is reset: a second Ctrl-C ends the program */
+}
+
+static void catch_signals(void)
+{
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = on_signal;
+    action.sa_flags = (int)SA_RESETHAND;
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+/* ---- lines ---- */
+
+static void clear_bar(void)
+{
+    if (current && current->shown) {
+        fputs("\r\033[K", stderr);
+        current->shown = false;
+    }
+}
+
+static void on_log(void *user, leco_log_level level, const char *message)
+{
+    (void)user;
+    if ((level == LECO_LOG_DEBUG && !log_debug) || (level == LECO_LOG_INFO && !log_info)) return;
+    clear_bar();
+    fprintf(stderr, "%s%s\n", level == LECO_LOG_WARNING ? "warning: " : "", message);
+}
+
+void progress_begin(progress *p, const char *unit, bool quiet, bool verbose)
+{
+    *p = (progress){.unit = unit, .quiet = quiet, .terminal = isatty(STDERR_FILENO) == 1};
+    current = p;
+    log_debug = verbose;
+    log_info = !quiet;
+    leco_set_log(on_log, NULL);
+    if (unit) catch_signals();
+}
+
+void progress_end(progress *p)
+{
+    if (p->shown) fputc('\n', stderr);
+    p->shown = false;
+    current = NULL;
+}
+
+/* "0:42", "1:05:00" */
+static const char *clock_text(double seconds, char text[32])
+{
+    long long s = (long long)(fmin(seconds, 1e12) + 0.5);
+    if (s >= 3600)
+        snprintf(text, 32, "%lld:%02lld:%02lld", s / 3600, s / 60 % 60, s % 60);
+    else
+        snprintf(text, 32, "%lld:%02lld", s / 60, s % 60);
+    return text;
+}
+
+/* "12.3 steps/s", or "4.1 s each" where it is slow. */
+static void append_figures(const progress *p, const leco_progress *state, char *line, size_t size)
+{
+    size_t used = strlen(line);
+    char left[32];
+    if (!isnan(state->loss)) used += (size_t)snprintf(line + used, size - used, "  loss %.4g", p->loss);
+    if (state->seconds > 0 && state->done > 0) {
+        double rate = (double)state->done / state->seconds;
+        if (rate >= 0.5)
+            used += (size_t)snprintf(line + used, size - used, "  %.3g %s/s", rate, p->unit);
+        else
+            used += (size_t)snprintf(line + used, size - used, "  %.3g s each", 1 / rate);
+    }
+    if (state->seconds_left >= 0 && state->done < state->total)
+        snprintf(line + used, size - used, "  %s left", clock_text(state->seconds_left, left));
+    else if (state->done >= state->total)
+        snprintf(line + used, size - used, "  in %s", clock_text(state->seconds, left));
+}
+
+static void draw_bar(progress *p, const leco_progress *state)
+{
+    char line[256], bar[BAR_WIDTH + 1];
+    double share = state->total > 0 ? (double)state->done / (double)state->total : 0;
+    int full = (int)(fmin(share, 1) * BAR_WIDTH);
+    memset(bar, '.', BAR_WIDTH);
+    memset(bar, '#', (size_t)full);
+    bar[BAR_WIDTH] = '\0';
+    snprintf(line, sizeof line, "%.40s [%s] %lld/%lld", state->what, bar, (long long)state->done,
+             (long long)state->total);
+    append_figures(p, state, line, sizeof line);
+    fprintf(stderr, "\r\033[K%s", line);
+    p->shown = true;
+}
+
+static void print_line(progress *p, const leco_progress *state)
+{
+    char line[256];
+    snprintf(line, sizeof line, "%.40s %lld/%lld", state->what, (long long)state->done, (long long)state->total);
+    append_figures(p, state, line, sizeof line);
+    fprintf(stderr, "%s\n", line);
+}
+
+static void average_loss(progress *p, double loss)
+{
+    if (isnan(loss)) return;
+    const double keep = 1 - 1.0 / LOSS_STEPS;
+    double sum = p->loss * p->loss_share * keep + loss * (1 - keep);
+    p->loss_share = p->loss_share * keep + (1 - keep);
+    p->loss = sum / p->loss_share;
+}
+
+bool progress_show(void *user, const leco_progress *state)
+{
+    progress *p = user;
+    average_loss(p, state->loss);
+    if (state->saved && !p->quiet) {
+        clear_bar();
+        fprintf(stderr, "saved %s\n", state->saved);
+    }
+    bool last = state->total > 0 && state->done >= state->total;
+    double pause = p->terminal ? BAR_SECONDS : PLAIN_SECONDS;
+    if (!p->quiet && (last || state->seconds - p->shown_at >= pause)) {
+        p->shown_at = state->seconds;
+        if (p->terminal)
+            draw_bar(p, state);
+        else
+            print_line(p, state);
+    }
+    if (interrupted && !p->told) {
+        clear_bar();
+        fputs("Stopping after this step, and saving. Ctrl-C again ends at once.\n", stderr);
+        p->told = true;
+    }
+    return !interrupted;
+}

@@ -1,0 +1,28 @@
+/* What a person sees while the program works: a progress bar on a terminal, a plain line now and then elsewhere, log
+ * messages between them; all on stderr. And Ctrl-C: the first asks the library to finish the step and save, the second
+ * ends the program. */
+#ifndef LECO_CLI_PROGRESS_H
+#define LECO_CLI_PROGRESS_H
+
+#include "leco/leco.h"
+
+typedef struct progress {
+    const char *unit; /* what is counted, in the plural: "steps", "pictures" */
+    bool quiet;
+    bool terminal;     /* stderr is one */
+    bool shown;        /* a bar stands on the terminal's last line */
+    bool told;         /* the interruption has been acknowledged */
+    double shown_at;   /* seconds of the last time that something was shown */
+    double loss;       /* averaged over the last steps */
+    double loss_share; /* how much of a full average `loss` holds so far */
+} progress;
+
+/* Starts showing (one at a time), sends the library's log to stderr, and catches Ctrl-C, unless unit is NULL: work that
+ * never calls back can't be asked to stop. verbose: debug messages, too. `p` outlives the work. */
+void progress_begin(progress *p, const char *unit, bool quiet, bool verbose);
+/* A leco_progress_callback; `user` is the progress. False after Ctrl-C. */
+bool progress_show(void *user, const leco_progress *state);
+/* Ends the bar's line. */
+void progress_end(progress *p);
+
+#endif

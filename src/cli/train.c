@@ -1,0 +1,107 @@
+/* leco train: trains what a config says and writes the LoRA. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/common.h"
+
+typedef struct train_args {
+    text_list set;
+    bool dry_run;
+    const char *device;
+    uint64_t memory;
+} train_args;
+
+#define ARG(field) .offset = offsetof(train_args, field)
+static const option_spec train_options[] = {
+    {"set", 0, OPTION_TEXTS, "KEY=VALUE", ARG(set),
+     .help = "change a key of the config, for instance train.iterations=100. May be given several times"},
+    {"dry-run", 0, OPTION_FLAG, ARG(dry_run), .help = "check everything and plan the memory, but train nothing"},
+    {"device", 0, OPTION_CHOICE, "DEVICE", ARG(device), .choices = "cpu|ref", .later = "cuda", .fallback = "cpu",
+     .help = "cpu, or ref: slow, plain loops to compare with"},
+    {"memory", 0, OPTION_BYTES, "SIZE", ARG(memory), .help = "refuse to take more than this, for instance 4G"},
+    {"resume", 0, OPTION_REFUSED, .help = "is not there yet: start the training again, it is repeatable"},
+    {0},
+};
+
+static void print_report(const leco_train_report *report, bool dry_run, bool json)
+{
+    const double mib = 1024.0 * 1024.0;
+    if (json) {
+        print_json(json_pack("{s:o, s:I, s:f, s:f, s:f, s:I, s:I, s:o}", "file", json_text(report->path), "iterations",
+                             (json_int_t)report->iterations, "seconds", report->seconds, "first_loss",
+                             report->first_loss, "last_loss", report->last_loss, "planned_bytes",
+                             (json_int_t)report->planned_bytes, "measured_bytes", (json_int_t)report->measured_bytes,
+                             "summary", json_text(report->summary)));
+        return;
+    }
+    if (dry_run) {
+        if (report->summary) {
+            size_t length = strlen(report->summary);
+            printf("%s%s", report->summary, length && report->summary[length - 1] == '\n' ? "" : "\n");
+        }
+        printf("peak memory: %.1f MiB planned\n", (double)report->planned_bytes / mib);
+    } else if (report->path) {
+        printf("%s\n", report->path);
+    }
+}
+
+static int train(const char *config, const leco_train_options *options, const general_args *general, progress *bar)
+{
+    leco_error err = {0};
+    leco_train_report report = {0};
+    leco_status status = leco_train(config, options, &report, &err);
+    progress_end(bar);
+    bool stopped = status == LECO_INTERRUPTED;
+    if (status == LECO_OK || stopped) {
+        if (!options->dry_run && !general->quiet)
+            fprintf(stderr, "%lld steps in %.1f s; loss %.4g at first, %.4g at last; %.1f MiB of memory at most\n",
+                    (long long)report.iterations, report.seconds, report.first_loss, report.last_loss,
+                    (double)report.measured_bytes / (1024.0 * 1024.0));
+        print_report(&report, options->dry_run, general->json);
+    }
+    leco_train_report_free(&report);
+    return status == LECO_OK ? EXIT_DONE : report_failure(status, &err);
+}
+
+static int run(int argc, char **argv)
+{
+    train_args args;
+    general_args general;
+    const char *config = NULL;
+    const option_group groups[] = {{"Options", train_options, &args}, {"Besides", general_options, &general}, {0}};
+    const command_line line = {
+        .program = "leco train",
+        .summary = "changes what a model draws: trains a LoRA from prompts alone",
+        .usage = "CONFIG.yaml [options]",
+        .details =
+            "The config says which model, which prompts and where to; docs/config.md explains every key, examples/ has "
+            "some to start from. Prints the name of the file it has written. Ctrl-C finishes the step and saves.",
+        .examples = "  leco train examples/erase_red.yaml\n"
+                    "  leco train examples/erase_red.yaml --set train.iterations=50 --set save.name=short\n"
+                    "  leco train examples/erase_red.yaml --dry-run --memory 4G\n",
+        .groups = groups,
+        .operand = "CONFIG.yaml",
+    };
+    int status = options_read(&line, argc, argv, &config);
+    if (status != OPTIONS_READY) return status;
+    for (size_t i = 0; i < args.set.count; i++) {
+        const char *equals = strchr(args.set.item[i], '=');
+        if (!equals || equals == args.set.item[i])
+            return options_mistake(line.program, "--set takes KEY=VALUE, for instance train.iterations=100, not '%s'",
+                                   args.set.item[i]);
+    }
+    progress bar;
+    general_begin(&general, &bar, "steps");
+    const leco_train_options options = {
+        .overrides = args.set.item,
+        .override_count = args.set.count,
+        .dry_run = args.dry_run,
+        .device = args.device,
+        .memory = args.memory,
+        .progress = progress_show,
+        .user = &bar,
+    };
+    return train(config, &options, &general, &bar);
+}
+
+const command command_train = {"train", "change what a model draws: train a LoRA from prompts alone", run};
