@@ -1,6 +1,7 @@
-/* Adapters: LoRA on the linear and 1x1 convolution layers of the U-Net and the text encoder.
+/* Adapters: LoRA on the linear and convolution layers of the U-Net and the text encoder.
  *
- * A layer's output becomes  y = W x + multiplier * (alpha / rank) * up (down x),  down [rank,in], up [out,rank].
+ * A layer's output becomes  y = W x + multiplier * (alpha / rank) * up (down x),  down [rank,in], up [out,rank]; on a
+ * 3x3 convolution down is one, too.
  * Source: Hu et al., "LoRA: low-rank adaptation of large language models" (2022); file keys and metadata as kohya's
  * sd-scripts write them. */
 #ifndef LECO_MODEL_ADAPTER_H
@@ -16,12 +17,12 @@ typedef struct lora_module {
     const char *path; /* "down_blocks.0.attentions.0.proj_in" */
     int64_t in, out, rank;
     float alpha;
-    bool is_conv; /* saved as [rank,in,1,1] and [out,rank,1,1] */
-    param down;   /* [rank,in] */
-    param up;     /* [out,rank] */
-    /* For lora_set_multiplier: the up matrix as loaded, up.value being multiplier times it; NULL in a trainable LoRA.
-     */
-    float *up_loaded;
+    int kernel;         /* of the layer: 1, or 3 (from files only, not trained) */
+    bool is_conv;       /* saved as [rank,in,k,k] and [out,rank,1,1] */
+    param down;         /* [rank,in]; value is NULL where kernel is 3 */
+    weight down_kernel; /* [rank,in,3,3] where kernel is 3 */
+    param up;           /* [out,rank] */
+    void *up_loaded;    /* up as in the file, up.value being the multiplier times it; NULL in a trainable LoRA */
 } lora_module;
 
 typedef struct lora lora;
@@ -86,8 +87,10 @@ struct adapter_set {
     size_t count;
 };
 
-/* For module.c: y + the products of all adapters on this layer. */
-tensor *adapters_apply(const adapter_set *set, graph *g, model_part part, const char *path, tensor *x, tensor *y);
+/* For module.c: y [..,out] + the products of all adapters on this layer, whose input is x [..,in]. stride and pad are
+ * those of a convolution of more than 1x1. */
+tensor *adapters_apply(const adapter_set *set, graph *g, model_part part, const char *path, tensor *x, tensor *y,
+                       int stride, const int pad[4]);
 
 /* What a saved file says about itself; NULL members are left out. */
 typedef struct lora_metadata {
@@ -102,8 +105,8 @@ typedef struct lora_metadata {
     size_t extra_count;
 } lora_metadata;
 
-/* Fills version, architecture and prediction type from what the U-Net is: the width of its conditioning tells SD1 (768)
- * from SD2 (1024) from SDXL (2048); other widths are named after the nearest family by their projection. */
+/* Fills version, architecture and prediction type from what the U-Net is: added conditions make it SDXL, linear
+ * projections SD2, else it is SD1. */
 void lora_metadata_describe(lora_metadata *m, const unet_config *config, bool v_prediction);
 
 /* Writes the file atomically, tensors as `type` (F32, F16, BF16). A loaded LoRA is written at multiplier 1. */

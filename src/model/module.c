@@ -1,0 +1,141 @@
+#include "model/module.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "model/adapter.h"
+#include "op/op.h"
+
+void nn_init(nn *c, graph *g, weights *w, const adapter_set *adapters, model_part part)
+{
+    memset(c, 0, sizeof *c);
+    c->g = g;
+    c->weights = w;
+    c->adapters = adapters;
+    c->part = part;
+}
+
+size_t nn_enter(nn *c, const char *format, ...)
+{
+    size_t mark = strlen(c->path), used = mark;
+    if (used && used + 1 < sizeof c->path) c->path[used++] = '.';
+    va_list args;
+    va_start(args, format);
+    int length = vsnprintf(c->path + used, sizeof c->path - used, format, args);
+    va_end(args);
+    if (length < 0 || (size_t)length >= sizeof c->path - used)
+        graph_fail(c->g, LECO_INTERNAL, "the module path \"%s\" is too long", c->path);
+    graph_set_name(c->g, c->path);
+    return mark;
+}
+
+void nn_leave(nn *c, size_t mark)
+{
+    c->path[mark] = '\0';
+    graph_set_name(c->g, c->path);
+}
+
+tensor *nn_weight(nn *c, const char *name, shape s)
+{
+    if (!graph_ok(c->g)) return NULL;
+    char full[NN_PATH_LENGTH + 32];
+    snprintf(full, sizeof full, "%s%s%s", c->path, c->path[0] ? "." : "", name);
+    leco_error err = {0};
+    weight *w = NULL;
+    if (weights_get(c->weights, full, s, &w, &err) != LECO_OK) return graph_fail(c->g, err.status, "%s", err.message);
+    return graph_weight(c->g, w);
+}
+
+bool nn_has(const nn *c, const char *name)
+{
+    char full[NN_PATH_LENGTH + 32];
+    snprintf(full, sizeof full, "%s%s%s", c->path, c->path[0] ? "." : "", name);
+    return weights_has(c->weights, full);
+}
+
+static int64_t channels_of(const tensor *x)
+{
+    return shape_last(&x->shape);
+}
+
+static void visit(nn *c, int64_t in, int64_t out, int kernel, bool is_conv)
+{
+    if (!c->visit) return;
+    layer_info info = {.path = c->path,
+                       .in = in,
+                       .out = out,
+                       .kernel = kernel,
+                       .is_conv = is_conv,
+                       .in_transformer = c->in_transformer};
+    c->visit(c->visit_user, &info);
+}
+
+/* A linear layer and a 1x1 convolution differ in how their files shape the weight only. */
+static tensor *pointwise(nn *c, const char *name, tensor *x, int64_t out, bool bias, bool is_conv, tensor *add)
+{
+    if (!x || !graph_ok(c->g)) return NULL;
+    size_t mark = nn_enter(c, "%s", name);
+    int64_t in = channels_of(x);
+    tensor *w = nn_weight(c, "weight", is_conv ? SHAPE(out, in, 1, 1) : SHAPE(out, in));
+    tensor *b = bias ? nn_weight(c, "bias", SHAPE(out)) : NULL;
+    tensor *y = op_linear(c->g, x, w, b, add, 1.0f);
+    y = adapters_apply(c->adapters, c->g, c->part, c->path, x, y, 1, NULL);
+    visit(c, in, out, 1, is_conv);
+    nn_leave(c, mark);
+    return y;
+}
+
+tensor *nn_linear(nn *c, const char *name, tensor *x, int64_t out, bool bias, tensor *add)
+{
+    return pointwise(c, name, x, out, bias, false, add);
+}
+
+static tensor *convolution(nn *c, const char *name, tensor *x, int64_t out, int kernel, int stride, const int pad[4],
+                           tensor *add)
+{
+    if (!x || !graph_ok(c->g)) return NULL;
+    size_t mark = nn_enter(c, "%s", name);
+    int64_t in = channels_of(x);
+    tensor *w = nn_weight(c, "weight", SHAPE(out, in, kernel, kernel));
+    tensor *b = nn_weight(c, "bias", SHAPE(out));
+    tensor *y = op_conv2d(c->g, x, w, b, add, stride, pad);
+    y = adapters_apply(c->adapters, c->g, c->part, c->path, x, y, stride, pad);
+    visit(c, in, out, kernel, true);
+    nn_leave(c, mark);
+    return y;
+}
+
+tensor *nn_conv2d(nn *c, const char *name, tensor *x, int64_t out, int kernel, tensor *add)
+{
+    if (kernel == 1) return pointwise(c, name, x, out, true, true, add);
+    int p = kernel / 2;
+    return convolution(c, name, x, out, kernel, 1, (const int[4]){p, p, p, p}, add);
+}
+
+tensor *nn_conv2d_strided(nn *c, const char *name, tensor *x, int64_t out, int kernel, const int pad[4])
+{
+    return convolution(c, name, x, out, kernel, 2, pad, NULL);
+}
+
+tensor *nn_group_norm(nn *c, const char *name, tensor *x, int groups, float eps, bool silu)
+{
+    if (!x || !graph_ok(c->g)) return NULL;
+    size_t mark = nn_enter(c, "%s", name);
+    tensor *gamma = nn_weight(c, "weight", SHAPE(channels_of(x)));
+    tensor *beta = nn_weight(c, "bias", SHAPE(channels_of(x)));
+    tensor *y = op_group_norm(c->g, x, gamma, beta, groups, eps, silu);
+    nn_leave(c, mark);
+    return y;
+}
+
+tensor *nn_layer_norm(nn *c, const char *name, tensor *x, float eps)
+{
+    if (!x || !graph_ok(c->g)) return NULL;
+    size_t mark = nn_enter(c, "%s", name);
+    tensor *gamma = nn_weight(c, "weight", SHAPE(channels_of(x)));
+    tensor *beta = nn_weight(c, "bias", SHAPE(channels_of(x)));
+    tensor *y = op_layer_norm(c->g, x, gamma, beta, eps);
+    nn_leave(c, mark);
+    return y;
+}

@@ -1,0 +1,382 @@
+#include "model/weights.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/dtype.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/rng.h"
+#include "format/safetensors.h"
+
+typedef struct slot {
+    weight w; /* w.data is NULL for an element type that no layer can have */
+    bool used;
+} slot;
+
+/* Data shared by all random weights of one sort. */
+typedef struct pool {
+    bf16 *data;
+    size_t count;
+} pool;
+
+typedef enum pool_kind { POOL_NOISE, POOL_ONES, POOL_ZEROS, POOL_COUNT } pool_kind;
+
+struct weights {
+    safetensors *file; /* NULL: random or blank */
+    bool random;
+    uint64_t seed;
+    slot **slots; /* by name */
+    size_t count, capacity;
+    pool pools[POOL_COUNT];
+};
+
+/* ---- the table ---- */
+
+/* The position of `name`, or where it would be inserted. */
+static size_t locate(const weights *w, const char *name, bool *found)
+{
+    size_t low = 0, high = w->count;
+    *found = false;
+    while (low < high && !*found) {
+        size_t middle = low + (high - low) / 2;
+        int order = strcmp(w->slots[middle]->w.name, name);
+        if (order == 0) *found = true;
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return *found ? high : low;
+}
+
+/* Appends a slot for `name` (copied when asked) at position `at`. NULL: out of memory. */
+static slot *insert(weights *w, size_t at, const char *name)
+{
+    if (w->count == w->capacity) {
+        size_t capacity = w->capacity ? 2 * w->capacity : 256;
+        slot **slots = mem_realloc(w->slots, capacity, sizeof *slots);
+        if (!slots) return NULL;
+        w->slots = slots;
+        w->capacity = capacity;
+    }
+    slot *s = mem_calloc(1, sizeof *s);
+    char *copy = mem_strdup(name);
+    if (!s || !copy) {
+        mem_free(s);
+        mem_free(copy);
+        return NULL;
+    }
+    s->w.name = copy;
+    memmove(w->slots + at + 1, w->slots + at, (w->count - at) * sizeof *w->slots);
+    w->slots[at] = s;
+    w->count++;
+    return s;
+}
+
+static bool is_floating(dtype type)
+{
+    return type == DTYPE_F32 || type == DTYPE_F16 || type == DTYPE_BF16 || type == DTYPE_F64;
+}
+
+/* ---- opening ---- */
+
+static leco_status add_entry(weights *w, const safetensors_entry *entry, leco_error *err)
+{
+    bool found;
+    size_t at = locate(w, entry->name, &found);
+    slot *s = found ? w->slots[at] : insert(w, at, entry->name);
+    if (!s) return error_memory(err, sizeof *s, "the table of weights");
+    s->w.type = entry->type;
+    /* Tensors of more dimensions, or of integers, are of no use to any layer; weights_get says so if one is asked. */
+    if (entry->rank > TENSOR_MAX_DIMS || !is_floating(entry->type)) return LECO_OK;
+    s->w.shape = shape_of(entry->rank, entry->shape);
+    s->w.data = entry->data;
+    return LECO_OK;
+}
+
+leco_status weights_open_file(const char *path, weights **out, leco_error *err)
+{
+    *out = NULL;
+    weights *w = mem_calloc(1, sizeof *w);
+    if (!w) return error_memory(err, sizeof *w, "weights");
+    leco_status status = safetensors_open(path, &w->file, err);
+    size_t count = status == LECO_OK ? safetensors_count(w->file) : 0;
+    for (size_t i = 0; i < count && status == LECO_OK; i++) status = add_entry(w, safetensors_at(w->file, i), err);
+    if (status != LECO_OK) {
+        weights_close(w);
+        return status;
+    }
+    *out = w;
+    return LECO_OK;
+}
+
+static leco_status open_folder(const char *folder, weights **out, leco_error *err)
+{
+    static const char *const names[] = {
+        "diffusion_pytorch_model.safetensors",
+        "model.safetensors",
+        "diffusion_pytorch_model.fp16.safetensors",
+        "model.fp16.safetensors",
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *path = file_join(folder, names[i]);
+        if (!path) return error_memory(err, strlen(folder), "a path");
+        bool there = file_exists(path);
+        leco_status status = there ? weights_open_file(path, out, err) : LECO_OK;
+        mem_free(path);
+        if (there) return status;
+    }
+    return error_set(err, LECO_IO,
+                     "%s: no weights here (expected diffusion_pytorch_model.safetensors or "
+                     "model.safetensors, or either with .fp16 before .safetensors)",
+                     folder);
+}
+
+leco_status weights_open(const char *folder, weights **out, leco_error *err)
+{
+    *out = NULL;
+    static const char *const sharded[] = {"diffusion_pytorch_model.safetensors.index.json",
+                                          "model.safetensors.index.json"};
+    for (size_t i = 0; i < 2; i++) {
+        char *path = file_join(folder, sharded[i]);
+        if (!path) return error_memory(err, strlen(folder), "a path");
+        bool there = file_exists(path);
+        leco_status status =
+            there ? error_set(err, LECO_UNSUPPORTED, "%s: weights split over several files are not supported yet", path)
+                  : LECO_OK;
+        mem_free(path);
+        if (status != LECO_OK) return status;
+    }
+    return open_folder(folder, out, err);
+}
+
+static weights *without_file(bool random, uint64_t seed)
+{
+    weights *w = mem_calloc(1, sizeof *w);
+    if (!w) return NULL;
+    w->random = random;
+    w->seed = seed;
+    return w;
+}
+
+weights *weights_random(uint64_t seed)
+{
+    return without_file(true, seed);
+}
+
+weights *weights_blank(void)
+{
+    return without_file(false, 0);
+}
+
+void weights_close(weights *w)
+{
+    if (!w) return;
+    for (size_t i = 0; i < w->count; i++) {
+        weight_release(&w->slots[i]->w);
+        mem_free((char *)(uintptr_t)w->slots[i]->w.name);
+        mem_free(w->slots[i]);
+    }
+    for (size_t i = 0; i < POOL_COUNT; i++) mem_free_aligned(w->pools[i].data);
+    mem_free(w->slots);
+    safetensors_close(w->file);
+    mem_free(w);
+}
+
+/* ---- made-up weights ---- */
+
+#define NOISE_DEVIATION 0.02f
+#define NOISE_PERIOD 65536 /* values drawn; the pool repeats them */
+
+static pool_kind pool_of(const char *name, const shape *s)
+{
+    const char *last = strrchr(name, '.');
+    if (last && strcmp(last, ".bias") == 0) return POOL_ZEROS;
+    return s->rank == 1 ? POOL_ONES : POOL_NOISE;
+}
+
+static void fill_noise(bf16 *data, size_t count, uint64_t seed, float *draw)
+{
+    rng r;
+    rng_seed(&r, RNG_CPU, seed);
+    rng_normal(&r, draw, NOISE_PERIOD);
+    for (size_t i = 0; i < count; i++) data[i] = bf16_from_f32(NOISE_DEVIATION * draw[i % NOISE_PERIOD]);
+}
+
+/* Makes the pool hold at least `count` values. Weights of its kind point to its new memory afterwards. */
+static leco_status grow_pool(weights *w, pool_kind kind, size_t count, leco_error *err)
+{
+    pool *p = &w->pools[kind];
+    if (count <= p->count) return LECO_OK;
+    size_t bytes;
+    if (!mem_mul(count, sizeof *p->data, &bytes)) return error_memory(err, SIZE_MAX, "random weights");
+    bf16 *data = mem_aligned(bytes);
+    float *draw = kind == POOL_NOISE ? mem_calloc(NOISE_PERIOD, sizeof *draw) : NULL;
+    if (!data || (kind == POOL_NOISE && !draw)) {
+        mem_free_aligned(data);
+        mem_free(draw);
+        return error_memory(err, bytes, "random weights");
+    }
+    if (kind == POOL_NOISE)
+        fill_noise(data, count, w->seed, draw);
+    else
+        for (size_t i = 0; i < count; i++) data[i] = bf16_from_f32(kind == POOL_ONES ? 1.0f : 0.0f);
+    mem_free(draw);
+    for (size_t i = 0; i < w->count; i++) {
+        weight *other = &w->slots[i]->w;
+        if (pool_of(other->name, &other->shape) == kind) other->data = data;
+    }
+    mem_free_aligned(p->data);
+    *p = (pool){data, count};
+    return LECO_OK;
+}
+
+static leco_status make_up(weights *w, const char *name, shape s, size_t at, weight **out, leco_error *err)
+{
+    pool_kind kind = pool_of(name, &s);
+    if (w->random) LECO_TRY(grow_pool(w, kind, (size_t)shape_count(&s), err));
+    slot *made = insert(w, at, name);
+    if (!made) return error_memory(err, sizeof *made, "the table of weights");
+    made->w.type = DTYPE_BF16;
+    made->w.shape = s;
+    made->w.data = w->pools[kind].data;
+    made->w.keep_out_of_place = true;
+    made->used = true;
+    *out = &made->w;
+    return LECO_OK;
+}
+
+/* ---- asking ---- */
+
+/* [O,I] matches [O,I,1,1], either way round. */
+static bool shapes_match(const shape *a, const shape *b)
+{
+    if (shape_equal(a, b)) return true;
+    const shape *two = a->rank == 2 ? a : b, *four = a->rank == 2 ? b : a;
+    return two->rank == 2 && four->rank == 4 && four->dim[0] == two->dim[0] && four->dim[1] == two->dim[1] &&
+           four->dim[2] == 1 && four->dim[3] == 1;
+}
+
+leco_status weights_get(weights *w, const char *name, shape s, weight **out, leco_error *err)
+{
+    bool found;
+    char expected[SHAPE_TEXT], actual[SHAPE_TEXT];
+    size_t at = locate(w, name, &found);
+    if (!found && !w->file) return make_up(w, name, s, at, out, err);
+    if (!found)
+        return error_set(err, LECO_FORMAT, "%s: tensor \"%s\" %s is missing", weights_path(w), name,
+                         shape_format(&s, expected));
+    slot *there = w->slots[at];
+    if (w->file && !there->w.data)
+        return error_set(err, LECO_FORMAT, "%s: tensor \"%s\": expected floating-point values %s, found %s",
+                         weights_path(w), name, shape_format(&s, expected), dtype_name(there->w.type));
+    if (!shapes_match(&there->w.shape, &s))
+        return error_set(err, LECO_FORMAT, "%s: tensor \"%s\": expected shape %s, found %s", weights_path(w), name,
+                         shape_format(&s, expected), shape_format(&there->w.shape, actual));
+    there->used = true;
+    *out = &there->w;
+    return LECO_OK;
+}
+
+bool weights_has(const weights *w, const char *name)
+{
+    bool found;
+    locate(w, name, &found);
+    return found || !w->file;
+}
+
+/* ---- checking ---- */
+
+/* The bits of an exponent that is all ones: infinity or NaN. */
+static uint64_t exponent_of(dtype type)
+{
+    switch (type) {
+    case DTYPE_F16:
+        return 0x7c00;
+    case DTYPE_BF16:
+        return 0x7f80;
+    case DTYPE_F64:
+        return UINT64_C(0x7ff) << 52;
+    default:
+        return 0x7f800000;
+    }
+}
+
+static uint64_t load_bits(const unsigned char *p, size_t size)
+{
+    uint16_t b16;
+    uint32_t b32;
+    uint64_t b64;
+    switch (size) {
+    case 2:
+        memcpy(&b16, p, 2);
+        return b16;
+    case 4:
+        memcpy(&b32, p, 4);
+        return b32;
+    default:
+        memcpy(&b64, p, 8);
+        return b64;
+    }
+}
+
+#define ALL_FINITE INT64_MAX
+
+/* The index of the first value that isn't finite. */
+static int64_t first_bad(const weight *w)
+{
+    const uint64_t exponent = exponent_of(w->type);
+    const size_t size = dtype_size(w->type);
+    const unsigned char *data = w->data;
+    int64_t count = shape_count(&w->shape), bad = ALL_FINITE;
+#pragma omp parallel for reduction(min : bad) schedule(static) if (count > 65536)
+    for (int64_t i = 0; i < count; i++)
+        if ((load_bits(data + (size_t)i * size, size) & exponent) == exponent && i < bad) bad = i;
+    return bad;
+}
+
+/* Tensors that older exporters wrote and nothing needs. */
+static bool is_harmless(const char *name)
+{
+    const char *last = strrchr(name, '.');
+    last = last ? last + 1 : name;
+    return strcmp(last, "position_ids") == 0 || strcmp(last, "logit_scale") == 0;
+}
+
+leco_status weights_check(weights *w, leco_error *err)
+{
+    if (!w->file) return LECO_OK;
+    size_t unused = 0;
+    const char *first = NULL;
+    for (size_t i = 0; i < w->count; i++) {
+        const slot *s = w->slots[i];
+        if (!s->used) {
+            if (is_harmless(s->w.name)) continue;
+            if (unused++ == 0) first = s->w.name;
+            continue;
+        }
+        int64_t bad = first_bad(&s->w);
+        if (bad != ALL_FINITE)
+            return error_set(err, LECO_FORMAT, "%s: tensor \"%s\": element %lld is not a finite number",
+                             weights_path(w), s->w.name, (long long)bad);
+    }
+    if (unused)
+        log_message(LOG_WARNING, "%s: %zu tensor%s not used, the first is \"%s\"", weights_path(w), unused,
+                    unused == 1 ? " is" : "s are", first);
+    return LECO_OK;
+}
+
+const char *weights_path(const weights *w)
+{
+    if (w->file) return safetensors_path(w->file);
+    return w->random ? "(random)" : "(blank)";
+}
+
+size_t weights_packed_bytes(const weights *w)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < w->count; i++) bytes += weight_variant_bytes(&w->slots[i]->w);
+    return bytes;
+}
