@@ -164,7 +164,7 @@ static double normal_scalar(rng *r)
 
 /* ---- Philox 4x32-10 ---- */
 
-static void philox(uint32_t c[4], uint64_t seed)
+void rng_philox(uint32_t c[4], uint64_t seed)
 {
     uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
     for (int round = 0; round < 10; round++) {
@@ -177,15 +177,16 @@ static void philox(uint32_t c[4], uint64_t seed)
     }
 }
 
-/* One counter an element: (call, 0, element, 0). Two of its four words become one normal number, the sine branch. */
+/* One counter an element: (call, 0, element, 0). Two of its four words become one normal number, the sine branch, in
+ * float as on the device. */
 static void normal_philox(rng *r, float *out, size_t count)
 {
-    const double scale = 0x1p-32, angle = (double)(float)(0x1p-32 * TWO_PI);
+    const float scale = 0x1p-32f, angle = 0x1p-32f * (float)TWO_PI;
     for (size_t i = 0; i < count; i++) {
         uint32_t c[4] = {r->offset, 0, (uint32_t)i, 0};
-        philox(c, r->seed);
-        double u = (double)c[0] * scale + scale / 2, v = (double)c[1] * angle + angle / 2;
-        out[i] = (float)(sqrt(-2.0 * log(u)) * sin(v));
+        rng_philox(c, r->seed);
+        float u = fmaf((float)c[0], scale, scale / 2), v = fmaf((float)c[1], angle, angle / 2);
+        out[i] = sqrtf(-2.0f * logf(u)) * sinf(v);
     }
     r->offset++;
 }

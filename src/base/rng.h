@@ -38,4 +38,7 @@ int64_t rng_randint(rng *r, int64_t low, int64_t high);
  * torch without AVX2 differs from itself, and so from this, by up to 2e-6. */
 void rng_normal(rng *r, float *out, size_t count);
 
+/* The block function of Philox 4x32-10: replaces `counter` by its random words under the key `seed`. */
+void rng_philox(uint32_t counter[4], uint64_t seed);
+
 #endif
