@@ -1,0 +1,45 @@
+#include "backend/ref/ref.h"
+
+static bool ref_supports(dtype compute)
+{
+    return compute == DTYPE_F32 || compute == DTYPE_F64;
+}
+
+static const kernel *ref_kernel_for(op_code op, dtype compute)
+{
+    switch (compute) {
+    case DTYPE_F32:
+        return &ref_kernels_f32[op];
+    case DTYPE_F64:
+        return &ref_kernels_f64[op];
+    default:
+        return NULL;
+    }
+}
+
+static dtype ref_preferred_dtype(void)
+{
+    return DTYPE_F32;
+}
+
+leco_status ref_prepare(const node *n, dtype compute, kernel_plan *plan, leco_error *err)
+{
+    for (int i = 0; i < NODE_MAX_INPUTS; i++) {
+        const tensor *t = n->input[i];
+        if (t != NULL && t->kind == TENSOR_WEIGHT) LECO_TRY(weight_plain(t->weight, compute, &plan->weight[i], err));
+    }
+    if (n->op == OP_ATTENTION || n->op == OP_ATTENTION_GRAD) {
+        /* One row of scores and one of a head. */
+        const shape *q = &n->input[0]->shape, *k = &n->input[1]->shape;
+        int64_t keys = shape_rows(k) / k->dim[0], width = shape_last(q) / n->attr.heads;
+        plan->scratch_bytes = (size_t)(keys + width) * sizeof(double);
+    }
+    return LECO_OK;
+}
+
+const backend backend_ref = {
+    .name = "ref",
+    .supports = ref_supports,
+    .kernel_for = ref_kernel_for,
+    .preferred_dtype = ref_preferred_dtype,
+};
