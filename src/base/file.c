@@ -120,7 +120,7 @@ static leco_status find_target(file_writer *w, leco_error *err)
 {
     struct stat info;
     if (stat(w->path, &info) != 0) {
-        if (errno != ENOENT) return error_errno(err, w->path, "cannot write", errno);
+        if (errno != ENOENT || !*w->path) return error_errno(err, w->path, "cannot write", errno);
         w->target = mem_strdup(w->path);
     } else if (!S_ISREG(info.st_mode)) {
         return error_set(err, LECO_IO, "%s: cannot write: is %s, not a file", w->path,

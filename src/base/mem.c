@@ -45,9 +45,9 @@ bool mem_add(size_t a, size_t b, size_t *out)
 
 void *mem_calloc(size_t count, size_t size)
 {
-    if (!allowed()) return NULL;
-    if (count == 0 || size == 0) return calloc(1, 1);
-    return calloc(count, size); /* checks the product */
+    size_t bytes;
+    if (!allowed() || !mem_mul(count, size, &bytes)) return NULL;
+    return calloc(bytes ? bytes : 1, 1);
 }
 
 void *mem_realloc(void *block, size_t count, size_t size)
