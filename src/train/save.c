@@ -1,0 +1,92 @@
+#include "train/save.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "train/terms.h"
+
+/* An adapter that f16 can't hold is as broken as one with a NaN. */
+static leco_status check_finite(lora *l, dtype type, leco_error *err)
+{
+    const float limit = type == DTYPE_F16 ? 65504.0f : INFINITY;
+    for (size_t i = 0; i < lora_param_count(l); i++) {
+        const param *p = lora_param_at(l, i);
+        const float *value = p->value;
+        int64_t count = shape_count(&p->shape);
+        for (int64_t k = 0; k < count; k++)
+            if (!(fabsf(value[k]) <= limit && isfinite(value[k])))
+                return error_set(err, LECO_INVALID, "the adapter's %s holds %g, which %s can't; it was not saved",
+                                 p->name, (double)value[k], dtype_name(type));
+    }
+    return LECO_OK;
+}
+
+static char *describe(const train_config *c)
+{
+    const train_prompt *p = &c->prompt[0];
+    return mem_printf(
+        "leco: %s target \"%s\", positive \"%s\", neutral \"%s\", unconditional \"%s\", guidance_scale %g%s",
+        p->action == ACTION_ERASE ? "erase" : "enhance", p->target, p->positive, p->neutral, p->unconditional,
+        p->guidance_scale, c->prompt_count > 1 ? ", and more" : "");
+}
+
+static leco_status write_file(const train_config *c, const model *m, const lora *l, int64_t steps, const char *path,
+                              leco_error *err)
+{
+    char date[32] = "", resolution[48], step_text[24], lr_text[32], seed_text[24];
+    time_t now = time(NULL);
+    struct tm utc;
+    if (gmtime_r(&now, &utc)) strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", &utc);
+    long long own = m->unet.sample_size * vae_factor(&m->vae);
+    snprintf(resolution, sizeof resolution, "%lldx%lld", own, own);
+    snprintf(step_text, sizeof step_text, "%lld", (long long)steps);
+    snprintf(lr_text, sizeof lr_text, "%g", c->lr);
+    snprintf(seed_text, sizeof seed_text, "%llu", (unsigned long long)c->seed);
+    const char *const extra[][2] = {{"ss_steps", step_text}, {"ss_learning_rate", lr_text}, {"ss_seed", seed_text}};
+    char *comment = describe(c);
+    if (!comment) return error_memory(err, 0, "the metadata");
+    lora_metadata metadata = {.output_name = c->save_name,
+                              .comment = comment,
+                              .resolution = resolution,
+                              .date = date,
+                              .extra = extra,
+                              .extra_count = sizeof extra / sizeof extra[0]};
+    lora_metadata_describe(&metadata, &m->unet, m->schedule.prediction == PREDICT_V);
+    leco_status status = lora_save(l, path, c->save_precision, &metadata, err);
+    mem_free(comment);
+    return status;
+}
+
+leco_status save_adapter(const train_config *config, const model *m, lora *l, int64_t steps, bool last, char **path,
+                         leco_error *err)
+{
+    LECO_TRY(check_finite(l, config->save_precision, err));
+    LECO_TRY(file_make_folders(config->save_path, err));
+    char *name = last ? mem_printf("%s.safetensors", config->save_name)
+                      : mem_printf("%s_%06lld.safetensors", config->save_name, (long long)steps);
+    char *full = name ? file_join(config->save_path, name) : NULL;
+    mem_free(name);
+    if (!full) return error_memory(err, 0, "a file's name");
+    leco_status status = write_file(config, m, l, steps, full, err);
+    if (status == LECO_OK)
+        *path = full;
+    else
+        mem_free(full);
+    return status;
+}
+
+leco_status save_check(const train_config *config, leco_error *err)
+{
+    LECO_TRY(file_make_folders(config->save_path, err));
+    char *probe = mem_printf("%s/.%s.%ld", config->save_path, config->save_name, (long)getpid());
+    if (!probe) return error_memory(err, 0, "a file's name");
+    file_writer *w;
+    leco_status status = file_writer_open(probe, &w, err);
+    if (status == LECO_OK) file_writer_abort(w);
+    mem_free(probe);
+    return status;
+}

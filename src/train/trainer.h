@@ -1,0 +1,68 @@
+/* The one trainer: it draws trajectories, predicts the terms of their pair, and moves the adapter.
+ *
+ *     trainer *t;
+ *     LECO_TRY(trainer_create(&config, "cpu", &t, err));
+ *     LECO_TRY(trainer_run(t, callback, user, &result, err));
+ *     trainer_destroy(t); */
+#ifndef LECO_TRAIN_TRAINER_H
+#define LECO_TRAIN_TRAINER_H
+
+#include "train/config.h"
+#include "train/trajectory.h"
+
+typedef struct trainer trainer;
+
+/* Loads the model, encodes the prompts, makes the adapter and all sessions: after this, training allocates nothing.
+ * device: as device_open. The config is borrowed. On failure *out is NULL. */
+leco_status trainer_create(const train_config *config, const char *device, trainer **out, leco_error *err);
+void trainer_destroy(trainer *t); /* NULL is fine */
+
+/* Bytes. `weights` are the frozen ones in the compute dtype, `activations` the arena that all sessions share, `adapter`
+ * its values and gradients, `optimizer` its states. The text encoder is gone before the U-Net comes. */
+typedef struct memory_use {
+    uint64_t weights, activations, adapter, optimizer;
+} memory_use;
+uint64_t memory_total(const memory_use *use);
+
+memory_use trainer_planned(const trainer *t);   /* what the plans of all sessions say */
+memory_use trainer_allocated(const trainer *t); /* what is allocated now */
+
+/* A few lines for people: model, adapter, pairs, memory. mem_free it; NULL: out of memory. */
+char *trainer_summary(const trainer *t);
+
+typedef struct train_progress {
+    int64_t done, total;          /* optimizer steps */
+    double seconds, seconds_left; /* the latter negative as long as it isn't known */
+    double loss;                  /* of the last step, NaN before the first */
+    const char *saved;            /* a file that was just written, or NULL */
+} train_progress;
+
+/* Called before every denoising step and after every optimizer step; false stops the run. */
+typedef bool (*train_callback)(void *user, const train_progress *progress);
+
+typedef struct train_result {
+    char *path; /* the file written last; mem_free it; NULL: none */
+    int64_t iterations;
+    double seconds;
+    double first_loss, last_loss; /* means over the first and the last tenth of the steps; NaN where there are none */
+} train_result;
+
+/* Runs config->iterations optimizer steps, saving every save_every steps as NAME_<steps, six digits>.safetensors, and
+ * at the end as NAME.safetensors. Stopped by the callback, it saves under the number of steps and returns
+ * LECO_INTERRUPTED. A loss or an adapter that isn't finite is LECO_INVALID; nothing is saved then. *result is filled in
+ * any case. */
+leco_status trainer_run(trainer *t, train_callback callback, void *user, train_result *result, leco_error *err);
+
+/* ---- for tests: the same run step by step, with given draws ---- */
+
+lora *trainer_lora(trainer *t);
+rng *trainer_rng(trainer *t);
+const noise_schedule *trainer_schedule(const trainer *t);
+latent_size trainer_latents(const trainer *t, size_t prompt); /* of the pair's pictures */
+
+/* Follows one trajectory from noise [B,h,w,C] and takes an optimizer step at each kept latent, at most `limit`. losses
+ * [kept_count] (may be NULL) gets each step's. LECO_INTERRUPTED where go_on said no. */
+leco_status trainer_follow(trainer *t, const trajectory *plan, const float *noise, size_t limit, double *losses,
+                           bool (*go_on)(void *user), void *user, leco_error *err);
+
+#endif
