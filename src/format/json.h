@@ -12,9 +12,9 @@
  * object, an integer beyond 64 bits, and NaN are syntax errors. Release with json_decref. */
 leco_status json_read_file(const char *path, json_t **out, leco_error *err);
 
-/* Getters: *out becomes the key's value, or `fallback` where it is absent or null, or where `object` is NULL. A value of
- * the wrong type or out of [low, high], and an `object` that is none, are LECO_INVALID with "PATH: key \"KEY\": expected
- * ..., found ...". `path` is for the message. */
+/* Getters: *out becomes the key's value, or `fallback` where it is absent or null, or where `object` is NULL. A value
+ * of the wrong type or out of [low, high], and an `object` that is none, are LECO_INVALID with "PATH: key \"KEY\":
+ * expected ..., found ...". `path` is for the message. */
 leco_status json_get_int(const json_t *object, const char *path, const char *key, int64_t fallback, int64_t low,
                          int64_t high, int64_t *out, leco_error *err);
 leco_status json_get_double(const json_t *object, const char *path, const char *key, double fallback, double *out,
