@@ -9,15 +9,20 @@ tools/export_fixtures.sh does it all on a machine that has only Python.
 """
 
 import argparse
+import hashlib
 import os
 import time
 
 import torch
+from diffusers import StableDiffusionPipeline
 
 import fixtures_models as models
-from fixtures_common import FIXTURES
+from fixtures_common import EXTRA_RECIPE, FIXTURES
 from fixtures_lora import curve, lora_cases
+from fixtures_plain import TEXTS as TOKENIZER_TEXTS
 from fixtures_plain import load_tokenizer, optimizer_cases, rng_cases, scheduler_cases, tokenizer_cases, train_tokenizer
+
+MODELS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "models")
 
 TEXTS = ["a small red star on a navy background, dotted style", "", "A Blue circle!! it's 3 <b> " + "very long " * 60]
 
@@ -55,7 +60,7 @@ def sd1_like(name="sd1-like"):
     yield curve(name, "curve", *run, ERASE, 1.0, (1, 8, 8), kept)
     yield curve(name, "curve_enhance", *run, ENHANCE, -2.0, (2, 8, 12), kept[::-1], weight_decay=0.1)
     yield curve(name, "curve_multi", *run, ERASE_SHORT, 1.0, (1, 8, 8), [[0, 4, 7], [1, 2, 9]], offsets=[98, 37])
-    yield models.generate_case(name, tok, text, unet, vae, scheduler, "a red circle", "blue")
+    models.generate_case(name, tok, text, unet, vae, scheduler, "a red circle", "blue")
 
 
 def sd2_like(name="sd2-like"):
@@ -116,6 +121,45 @@ def vae_nomid(name="vae-nomid"):
     models.vae_cases(name, vae, [(1, 24, 16), (2, 8, 28)])
 
 
+EMBEDDED_TEXTS = ["a small red star on a navy background, dotted style", ""]
+EMBEDDED_ERASE = {
+    "shapes": dict(target="a red circle", positive="red", neutral="", unconditional=""),
+    "shapes-v": dict(target="a gold circle", positive="gold", neutral="a circle", unconditional=""),
+}
+
+
+def digest(path):
+    with open(path, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+def embedded(name):
+    """Case files only: the weights are models/<name>, whose digest the metadata holds."""
+    folder = os.path.join(MODELS, name)
+    EXTRA_RECIPE[name] = dict(unet_sha256=digest(os.path.join(folder, "unet", "diffusion_pytorch_model.safetensors")))
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, torch_dtype=torch.float32)
+    tok, text, unet, vae = pipeline.tokenizer, pipeline.text_encoder, pipeline.unet, pipeline.vae
+    for part in (text, unet, vae):
+        part.eval().requires_grad_(False)
+    size = unet.config.sample_size
+    tokenizer_cases(name, os.path.join(folder, "tokenizer"), EMBEDDED_TEXTS + TOKENIZER_TEXTS)
+    input_ids = models.tokenize(tok, EMBEDDED_TEXTS)
+    conditions = text(input_ids).last_hidden_state
+    models.text_cases(name, "text", text, input_ids, EMBEDDED_TEXTS, layers_back=0)
+    models.unet_cases(name, unet, [(size, size, [999, 600]), (size // 2, size, [1])], conditions)
+    picture = models.generate_case(
+        name, tok, text, unet, vae, pipeline.scheduler, EMBEDDED_TEXTS[0], "", size=(size, size), steps=25
+    )
+    models.vae_cases(name, vae, pictures=[2 * picture - 1])
+    # Rank 1: these models are covered in breadth by the small ones; here the files are to stay small.
+    yield lora_cases(
+        name, unet, "lora", "lierla", 1, 1, 1.0, (size, size, [500]), conditions=conditions, smallest=1e-6, noise=3e-4
+    )
+    kept = [[4], [8], [1], [6], [9]]
+    run = tok, text, unet, pipeline.scheduler.config
+    yield curve(name, "curve", *run, EMBEDDED_ERASE[name], 1.0, (1, size, size), kept, rank=1)
+
+
 NAMES = {
     "tokenizer": tokenizer,
     "rng": rng_cases,
@@ -128,7 +172,7 @@ NAMES = {
     "vae-mid": vae_mid,
     "vae-nomid": vae_nomid,
 }
-EMBEDDED = {}
+EMBEDDED = {"shapes": lambda: embedded("shapes"), "shapes-v": lambda: embedded("shapes-v")}
 
 
 def main():

@@ -16,6 +16,9 @@ FIXTURES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__
 # held to 1e-4, and rounding must not use up a noticeable part of that.
 MAX_FLOAT32_NOISE = 2e-5
 
+# Fixture name -> what all its case files record besides their own recipe.
+EXTRA_RECIPE = {}
+
 _DTYPES = {torch.float32: "F32", torch.int64: "I64"}
 
 
@@ -101,6 +104,7 @@ class CaseFile:
     def __init__(self, fixture, kind, **recipe):
         self.path = os.path.join(FIXTURES, fixture, kind + ".safetensors")
         self.command = f"python3 tools/export_fixtures.py {fixture}"
+        recipe = {**EXTRA_RECIPE.get(fixture, {}), **recipe}
         self.recipe = {key: value if isinstance(value, str) else json.dumps(value) for key, value in recipe.items()}
         self.tensors = {}
         self.meanings = {}

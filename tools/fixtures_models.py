@@ -215,18 +215,19 @@ def tokenize(tokenizer, texts):
     return batch.input_ids
 
 
-def text_cases(fixture, kind, model, input_ids, texts):
-    """Hidden states are numbered as transformers numbers them: 0 is the embeddings, L the last layer before the
-    final norm. `clip_skip.<n>` is what diffusers makes of its clip_skip=n (A1111's "clip skip" n+1)."""
+def text_cases(fixture, kind, model, input_ids, texts, layers_back=2):
+    """Hidden states are numbered as transformers numbers them: 0 is the embeddings, L the last layer before the final
+    norm. `clip_skip.<n>` is what diffusers makes of its clip_skip=n (A1111's "clip skip" n+1).
+    layers_back: how many layers before the last are recorded, too."""
     exact_model = in_float64(model)
 
     def run(encoder):
         out = encoder(input_ids, output_hidden_states=True)
         layers = len(out.hidden_states) - 1
         results = {"last_hidden_state": (out.last_hidden_state, "after the final layer norm")}
-        for index in range(max(0, layers - 2), layers + 1):
+        for index in range(layers - layers_back, layers + 1):
             results[f"hidden_states.{index}"] = (out.hidden_states[index], f"after layer {index} of {layers}, no norm")
-        for skip in (1, 2):
+        for skip in range(1, layers_back + 1):
             states = encoder.text_model.final_layer_norm(out.hidden_states[-(skip + 1)])
             results[f"clip_skip.{skip}"] = (states, f"final layer norm of hidden_states.{layers - skip}")
         if hasattr(out, "text_embeds"):
@@ -244,14 +245,16 @@ def text_cases(fixture, kind, model, input_ids, texts):
     case.write()
 
 
-def unet_inputs(unet, rng, height, width, timesteps):
-    """Random inputs of one U-Net call, as keyword arguments."""
+def unet_inputs(unet, rng, height, width, timesteps, conditions=None):
+    """Inputs of one U-Net call, as keyword arguments: random ones, but for given conditions [n,77,D]."""
     batch, config = len(timesteps), unet.config
     inputs = dict(
         sample=torch.randn(batch, config.in_channels, height, width, generator=rng),
         timestep=torch.tensor(timesteps),
         encoder_hidden_states=torch.randn(batch, TOKENS, config.cross_attention_dim, generator=rng),
     )
+    if conditions is not None:
+        inputs["encoder_hidden_states"] = conditions[:batch]
     if config.addition_embed_type == "text_time":
         width_of_text = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
         sizes = [[1024 - 128 * i, 768 + 64 * i, 8 * i, 64 * i, 1024, 512 + 100 * i] for i in range(batch)]
@@ -271,13 +274,13 @@ def add_unet_inputs(case, prefix, inputs):
         case.add(prefix + "time_ids", inputs["added_cond_kwargs"]["time_ids"], "original size, crop, target size")
 
 
-def unet_cases(fixture, unet, shapes):
+def unet_cases(fixture, unet, shapes, conditions=None):
     """shapes: (height, width, timesteps of the batch)."""
     exact_unet = in_float64(unet)
     case = CaseFile(fixture, "unet", seed=seed_of(f"{fixture} unet cases"), cases=len(shapes))
     rng = generator(f"{fixture} unet cases")
     for index, (height, width, timesteps) in enumerate(shapes):
-        inputs = unet_inputs(unet, rng, height, width, timesteps)
+        inputs = unet_inputs(unet, rng, height, width, timesteps, conditions)
         prefix = f"case{index}."
         add_unet_inputs(case, prefix, inputs)
         exact = exact_unet(**as_float64(inputs)).sample
@@ -285,18 +288,19 @@ def unet_cases(fixture, unet, shapes):
     case.write()
 
 
-def vae_cases(fixture, vae, sizes, pictures=None):
-    """sizes: (batch, height, width) of the picture. pictures: real ones instead of smooth random ones."""
+def smooth_picture(rng, batch, height, width):
+    coarse = torch.randn(batch, 3, max(2, height // 4), max(2, width // 4), generator=rng)
+    return nn.functional.interpolate(coarse, (height, width), mode="bilinear", align_corners=False).tanh()
+
+
+def vae_cases(fixture, vae, sizes=(), pictures=None):
+    """Encodes smooth random pictures of these sizes (batch, height, width) and decodes random latents; or encodes the
+    given pictures and decodes something close to what they were encoded to."""
     exact_vae = in_float64(vae)
-    case = CaseFile(fixture, "vae", seed=seed_of(f"{fixture} vae cases"), cases=len(sizes))
     rng = generator(f"{fixture} vae cases")
-    for index, (batch, height, width) in enumerate(sizes):
+    case = CaseFile(fixture, "vae", seed=seed_of(f"{fixture} vae cases"), cases=len(pictures or sizes))
+    for index, sample in enumerate(pictures or (smooth_picture(rng, *size) for size in sizes)):
         prefix = f"case{index}."
-        if pictures is None:
-            coarse = torch.randn(batch, 3, max(2, height // 4), max(2, width // 4), generator=rng)
-            sample = nn.functional.interpolate(coarse, (height, width), mode="bilinear", align_corners=False).tanh()
-        else:
-            sample = pictures[index]
         posterior, exact = vae.encode(sample).latent_dist, exact_vae.encode(sample.double()).latent_dist
         case.add(prefix + "encoder.sample", sample, "picture in [-1,1]")
         case.add(prefix + "encoder.latent_mean", posterior.mean, "not multiplied by scaling_factor", exact=exact.mean)
@@ -314,12 +318,12 @@ def vae_cases(fixture, vae, sizes, pictures=None):
     case.write()
 
 
-def generate_case(fixture, tokenizer, text_encoder, unet, vae, scheduler, prompt, negative):
-    """A whole picture through StableDiffusionPipeline: DDIM, given initial latents."""
+def generate_case(fixture, tokenizer, text_encoder, unet, vae, scheduler, prompt, negative, size=(8, 12), steps=10):
+    """A whole picture through StableDiffusionPipeline: DDIM, given initial latents of that size. Returns it."""
     exact = {"text_encoder": in_float64(text_encoder), "unet": in_float64(unet), "vae": in_float64(vae)}
     parts = {"text_encoder": text_encoder, "unet": unet, "vae": vae}
     rng = generator(f"{fixture} generate")
-    latents = torch.randn(1, 4, 8, 12, generator=rng)
+    latents = torch.randn(1, 4, *size, generator=rng)
     factor = 2 ** (len(vae.config.block_out_channels) - 1)
 
     def run(modules, start, output_type):
@@ -337,9 +341,9 @@ def generate_case(fixture, tokenizer, text_encoder, unet, vae, scheduler, prompt
             negative_prompt=negative,
             latents=start,
             guidance_scale=4.0,
-            num_inference_steps=10,
-            height=8 * factor,
-            width=12 * factor,
+            num_inference_steps=steps,
+            height=size[0] * factor,
+            width=size[1] * factor,
             output_type=output_type,
         ).images
 
@@ -349,7 +353,7 @@ def generate_case(fixture, tokenizer, text_encoder, unet, vae, scheduler, prompt
         seed=seed_of(f"{fixture} generate"),
         prompt=prompt,
         negative_prompt=negative,
-        steps=10,
+        steps=steps,
         guidance_scale=4.0,
         scheduler="DDIM",
     )
@@ -362,3 +366,4 @@ def generate_case(fixture, tokenizer, text_encoder, unet, vae, scheduler, prompt
             reference = run(exact, latents.double(), output_type)
         case.add(name, run(parts, latents, output_type), meaning, exact=reference)
     case.write()
+    return case.tensors["image"]

@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+"""Does diffusers draw the same picture with our LoRA as `leco generate`? (A check by hand: needs the exporter's venv.)
+
+    leco generate -m models/shapes -p "a red star" --lora no-red.safetensors --seed 7 -o leco.png
+    tools/check_with_diffusers.py -m models/shapes -p "a red star" --lora no-red.safetensors --seed 7 leco.png
+
+The noise comes from torch's CPU generator with that seed, or from the tensor `latents` [1,4,h,w] of a safetensors file.
+Prints the mean and the largest absolute difference in 0..255; exit status 1 if the mean is above --limit.
+"""
+
+import argparse
+import sys
+
+import numpy as np
+import torch
+from diffusers import DDIMScheduler, StableDiffusionPipeline
+from PIL import Image
+from safetensors.torch import load_file
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("picture", help="what leco drew, a PNG")
+    parser.add_argument("-m", "--model", required=True, help="a diffusers folder")
+    parser.add_argument("-p", "--prompt", required=True)
+    parser.add_argument("-n", "--negative", default="")
+    parser.add_argument("--lora", action="append", default=[], metavar="FILE[:WEIGHT]")
+    parser.add_argument("--steps", type=int, default=25)
+    parser.add_argument("--guidance-scale", type=float, default=4.0)
+    parser.add_argument("--limit", type=float, default=2.0)
+    parser.add_argument("-o", "--output", metavar="PNG", help="where to keep what diffusers drew")
+    noise = parser.add_mutually_exclusive_group(required=True)
+    noise.add_argument("--seed", type=int)
+    noise.add_argument("--latents", metavar="FILE.safetensors")
+    return parser.parse_args()
+
+
+def load_loras(pipeline, loras):
+    names, weights = [], []
+    for number, lora in enumerate(loras):
+        path, colon, weight = lora.rpartition(":")
+        if not colon:
+            path, weight = lora, "1"
+        names.append(f"lora{number}")
+        weights.append(float(weight))
+        pipeline.load_lora_weights(path, adapter_name=names[-1])
+    if names:
+        pipeline.set_adapters(names, weights)
+    return sum("lora" in name for name, _ in pipeline.unet.named_parameters())
+
+
+def main():
+    options = parse()
+    theirs = np.asarray(Image.open(options.picture).convert("RGB"), dtype=np.float64)
+    height, width = theirs.shape[:2]
+    pipeline = StableDiffusionPipeline.from_pretrained(options.model, safety_checker=None, torch_dtype=torch.float32)
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
+    print(f"diffusers sees {load_loras(pipeline, options.lora)} LoRA tensors")
+    if options.latents:
+        latents = load_file(options.latents)["latents"]
+    else:
+        factor = pipeline.vae_scale_factor
+        rng = torch.Generator().manual_seed(options.seed)
+        latents = torch.randn(1, 4, height // factor, width // factor, generator=rng)
+    picture = pipeline(
+        options.prompt,
+        negative_prompt=options.negative,
+        latents=latents,
+        num_inference_steps=options.steps,
+        guidance_scale=options.guidance_scale,
+        height=height,
+        width=width,
+    ).images[0]
+    if options.output:
+        picture.save(options.output)
+    difference = np.abs(np.asarray(picture, dtype=np.float64) - theirs)
+    print(f"mean difference {difference.mean():.3f} of 255, largest {difference.max():.0f}")
+    return int(difference.mean() > options.limit)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
