@@ -1,8 +1,9 @@
-/* CLIP's byte-level BPE tokenizer: text to token ids, as transformers' CLIPTokenizer gives them.
+/* CLIP's byte-level BPE tokenizer: text to token ids, as transformers' CLIPTokenizer gives them where ftfy isn't
+ * installed (diffusers and ComfyUI by default).
  *
- * Text is cleaned (NFC, white space collapsed, lower case), split by CLIP's pattern, each piece's bytes are mapped to
- * printable characters and merged by rank. Source: openai/CLIP simple_tokenizer.py; Sennrich et al., "Neural machine
- * translation of rare words with subword units" (2016). */
+ * Special tokens are cut out of the text; what is between them is cleaned (text_clean.h), split into words by CLIP's
+ * pattern, and each word's bytes are merged by rank (bpe.h). Source: openai/CLIP simple_tokenizer.py; Sennrich et al.,
+ * "Neural machine translation of rare words with subword units" (2016). */
 #ifndef LECO_MODEL_TOKENIZER_H
 #define LECO_MODEL_TOKENIZER_H
 
@@ -26,7 +27,7 @@ int32_t tokenizer_pad(const tokenizer *t);
 
 /* ids [tokenizer_length]: start, the text's tokens, end, padding. Longer text is cut, keeping the end token. *needed
  * (may be NULL) gets the length that the text would need, with start and end: more than tokenizer_length means it was
- * cut. Text that isn't valid UTF-8, or holds a NUL, is LECO_INVALID. */
+ * cut. Text that isn't valid UTF-8, or is longer than 64 KiB, is LECO_INVALID. */
 leco_status tokenizer_encode(const tokenizer *t, const char *text, size_t size, int32_t *ids, size_t *needed,
                              leco_error *err);
 

@@ -1,0 +1,347 @@
+#include "model/bpe.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "format/json.h"
+
+#define MOST_ID (1 << 24)
+#define MOST_MERGES_BYTES (64 << 20)
+/* transformers reads no more merges than this, which is what CLIP's own vocabulary has. */
+#define MOST_MERGES (49152 - 256 - 2)
+#define WORD_END "</w>"
+
+/* A piece of text that is a token or takes part in a merge. */
+typedef struct symbol {
+    const char *text;
+    int32_t id; /* in vocab.json, or -1 */
+} symbol;
+
+typedef struct merge {
+    int32_t left, right, result; /* symbols */
+    uint32_t rank;               /* the lower, the earlier */
+} merge;
+
+struct bpe {
+    arena *memory;
+    symbol *symbols;
+    size_t symbol_count, symbol_capacity;
+    int32_t *symbol_table; /* open addressing over symbols: index or -1 */
+    size_t symbol_slots;   /* a power of two */
+    merge *merge_table;    /* open addressing; left is -1 in a free slot */
+    size_t merge_slots;    /* a power of two */
+    int32_t *symbol_of_id; /* [id_count], -1 where no token has the id */
+    size_t id_count;
+    int32_t byte_symbol[256], last_byte_symbol[256]; /* of a byte within, and at the end of a word */
+};
+
+/* ---- hash tables ---- */
+
+static uint64_t hash_text(const char *text)
+{
+    uint64_t h = UINT64_C(14695981039346656037); /* FNV-1a */
+    for (const unsigned char *p = (const unsigned char *)text; *p; p++) h = (h ^ *p) * UINT64_C(1099511628211);
+    return h ^ h >> 29;
+}
+
+static uint64_t hash_pair(int32_t left, int32_t right)
+{
+    uint64_t h = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * UINT64_C(0x9e3779b97f4a7c15);
+    return h ^ h >> 31;
+}
+
+/* A power of two, at least twice `count`. */
+static size_t slots_for(size_t count)
+{
+    size_t slots = 1024;
+    while (slots < 2 * count) slots *= 2;
+    return slots;
+}
+
+static int32_t *find_slot(const bpe *b, const char *text)
+{
+    size_t i = hash_text(text) & (b->symbol_slots - 1);
+    while (b->symbol_table[i] >= 0 && strcmp(b->symbols[b->symbol_table[i]].text, text) != 0)
+        i = (i + 1) & (b->symbol_slots - 1);
+    return &b->symbol_table[i];
+}
+
+static leco_status grow_symbols(bpe *b, size_t count, leco_error *err)
+{
+    size_t slots = slots_for(count);
+    symbol *symbols = mem_realloc(b->symbols, slots / 2, sizeof *symbols);
+    if (symbols) b->symbols = symbols;
+    int32_t *table = mem_calloc(slots, sizeof *table);
+    if (!symbols || !table) {
+        mem_free(table);
+        return error_memory(err, slots * sizeof *table, "a vocabulary");
+    }
+    mem_free(b->symbol_table);
+    b->symbol_table = table;
+    b->symbol_slots = slots;
+    b->symbol_capacity = slots / 2;
+    memset(table, 0xff, slots * sizeof *table);
+    for (size_t i = 0; i < b->symbol_count; i++) *find_slot(b, b->symbols[i].text) = (int32_t)i;
+    return LECO_OK;
+}
+
+/* The symbol of `text`, new (with id -1) if need be. */
+static leco_status intern(bpe *b, const char *text, int32_t *out, leco_error *err)
+{
+    if (b->symbol_count == b->symbol_capacity) LECO_TRY(grow_symbols(b, b->symbol_count + 1, err));
+    int32_t *slot = find_slot(b, text);
+    if (*slot < 0) {
+        const char *copy = arena_strdup(b->memory, text);
+        if (!copy) return error_memory(err, strlen(text), "a vocabulary");
+        b->symbols[b->symbol_count] = (symbol){copy, -1};
+        *slot = (int32_t)b->symbol_count++;
+    }
+    *out = *slot;
+    return LECO_OK;
+}
+
+static merge *find_merge_slot(const bpe *b, int32_t left, int32_t right)
+{
+    size_t i = hash_pair(left, right) & (b->merge_slots - 1);
+    while (b->merge_table[i].left >= 0 && (b->merge_table[i].left != left || b->merge_table[i].right != right))
+        i = (i + 1) & (b->merge_slots - 1);
+    return &b->merge_table[i];
+}
+
+/* ---- vocab.json ---- */
+
+static leco_status add_token(bpe *b, const char *path, const char *text, const json_t *value, leco_error *err)
+{
+    int32_t index;
+    json_int_t id = json_is_integer(value) ? json_integer_value(value) : -1;
+    if (id < 0 || id >= MOST_ID)
+        return error_set(err, LECO_FORMAT, "%s: key \"%s\": expected a token id from 0 to %d", path, text, MOST_ID - 1);
+    LECO_TRY(intern(b, text, &index, err));
+    b->symbols[index].id = (int32_t)id;
+    if ((size_t)id >= b->id_count) b->id_count = (size_t)id + 1;
+    return LECO_OK;
+}
+
+static leco_status index_ids(bpe *b, const char *path, leco_error *err)
+{
+    b->symbol_of_id = mem_calloc(b->id_count, sizeof *b->symbol_of_id);
+    if (!b->symbol_of_id) return error_memory(err, b->id_count * sizeof *b->symbol_of_id, "a vocabulary");
+    memset(b->symbol_of_id, 0xff, b->id_count * sizeof *b->symbol_of_id);
+    for (size_t i = 0; i < b->symbol_count; i++) {
+        int32_t *owner = &b->symbol_of_id[b->symbols[i].id];
+        if (*owner >= 0)
+            return error_set(err, LECO_FORMAT, "%s: tokens \"%s\" and \"%s\" have the same id %d", path,
+                             b->symbols[*owner].text, b->symbols[i].text, (int)b->symbols[i].id);
+        *owner = (int32_t)i;
+    }
+    return LECO_OK;
+}
+
+static leco_status read_vocabulary(bpe *b, const char *path, leco_error *err)
+{
+    json_t *root, *value;
+    const char *key;
+    LECO_TRY(json_read_file(path, &root, err));
+    leco_status status = LECO_OK;
+    if (!json_is_object(root) || json_object_size(root) == 0)
+        status = error_set(err, LECO_FORMAT, "%s: expected a JSON object of tokens and their ids", path);
+    if (status == LECO_OK) status = grow_symbols(b, 2 * json_object_size(root) + 1024, err);
+    json_object_foreach(root, key, value) {
+        if (status == LECO_OK) status = add_token(b, path, key, value, err);
+    }
+    json_decref(root);
+    return status == LECO_OK ? index_ids(b, path, err) : status;
+}
+
+/* ---- bytes ---- */
+
+/* GPT-2's printable character for each byte: itself where it is printable Latin-1, else the next from U+0100 on. */
+static leco_status make_bytes(bpe *b, leco_error *err)
+{
+    int32_t next = 0x100;
+    for (int byte = 0; byte < 256; byte++) {
+        bool printable = (byte > 0x20 && byte < 0x7f) || (byte > 0xa0 && byte != 0xad);
+        int32_t c = printable ? byte : next++;
+        char text[8], ending[16];
+        if (c < 0x80)
+            snprintf(text, sizeof text, "%c", c);
+        else
+            snprintf(text, sizeof text, "%c%c", 0xc0 | c >> 6, 0x80 | (c & 0x3f));
+        snprintf(ending, sizeof ending, "%s" WORD_END, text);
+        LECO_TRY(intern(b, text, &b->byte_symbol[byte], err));
+        LECO_TRY(intern(b, ending, &b->last_byte_symbol[byte], err));
+    }
+    return LECO_OK;
+}
+
+/* ---- merges.txt ---- */
+
+static leco_status add_merge(bpe *b, const char *path, size_t line, char *text, uint32_t rank, leco_error *err)
+{
+    char *space = strchr(text, ' ');
+    if (!space || space == text || !space[1] || strchr(space + 1, ' '))
+        return error_set(err, LECO_FORMAT, "%s:%zu: expected two tokens and a space between them", path, line);
+    merge m = {.rank = rank};
+    *space = '\0';
+    LECO_TRY(intern(b, text, &m.left, err));
+    LECO_TRY(intern(b, space + 1, &m.right, err));
+    memmove(space, space + 1, strlen(space + 1) + 1);
+    LECO_TRY(intern(b, text, &m.result, err));
+    *find_merge_slot(b, m.left, m.right) = m; /* of two equal lines the latter counts, as in transformers */
+    return LECO_OK;
+}
+
+/* The first line is a version comment. */
+static leco_status parse_merges(bpe *b, const char *path, char *text, leco_error *err)
+{
+    uint32_t rank = 0;
+    size_t line = 0;
+    for (char *next = text; next; line++) {
+        char *begin = next;
+        next = strchr(begin, '\n');
+        if (next) *next++ = '\0';
+        size_t length = strlen(begin);
+        if (length && begin[length - 1] == '\r') begin[--length] = '\0';
+        if (line == 0 || (!length && !next)) continue;
+        if (rank == MOST_MERGES) {
+            log_message(LOG_WARNING, "%s:%zu: the merges from here on are not used, as in transformers", path,
+                        line + 1);
+            break;
+        }
+        LECO_TRY(add_merge(b, path, line + 1, begin, rank++, err));
+    }
+    return LECO_OK;
+}
+
+static leco_status read_merges(bpe *b, const char *path, leco_error *err)
+{
+    char *text;
+    size_t size;
+    LECO_TRY(file_read_text(path, MOST_MERGES_BYTES, &text, &size, err));
+    leco_status status = LECO_OK;
+    if (strlen(text) != size) status = error_set(err, LECO_FORMAT, "%s: holds a zero byte", path);
+    size_t lines = 1;
+    for (size_t i = 0; i < size; i++) lines += text[i] == '\n';
+    b->merge_slots = slots_for(lines < MOST_MERGES ? lines : MOST_MERGES);
+    b->merge_table = status == LECO_OK ? mem_calloc(b->merge_slots, sizeof *b->merge_table) : NULL;
+    if (status == LECO_OK && !b->merge_table) status = error_memory(err, b->merge_slots * sizeof(merge), path);
+    for (size_t i = 0; b->merge_table && i < b->merge_slots; i++) b->merge_table[i].left = -1;
+    if (status == LECO_OK) status = parse_merges(b, path, text, err);
+    mem_free(text);
+    return status;
+}
+
+/* ---- opening and asking ---- */
+
+leco_status bpe_open(const char *vocab_path, const char *merges_path, bpe **out, leco_error *err)
+{
+    *out = NULL;
+    bpe *b = mem_calloc(1, sizeof *b);
+    if (b) b->memory = arena_create();
+    leco_status status = b && b->memory ? LECO_OK : error_memory(err, sizeof *b, "a tokenizer");
+    if (status == LECO_OK) status = read_vocabulary(b, vocab_path, err);
+    if (status == LECO_OK) status = make_bytes(b, err);
+    if (status == LECO_OK) status = read_merges(b, merges_path, err);
+    if (status != LECO_OK) {
+        bpe_close(b);
+        return status;
+    }
+    *out = b;
+    return LECO_OK;
+}
+
+void bpe_close(bpe *b)
+{
+    if (!b) return;
+    arena_destroy(b->memory);
+    mem_free(b->symbols);
+    mem_free(b->symbol_table);
+    mem_free(b->merge_table);
+    mem_free(b->symbol_of_id);
+    mem_free(b);
+}
+
+int32_t bpe_id(const bpe *b, const char *text)
+{
+    int32_t index = *find_slot(b, text);
+    return index < 0 ? -1 : b->symbols[index].id;
+}
+
+const char *bpe_text(const bpe *b, int32_t id)
+{
+    if (id < 0 || (size_t)id >= b->id_count || b->symbol_of_id[id] < 0) return NULL;
+    return b->symbols[b->symbol_of_id[id]].text;
+}
+
+size_t bpe_id_count(const bpe *b)
+{
+    return b->id_count;
+}
+
+/* ---- encoding ---- */
+
+#define NO_MERGE UINT32_MAX
+#define STALE (UINT32_MAX - 1)
+
+/* A word under merging; rank[i] is that of the pair (part[i], part[i + 1]). */
+typedef struct word {
+    int32_t *part;
+    uint32_t *rank;
+    size_t count;
+} word;
+
+static void look_up_ranks(const bpe *b, word *w)
+{
+    for (size_t i = 0; i + 1 < w->count; i++) {
+        if (w->rank[i] != STALE) continue;
+        const merge *m = find_merge_slot(b, w->part[i], w->part[i + 1]);
+        w->rank[i] = m->left >= 0 ? m->rank : NO_MERGE;
+    }
+}
+
+/* Merges the pair of the lowest rank wherever it stands, from the left. False where there is none. */
+static bool merge_best(const bpe *b, word *w)
+{
+    uint32_t best = NO_MERGE;
+    for (size_t i = 0; i + 1 < w->count; i++)
+        if (w->rank[i] < best) best = w->rank[i];
+    if (best == NO_MERGE) return false;
+    size_t to = 0;
+    for (size_t from = 0; from < w->count; to++) {
+        bool merges = from + 1 < w->count && w->rank[from] == best;
+        if (merges) {
+            w->part[to] = find_merge_slot(b, w->part[from], w->part[from + 1])->result;
+            w->rank[to] = STALE;
+            if (to > 0) w->rank[to - 1] = STALE;
+        } else {
+            w->part[to] = w->part[from];
+            w->rank[to] = w->rank[from];
+        }
+        from += merges ? 2 : 1;
+    }
+    w->count = to;
+    look_up_ranks(b, w);
+    return true;
+}
+
+leco_status bpe_encode(const bpe *b, const char *text, size_t size, int32_t *ids, size_t *count, leco_error *err)
+{
+    word w = {.part = ids, .rank = mem_calloc(size, sizeof *w.rank), .count = size};
+    if (!w.rank) return error_memory(err, size * sizeof *w.rank, "a word");
+    for (size_t i = 0; i < size; i++) {
+        unsigned char byte = (unsigned char)text[i];
+        w.part[i] = i + 1 < size ? b->byte_symbol[byte] : b->last_byte_symbol[byte];
+        w.rank[i] = STALE;
+    }
+    look_up_ranks(b, &w);
+    while (merge_best(b, &w)) {
+    }
+    for (size_t i = 0; i < w.count; i++) ids[i] = b->symbols[w.part[i]].id;
+    *count = w.count;
+    mem_free(w.rank);
+    return LECO_OK;
+}

@@ -1,0 +1,195 @@
+#include "model/model.h"
+
+#include <string.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "format/json.h"
+#include "model/config.h"
+
+/* ---- opening ---- */
+
+static leco_status check_index(const json_t *root, const char *path, leco_error *err)
+{
+    const char *name;
+    LECO_TRY(json_get_string(root, path, "_class_name", "StableDiffusionPipeline", &name, err));
+    const json_t *second = json_object_get(root, "text_encoder_2");
+    if (second && !json_is_null(json_array_get(second, 0)))
+        return error_set(err, LECO_UNSUPPORTED, "%s: key \"text_encoder_2\": two text encoders are not supported yet",
+                         path);
+    if (strcmp(name, "StableDiffusionPipeline") != 0)
+        return config_refuse(json_object_get(root, "_class_name"), path, "_class_name", "StableDiffusionPipeline", err);
+    return LECO_OK;
+}
+
+static leco_status read_index(const char *folder, leco_error *err)
+{
+    char *path;
+    json_t *root;
+    if (!file_is_folder(folder))
+        return error_set(err, LECO_IO, "%s: not a folder (leco reads models in diffusers' folder layout)", folder);
+    LECO_TRY(config_open(folder, "model_index.json", &path, &root, err));
+    leco_status status = check_index(root, path, err);
+    json_decref(root);
+    mem_free(path);
+    return status;
+}
+
+/* The parts must fit each other: each config may be fine by itself and come from another model. */
+static leco_status check_parts(const model *m, leco_error *err)
+{
+    const char *folder = m->folder;
+    if (m->text.hidden_size != unet_context_width(&m->unet))
+        return error_set(err, LECO_INVALID,
+                         "%s: the text encoder's hidden_size %lld is not the U-Net's cross_attention_dim %lld", folder,
+                         (long long)m->text.hidden_size, (long long)unet_context_width(&m->unet));
+    if (m->unet.in_channels != m->vae.latent_channels || m->unet.out_channels != m->vae.latent_channels)
+        return error_set(
+            err, LECO_UNSUPPORTED, "%s: the U-Net takes %lld channels and gives %lld, the VAE's latents have %lld",
+            folder, (long long)m->unet.in_channels, (long long)m->unet.out_channels, (long long)m->vae.latent_channels);
+    if (m->tokenizer && (int64_t)tokenizer_vocabulary(m->tokenizer) > m->text.vocab_size)
+        return error_set(err, LECO_INVALID, "%s: the tokenizer has %zu tokens, the text encoder %lld", folder,
+                         tokenizer_vocabulary(m->tokenizer), (long long)m->text.vocab_size);
+    if (m->tokenizer && (int64_t)tokenizer_length(m->tokenizer) > m->text.max_positions)
+        return error_set(err, LECO_INVALID, "%s: the tokenizer makes %zu tokens, the text encoder takes %lld", folder,
+                         tokenizer_length(m->tokenizer), (long long)m->text.max_positions);
+    if (m->unet.addition_time_embed_dim)
+        return error_set(err, LECO_UNSUPPORTED,
+                         "%s: a U-Net with added conditions needs two text encoders, which are "
+                         "not supported yet",
+                         folder);
+    return LECO_OK;
+}
+
+typedef leco_status (*part_reader)(const char *folder, void *out, leco_error *err);
+
+static leco_status read_text(const char *folder, void *out, leco_error *err)
+{
+    return text_config_read(folder, out, err);
+}
+
+static leco_status read_unet(const char *folder, void *out, leco_error *err)
+{
+    return unet_config_read(folder, out, err);
+}
+
+static leco_status read_vae(const char *folder, void *out, leco_error *err)
+{
+    return vae_config_read(folder, out, err);
+}
+
+static leco_status read_schedule(const char *folder, void *out, leco_error *err)
+{
+    return schedule_config_read(folder, out, err);
+}
+
+static leco_status read_tokenizer(const char *folder, void *out, leco_error *err)
+{
+    return tokenizer_open(folder, out, err);
+}
+
+static leco_status read_part(const model *m, const char *name, part_reader read, void *out, leco_error *err)
+{
+    char *folder = file_join(m->folder, name);
+    if (!folder) return error_memory(err, strlen(name), "a path");
+    leco_status status = read(folder, out, err);
+    mem_free(folder);
+    return status;
+}
+
+static leco_status read_parts(model *m, leco_error *err)
+{
+    LECO_TRY(read_index(m->folder, err));
+    LECO_TRY(read_part(m, "scheduler", read_schedule, &m->schedule, err));
+    LECO_TRY(read_part(m, "tokenizer", read_tokenizer, &m->tokenizer, err));
+    LECO_TRY(read_part(m, "text_encoder", read_text, &m->text, err));
+    LECO_TRY(read_part(m, "unet", read_unet, &m->unet, err));
+    LECO_TRY(read_part(m, "vae", read_vae, &m->vae, err));
+    return check_parts(m, err);
+}
+
+leco_status model_open(const char *folder, model **out, leco_error *err)
+{
+    *out = NULL;
+    model *m = mem_calloc(1, sizeof *m);
+    if (m) m->folder = mem_strdup(folder);
+    leco_status status = m && m->folder ? read_parts(m, err) : error_memory(err, sizeof *m, "a model");
+    if (status != LECO_OK) {
+        model_close(m);
+        return status;
+    }
+    *out = m;
+    return LECO_OK;
+}
+
+void model_close(model *m)
+{
+    if (!m) return;
+    tokenizer_close(m->tokenizer);
+    weights_close(m->text_weights);
+    weights_close(m->unet_weights);
+    weights_close(m->vae_weights);
+    mem_free(m->folder);
+    mem_free(m);
+}
+
+/* ---- loading ---- */
+
+static void build_text(nn *c, const model *m)
+{
+    text_encoder_build(c, &m->text, 1, 1, (text_options){.pooled = true});
+}
+
+static void build_unet(nn *c, const model *m)
+{
+    int64_t side = INT64_C(1) << (m->unet.level_count - 1);
+    unet_build(c, &m->unet, (unet_size){.batch = 1, .height = side, .width = side, .tokens = 1});
+}
+
+static void build_vae(nn *c, const model *m)
+{
+    vae_encoder_build(c, &m->vae, 1, vae_factor(&m->vae), vae_factor(&m->vae));
+    vae_decoder_build(c, &m->vae, 1, 1, 1);
+}
+
+/* Builds the whole part once, small, so that each of its tensors is asked for; then checks them. */
+static leco_status check_weights(const model *m, weights *w, model_part part, void (*build)(nn *c, const model *m),
+                                 leco_error *err)
+{
+    graph *g = graph_create(DTYPE_F32);
+    if (!g) return error_memory(err, 0, "a graph");
+    nn c;
+    nn_init(&c, g, w, NULL, part);
+    build(&c, m);
+    leco_status status = graph_finish(g, err);
+    graph_destroy(g);
+    return status == LECO_OK ? weights_check(w, err) : status;
+}
+
+static leco_status load_part(const model *m, const char *name, weights **out, model_part part,
+                             void (*build)(nn *c, const model *m), leco_error *err)
+{
+    weights *w;
+    char *folder = file_join(m->folder, name);
+    if (!folder) return error_memory(err, strlen(name), "a path");
+    leco_status status = weights_open(folder, &w, err);
+    mem_free(folder);
+    if (status != LECO_OK) return status;
+    status = check_weights(m, w, part, build, err);
+    if (status == LECO_OK)
+        *out = w;
+    else
+        weights_close(w);
+    return status;
+}
+
+leco_status model_load(model *m, int parts, leco_error *err)
+{
+    if ((parts & MODEL_TEXT_ENCODER) && !m->text_weights)
+        LECO_TRY(load_part(m, "text_encoder", &m->text_weights, PART_TEXT_ENCODER, build_text, err));
+    if ((parts & MODEL_UNET) && !m->unet_weights)
+        LECO_TRY(load_part(m, "unet", &m->unet_weights, PART_UNET, build_unet, err));
+    if ((parts & MODEL_VAE) && !m->vae_weights)
+        LECO_TRY(load_part(m, "vae", &m->vae_weights, PART_VAE, build_vae, err));
+    return LECO_OK;
+}
