@@ -23,15 +23,15 @@ static void on_signal(int number)
     interrupted = 1; /* the handler is reset: a second Ctrl-C ends the program */
 }
 
-static void catch_signals(void)
+static void catch_signal(int number)
 {
-    struct sigaction action;
+    struct sigaction action, before;
+    if (sigaction(number, NULL, &before) == 0 && before.sa_handler == SIG_IGN) return; /* nohup, or a script's "&" */
     memset(&action, 0, sizeof action);
     action.sa_handler = on_signal;
     action.sa_flags = (int)SA_RESETHAND;
     sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    sigaction(number, &action, NULL);
 }
 
 /* ---- lines ---- */
@@ -59,7 +59,9 @@ void progress_begin(progress *p, const char *unit, bool quiet, bool verbose)
     log_debug = verbose;
     log_info = !quiet;
     leco_set_log(on_log, NULL);
-    if (unit) catch_signals();
+    if (!unit) return;
+    catch_signal(SIGINT);
+    catch_signal(SIGTERM);
 }
 
 void progress_end(progress *p)

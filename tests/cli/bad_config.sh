@@ -1,0 +1,74 @@
+#!/bin/bash
+# Configs that are wrong: exit status 1, a sentence that names file, line and key; nothing is trained or written.
+. "$(dirname "$0")/support.sh"
+
+fails() { # PATTERN ARGUMENT...: of leco train
+    local pattern=$1
+    shift
+    run 1 "$LECO" train "$@"
+    says "^leco: .*$pattern"
+    silent stdout
+    missing out
+}
+changed() { # SED-SCRIPT PATTERN...
+    local script=$1 pattern
+    shift
+    config changed.yaml
+    sed -i "$script" changed.yaml
+    for pattern; do fails "$pattern" changed.yaml; done
+}
+
+fails 'nowhere\.yaml.*No such file' nowhere.yaml
+fails 'folder|directory' "$model"
+printf 'prompts: [unclosed' >broken.yaml && fails 'broken\.yaml' broken.yaml
+: >broken.yaml && fails 'broken\.yaml.*(prompt|empty)' broken.yaml
+head -c 3000 /dev/urandom >broken.yaml && fails 'broken\.yaml' broken.yaml
+printf 'a: &a [x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e]\ng: [*f,*f,*f,*f,*f,*f,*f,*f]\n' >broken.yaml
+fails 'broken\.yaml' broken.yaml
+
+# Keys that there are not, with a hint; keys of P1atdev's LECO that leco doesn't have yet.
+changed 's/iterations: 4/iteratoins: 4/' 'changed\.yaml:[0-9]+.*iteratoins.*iterations'
+changed 's/^network:/netwrok:/' 'changed\.yaml:[0-9]+.*netwrok.*network'
+changed 's/    neutral:/    neutrall:/' 'changed\.yaml:[0-9]+.*neutrall.*neutral'
+changed 's/lr: 1e-3/lr: 1e-3\n  optimizer: prodigy/' 'optimizer.*prodigy'
+fails 'bogus' changed.yaml --set train.bogus=1
+
+# Values.
+changed 's/iterations: 4/iterations: 0/' 'changed\.yaml:[0-9]+.*iterations'
+changed 's/iterations: 4/iterations: -5/' 'iterations'
+changed 's/iterations: 4/iterations: 99999999999999999999/' 'iterations'
+changed 's/iterations: 4/iterations: many/' 'iterations.*many'
+changed 's/lr: 1e-3/lr: .nan/' 'lr'
+changed 's/lr: 1e-3/lr: -1e-3/' 'lr'
+changed 's/lr: 1e-3/lr: inf/' 'lr'
+changed 's/rank: 2/rank: 0/' 'rank'
+changed 's/rank: 2/rank: 1000000000000/' 'rank'
+changed 's/type: lierla/type: locon/' 'type.*locon'
+changed 's/precision: float32/precision: float8/' 'precision.*float8'
+changed 's/max_denoising_steps: 4/max_denoising_steps: 0/' 'max_denoising_steps'
+changed 's/resolution: 32/resolution: 0/' 'resolution'
+changed 's/resolution: 32/resolution: -64/' 'resolution'
+changed 's/resolution: 32/resolution: 33/' 'resolution|size|multiple'
+changed 's/resolution: 32/resolution: 1000000000/' 'resolution'
+changed 's/action: erase/action: remove/' 'action.*remove'
+changed 's/guidance_scale: 1.0/guidance_scale: strong/' 'guidance_scale.*strong'
+changed 's/  name: small/  name: "..\/small"/' 'save\.name'
+
+# Prompts: none, none named, twice.
+changed '/^prompts:/,/resolution/d; 1i prompts: []' '(empty|prompts)'
+changed '/^prompts:/,/resolution/d' 'prompts'
+changed 's/- target:.*/- positive: "a red circle"/' 'target'
+changed '1i prompts_file: nowhere.yaml' '(prompts_file|prompts)'
+changed '/^prompts:/,/resolution/d; 1i prompts_file: nowhere.yaml' 'nowhere\.yaml'
+
+# The model.
+changed 's|name_or_path:.*|name_or_path: nowhere|' 'nowhere'
+changed '/^pretrained_model:/,/name_or_path/d' 'name_or_path'
+copy_model broken && overwrite broken/unet/diffusion_pytorch_model.safetensors -4 '\0377\0377\0377\0377'
+changed 's|name_or_path:.*|name_or_path: broken|' '(NaN|finite)'
+
+# Memory: a budget that is too small says by how much.
+config small.yaml
+fails '(memory|budget)' small.yaml --memory 64K
+fails '(memory|budget)' small.yaml --memory 64K --dry-run
+finish

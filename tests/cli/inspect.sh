@@ -1,0 +1,23 @@
+#!/bin/bash
+# leco inspect, on everything that it knows.
+. "$(dirname "$0")/support.sh"
+
+run 0 "$LECO" inspect "$model"
+prints 'unet|U-Net' 'vae|VAE'
+run 0 "$LECO" inspect "$model" --json
+prints '^\{'
+run 0 "$LECO" inspect "$lora"
+prints 'rank' 'ss_network_dim'
+run 0 "$LECO" inspect "$fixtures/sd1-like/generate.safetensors"
+prints 'final_latents' 'F32|float32' '1.*4.*8.*12'
+run 0 "$LECO" generate -m "$model" -p 'a star' -n 'a moon' --steps 1 -o star.png
+run 0 "$LECO" inspect star.png
+prints 'a star' 'Negative prompt: a moon' 'Steps: 1'
+run 0 "$LECO" inspect star.png --json
+prints '^\{'
+run 1 "$LECO" inspect nowhere
+says 'nowhere.*No such file'
+echo hello >text
+run 1 "$LECO" inspect text
+says 'text'
+finish

@@ -1,0 +1,120 @@
+# What the scripts of this folder share: source it. Needs LECO (the program) and SOURCE (the tree); makes the folder
+# $work, which goes away at the end, and changes into it.
+# shellcheck shell=bash disable=SC2034 # what is set here is used by the scripts
+set -u
+LECO=${LECO:?the program to test} SOURCE=${SOURCE:-$(cd "$(dirname "$0")/../.." && pwd)}
+fixtures=$SOURCE/tests/parity/fixtures
+model=$fixtures/sd1-like # random weights: draws nothing, but is a whole pipeline and fast
+lora=$fixtures/sd1-like/lora.safetensors
+work=$(mktemp -d "${TMPDIR:-/tmp}/leco-cli.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+
+# What a sanitizer finds must not look like leco's own failures.
+export ASAN_OPTIONS="exitcode=99:detect_leaks=${LECO_LEAKS:-1}:${ASAN_OPTIONS:-}"
+export UBSAN_OPTIONS="exitcode=99:print_stacktrace=1:${UBSAN_OPTIONS:-}"
+export LSAN_OPTIONS="exitcode=99:${LSAN_OPTIONS:-}"
+
+failures=0 checks=0
+complain() { # WHAT...: a failure, with what the last command said
+    failures=$((failures + 1))
+    printf 'FAILED: %s\n' "$*"
+    sed 's/^/    stdout: /' stdout
+    sed 's/^/    stderr: /' stderr
+}
+
+# run STATUS COMMAND...: runs it; its exit status must be this one. Output goes to the files stdout and stderr.
+run() {
+    local wanted=$1
+    shift
+    checks=$((checks + 1))
+    "$@" >stdout 2>stderr </dev/null
+    status=$?
+    if [ "$status" -ne "$wanted" ]; then complain "exit status $status, not $wanted: $*"; fi
+    if grep -q 'Sanitizer\|runtime error:' stderr; then complain "a sanitizer complains: $*"; fi
+}
+
+# says PATTERN...: each (an extended regular expression) stands in the standard error of the last command; prints: output.
+says() {
+    local pattern
+    for pattern; do
+        grep -qE -- "$pattern" stderr || complain "stderr lacks /$pattern/"
+    done
+}
+prints() {
+    local pattern
+    for pattern; do
+        grep -qE -- "$pattern" stdout || complain "stdout lacks /$pattern/"
+    done
+}
+silent() { [ ! -s "$1" ] || complain "$1 is not empty"; }
+exists() {
+    local file
+    for file; do [ -s "$file" ] || complain "there is no file $file"; done
+}
+missing() {
+    local file
+    for file; do [ ! -e "$file" ] || complain "$file was left behind"; done
+}
+same() { cmp -s "$1" "$2" || complain "$1 and $2 differ"; }
+differ() { if cmp -s "$1" "$2"; then complain "$1 and $2 are the same"; fi; }
+is_png() { [ "$(head -c 8 "$1" | od -An -tx1 | tr -d ' \n')" = 89504e470d0a1a0a ] || complain "$1 is no PNG"; }
+png_size() { od -An -tu1 -j16 -N8 "$1" | awk '{ print $1 * 16777216 + $2 * 65536 + $3 * 256 + $4 "x" $5 * 16777216 + $6 * 65536 + $7 * 256 + $8 }'; }
+
+# safetensors FILE HEADER DATA-BYTES [HEADER-LENGTH]: writes a file by hand, with zeros for data; the length may lie.
+safetensors() {
+    local file=$1 header=$2 bytes=$3 length=${4:-${#2}} i
+    for i in 0 8 16 24 32 40 48 56; do
+        # shellcheck disable=SC2059 # an octal escape
+        printf "\\$(printf %03o $((length >> i & 255)))"
+    done >"$file"
+    printf '%s' "$header" >>"$file"
+    head -c "$bytes" /dev/zero >>"$file"
+}
+
+# overwrite FILE OFFSET BYTES-AS-ESCAPES: a negative offset counts from the end.
+overwrite() {
+    local at=$2
+    if [ "$at" -lt 0 ]; then at=$(($(stat -c %s "$1") + at)); fi
+    printf '%b' "$3" | dd of="$1" bs=1 seek="$at" conv=notrunc status=none
+}
+
+# A copy of the model that can be broken.
+copy_model() { # NAME
+    rm -rf "$1"
+    cp -r "$model" "$1"
+    chmod -R u+w "$1"
+}
+
+# config FILE: a short training run on the model, writing to $work/out.
+config() {
+    cat >"$1" <<END
+prompts:
+  - target: "a red circle"
+    neutral: "a circle"
+    action: erase
+    guidance_scale: 1.0
+    resolution: 32
+pretrained_model:
+  name_or_path: "$model"
+network:
+  type: lierla
+  rank: 2
+  alpha: 1.0
+train:
+  precision: float32
+  iterations: 4
+  lr: 1e-3
+  max_denoising_steps: 4
+save:
+  name: small
+  path: "$work/out"
+  per_steps: 0
+END
+}
+
+finish() {
+    echo "$checks checks, $failures failures"
+    [ "$failures" -eq 0 ]
+    exit
+}

@@ -1,0 +1,55 @@
+#!/bin/bash
+# leco train, and what it writes.
+. "$(dirname "$0")/support.sh"
+config small.yaml
+
+# A plan only.
+run 0 "$LECO" train small.yaml --dry-run
+prints 'peak memory: [0-9.]+ MiB planned'
+missing out
+
+run 0 "$LECO" train small.yaml
+prints "^$work/out/small.*\.safetensors$"
+[ "$(wc -l <stdout)" = 1 ] || complain 'more than one line of results'
+says '4 steps in'
+first=$(cat stdout)
+exists "$first"
+
+# Trained twice, equal; with another seed, different.
+cp "$first" first.safetensors
+run 0 "$LECO" train small.yaml
+cmp -s <(tail -c 4096 first.safetensors) <(tail -c 4096 "$first") || complain 'two runs of one config differ'
+run 0 "$LECO" train small.yaml --set train.seed=99 --set save.name=other
+cmp -s <(tail -c 4096 first.safetensors) <(tail -c 4096 "$(cat stdout)") && complain 'another seed gave the same'
+
+# What the plan says is what is then allocated; overrides count; saves on the way.
+run 0 "$LECO" train small.yaml --json --set train.iterations=6 --set save.per_steps=2 --set save.name=often
+prints '"iterations": 6' '"file": ".*often.*safetensors"'
+planned=$(sed -n 's/.*"planned_bytes": \([0-9]*\).*/\1/p' stdout) measured=$(sed -n 's/.*"measured_bytes": \([0-9]*\).*/\1/p' stdout)
+if [ "$planned" != "$measured" ] || [ "$planned" -le 0 ]; then complain "planned $planned bytes, allocated $measured"; fi
+[ "$(find out -name 'often*.safetensors' | wc -l)" = 3 ] || complain "not three saves: $(ls out)"
+run 0 "$LECO" train small.yaml --dry-run --json
+[ "$(sed -n 's/.*"planned_bytes": \([0-9]*\).*/\1/p' stdout)" = "$planned" ] || complain 'the dry run plans something else'
+
+# Other settings of the loop.
+run 0 "$LECO" train small.yaml --set train.samples_per_trajectory=3 --set train.timestep_jitter=true --set prompts.0.action=enhance
+run 0 "$LECO" train small.yaml --set train.optimizer=sgd --set train.batch_size=2 --set network.training_method=xattn
+run 0 "$LECO" train small.yaml --set train.optimizer=adam --set train.precision=bfloat16
+
+# What comes out is a LoRA: it can be looked at, drawn with, and has what other programs look for.
+run 0 "$LECO" inspect "$first"
+prints 'rank' 'ss_network_dim' 'modelspec'
+run 0 "$LECO" inspect "$first" --json
+prints '^\{'
+run 0 "$LECO" generate -m "$model" --lora "$first:0.5" -p 'a red circle' --steps 2 -o drawn.png
+is_png drawn.png
+grep -aq 'lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k.lora_down.weight' "$first" || complain 'no kohya key'
+[ -z "$(find . -name '.leco-*')" ] || complain "temporary files are left: $(find . -name '.leco-*')"
+
+# Paths in a config are the config's own, wherever leco is started.
+mkdir -p deep/er
+sed "s|path: .*|path: ../trained|; s|name_or_path: .*|name_or_path: ../copied|" small.yaml >deep/moved.yaml
+copy_model copied
+(cd deep/er && "$LECO" train ../moved.yaml -q >/dev/null) || complain 'a config elsewhere fails'
+exists trained/small*.safetensors
+finish
