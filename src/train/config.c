@@ -304,6 +304,7 @@ static leco_status check(const train_config *c, const raw_config *raw, leco_erro
 
 static leco_status fill(train_config *c, const raw_config *raw, leco_error *err)
 {
+    LECO_TRY(read_prompts(c, raw, err));
     LECO_TRY(check(c, raw, err));
     LECO_TRY(resolve(c, raw->model, &c->model, err));
     LECO_TRY(resolve(c, raw->save_path, &c->save_path, err));
@@ -330,7 +331,7 @@ static leco_status fill(train_config *c, const raw_config *raw, leco_error *err)
     c->save_every = raw->save_every;
     c->save_precision = (dtype)raw->save_precision;
     c->verbose = raw->verbose;
-    return read_prompts(c, raw, err);
+    return LECO_OK;
 }
 
 leco_status train_config_read(const char *path, const char *const *overrides, size_t override_count, train_config *out,

@@ -1,0 +1,97 @@
+/* Term lists: what erase and enhance predict, and what they needn't. */
+#include "test_support.h"
+
+#include <string.h>
+
+#include "train/terms.h"
+
+static train_prompt pair(prompt_action action, double scale)
+{
+    return (train_prompt){.target = "a red circle",
+                          .positive = "red",
+                          .neutral = "a circle",
+                          .unconditional = "",
+                          .action = action,
+                          .guidance_scale = scale};
+}
+
+static double weight_of(const term_list *list, const char *prompt)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (strcmp(list->item[i].prompt, prompt) == 0) return list->item[i].weight;
+    return 0;
+}
+
+static void erase_and_enhance_are_mirror_images(void **state)
+{
+    (void)state;
+    train_prompt p = pair(ACTION_ERASE, 2);
+    term_list list = terms_of_prompt(&p);
+    assert_int_equal(list.count, 3);
+    assert_true(weight_of(&list, "a circle") == 1 && weight_of(&list, "red") == -2 && weight_of(&list, "") == 2);
+    p = pair(ACTION_ENHANCE, -2);
+    term_list twin = terms_of_prompt(&p);
+    assert_int_equal(twin.count, 3);
+    for (size_t i = 0; i < 3; i++) assert_true(weight_of(&twin, list.item[i].prompt) == list.item[i].weight);
+}
+
+static void equal_prompts_are_predicted_once(void **state)
+{
+    (void)state;
+    train_prompt p = pair(ACTION_ERASE, 1.5);
+    p.neutral = p.unconditional;
+    term_list list = terms_of_prompt(&p);
+    assert_int_equal(list.count, 2);
+    assert_true(weight_of(&list, "") == 2.5 && weight_of(&list, "red") == -1.5);
+}
+
+static void what_cancels_is_not_predicted(void **state)
+{
+    (void)state;
+    train_prompt p = pair(ACTION_ENHANCE, 1);
+    p.neutral = p.unconditional; /* "" - "" + red */
+    term_list list = terms_of_prompt(&p);
+    assert_int_equal(list.count, 1);
+    assert_string_equal(list.item[0].prompt, "red");
+    p = pair(ACTION_ERASE, 0);
+    list = terms_of_prompt(&p);
+    assert_int_equal(list.count, 1);
+    assert_string_equal(list.item[0].prompt, "a circle");
+}
+
+static void models_keep_their_terms_apart(void **state)
+{
+    (void)state;
+    term_list list = {0};
+    terms_add(&list, 1, 0, "x");
+    terms_add(&list, 1, 1, "x");
+    terms_add(&list, 2, 1, "x");
+    assert_int_equal(list.count, 2);
+    assert_true(list.item[1].weight == 3);
+    terms_add(&list, -1, 0, "x");
+    assert_int_equal(list.count, 1);
+    assert_int_equal(list.item[0].model, 1);
+}
+
+static void sums_are_weighted(void **state)
+{
+    (void)state;
+    train_prompt p = pair(ACTION_ERASE, 0.5);
+    term_list list = terms_of_prompt(&p);
+    const float predictions[] = {1, 2, 10, 20, 100, 200}; /* neutral, positive, unconditional */
+    float target[2];
+    terms_sum(&list, predictions, target, 2);
+    assert_true(target[0] == 1 - 5 + 50 && target[1] == 2 - 10 + 100);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(erase_and_enhance_are_mirror_images),
+        cmocka_unit_test(equal_prompts_are_predicted_once),
+        cmocka_unit_test(what_cancels_is_not_predicted),
+        cmocka_unit_test(models_keep_their_terms_apart),
+        cmocka_unit_test(sums_are_weighted),
+    };
+    return cmocka_run_group_tests_name("unit/terms", tests, NULL, NULL);
+}

@@ -1,0 +1,127 @@
+/* Drawing trajectories, and which timestep their latents are told. */
+#include "test_support.h"
+
+#include "base/mem.h"
+#include "train/trajectory.h"
+
+static leco_error err;
+static noise_schedule *schedule;
+
+static train_config config_with(int64_t steps, int64_t samples)
+{
+    return (train_config){.denoising_steps = steps, .samples_per_trajectory = samples, .prompt_count = 3};
+}
+
+static void kept_steps_are_distinct_ascending_and_cover_all(void **state)
+{
+    (void)state;
+    const train_config c = config_with(10, 4);
+    rng r;
+    rng_seed(&r, RNG_CPU, 1);
+    int seen[10] = {0}, pairs[3] = {0};
+    for (int i = 0; i < 2000; i++) {
+        int64_t kept[4];
+        trajectory t = trajectory_draw(&r, &c, schedule, kept);
+        assert_true(t.kept_count == 4 && t.kept == kept && t.jitter == 0);
+        for (int k = 0; k < 4; k++) {
+            assert_in_range(kept[k], 0, 9);
+            assert_true(k == 0 || kept[k] > kept[k - 1]);
+            seen[kept[k]]++;
+        }
+        pairs[t.prompt]++;
+    }
+    for (int i = 0; i < 10; i++) assert_in_range(seen[i], 700, 900); /* 800 expected, sigma 22 */
+    for (int i = 0; i < 3; i++) assert_in_range(pairs[i], 560, 770); /* 667, sigma 21 */
+}
+
+static void all_steps_can_be_kept(void **state)
+{
+    (void)state;
+    const train_config c = config_with(5, 5);
+    rng r;
+    rng_seed(&r, RNG_CPU, 3);
+    int64_t kept[5];
+    trajectory_draw(&r, &c, schedule, kept);
+    for (int k = 0; k < 5; k++) assert_int_equal(kept[k], k);
+}
+
+/* P draws randint(pairs), randint(1, steps), then the noise: the generator must be where P's is. */
+static void compatibility_draws_what_p_draws(void **state)
+{
+    (void)state;
+    train_config c = config_with(50, 1);
+    c.compat = TIMESTEPS_P1ATDEV;
+    rng ours, torch;
+    rng_seed(&ours, RNG_CPU, 42);
+    rng_seed(&torch, RNG_CPU, 42);
+    for (int i = 0; i < 100; i++) {
+        int64_t kept;
+        trajectory t = trajectory_draw(&ours, &c, schedule, &kept);
+        assert_int_equal(t.prompt, rng_randint(&torch, 0, 3));
+        assert_int_equal(kept, rng_randint(&torch, 1, 50));
+    }
+    assert_int_equal(rng_word(&ours), rng_word(&torch));
+}
+
+static void jitter_covers_its_range(void **state)
+{
+    (void)state;
+    train_config c = config_with(50, 1);
+    c.timestep_jitter = true;
+    rng r;
+    rng_seed(&r, RNG_CPU, 5);
+    int seen[20] = {0};
+    for (int i = 0; i < 1000; i++) {
+        int64_t kept;
+        trajectory t = trajectory_draw(&r, &c, schedule, &kept);
+        assert_in_range(t.jitter, 0, 19);
+        seen[t.jitter]++;
+    }
+    for (int i = 0; i < 20; i++) assert_true(seen[i] > 0);
+}
+
+static void timesteps_are_right_or_p_s(void **state)
+{
+    (void)state;
+    const struct {
+        int64_t steps, done, right, p;
+    } cases[] = {
+        {50, 1, 960, 979}, {50, 30, 380, 399}, {40, 1, 950, 974}, {30, 1, 924, 966}, {30, 29, 0, 33},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        ddim walk;
+        assert_works(ddim_start(schedule, cases[i].steps, 0, &walk, &err), &err);
+        assert_int_equal(trajectory_timestep(&walk, TIMESTEPS_RIGHT, cases[i].done), cases[i].right);
+        assert_int_equal(trajectory_timestep(&walk, TIMESTEPS_P1ATDEV, cases[i].done), cases[i].p);
+    }
+}
+
+static int make_schedule(void **state)
+{
+    (void)state;
+    const schedule_config c = {.train_timesteps = 1000,
+                               .beta_start = 0.00085,
+                               .beta_end = 0.012,
+                               .set_alpha_to_one = true,
+                               .spacing = SPACING_LEADING};
+    return noise_schedule_create(&c, &schedule, &err) == LECO_OK ? 0 : -1;
+}
+
+static int free_schedule(void **state)
+{
+    (void)state;
+    mem_free(schedule);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(kept_steps_are_distinct_ascending_and_cover_all),
+        cmocka_unit_test(all_steps_can_be_kept),
+        cmocka_unit_test(compatibility_draws_what_p_draws),
+        cmocka_unit_test(jitter_covers_its_range),
+        cmocka_unit_test(timesteps_are_right_or_p_s),
+    };
+    return cmocka_run_group_tests_name("unit/trajectory", tests, make_schedule, free_schedule);
+}
