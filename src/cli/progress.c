@@ -124,9 +124,10 @@ static void print_line(progress *p, const leco_progress *state)
     fprintf(stderr, "%s\n", line);
 }
 
-static void average_loss(progress *p, double loss)
+static void average_loss(progress *p, int64_t done, double loss)
 {
-    if (isnan(loss)) return;
+    if (isnan(loss) || done == p->done) return; /* called between denoising steps, too */
+    p->done = done;
     const double keep = 1 - 1.0 / LOSS_STEPS;
     double sum = p->loss * p->loss_share * keep + loss * (1 - keep);
     p->loss_share = p->loss_share * keep + (1 - keep);
@@ -136,7 +137,7 @@ static void average_loss(progress *p, double loss)
 bool progress_show(void *user, const leco_progress *state)
 {
     progress *p = user;
-    average_loss(p, state->loss);
+    average_loss(p, state->done, state->loss);
     if (state->saved && !p->quiet) {
         clear_bar();
         fprintf(stderr, "saved %s\n", state->saved);

@@ -12,6 +12,7 @@ typedef struct progress {
     bool terminal;     /* stderr is one */
     bool shown;        /* a bar stands on the terminal's last line */
     bool told;         /* the interruption has been acknowledged */
+    int64_t done;      /* when `loss` was last updated */
     double shown_at;   /* seconds of the last time that something was shown */
     double loss;       /* averaged over the last steps */
     double loss_share; /* how much of a full average `loss` holds so far */
