@@ -44,6 +44,10 @@ typedef struct backend {
 extern const backend backend_ref; /* plain loops, F32 and F64: the definition of correct */
 extern const backend backend_cpu; /* oneDNN and OpenMP, F32 and BF16 */
 
+/* The machine's own matrix rate in GFLOP/s, measured now through oneDNN (about 0.2 s): what reports relate speeds to. 0
+ * where it has no product of that dtype. */
+double backend_cpu_matrix_rate(dtype compute);
+
 /* "ref" or "cpu"; NULL for another name. */
 const backend *backend_find(const char *name);
 

@@ -1,0 +1,242 @@
+/* conv2d and its data gradient, in one of four ways:
+ *     PRODUCT  1x1 with stride 1: a linear over [N H W, C]
+ *     DIRECT   oneDNN's convolution, weights packed as it likes. The data gradient of stride 1 is the same with
+ * rotated, swapped weights: faster than the primitive made for it (docs/kernels.md) BACKWARD oneDNN's data gradient,
+ * for stride 2 GATHER   windows gathered into rows, a block at a time, and a product: where oneDNN has reference loops
+ * only */
+#include <string.h>
+
+#include "backend/cpu/gather.h"
+#include "backend/cpu/kernels.h"
+#include "backend/cpu/move.h"
+#include "backend/cpu/product.h"
+#include "base/cpu.h"
+#include "base/mem.h"
+
+typedef struct conv {
+    enum { CONV_PRODUCT, CONV_DIRECT, CONV_BACKWARD, CONV_GATHER } kind;
+    product product;
+    primitive primitive;
+    gather gather;
+    int add; /* index among the inputs, -1: none */
+    dtype compute;
+    size_t count; /* elements of the output */
+} conv;
+
+/* A packed weight is found again by this. */
+typedef struct pack_key {
+    int64_t rotated;
+    compat_layout layout;
+} pack_key;
+
+/* out [I,O,kh,kw] rotated by half a turn from in [O,I,kh,kw]. */
+static void rotate(char *out, const char *in, const shape *s, size_t size)
+{
+    int64_t o_count = s->dim[0], i_count = s->dim[1], taps = s->dim[2] * s->dim[3];
+#pragma omp parallel for num_threads(cpu_threads())
+    for (int64_t i = 0; i < i_count; i++)
+        for (int64_t o = 0; o < o_count; o++)
+            for (int64_t t = 0; t < taps; t++)
+                memcpy(out + (size_t)((i * o_count + o) * taps + t) * size,
+                       in + (size_t)((o * i_count + i) * taps + taps - 1 - t) * size, size);
+}
+
+/* The weight in its file's order, as the compute dtype: in place where possible, else in *copy (to be freed). */
+static const void *plain_weight(const weight *w, dtype compute, void **copy)
+{
+    size_t count = (size_t)shape_count(&w->shape);
+    if (w->type == compute && (uintptr_t)w->data % dtype_size(compute) == 0) return w->data;
+    *copy = mem_aligned(count * dtype_size(compute));
+    if (*copy) dtype_convert(*copy, compute, w->data, w->type, count);
+    return *copy;
+}
+
+static leco_status pack(weight *w, const primitive *p, dtype compute, bool rotated, const void **data, leco_error *err)
+{
+    pack_key key;
+    memset(&key, 0, sizeof key);
+    key.rotated = rotated;
+    key.layout = p->weight_layout;
+    weight_variant *v = weight_find(w, &key, sizeof key);
+    if (!v) {
+        size_t bytes = (size_t)shape_count(&w->shape) * dtype_size(compute);
+        void *copy = NULL, *turned = rotated ? mem_aligned(bytes) : NULL;
+        const void *plain = plain_weight(w, compute, &copy);
+        leco_status status = LECO_OK;
+        if (!plain || (rotated && !turned)) {
+            status = error_memory(err, bytes, w->name);
+        } else {
+            if (rotated) rotate(turned, plain, &w->shape, dtype_size(compute));
+            status = weight_add(w, &key, sizeof key, p->weight_bytes, &v, err);
+            if (status == LECO_OK) status = primitive_pack(p, rotated ? turned : plain, v->data, err);
+        }
+        mem_free_aligned(copy);
+        mem_free_aligned(turned);
+        LECO_TRY(status);
+    }
+    primitive_set(p, PRIMITIVE_WEIGHTS, v->data);
+    *data = v->data;
+    return LECO_OK;
+}
+
+/* The convolution x -> y that the node is, or whose gradient it is. */
+static conv_spec spec_of(const node *n, const tensor *x, const tensor *y, dtype compute)
+{
+    const shape *w = &n->input[1]->shape;
+    conv_spec s = {.n = x->shape.dim[0], .h = x->shape.dim[1], .w = x->shape.dim[2], .in = x->shape.dim[3]};
+    s.ho = y->shape.dim[1];
+    s.wo = y->shape.dim[2];
+    s.out = y->shape.dim[3];
+    s.kh = w->dim[2];
+    s.kw = w->dim[3];
+    s.stride = n->attr.stride;
+    s.type = compute;
+    for (int i = 0; i < 2; i++) {
+        s.before[i] = n->attr.pad[i];
+        s.after[i] = n->attr.pad[i + 2];
+    }
+    return s;
+}
+
+static bool is_product(const conv_spec *s)
+{
+    return s->kh == 1 && s->kw == 1 && s->stride == 1 && !s->before[0] && !s->before[1] && !s->after[0] && !s->after[1];
+}
+
+/* The gradient of a convolution of stride 1 as a convolution; false where it would take negative padding. */
+static bool turn_round(conv_spec *s)
+{
+    if (s->stride != 1) return false;
+    conv_spec t = *s;
+    t.h = s->ho;
+    t.w = s->wo;
+    t.in = s->out;
+    t.ho = s->h;
+    t.wo = s->w;
+    t.out = s->in;
+    int64_t taps[2] = {s->kh, s->kw};
+    for (int i = 0; i < 2; i++) {
+        t.before[i] = taps[i] - 1 - s->before[i];
+        t.after[i] = taps[i] - 1 - s->after[i];
+        if (t.before[i] < 0 || t.after[i] < 0) return false;
+    }
+    *s = t;
+    return true;
+}
+
+static leco_status fall_back(conv *c, const node *n, const conv_spec *s, bool gradient, int bias, kernel_plan *plan,
+                             leco_error *err)
+{
+    c->kind = CONV_GATHER;
+    conv_spec spec = *s;
+    spec.gradient = gradient;
+    spec.bias = bias >= 0;
+    spec.sum = c->add >= 0;
+    LECO_TRY(gather_prepare(&c->gather, &spec, n->input[1]->weight, &plan->weight[1], err));
+    if (bias >= 0) gather_set_bias(&c->gather, plan->weight[bias]);
+    plan->scratch_bytes = c->gather.scratch_bytes;
+    return LECO_OK;
+}
+
+static leco_status forward(conv *c, const node *n, dtype compute, kernel_plan *plan, leco_error *err)
+{
+    conv_spec s = spec_of(n, n->input[0], n->output[0], compute);
+    int bias = n->input[2] ? 2 : -1;
+    c->add = n->input[3] ? 3 : -1;
+    if (is_product(&s)) {
+        product_spec p = {.node = n, .compute = compute, .rows = s.n * s.h * s.w, .bias = 2, .add = 3, .scale = 1.0f};
+        c->kind = CONV_PRODUCT;
+        return product_prepare(&c->product, &p, plan, err);
+    }
+    if (bias >= 0) LECO_TRY(weight_plain(n->input[2]->weight, compute, &plan->weight[2], err));
+    s.bias = bias >= 0;
+    s.sum = c->add >= 0;
+    if (primitive_conv(&c->primitive, &s, NULL) != LECO_OK) return fall_back(c, n, &s, false, bias, plan, err);
+    c->kind = CONV_DIRECT;
+    plan->scratch_bytes = c->primitive.scratch_bytes;
+    if (bias >= 0) primitive_set(&c->primitive, PRIMITIVE_BIAS, plan->weight[2]);
+    return pack(n->input[1]->weight, &c->primitive, compute, false, &plan->weight[1], err);
+}
+
+static leco_status data_gradient(conv *c, const node *n, dtype compute, kernel_plan *plan, leco_error *err)
+{
+    conv_spec s = spec_of(n, n->output[0], n->input[0], compute), original = s;
+    c->add = n->input[2] ? 2 : -1;
+    if (is_product(&s)) {
+        product_spec p = {.node = n, .compute = compute, .rows = s.n * s.h * s.w, .bias = -1, .add = 2, .scale = 1.0f};
+        p.data_gradient = true;
+        c->kind = CONV_PRODUCT;
+        return product_prepare(&c->product, &p, plan, err);
+    }
+    bool turned = turn_round(&s);
+    s.gradient = !turned;
+    s.sum = turned && c->add >= 0;
+    if (primitive_conv(&c->primitive, &s, NULL) != LECO_OK) return fall_back(c, n, &original, true, -1, plan, err);
+    c->kind = turned ? CONV_DIRECT : CONV_BACKWARD;
+    plan->scratch_bytes = c->primitive.scratch_bytes;
+    if (!turned && c->add >= 0) /* no sum in this primitive: it writes to scratch, behind its own */
+        plan->scratch_bytes = (plan->scratch_bytes + 63) / 64 * 64 + c->count * dtype_size(compute);
+    return pack(n->input[1]->weight, &c->primitive, compute, turned, &plan->weight[1], err);
+}
+
+static void release(kernel_plan *plan)
+{
+    conv *c = plan->state;
+    if (!c) return;
+    product_release(&c->product);
+    primitive_release(&c->primitive);
+    gather_release(&c->gather);
+    mem_free(c);
+    plan->state = NULL;
+}
+
+static leco_status prepare(const node *n, dtype compute, kernel_plan *plan, leco_error *err, bool gradient)
+{
+    conv *c = mem_calloc(1, sizeof *c);
+    if (!c) return error_memory(err, sizeof *c, n->name);
+    plan->state = c;
+    c->compute = compute;
+    c->count = (size_t)shape_count(&n->output[0]->shape);
+    leco_status status = gradient ? data_gradient(c, n, compute, plan, err) : forward(c, n, compute, plan, err);
+    if (status != LECO_OK) {
+        release(plan);
+        return error_prefix(err, status, "%s", n->name);
+    }
+    return LECO_OK;
+}
+
+static leco_status conv2d_prepare(const node *n, dtype compute, kernel_plan *plan, leco_error *err)
+{
+    return prepare(n, compute, plan, err, false);
+}
+
+static leco_status conv2d_dx_prepare(const node *n, dtype compute, kernel_plan *plan, leco_error *err)
+{
+    return prepare(n, compute, plan, err, true);
+}
+
+static void run(const kernel_args *args)
+{
+    const conv *c = args->plan->state;
+    const void *add = c->add >= 0 ? args->input[c->add] : NULL;
+    if (c->kind == CONV_PRODUCT) {
+        product_run(&c->product, args);
+        return;
+    }
+    size_t bytes = c->count * dtype_size(c->compute);
+    bool apart = c->kind == CONV_BACKWARD && add;
+    if (add && !apart) move_bytes(args->output[0], add, bytes);
+    if (c->kind == CONV_GATHER) {
+        gather_run(&c->gather, args->input[0], args->output[0], args->scratch);
+        return;
+    }
+    void *to = apart ? (char *)args->scratch + (c->primitive.scratch_bytes + 63) / 64 * 64 : args->output[0];
+    primitive_set(&c->primitive, PRIMITIVE_SRC, args->input[0]);
+    primitive_set(&c->primitive, PRIMITIVE_DST, to);
+    primitive_set(&c->primitive, PRIMITIVE_SCRATCH, args->scratch);
+    primitive_run(&c->primitive);
+    if (apart) move_sum(args->output[0], to, add, c->compute, c->count);
+}
+
+const kernel cpu_conv2d = {.prepare = conv2d_prepare, .run = run, .release = release};
+const kernel cpu_conv2d_dx = {.prepare = conv2d_dx_prepare, .run = run, .release = release};

@@ -1,0 +1,126 @@
+/* Operators that only move elements (concat, slice, upsample, select_rows), and the two that look up or compute a few:
+ * embedding and timestep_embedding. They are bound by memory, so one build serves all processors. */
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+#include "backend/cpu/kernels.h"
+#include "backend/cpu/parallel.h"
+
+static size_t row_bytes(const tensor *t)
+{
+    return (size_t)shape_last(&t->shape) * dtype_size(t->type);
+}
+
+static size_t row_count(const tensor *t)
+{
+    return (size_t)shape_rows(&t->shape);
+}
+
+static int threads_for(const tensor *t)
+{
+    return parallel_threads((size_t)shape_count(&t->shape));
+}
+
+static void concat_run(const kernel_args *args)
+{
+    const tensor *y = args->node->output[0];
+    size_t a = row_bytes(args->node->input[0]), b = row_bytes(args->node->input[1]), rows = row_count(y);
+    int threads = threads_for(y);
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+    for (size_t r = 0; r < rows; r++) {
+        char *to = (char *)args->output[0] + r * (a + b);
+        memcpy(to, (const char *)args->input[0] + r * a, a);
+        memcpy(to + a, (const char *)args->input[1] + r * b, b);
+    }
+}
+
+static void slice_run(const kernel_args *args)
+{
+    const tensor *y = args->node->output[0];
+    size_t from = (size_t)args->node->attr.from * dtype_size(y->type), rows = row_count(y);
+    size_t bytes = row_bytes(y), stride = row_bytes(args->node->input[0]);
+    int threads = threads_for(y);
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+    for (size_t r = 0; r < rows; r++)
+        memcpy((char *)args->output[0] + r * bytes, (const char *)args->input[0] + r * stride + from, bytes);
+}
+
+static void upsample_run(const kernel_args *args)
+{
+    const tensor *x = args->node->input[0], *y = args->node->output[0];
+    size_t h = (size_t)x->shape.dim[1], w = (size_t)x->shape.dim[2], bytes = row_bytes(y);
+    size_t height = (size_t)y->shape.dim[1], width = (size_t)y->shape.dim[2], rows = row_count(y);
+    int threads = threads_for(y);
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+    for (size_t r = 0; r < rows; r++) {
+        size_t j = r % width, i = r / width % height, n = r / width / height;
+        size_t from = (n * h + i * h / height) * w + j * w / width;
+        memcpy((char *)args->output[0] + r * bytes, (const char *)args->input[0] + from * bytes, bytes);
+    }
+}
+
+static void select_rows_run(const kernel_args *args)
+{
+    const tensor *x = args->node->input[0];
+    size_t samples = (size_t)x->shape.dim[0], rows = (size_t)x->shape.dim[1], bytes = row_bytes(x);
+    const int32_t *index = args->input[1];
+    for (size_t n = 0; n < samples; n++) {
+        assert(index[n] >= 0 && (size_t)index[n] < rows);
+        size_t from = n * rows + (size_t)index[n];
+        memcpy((char *)args->output[0] + n * bytes, (const char *)args->input[0] + from * bytes, bytes);
+    }
+}
+
+static void embedding_run(const kernel_args *args)
+{
+    const tensor *ids = args->node->input[0], *y = args->node->output[0];
+    size_t rows = (size_t)shape_count(&ids->shape), length = (size_t)ids->shape.dim[1];
+    size_t width = (size_t)shape_last(&y->shape);
+    const int32_t *id = args->input[0];
+    bool narrow = y->type == DTYPE_BF16;
+    for (size_t r = 0; r < rows; r++) {
+        assert(id[r] >= 0 && id[r] < args->node->input[1]->shape.dim[0]);
+        size_t from = (size_t)id[r] * width, at = r % length * width;
+        for (size_t d = 0; d < width; d++) {
+            float sum = narrow ? bf16_to_f32(((const bf16 *)args->input[1])[from + d])
+                               : ((const float *)args->input[1])[from + d];
+            if (args->input[2])
+                sum += narrow ? bf16_to_f32(((const bf16 *)args->input[2])[at + d])
+                              : ((const float *)args->input[2])[at + d];
+            if (narrow)
+                ((bf16 *)args->output[0])[r * width + d] = bf16_from_f32(sum);
+            else
+                ((float *)args->output[0])[r * width + d] = sum;
+        }
+    }
+}
+
+static void timestep_embedding_run(const kernel_args *args)
+{
+    const tensor *y = args->node->output[0];
+    size_t width = (size_t)shape_last(&y->shape), half = width / 2, rows = row_count(y);
+    const float *t = args->input[0];
+    for (size_t r = 0; r < rows; r++)
+        for (size_t i = 0; i < half; i++) {
+            double frequency = exp(-log(10000.0) * (double)i / ((double)half - (double)args->node->attr.freq_shift));
+            double angle = (double)t[r] * frequency;
+            size_t first = r * width + i, second = first + half;
+            size_t sine = args->node->attr.flip_sin_to_cos ? second : first;
+            size_t cosine = args->node->attr.flip_sin_to_cos ? first : second;
+            if (y->type == DTYPE_BF16) {
+                ((bf16 *)args->output[0])[sine] = bf16_from_f32((float)sin(angle));
+                ((bf16 *)args->output[0])[cosine] = bf16_from_f32((float)cos(angle));
+            } else {
+                ((float *)args->output[0])[sine] = (float)sin(angle);
+                ((float *)args->output[0])[cosine] = (float)cos(angle);
+            }
+        }
+}
+
+const kernel cpu_concat = {.run = concat_run};
+const kernel cpu_slice = {.run = slice_run};
+const kernel cpu_upsample = {.run = upsample_run};
+const kernel cpu_select_rows = {.run = select_rows_run};
+const kernel cpu_embedding = {.run = embedding_run};
+const kernel cpu_timestep_embedding = {.run = timestep_embedding_run};

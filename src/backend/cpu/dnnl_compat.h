@@ -1,0 +1,55 @@
+/* oneDNN 2.x and 3.x behind one face: everything that was renamed or retyped between them. Debian 12 has 2.6. */
+#ifndef LECO_BACKEND_CPU_DNNL_COMPAT_H
+#define LECO_BACKEND_CPU_DNNL_COMPAT_H
+
+#include <oneapi/dnnl/dnnl.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#define COMPAT_MAX_DIMS 4
+#define COMPAT_MAX_BLOCKS 6
+
+#if DNNL_VERSION_MAJOR >= 3
+typedef dnnl_memory_desc_t compat_desc; /* owned: compat_desc_destroy */
+typedef const_dnnl_memory_desc_t compat_view;
+#else
+typedef dnnl_memory_desc_t compat_desc; /* a plain struct; destroying it does nothing */
+typedef const dnnl_memory_desc_t *compat_view;
+#endif
+
+/* All functions return false, or NULL, on failure. */
+
+bool compat_desc_create(compat_desc *d, int rank, const dnnl_dim_t *dims, dnnl_data_type_t type, dnnl_format_tag_t tag);
+void compat_desc_destroy(compat_desc *d);
+compat_view compat_desc_view(const compat_desc *d);
+size_t compat_view_bytes(compat_view v);
+
+/* The memory layout of a descriptor in a form that can be compared byte by byte. */
+typedef struct compat_layout {
+    int64_t type, rank, blocks;
+    int64_t dims[COMPAT_MAX_DIMS], padded[COMPAT_MAX_DIMS], strides[COMPAT_MAX_DIMS];
+    int64_t block[COMPAT_MAX_BLOCKS], block_dim[COMPAT_MAX_BLOCKS];
+} compat_layout;
+bool compat_view_layout(compat_view v, compat_layout *layout);
+
+bool compat_memory_create(dnnl_memory_t *m, compat_view v, dnnl_engine_t engine); /* without data */
+
+/* dst = alpha * product, + dst where `sum`. */
+bool compat_attr_create(dnnl_primitive_attr_t *attr, float alpha, bool sum);
+
+/* Primitive descriptors. bias may be NULL. */
+bool compat_matmul(dnnl_primitive_desc_t *pd, dnnl_engine_t engine, const compat_desc *src, const compat_desc *weights,
+                   const compat_desc *bias, const compat_desc *dst, dnnl_primitive_attr_t attr);
+
+typedef struct compat_window {
+    dnnl_dims_t stride, before, after; /* height, width */
+} compat_window;
+bool compat_conv(dnnl_primitive_desc_t *pd, dnnl_engine_t engine, const compat_desc *src, const compat_desc *weights,
+                 const compat_desc *bias, const compat_desc *dst, const compat_window *w, dnnl_primitive_attr_t attr);
+/* The data gradient: src and dst are those of the convolution whose gradient this is. */
+bool compat_conv_dx(dnnl_primitive_desc_t *pd, dnnl_engine_t engine, const compat_desc *src, const compat_desc *weights,
+                    const compat_desc *dst, const compat_window *w, dnnl_primitive_attr_t attr);
+
+compat_view compat_query(dnnl_primitive_desc_t pd, dnnl_query_t what);
+
+#endif

@@ -1,0 +1,22 @@
+/* Convolution, or its data gradient, by gathering each output pixel's window into a row and multiplying blocks of rows
+ * with the weights. Any kernel, stride and padding. */
+#ifndef LECO_BACKEND_CPU_GATHER_H
+#define LECO_BACKEND_CPU_GATHER_H
+
+#include "backend/cpu/primitive.h"
+
+typedef struct gather {
+    conv_spec spec;
+    int64_t rows, block, width; /* pixels made; of one block; elements of a window */
+    int64_t from_channels, to_channels;
+    primitive whole, rest; /* products of a block and of the last, shorter one */
+    size_t scratch_bytes;
+} gather;
+
+/* Takes bias, sum and gradient from the spec; without bias memory until gather_set_bias. */
+leco_status gather_prepare(gather *g, const conv_spec *spec, weight *w, const void **weights, leco_error *err);
+void gather_set_bias(gather *g, const void *bias);
+void gather_run(const gather *g, const void *src, void *dst, void *scratch);
+void gather_release(gather *g);
+
+#endif

@@ -1,0 +1,256 @@
+/* o = softmax(scale q k^T) v by head, without ever holding the scores of more than a block of keys.
+ *
+ * Queries lie across vector lanes, PANEL at a time; keys run down the rows. Then the running maximum, the sum and the
+ * rescaling of softmax are plain vertical operations, K and V serve as the broadcast operand of gemm.h, and a head's
+ * width needs no padding to whole vectors. For each block of KEYS keys and each panel:
+ *     S [keys][PANEL] = K [keys][D] Q^T [D][PANEL]
+ *     m, P = max, exp2(c S - m), c = scale log2 e;   l = l correction + sum of P
+ *     O [D][PANEL] = O correction + V^T [D][keys] P [keys][PANEL]
+ * Source: Dao et al., "FlashAttention" (2022), with the loops in the order that suits a cache. */
+#include <math.h>
+
+#include "backend/cpu/isa/isa.h"
+#include "backend/cpu/isa/loop.h"
+#include "backend/cpu/isa/pack.h"
+
+#define PANEL_VECS (VEC == 16 ? 2 : 3)
+#define PANEL (PANEL_VECS * VEC)
+#define KEYS 64
+#define PANELS_MOST 8
+#define LOWEST -1e30f /* a maximum to start from: finite, so that differences of two are not NaN */
+
+typedef struct problem {
+    size_t samples, heads, queries, keys, width, channels;
+    size_t panels; /* of a task */
+    size_t blocks; /* tasks of one head */
+    float scale;   /* with log2 e in it */
+    bool causal, pairs;
+    dtype type;
+    const void *q, *k, *v;
+    void *o;
+    float *lse;
+} problem;
+
+/* Where a thread keeps its blocks. `units`, `depth`: head width in units; `height`: head width in padded rows. */
+typedef struct work {
+    size_t units, height;
+    unit *q, *q_rows; /* [panels][units][PANEL], [PANEL][units] */
+    unit *k, *v;      /* [KEYS][units], [KEYS][height] */
+    float *s;         /* [KEYS][PANEL] */
+    unit *p;          /* [KEYS][PANEL]; the same memory as s where units are floats */
+    float *o, *m, *l; /* [panels][height][PANEL], [panels][PANEL] both */
+} work;
+
+static problem problem_of(const node *n)
+{
+    const tensor *q = n->input[0], *k = n->input[1];
+    problem p = {.samples = size_dim(q, 0), .heads = (size_t)n->attr.heads, .channels = size_last(q)};
+    p.queries = size_rows(q) / p.samples;
+    p.keys = size_rows(k) / p.samples;
+    p.width = p.channels / p.heads;
+    p.scale = n->attr.scale * 1.44269504088896341f;
+    p.causal = n->attr.causal;
+    p.pairs = n->output[0]->type == DTYPE_BF16 && GEMM_PAIRS;
+    size_t all = (p.queries + PANEL - 1) / PANEL;
+    p.panels = all < PANELS_MOST ? all : PANELS_MOST; /* long tasks pack keys less often, short ones share better */
+    while (p.panels > 2 && p.samples * p.heads * (all / p.panels) < 64) p.panels = (p.panels + 1) / 2;
+    p.blocks = (all + p.panels - 1) / p.panels;
+    return p;
+}
+
+/* Lays a thread's blocks out from `base` on; returns how many bytes they take. */
+static size_t work_layout(const problem *p, char *base, work *w)
+{
+    size_t at = 0;
+    w->units = (p->width + unit_width(p->pairs) - 1) / unit_width(p->pairs);
+    w->height = round_up(p->width, GEMM_ROWS_MOST);
+#define TAKE(field, count)                                                                                             \
+    w->field = (void *)(base + at);                                                                                    \
+    at += round_up((count) * sizeof *w->field, 64)
+    TAKE(q, p->panels * w->units * PANEL);
+    TAKE(q_rows, PANEL * w->units);
+    TAKE(k, KEYS * w->units);
+    TAKE(v, KEYS * w->height);
+    TAKE(s, KEYS * PANEL);
+    TAKE(p, p->pairs ? KEYS / 2 * PANEL : 0);
+    TAKE(o, p->panels * w->height * PANEL);
+    TAKE(m, p->panels * PANEL);
+    TAKE(l, p->panels * PANEL);
+#undef TAKE
+    if (!p->pairs) w->p = (unit *)w->s;
+    return at;
+}
+
+leco_status ISA(attention_prepare)(const node *n, dtype compute, kernel_plan *plan, leco_error *err)
+{
+    (void)compute;
+    (void)err;
+    problem p = problem_of(n);
+    static char nowhere[1]; /* layout only counts */
+    work w;
+    plan->scratch_bytes = work_layout(&p, nowhere, &w) * (size_t)cpu_threads();
+    return LECO_OK;
+}
+
+/* The panel's scores of keys [first, first + count) that lie behind a query: out of reach. */
+static void mask_future(float *s, size_t first, size_t count, size_t query)
+{
+    for (size_t k = 0; k < count; k++)
+        for (size_t i = 0; i < PANEL; i++)
+            if (first + k > query + i) s[k * PANEL + i] = LOWEST;
+}
+
+/* The block's probabilities, relative to the new maximum, into w->p; returns whether any maximum moved. */
+INLINE bool softmax_block(const work *w, size_t panel, size_t count, float scale, bool pairs, vec *correction)
+{
+    float *s = w->s;
+    bool moved = false;
+#pragma GCC unroll 3
+    for (size_t v = 0; v < PANEL_VECS; v++) {
+        size_t at = panel * PANEL + v * VEC;
+        vec old = vec_load(w->m, DTYPE_F32, at), most = old;
+        for (size_t k = 0; k < count; k++) most = vec_max(scale * vec_load(s, DTYPE_F32, k * PANEL + v * VEC), most);
+        vec sum = vec_zero();
+        size_t k = 0;
+        for (; k + 2 <= count; k += 2) {
+            vec a = vec_exp2(scale * vec_load(s, DTYPE_F32, k * PANEL + v * VEC) - most, pairs);
+            vec b = vec_exp2(scale * vec_load(s, DTYPE_F32, (k + 1) * PANEL + v * VEC) - most, pairs);
+            sum += a + b;
+            if (pairs) {
+                vecu two = pack_two_floats(a, b);
+                memcpy(w->p + k / 2 * PANEL + v * VEC, &two, sizeof two);
+            } else {
+                vec_store(w->p, DTYPE_F32, k * PANEL + v * VEC, a);
+                vec_store(w->p, DTYPE_F32, (k + 1) * PANEL + v * VEC, b);
+            }
+        }
+        if (k < count) {
+            vec a = vec_exp2(scale * vec_load(s, DTYPE_F32, k * PANEL + v * VEC) - most, pairs);
+            sum += a;
+            vecu two = pairs ? pack_two_floats(a, vec_zero()) : (vecu)a;
+            memcpy(w->p + k / unit_width(pairs) * PANEL + v * VEC, &two, sizeof two);
+        }
+        correction[v] = vec_exp2(old - most, 0);
+        vec_store(w->l, DTYPE_F32, at, vec_load(w->l, DTYPE_F32, at) * correction[v] + sum);
+        vec_store(w->m, DTYPE_F32, at, most);
+        for (size_t i = 0; i < VEC; i++) moved = moved || correction[v][i] != 1.0f;
+    }
+    return moved;
+}
+
+/* One block of keys against one panel of queries, the first of which is `query`. */
+INLINE void attend(const problem *p, const work *w, size_t panel, size_t query, size_t key, size_t count, bool pairs)
+{
+    vec correction[PANEL_VECS];
+    float *o = w->o + panel * w->height * PANEL;
+    gemm scores = {
+        .rows = round_up(count, GEMM_ROWS), .columns = PANEL, .depth = w->units, .a = w->k, .a_row = w->units};
+    scores.a_step = 1;
+    scores.b = w->q + panel * w->units * PANEL;
+    scores.b_step = scores.c_row = PANEL;
+    scores.c = w->s;
+    gemm_run(&scores, pairs);
+    if (p->causal && key + count > query + 1) mask_future(w->s, key, count, query);
+    if (softmax_block(w, panel, count, p->scale, pairs, correction)) {
+        for (size_t d = 0; d < w->height; d++)
+#pragma GCC unroll 3
+            for (size_t v = 0; v < PANEL_VECS; v++) {
+                size_t at = d * PANEL + v * VEC;
+                vec_store(o, DTYPE_F32, at, vec_load(o, DTYPE_F32, at) * correction[v]);
+            }
+    }
+    gemm values = {.rows = round_up(p->width, GEMM_ROWS), .columns = PANEL, .a = w->v, .a_row = 1, .b = w->p, .c = o};
+    values.depth = (count + unit_width(pairs) - 1) / unit_width(pairs);
+    values.a_step = w->height;
+    values.b_step = values.c_row = PANEL;
+    values.accumulate = true;
+    gemm_run(&values, pairs);
+}
+
+/* Divides by the sums and turns a panel back into rows. */
+INLINE void finish_panel(const problem *p, const work *w, size_t panel, size_t query, size_t sample, size_t head,
+                         dtype type)
+{
+    size_t count = p->queries - query < PANEL ? p->queries - query : PANEL;
+    const float *o = w->o + panel * w->height * PANEL, *m = w->m + panel * PANEL, *l = w->l + panel * PANEL;
+    for (size_t i = 0; i < count; i++) {
+        size_t row = (sample * p->queries + query + i) * p->channels + head * p->width;
+        float inverse = 1.0f / l[i];
+        for (size_t d = 0; d < p->width; d++) {
+            float value = o[d * PANEL + i] * inverse;
+            if (type == DTYPE_BF16)
+                ((bf16 *)p->o)[row + d] = bf16_from_f32(value);
+            else
+                ((float *)p->o)[row + d] = value;
+        }
+        if (p->lse)
+            p->lse[(sample * p->heads + head) * p->queries + query + i] = (m[i] + log2f(l[i])) * 0.693147180559945309f;
+    }
+}
+
+INLINE rows head_rows(const problem *p, const void *base, dtype type, size_t row, size_t head, size_t count)
+{
+    rows m = {.type = type, .stride = p->channels, .count = count, .width = p->width};
+    size_t size = type == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
+    m.base = (const char *)base + (row * p->channels + head * p->width) * size;
+    return m;
+}
+
+/* All of one task: `panels` panels of queries from `first` on, of one head of one sample. The queries are read before
+ * the results are written, so the output may share their memory. */
+INLINE void run_task(const problem *p, const work *w, size_t sample, size_t head, size_t first, dtype type, bool pairs)
+{
+    size_t last = first + p->panels * PANEL < p->queries ? first + p->panels * PANEL : p->queries, panel = 0;
+    for (size_t query = first; query < last; query += PANEL, panel++) {
+        size_t count = last - query < PANEL ? last - query : PANEL;
+        pack_rows(w->q_rows, head_rows(p, p->q, type, sample * p->queries + query, head, count), PANEL, pairs);
+        pack_transpose(w->q + panel * w->units * PANEL, w->q_rows, PANEL, w->units);
+    }
+    memset(w->o, 0, panel * w->height * PANEL * sizeof(float));
+    memset(w->l, 0, panel * PANEL * sizeof(float));
+    for (size_t i = 0; i < panel * PANEL; i++) w->m[i] = LOWEST;
+    size_t reach = p->causal && last < p->keys ? last : p->keys;
+    for (size_t key = 0; key < reach; key += KEYS) {
+        size_t count = p->keys - key < KEYS ? p->keys - key : KEYS;
+        pack_rows(w->k, head_rows(p, p->k, type, sample * p->keys + key, head, count), round_up(count, GEMM_ROWS),
+                  pairs);
+        pack_woven(w->v, head_rows(p, p->v, type, sample * p->keys + key, head, count), w->height, pairs);
+        for (size_t i = 0; i < panel; i++) {
+            size_t query = first + i * PANEL;
+            if (!p->causal || key < query + PANEL) attend(p, w, i, query, key, count, pairs);
+        }
+    }
+    for (size_t i = 0; i < panel; i++) finish_panel(p, w, i, first + i * PANEL, sample, head, type);
+}
+
+static int attention_threads(const kernel_args *args)
+{
+    problem p = problem_of(args->node);
+    work w;
+    size_t room = args->plan->scratch_bytes / work_layout(&p, args->scratch, &w); /* threads there is memory for */
+    int wanted = parallel_threads(p.samples * p.heads * p.queries * p.keys * 2);
+    return (size_t)wanted < room ? wanted : (int)room;
+}
+
+INLINE void attention_part(const kernel_args *args, dtype type, int part, int parts)
+{
+    (void)parts;
+    problem p = problem_of(args->node);
+    p.q = args->input[0];
+    p.k = args->input[1];
+    p.v = args->input[2];
+    p.o = args->output[0];
+    p.lse = args->output[1];
+    work w;
+    size_t bytes = work_layout(&p, args->scratch, &w);
+    work_layout(&p, (char *)args->scratch + (size_t)part * bytes, &w);
+    size_t tasks = p.samples * p.heads * p.blocks;
+    bool pairs = type == DTYPE_BF16 && GEMM_PAIRS;
+#pragma omp for schedule(dynamic)
+    for (size_t t = 0; t < tasks; t++) {
+        size_t block = t % p.blocks, head = t / p.blocks % p.heads, sample = t / p.blocks / p.heads;
+        run_task(&p, &w, sample, head, block * p.panels * PANEL, type, pairs);
+    }
+}
+
+ISA_DEFINE(attention)

@@ -1,0 +1,365 @@
+/* The gradient of attention, recomputing the probabilities from the log-sum-exp.
+ *
+ * Keys lie across vector lanes, KEYS at a time; queries run down the rows, QUERIES at a time. For each pair of blocks:
+ *     S = Q K^T,  dP = dO V^T                                  [QUERIES][KEYS]
+ *     P = exp2(c S - lse log2 e),  dS = P (dP - delta)          delta = sum of dO * O over a row
+ *     dV^T += dO^T P,  dK^T += Q^T dS                           [D][KEYS], in cache while the block of keys lasts
+ *     dQ   += dS K                                              [queries][D] f32, in scratch
+ * An item of work is one head of one sample, or a part of its keys where there are fewer heads than threads; then each
+ * part has a dQ of its own, and they are added up at the end. */
+#include <math.h>
+
+#include "backend/cpu/isa/isa.h"
+#include "backend/cpu/isa/loop.h"
+#include "backend/cpu/isa/pack.h"
+#include "base/mem.h"
+
+#define KEYS 96 /* whole vectors for every width there is */
+#define QUERIES 64
+#define LOG2E 1.44269504088896341f
+
+enum { IN_Q, IN_K, IN_V, IN_O, IN_LSE, IN_DO };
+enum { OUT_Q, OUT_K, OUT_V };
+
+typedef struct problem {
+    size_t samples, heads, queries, keys, width, channels;
+    size_t threads, parts; /* parts: of a head's keys */
+    float scale;
+    bool causal, pairs, want_q, want_k, want_v;
+    dtype type;
+} problem;
+
+typedef struct work {
+    size_t units, height, span;     /* head width: in units, as padded rows, as whole vectors */
+    unit *k_rows, *k, *v, *k_woven; /* [KEYS][units], [units][KEYS] both, [KEYS][span] */
+    unit *q, *g;                    /* [QUERIES][units]: Q and dO */
+    unit *q_woven, *g_woven;        /* [QUERIES][height] */
+    float *s, *dp;                  /* [QUERIES][KEYS] */
+    unit *p_woven, *ds_woven, *ds;  /* the same, rounded; s or dp themselves where units are floats */
+    float *dk, *dv;                 /* [height][KEYS] */
+    float *dq;                      /* [padded queries][span] */
+    float *lse, *delta;             /* [padded queries] */
+} work;
+
+static problem problem_of(const node *n)
+{
+    const tensor *q = n->input[IN_Q], *k = n->input[IN_K];
+    problem p = {.samples = size_dim(q, 0), .heads = (size_t)n->attr.heads, .channels = size_last(q)};
+    p.queries = size_rows(q) / p.samples;
+    p.keys = size_rows(k) / p.samples;
+    p.width = p.channels / p.heads;
+    p.scale = n->attr.scale;
+    p.causal = n->attr.causal;
+    p.type = q->type;
+    p.pairs = p.type == DTYPE_BF16 && GEMM_PAIRS;
+    p.want_q = n->output[OUT_Q] != NULL;
+    p.want_k = n->output[OUT_K] != NULL;
+    p.want_v = n->output[OUT_V] != NULL;
+    p.threads = 1;
+    p.parts = 1;
+    return p;
+}
+
+/* The blocks of a thread but for dQ, lse and delta, which belong to an item. Returns the bytes they take. */
+static size_t work_layout(const problem *p, char *base, work *w)
+{
+    size_t at = 0, of_pairs = p->pairs ? 1 : 0;
+    w->units = (p->width + unit_width(p->pairs) - 1) / unit_width(p->pairs);
+    w->height = round_up(p->width, GEMM_ROWS_MOST);
+    w->span = round_up(p->width, VEC);
+#define TAKE(field, count)                                                                                             \
+    w->field = (void *)(base + at);                                                                                    \
+    at += round_up((count) * sizeof *w->field, 64)
+    TAKE(k_rows, KEYS * w->units);
+    TAKE(k, KEYS * w->units);
+    TAKE(v, KEYS * w->units);
+    TAKE(k_woven, KEYS * w->span);
+    TAKE(q, QUERIES * w->units);
+    TAKE(g, QUERIES * w->units);
+    TAKE(q_woven, QUERIES * w->height);
+    TAKE(g_woven, QUERIES * w->height);
+    TAKE(s, QUERIES * KEYS);
+    TAKE(dp, QUERIES * KEYS);
+    TAKE(p_woven, of_pairs * QUERIES / 2 * KEYS);
+    TAKE(ds_woven, of_pairs * QUERIES / 2 * KEYS);
+    TAKE(ds, of_pairs * QUERIES * KEYS / 2);
+    TAKE(dk, w->height * KEYS);
+    TAKE(dv, w->height * KEYS);
+#undef TAKE
+    if (!p->pairs) {
+        w->p_woven = (unit *)w->s;
+        w->ds_woven = w->ds = (unit *)w->dp;
+    }
+    return at;
+}
+
+static size_t item_layout(const problem *p, char *base, work *w)
+{
+    size_t padded = round_up(p->queries, QUERIES), at = 0;
+    w->dq = (float *)(void *)(base + at);
+    at += round_up((p->want_q ? padded * round_up(p->width, VEC) : 0) * sizeof(float), 64);
+    w->lse = (float *)(void *)(base + at);
+    at += padded * sizeof(float);
+    w->delta = (float *)(void *)(base + at);
+    at += padded * sizeof(float);
+    return round_up(at, 64);
+}
+
+/* Decided once, so that run divides the scratch as prepare counted it, whatever cpu_threads() says by then. */
+typedef struct division {
+    size_t threads, parts;
+} division;
+
+leco_status ISA(attention_grad_prepare)(const node *n, dtype compute, kernel_plan *plan, leco_error *err)
+{
+    (void)compute;
+    division *d = mem_calloc(1, sizeof *d);
+    if (!d) return error_memory(err, sizeof *d, "an attention gradient's plan");
+    problem p = problem_of(n);
+    size_t items = p.samples * p.heads, key_blocks = (p.keys + KEYS - 1) / KEYS;
+    d->threads = (size_t)cpu_threads();
+    d->parts = items >= d->threads ? 1 : (d->threads + items - 1) / items;
+    if (d->parts > key_blocks) d->parts = key_blocks;
+    static char nowhere[1]; /* layout only counts */
+    work w;
+    size_t slots = d->parts == 1 ? d->threads : items * d->parts;
+    plan->state = d;
+    plan->scratch_bytes = d->threads * work_layout(&p, nowhere, &w) + slots * item_layout(&p, nowhere, &w);
+    return LECO_OK;
+}
+
+INLINE rows head_rows(const problem *p, const void *base, dtype type, size_t row, size_t head, size_t count)
+{
+    rows m = {.type = type, .stride = p->channels, .count = count, .width = p->width};
+    size_t size = type == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
+    m.base = (const char *)base + (row * p->channels + head * p->width) * size;
+    return m;
+}
+
+/* lse in powers of two and delta of each query; padded ones get an lse that makes their probabilities vanish. */
+INLINE void start_item(const problem *p, const work *w, const kernel_args *args, size_t sample, size_t head, dtype type)
+{
+    size_t padded = round_up(p->queries, QUERIES);
+    const float *lse = (const float *)args->input[IN_LSE] + (sample * p->heads + head) * p->queries;
+    for (size_t i = 0; i < p->queries; i++) {
+        size_t at = (sample * p->queries + i) * p->channels + head * p->width, d = 0;
+        vec sum = vec_zero();
+        for (; d + VEC <= p->width; d += VEC)
+            sum += vec_load(args->input[IN_O], type, at + d) * vec_load(args->input[IN_DO], type, at + d);
+        if (d < p->width)
+            sum += vec_load_part(args->input[IN_O], type, at + d, p->width - d) *
+                   vec_load_part(args->input[IN_DO], type, at + d, p->width - d);
+        w->delta[i] = vec_sum(sum);
+        w->lse[i] = lse[i] * LOG2E;
+    }
+    for (size_t i = p->queries; i < padded; i++) {
+        w->delta[i] = 0;
+        w->lse[i] = 1e30f;
+    }
+    if (p->want_q) memset(w->dq, 0, padded * w->span * sizeof(float));
+}
+
+INLINE void start_keys(const problem *p, const work *w, const kernel_args *args, size_t row, size_t head, size_t count,
+                       dtype type, bool pairs)
+{
+    rows k = head_rows(p, args->input[IN_K], type, row, head, count);
+    pack_rows(w->k_rows, k, KEYS, pairs);
+    pack_transpose(w->k, w->k_rows, KEYS, w->units);
+    if (p->want_q) {
+        pack_woven(w->k_woven, k, w->span, pairs);
+        size_t done = (count + unit_width(pairs) - 1) / unit_width(pairs), all = KEYS / unit_width(pairs);
+        memset(w->k_woven + done * w->span, 0, (all - done) * w->span * sizeof(unit));
+    }
+    pack_rows(w->k_rows, head_rows(p, args->input[IN_V], type, row, head, count), KEYS, pairs);
+    pack_transpose(w->v, w->k_rows, KEYS, w->units);
+    memset(w->dk, 0, w->height * KEYS * sizeof(float));
+    memset(w->dv, 0, w->height * KEYS * sizeof(float));
+}
+
+/* Key lane i of the block is visible to query q if i < count and, causally, first_key + i <= q. */
+INLINE veci visible(const problem *p, size_t lane, size_t count, size_t first_key, size_t query)
+{
+    size_t reach = count;
+    if (p->causal) {
+        size_t causal = query + 1 > first_key ? query + 1 - first_key : 0;
+        if (causal < reach) reach = causal;
+    }
+    veci index;
+    for (int i = 0; i < VEC; i++) index[i] = (int)lane + i;
+    return index < (int)reach;
+}
+
+/* P and dS of a pair of blocks in the forms the products want. `edge`: some of it is masked. */
+INLINE void probabilities(const problem *p, const work *w, size_t query, size_t first_key, size_t count, bool edge,
+                          bool pairs)
+{
+    float scale = p->scale * LOG2E;
+    for (size_t r = 0; r < QUERIES; r += 2) {
+        vec lse[2] = {vec_set(w->lse[query + r]), vec_set(w->lse[query + r + 1])};
+        vec delta[2] = {vec_set(w->delta[query + r]), vec_set(w->delta[query + r + 1])};
+        for (size_t c = 0; c < KEYS; c += VEC) {
+            vec prob[2], ds[2];
+#pragma GCC unroll 2
+            for (size_t i = 0; i < 2; i++) {
+                size_t at = (r + i) * KEYS + c;
+                prob[i] = vec_exp2(scale * vec_load(w->s, DTYPE_F32, at) - lse[i], pairs);
+                if (edge) prob[i] = vec_select(visible(p, c, count, first_key, query + r + i), prob[i], vec_zero());
+                ds[i] = prob[i] * (vec_load(w->dp, DTYPE_F32, at) - delta[i]);
+                if (!pairs) {
+                    vec_store(w->s, DTYPE_F32, at, prob[i]);
+                    vec_store(w->dp, DTYPE_F32, at, ds[i]);
+                } else {
+                    vec_store(w->ds, DTYPE_BF16, at, ds[i]);
+                }
+            }
+            if (pairs) {
+                vecu p_two = pack_two_floats(prob[0], prob[1]), ds_two = pack_two_floats(ds[0], ds[1]);
+                memcpy(w->p_woven + r / 2 * KEYS + c, &p_two, sizeof p_two);
+                memcpy(w->ds_woven + r / 2 * KEYS + c, &ds_two, sizeof ds_two);
+            }
+        }
+    }
+}
+
+/* C [QUERIES][KEYS] = A [QUERIES][D] B [D][KEYS]. */
+INLINE void score_product(const work *w, const unit *a, const unit *b, float *c, bool pairs)
+{
+    gemm g = {.rows = QUERIES, .columns = KEYS, .depth = w->units, .a = a, .a_row = w->units, .a_step = 1, .b = b};
+    g.b_step = g.c_row = KEYS;
+    g.c = c;
+    gemm_run(&g, pairs);
+}
+
+/* C [D][KEYS] += A^T B with A [QUERIES][D] woven, B [QUERIES][KEYS] woven. */
+INLINE void key_product(const problem *p, const work *w, const unit *a, const unit *b, float *c, bool pairs)
+{
+    gemm g = {.rows = round_up(p->width, GEMM_ROWS), .columns = KEYS, .a = a, .a_row = 1, .a_step = w->height, .b = b};
+    g.depth = QUERIES / unit_width(pairs);
+    g.b_step = g.c_row = KEYS;
+    g.c = c;
+    g.accumulate = true;
+    gemm_run(&g, pairs);
+}
+
+INLINE void query_block(const problem *p, const work *w, const kernel_args *args, size_t sample, size_t head,
+                        size_t query, size_t key, size_t count, dtype type, bool pairs)
+{
+    size_t have = p->queries - query < QUERIES ? p->queries - query : QUERIES;
+    size_t done = round_up(have, unit_width(pairs)) / unit_width(pairs), all = QUERIES / unit_width(pairs);
+    rows q = head_rows(p, args->input[IN_Q], type, sample * p->queries + query, head, have);
+    rows g = head_rows(p, args->input[IN_DO], type, sample * p->queries + query, head, have);
+    pack_rows(w->q, q, QUERIES, pairs);
+    score_product(w, w->q, w->k, w->s, pairs);
+    pack_rows(w->g, g, QUERIES, pairs);
+    score_product(w, w->g, w->v, w->dp, pairs);
+    if (count < KEYS || (p->causal && key + count > query + 1))
+        probabilities(p, w, query, key, count, true, pairs);
+    else
+        probabilities(p, w, query, key, count, false, pairs);
+    if (p->want_v) {
+        pack_woven(w->g_woven, g, w->height, pairs);
+        memset(w->g_woven + done * w->height, 0, (all - done) * w->height * sizeof(unit));
+        key_product(p, w, w->g_woven, w->p_woven, w->dv, pairs);
+    }
+    if (p->want_k) {
+        pack_woven(w->q_woven, q, w->height, pairs);
+        memset(w->q_woven + done * w->height, 0, (all - done) * w->height * sizeof(unit));
+        key_product(p, w, w->q_woven, w->ds_woven, w->dk, pairs);
+    }
+    if (p->want_q) {
+        gemm product = {.rows = QUERIES, .columns = w->span, .a = w->ds, .a_step = 1, .b = w->k_woven};
+        product.depth = product.a_row = KEYS / unit_width(pairs);
+        product.b_step = product.c_row = w->span;
+        product.c = w->dq + query * w->span;
+        product.accumulate = true;
+        gemm_run(&product, pairs);
+    }
+}
+
+INLINE void store_one(void *base, dtype type, size_t at, float value)
+{
+    if (type == DTYPE_BF16)
+        ((bf16 *)base)[at] = bf16_from_f32(value);
+    else
+        ((float *)base)[at] = value;
+}
+
+/* Writes a block of dK or dV, turned back into rows. */
+INLINE void finish_keys(const problem *p, const float *block, void *to, size_t row, size_t head, size_t count,
+                        float scale, dtype type)
+{
+    for (size_t i = 0; i < count; i++)
+        for (size_t d = 0; d < p->width; d++)
+            store_one(to, type, (row + i) * p->channels + head * p->width + d, block[d * KEYS + i] * scale);
+}
+
+/* dQ of queries [from, to) of one head: the sum of `slots` partial ones that lie `stride` floats apart. */
+INLINE void finish_queries(const problem *p, const float *dq, size_t slots, size_t stride, void *to_data, size_t sample,
+                           size_t head, size_t from, size_t to, dtype type)
+{
+    size_t span = round_up(p->width, VEC);
+    for (size_t i = from; i < to; i++) {
+        size_t row = (sample * p->queries + i) * p->channels + head * p->width;
+        for (size_t d = 0; d < p->width; d += VEC) {
+            vec sum = vec_load(dq, DTYPE_F32, i * span + d);
+            for (size_t s = 1; s < slots; s++) sum += vec_load(dq, DTYPE_F32, s * stride + i * span + d);
+            vec_store_part(to_data, type, row + d, p->scale * sum, p->width - d < VEC ? p->width - d : VEC);
+        }
+    }
+}
+
+INLINE void run_item(const problem *p, const work *w, const kernel_args *args, size_t item, dtype type, bool pairs)
+{
+    size_t part = item % p->parts, head = item / p->parts % p->heads, sample = item / p->parts / p->heads, from, to;
+    start_item(p, w, args, sample, head, type);
+    parallel_range(p->keys, KEYS, (int)part, (int)p->parts, &from, &to);
+    for (size_t key = from; key < to; key += KEYS) {
+        size_t count = to - key < KEYS ? to - key : KEYS, row = sample * p->keys + key;
+        start_keys(p, w, args, row, head, count, type, pairs);
+        size_t first = p->causal ? key / QUERIES * QUERIES : 0;
+        for (size_t query = first; query < p->queries; query += QUERIES)
+            query_block(p, w, args, sample, head, query, key, count, type, pairs);
+        if (p->want_k) finish_keys(p, w->dk, args->output[OUT_K], row, head, count, p->scale, type);
+        if (p->want_v) finish_keys(p, w->dv, args->output[OUT_V], row, head, count, 1.0f, type);
+    }
+    if (p->want_q && p->parts == 1)
+        finish_queries(p, w->dq, 1, 0, args->output[OUT_Q], sample, head, 0, p->queries, type);
+}
+
+static int attention_grad_threads(const kernel_args *args)
+{
+    const division *d = args->plan->state;
+    const tensor *q = args->node->input[IN_Q], *k = args->node->input[IN_K];
+    size_t scores = size_count(q) / size_last(q) * (size_rows(k) / size_dim(k, 0)) * (size_t)args->node->attr.heads;
+    int wanted = parallel_threads(4 * scores);
+    return (size_t)wanted < d->threads ? wanted : (int)d->threads;
+}
+
+INLINE void attention_grad_part(const kernel_args *args, dtype type, int part, int parts)
+{
+    (void)parts;
+    problem p = problem_of(args->node);
+    const division *d = args->plan->state;
+    p.threads = d->threads;
+    p.parts = d->parts;
+    work w;
+    bool pairs = type == DTYPE_BF16 && GEMM_PAIRS;
+    size_t own = work_layout(&p, args->scratch, &w), items = p.samples * p.heads * p.parts;
+    work_layout(&p, (char *)args->scratch + (size_t)part * own, &w);
+    char *slots = (char *)args->scratch + p.threads * own;
+    size_t slot = item_layout(&p, slots + 0, &w);
+#pragma omp for schedule(dynamic)
+    for (size_t item = 0; item < items; item++) {
+        item_layout(&p, slots + (p.parts == 1 ? (size_t)part : item) * slot, &w);
+        run_item(&p, &w, args, item, type, pairs);
+    }
+    if (!p.want_q || p.parts == 1) return;
+#pragma omp for schedule(static)
+    for (size_t k = 0; k < p.samples * p.heads * p.queries; k++) {
+        size_t i = k % p.queries, head = k / p.queries % p.heads, sample = k / p.queries / p.heads;
+        item_layout(&p, slots + k / p.queries * p.parts * slot, &w);
+        finish_queries(&p, w.dq, p.parts, slot / sizeof(float), args->output[OUT_Q], sample, head, i, i + 1, type);
+    }
+}
+
+ISA_DEFINE(attention_grad)

@@ -1,0 +1,111 @@
+/* The small matrix product inside attention and linear_dw: C [rows, columns] (+)= A [rows, depth] B [depth, columns].
+ *
+ * A and B hold `units` of 32 bits: one float, or (with `pairs`, where the processor has VDPBF16PS) two bf16 that are
+ * neighbours along the depth, so that depth counts pairs. A is read by broadcasting single units from anywhere
+ * (a_row, a_step: distance of rows and of steps along the depth, in units); B and C have rows of whole vectors.
+ * The caller pads rows to GEMM_ROWS and columns to VEC; depth is exact. Everything fits the first two cache levels. */
+#ifndef LECO_BACKEND_CPU_ISA_GEMM_H
+#define LECO_BACKEND_CPU_ISA_GEMM_H
+
+#include "backend/cpu/isa/vec.h"
+
+/* Sized so that the accumulators, one row of B and one broadcast fit the register file: 32 registers, or 16. */
+#define GEMM_ROWS (VEC == 16 ? 8 : 4)
+#define GEMM_ROWS_MOST 8
+
+#if defined(__AVX512BF16__)
+#define GEMM_PAIRS 1
+#else
+#define GEMM_PAIRS 0
+#endif
+
+typedef uint32_t unit;
+
+typedef struct gemm {
+    size_t rows, columns, depth;
+    const unit *a;
+    size_t a_row, a_step;
+    const unit *b;
+    size_t b_step;
+    float *c;
+    size_t c_row;
+    bool accumulate; /* else C is overwritten */
+} gemm;
+
+INLINE vec gemm_step(vec sum, const unit *a, vec b, bool pairs)
+{
+#if GEMM_PAIRS
+    if (pairs) {
+        return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32((int)*a), (__m512bh)b);
+    }
+#endif
+    (void)pairs;
+    float x;
+    memcpy(&x, a, sizeof x);
+    return sum + x * b;
+}
+
+/* One tile of GEMM_ROWS x vectors, held in registers throughout. */
+INLINE void gemm_tile(const gemm *g, size_t row, size_t column, size_t vectors, bool pairs)
+{
+    vec sum[8][3];
+    const unit *a = g->a + row * g->a_row, *b = g->b + column;
+    float *c = g->c + row * g->c_row + column;
+#pragma GCC unroll 8
+    for (size_t r = 0; r < GEMM_ROWS; r++)
+#pragma GCC unroll 3
+        for (size_t v = 0; v < vectors; v++)
+            sum[r][v] = g->accumulate ? vec_load(c, DTYPE_F32, r * g->c_row + v * VEC) : vec_zero();
+    size_t a_row = g->a_row, a_step = g->a_step, b_step = g->b_step;
+    for (size_t k = g->depth; k > 0; k--, a += a_step, b += b_step) {
+        vec line[3];
+#pragma GCC unroll 3
+        for (size_t v = 0; v < vectors; v++) line[v] = vec_load(b, DTYPE_F32, v * VEC);
+#pragma GCC unroll 8
+        for (size_t r = 0; r < GEMM_ROWS; r++)
+#pragma GCC unroll 3
+            for (size_t v = 0; v < vectors; v++) sum[r][v] = gemm_step(sum[r][v], a + r * a_row, line[v], pairs);
+    }
+#pragma GCC unroll 8
+    for (size_t r = 0; r < GEMM_ROWS; r++)
+#pragma GCC unroll 3
+        for (size_t v = 0; v < vectors; v++) vec_store(c, DTYPE_F32, r * g->c_row + v * VEC, sum[r][v]);
+}
+
+INLINE void gemm_columns(const gemm *g, size_t column, size_t vectors, bool pairs)
+{
+    for (size_t row = 0; row < g->rows; row += GEMM_ROWS) gemm_tile(g, row, column, vectors, pairs);
+}
+
+/* Columns go by twos (threes read B less often, but leave awkward remainders). */
+INLINE void gemm_all(const gemm *g, bool pairs)
+{
+    size_t column = 0, vectors = g->columns / VEC;
+    for (; vectors >= 4 || vectors == 2; vectors -= 2, column += 2 * VEC) gemm_columns(g, column, 2, pairs);
+    if (vectors == 3) gemm_columns(g, column, 3, pairs);
+    if (vectors == 1) gemm_columns(g, column, 1, pairs);
+}
+
+static __attribute__((noinline)) void gemm_f32(const gemm *g)
+{
+    gemm_all(g, false);
+}
+
+#if GEMM_PAIRS
+static __attribute__((noinline)) void gemm_pairs(const gemm *g)
+{
+    gemm_all(g, true);
+}
+#else
+#define gemm_pairs gemm_f32
+#endif
+
+INLINE void gemm_run(const gemm *g, bool pairs)
+{
+    if (pairs)
+        gemm_pairs(g);
+    else
+        gemm_f32(g);
+}
+
+#endif

@@ -1,0 +1,106 @@
+/* Bringing rows of a tensor into the units that gemm.h reads. `pairs` is constant where these are inlined. */
+#ifndef LECO_BACKEND_CPU_ISA_PACK_H
+#define LECO_BACKEND_CPU_ISA_PACK_H
+
+#include "backend/cpu/isa/gemm.h"
+
+/* Elements in a unit. */
+INLINE size_t unit_width(bool pairs)
+{
+    return pairs ? 2 : 1;
+}
+
+INLINE size_t round_up(size_t n, size_t to)
+{
+    return (n + to - 1) / to * to;
+}
+
+/* Rows of a matrix: element (r, c) of `type` is at base[r * stride + c]. */
+typedef struct rows {
+    const void *base;
+    dtype type;
+    size_t stride, count, width;
+} rows;
+
+/* Two neighbours along the depth, lanes interleaved. */
+INLINE vecu pack_two(vech low, vech high)
+{
+    return __builtin_convertvector(low, vecu) | __builtin_convertvector(high, vecu) << 16;
+}
+
+/* The same from floats. */
+INLINE vecu pack_two_floats(vec low, vec high)
+{
+#if GEMM_PAIRS
+    const __m512i weave = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
+                                           21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    return (vecu)_mm512_permutexvar_epi16(weave, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+#else
+    return pack_two(vec_to_bf16(low), vec_to_bf16(high));
+#endif
+}
+
+/* dst [padded][ceil(width / unit_width)]: each row as it is, zeros behind it; rows from m.count to `padded` are zero.
+ */
+INLINE void pack_rows(unit *dst, rows m, size_t padded, bool pairs)
+{
+    size_t units = (m.width + unit_width(pairs) - 1) / unit_width(pairs);
+    for (size_t r = 0; r < m.count; r++, dst += units) {
+        if (pairs) {
+            dst[units - 1] = 0;
+            memcpy(dst, (const bf16 *)m.base + r * m.stride, m.width * sizeof(bf16));
+        } else {
+            size_t c = 0;
+            for (; c + VEC <= m.width; c += VEC)
+                vec_store(dst, DTYPE_F32, c, vec_load(m.base, m.type, r * m.stride + c));
+            if (c < m.width) {
+                vec tail = vec_load_part(m.base, m.type, r * m.stride + c, m.width - c);
+                vec_store_part(dst, DTYPE_F32, c, tail, m.width - c);
+            }
+        }
+    }
+    memset(dst, 0, (padded - m.count) * units * sizeof(unit));
+}
+
+INLINE vech load_halves(const bf16 *from, size_t count)
+{
+    vech h = {0};
+    memcpy(&h, from, count * sizeof(bf16));
+    return h;
+}
+
+/* dst [ceil(count / unit_width)][padded_width]: with pairs, rows 2i and 2i+1 woven together; else the rows. Columns
+ * from m.width to padded_width are zero, and so is the missing partner of a last odd row. */
+INLINE void pack_woven(unit *dst, rows m, size_t padded_width, bool pairs)
+{
+    for (size_t r = 0; r < m.count; r += unit_width(pairs), dst += padded_width) {
+        memset(dst + m.width, 0, (padded_width - m.width) * sizeof(unit));
+        size_t c = 0;
+        for (; c < m.width; c += VEC) {
+            size_t part = m.width - c < VEC ? m.width - c : VEC;
+            if (!pairs) {
+                vec_store_part(dst, DTYPE_F32, c, vec_load_part(m.base, m.type, r * m.stride + c, part), part);
+                continue;
+            }
+            const bf16 *low = (const bf16 *)m.base + r * m.stride + c, *high = low + m.stride;
+            bool last = r + 1 == m.count;
+            vech zero = {0};
+            if (part == VEC) {
+                vecu two = pack_two(load_halves(low, VEC), last ? zero : load_halves(high, VEC));
+                memcpy(dst + c, &two, sizeof two);
+            } else {
+                vecu two = pack_two(load_halves(low, part), last ? zero : load_halves(high, part));
+                memcpy(dst + c, &two, part * sizeof(unit));
+            }
+        }
+    }
+}
+
+/* dst [units][lanes] = the transpose of src [lanes][units]. */
+INLINE void pack_transpose(unit *dst, const unit *src, size_t lanes, size_t units)
+{
+    for (size_t u = 0; u < units; u++)
+        for (size_t i = 0; i < lanes; i++) dst[u * lanes + i] = src[i * units + u];
+}
+
+#endif

@@ -1,0 +1,76 @@
+#include "backend/cpu/product.h"
+
+#include <string.h>
+
+#include "backend/cpu/move.h"
+#include "base/mem.h"
+
+static size_t align_up(size_t bytes)
+{
+    return (bytes + 63) / 64 * 64;
+}
+
+leco_status product_prepare(product *p, const product_spec *s, kernel_plan *plan, leco_error *err)
+{
+    const tensor *w = s->node->input[1];
+    int64_t out = w->shape.dim[0], in = w->shape.dim[1];
+    memset(p, 0, sizeof *p);
+    p->bias = s->bias >= 0 && s->node->input[s->bias] ? s->bias : -1;
+    p->add = s->add >= 0 && s->node->input[s->add] ? s->add : -1;
+    p->compute = s->compute;
+    p->rows = s->rows;
+    p->columns = s->data_gradient ? in : out;
+    float alpha = s->scale;
+    if (w->kind == TENSOR_WEIGHT) {
+        LECO_TRY(weight_plain(w->weight, s->compute, &plan->weight[1], err));
+    } else if (s->compute != DTYPE_F32 || s->scale != 1.0f) {
+        /* A param is small: its copy in the compute dtype takes the scale along. */
+        p->copy_count = (size_t)(out * in);
+        p->copy_scale = s->scale;
+        alpha = 1.0f;
+    }
+    if (p->bias >= 0) LECO_TRY(weight_plain(s->node->input[p->bias]->weight, s->compute, &plan->weight[p->bias], err));
+    bool own_bias = p->bias >= 0 && alpha == 1.0f; /* oneDNN would scale the bias, too: otherwise y starts from it */
+    p->sum = p->add >= 0 || (p->bias >= 0 && !own_bias);
+    matmul_spec m = {.rows = s->rows,
+                     .depth = s->data_gradient ? out : in,
+                     .columns = p->columns,
+                     .type = s->compute,
+                     .transposed = !s->data_gradient,
+                     .bias = own_bias,
+                     .sum = p->sum,
+                     .alpha = alpha};
+    leco_status status = primitive_matmul(&p->primitive, &m, err);
+    if (status != LECO_OK) return error_prefix(err, status, "%s", s->node->name);
+    primitive_set(&p->primitive, PRIMITIVE_WEIGHTS, plan->weight[1]);
+    if (own_bias) primitive_set(&p->primitive, PRIMITIVE_BIAS, plan->weight[p->bias]);
+    plan->scratch_bytes = align_up(p->copy_count * dtype_size(s->compute)) + p->primitive.scratch_bytes;
+    return LECO_OK;
+}
+
+void product_run(const product *p, const kernel_args *args)
+{
+    const primitive *m = &p->primitive;
+    char *scratch = args->scratch;
+    const void *w = args->input[1];
+    if (p->copy_count) {
+        move_scaled(scratch, p->compute, w, p->copy_count, p->copy_scale);
+        w = scratch;
+        scratch += align_up(p->copy_count * dtype_size(p->compute));
+    }
+    if (p->sum) {
+        const void *bias = m->memory[PRIMITIVE_BIAS] || p->bias < 0 ? NULL : args->input[p->bias];
+        move_start(args->output[0], p->add >= 0 ? args->input[p->add] : NULL, bias, p->compute, (size_t)p->rows,
+                   (size_t)p->columns);
+    }
+    primitive_set(m, PRIMITIVE_SRC, args->input[0]);
+    primitive_set(m, PRIMITIVE_WEIGHTS, w);
+    primitive_set(m, PRIMITIVE_DST, args->output[0]);
+    primitive_set(m, PRIMITIVE_SCRATCH, scratch);
+    primitive_run(m);
+}
+
+void product_release(product *p)
+{
+    primitive_release(&p->primitive);
+}
