@@ -122,7 +122,7 @@ def loss_and_gradients(unet, lora, multiplier, inputs, target):
     return loss.detach(), dict(zip((key for key, _ in lora.named()), gradients))
 
 
-def check_against_differences(unet, lora, multiplier, inputs, target, gradients, rng):
+def check_against_differences(unet, lora, inputs, target, multiplier, gradients, rng):
     """The gradient along one random direction against a central difference; everything in float64."""
     direction = {key: torch.randn(tensor.shape, generator=rng).double() for key, tensor in lora.named()}
     length = sum(tensor.square().sum() for tensor in direction.values()).sqrt()
@@ -149,6 +149,28 @@ def check_against_diffusers(fixture, unet, kind, inputs, prediction):
     mixin.load_lora_into_unet(state, alphas, unet)
     with torch.no_grad():
         assert relative_error(unet(**inputs).sample, prediction) < 1e-5, f"diffusers makes something else of {path}"
+
+
+def add_gradients(case, twin32, twin64, multiplier, rng, smallest, noise):
+    """The twins are (U-Net, adapter, inputs, target) in float32 and in float64."""
+
+    def compute(unet, lora, inputs, target):
+        return loss_and_gradients(unet, lora, multiplier, inputs, target)
+
+    (loss, gradients), (exact_loss, exact_gradients) = compute(*twin32), compute(*twin64)
+    check_against_differences(*twin64, multiplier, exact_gradients, rng)
+    case.add("multiplier", torch.tensor([float(multiplier)]), "of the adapter in the gradient case")
+    case.add("loss", loss.reshape(1), "mean((prediction - target)^2) at that multiplier", exact=exact_loss.reshape(1))
+    largest = max(gradient.norm() for gradient in gradients.values())
+    worst = 0.0
+    for key, gradient in gradients.items():
+        size = gradient.norm()
+        assert size > smallest * largest, f"{key}: its gradient, {size:.1e}, is no test beside {largest:.1e}"
+        worst = max(worst, ((gradient - exact_gradients[key]).norm() / exact_gradients[key].norm()).item())
+        case.add("grad." + key, gradient)
+    assert worst < noise, f"{case.path}: float32 gradients are {worst:.1e} from float64"
+    meaning = "d loss / d <key> of every tensor of the adapter"
+    case.describe("grad.*", f"{meaning} (float64 differs by {worst:.0e} of its norm)")
 
 
 def lora_cases(
@@ -192,23 +214,8 @@ def lora_cases(
         both = (lora, exact_lora, 0.6), (other, other.map(torch.Tensor.double), -0.4)
         predictions("noise_pred.both", f"adapter at 0.6 and {kind}2.safetensors at -0.4", *both)
 
-    loss, gradients = loss_and_gradients(unet, lora, multiplier, inputs, target)
-    exact_loss, exact_gradients = loss_and_gradients(exact_unet, exact_lora, multiplier, exact_inputs, target.double())
-    check_against_differences(exact_unet, exact_lora, multiplier, exact_inputs, target.double(), exact_gradients, rng)
-    case.add("multiplier", torch.tensor([float(multiplier)]), "of the adapter in the gradient case")
-    case.add("loss", loss.reshape(1), "mean((prediction - target)^2) at that multiplier", exact=exact_loss.reshape(1))
-    largest = max(gradient.norm() for gradient in gradients.values())
-    worst = 0.0
-    for key, gradient in gradients.items():
-        assert gradient.norm() > smallest * largest, (
-            f"{key}: its gradient, {gradient.norm():.1e}, is no test beside {largest:.1e}"
-        )
-        worst = max(worst, ((gradient - exact_gradients[key]).norm() / exact_gradients[key].norm()).item())
-        case.add("grad." + key, gradient)
-    assert worst < noise, f"{seed_name}: float32 gradients are {worst:.1e} from float64"
-    case.describe(
-        "grad.*", f"d loss / d <key> of every tensor of the adapter (float64 differs by {worst:.0e} of its norm)"
-    )
+    twins = (unet, lora, inputs, target), (exact_unet, exact_lora, exact_inputs, target.double())
+    add_gradients(case, *twins, multiplier, rng, smallest, noise)
     case.write()
     return f"{len(lora.pairs)} modules"
 
@@ -303,6 +310,34 @@ class Run:
         self.steps.append(dict(x_t=x, t=t, target=wanted, prediction=prediction.detach()))
 
 
+def add_steps(case, run, exact):
+    for index, (step, twin) in enumerate(zip(run.steps, exact.steps)):
+        prefix = f"step{index}."
+        case.add(prefix + "timestep", torch.tensor([step["t"]]), "of x_t", may_vanish=True)
+        case.add(prefix + "x_t", step["x_t"], "the kept latents", exact=twin["x_t"])
+        case.add(prefix + "target", step["target"], "the teacher's weighted sum", exact=twin["target"])
+        case.add(
+            prefix + "prediction", step["prediction"], "the student's, before the update", exact=twin["prediction"]
+        )
+    case.add(
+        "losses",
+        torch.tensor(run.losses),
+        "one an optimizer step, each before its update",
+        exact=torch.tensor(exact.losses).double(),
+    )
+
+
+def add_adapters(case, initial, lora, exact_lora):
+    worst = 0.0
+    for (key, start), (_, end), (_, twin) in zip(initial.named(), lora.named(), exact_lora.named()):
+        case.add("init." + key, start, may_vanish="lora_up" in key)
+        case.add("final." + key, end)
+        worst = max(worst, ((end - twin).norm() / (twin - start).norm()).item())
+    case.describe("init.*", "the adapter before the run, as in an adapter's file")
+    case.describe("final.*", f"and after it (worst tensor: float64 differs by {worst:.0e} of the change's norm)")
+    return worst
+
+
 def curve(
     fixture,
     kind,
@@ -336,17 +371,12 @@ def curve(
     optimizer = dict(lr=lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=weight_decay)
 
     run = Run(unet, lora, schedules, conditions, noises, draws, eta, optimizer)
-    exact_lora = initial.map(torch.Tensor.double)
-    exact = Run(
-        in_float64(unet),
-        exact_lora,
-        schedules,
-        as_float64(conditions),
-        [noise.double() for noise in noises],
-        draws,
-        eta,
-        optimizer,
-    )
+    exact_lora, exact_noises = initial.map(torch.Tensor.double), [noise.double() for noise in noises]
+    exact_conditions = as_float64(conditions)
+    exact = Run(in_float64(unet), exact_lora, schedules, exact_conditions, exact_noises, draws, eta, optimizer)
+    still = Run(unet, initial, schedules, conditions, noises, draws, eta, dict(optimizer, lr=0.0)).losses[-1]
+    change = abs(run.losses[-1] / still - 1)
+    assert change > 0.05, f"{seed_name}: training changes the last loss by {change:.1e}, hardly a test"
 
     case = CaseFile(
         fixture,
@@ -369,43 +399,23 @@ def curve(
     for index, role in enumerate(roles):
         case.add(f"input_ids.{role}", input_ids[index : index + 1], f"of {prompts[role]!r}")
         case.add(f"encoder_hidden_states.{role}", conditions[role], f"of {prompts[role]!r}")
-    case.add("eta", torch.tensor([float(eta)]), "guidance_scale; negative enhances")
-    case.add("lr", torch.tensor([lr]), "learning rate")
-    case.add("weight_decay", torch.tensor([weight_decay]), "of AdamW")
-    case.add("rank", torch.tensor([rank]), "of the adapter")
-    case.add("alpha", torch.tensor([float(alpha)]), "of the adapter")
-    case.add("denoising_steps", torch.tensor([STEPS]), "S")
+    settings = {
+        "eta": (float(eta), "guidance_scale; negative enhances"),
+        "lr": (lr, "learning rate"),
+        "weight_decay": (weight_decay, "of AdamW"),
+        "rank": (rank, "of the adapter"),
+        "alpha": (float(alpha), "of the adapter"),
+        "denoising_steps": (STEPS, "S"),
+    }
+    for name, (value, meaning) in settings.items():
+        case.add(name, torch.tensor([value]), meaning)
     case.add("timesteps", torch.tensor(Schedule(config, STEPS).timesteps), "of the S steps, before the offset")
     case.add("offsets", torch.tensor(offsets), "added to every timestep, one a trajectory")
-    case.add(
-        "kept_steps", torch.tensor(draws), "[trajectories, samples_per_trajectory]: steps done before each kept latent"
-    )
+    meaning = "[trajectories, samples_per_trajectory]: steps done before each kept latent"
+    case.add("kept_steps", torch.tensor(draws), meaning)
     for index, noise in enumerate(noises):
         case.add(f"trajectory{index}.noise", noise, "latents that the trajectory starts from")
-    for index, (step, twin) in enumerate(zip(run.steps, exact.steps)):
-        prefix = f"step{index}."
-        case.add(prefix + "timestep", torch.tensor([step["t"]]), "of x_t", may_vanish=True)
-        case.add(prefix + "x_t", step["x_t"], "the kept latents", exact=twin["x_t"])
-        case.add(prefix + "target", step["target"], "the teacher's weighted sum", exact=twin["target"])
-        case.add(
-            prefix + "prediction", step["prediction"], "the student's, before the update", exact=twin["prediction"]
-        )
-    case.add(
-        "losses",
-        torch.tensor(run.losses),
-        "one an optimizer step, each before its update",
-        exact=torch.tensor(exact.losses).double(),
-    )
-    still = Run(unet, initial, schedules, conditions, noises, draws, eta, dict(optimizer, lr=0.0)).losses[-1]
-    assert abs(run.losses[-1] / still - 1) > 0.05, (
-        f"{seed_name}: training hardly shows: {run.losses[-1]}, without {still}"
-    )
-    worst = 0.0
-    for (key, start), (_, end), (_, twin) in zip(initial.named(), lora.named(), exact_lora.named()):
-        case.add("init." + key, start, may_vanish="lora_up" in key)
-        case.add("final." + key, end)
-        worst = max(worst, ((end - twin).norm() / (twin - start).norm()).item())
-    case.describe("init.*", "the adapter before the run, as in an adapter's file")
-    case.describe("final.*", f"and after it (worst tensor: float64 differs by {worst:.0e} of the change's norm)")
+    add_steps(case, run, exact)
+    worst = add_adapters(case, initial, lora, exact_lora)
     case.write()
     return "losses " + " ".join(f"{loss:.4f}" for loss in run.losses) + f", final tensors within {worst:.0e} of float64"
