@@ -101,7 +101,8 @@ leco_status file_read_text(const char *path, size_t limit, char **text, size_t *
 struct file_writer {
     char *path;      /* as the caller gave it, for messages */
     char *target;    /* what is replaced: `path` with links followed */
-    char *temporary; /* beside `target`; exists while fd >= 0 */
+    char *folder;    /* that `target` is in */
+    char *temporary; /* in `folder`; exists while fd >= 0 */
     int fd;
     bool failed; /* a write failed: the bytes are not whole */
 };
@@ -110,6 +111,7 @@ static void writer_free(file_writer *w)
 {
     mem_free(w->path);
     mem_free(w->target);
+    mem_free(w->folder);
     mem_free(w->temporary);
     mem_free(w);
 }
@@ -137,21 +139,15 @@ static leco_status find_target(file_writer *w, leco_error *err)
 static leco_status open_temporary(file_writer *w, leco_error *err)
 {
     static _Atomic unsigned serial;
-    char *folder = file_folder_of(w->target);
-    if (!folder) return error_memory(err, strlen(w->target), w->path);
-    leco_status status = LECO_OK;
+    w->folder = file_folder_of(w->target);
+    if (!w->folder) return error_memory(err, strlen(w->target), w->path);
     do { /* a name that is taken was left by a killed process with our number */
         mem_free(w->temporary);
-        w->temporary = mem_printf("%s/.leco-%ld-%u.tmp", folder, (long)getpid(), atomic_fetch_add(&serial, 1));
-        if (!w->temporary) {
-            status = error_memory(err, strlen(folder), w->path);
-            break;
-        }
+        w->temporary = mem_printf("%s/.leco-%ld-%u.tmp", w->folder, (long)getpid(), atomic_fetch_add(&serial, 1));
+        if (!w->temporary) return error_memory(err, strlen(w->folder), w->path);
         w->fd = open_retry(w->temporary, O_WRONLY | O_CREAT | O_EXCL, 0666);
     } while (w->fd < 0 && errno == EEXIST);
-    if (status == LECO_OK && w->fd < 0) status = error_errno(err, w->path, "cannot create", errno);
-    mem_free(folder);
-    return status;
+    return w->fd < 0 ? error_errno(err, w->path, "cannot create", errno) : LECO_OK;
 }
 
 leco_status file_writer_open(const char *path, file_writer **out, leco_error *err)
@@ -201,10 +197,7 @@ void file_writer_abort(file_writer *w)
  * network file systems) are let pass: the data themselves are on disk already. */
 static leco_status sync_folder(const file_writer *w, leco_error *err)
 {
-    char *folder = file_folder_of(w->target);
-    if (!folder) return error_memory(err, strlen(w->target), w->path);
-    int fd = open_retry(folder, O_RDONLY | O_DIRECTORY, 0);
-    mem_free(folder);
+    int fd = open_retry(w->folder, O_RDONLY | O_DIRECTORY, 0);
     if (fd < 0) return LECO_OK;
     leco_status status = LECO_OK;
     if (fsync(fd) != 0 && errno == EIO) status = error_errno(err, w->path, "cannot sync its folder", errno);

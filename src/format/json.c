@@ -8,6 +8,11 @@
 
 #define MAX_FILE_BYTES ((size_t)64 << 20)
 
+bool json_lacks_memory(const json_error_t *problem)
+{
+    return problem->text[0] == '\0' || json_error_code(problem) == json_error_out_of_memory;
+}
+
 leco_status json_read_file(const char *path, json_t **out, leco_error *err)
 {
     char *text;
@@ -17,7 +22,7 @@ leco_status json_read_file(const char *path, json_t **out, leco_error *err)
     json_error_t problem;
     leco_status status = LECO_OK;
     *out = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &problem);
-    if (!*out && json_error_code(&problem) == json_error_out_of_memory)
+    if (!*out && json_lacks_memory(&problem))
         status = error_memory(err, size, path);
     else if (!*out)
         status = error_set(err, LECO_FORMAT, "%s:%d:%d: %s", path, problem.line, problem.column, problem.text);

@@ -12,6 +12,9 @@
  * object, an integer beyond 64 bits, and NaN are syntax errors. Release with json_decref. */
 leco_status json_read_file(const char *path, json_t **out, leco_error *err);
 
+/* Whether jansson failed for want of memory: it often sets no error text then, and no code. */
+bool json_lacks_memory(const json_error_t *problem);
+
 /* Getters: *out becomes the key's value, or `fallback` where it is absent or null, or where `object` is NULL. A value
  * of the wrong type or out of [low, high], and an `object` that is none, are LECO_INVALID with "PATH: key \"KEY\":
  * expected ..., found ...". `path` is for the message. */

@@ -1,6 +1,5 @@
 #include "format/safetensors.h"
 
-#include <jansson.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +8,7 @@
 #include "base/arena.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "format/json.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "safetensors files are little-endian, and their tensors are used in place"
@@ -257,8 +257,7 @@ static leco_status parse_file(safetensors *file, leco_error *err)
     const char *header = (const char *)file->map.data + PREFIX_BYTES;
     json_error_t problem;
     json_t *root = json_loadb(header, (size_t)length, JSON_REJECT_DUPLICATES, &problem);
-    if (!root && json_error_code(&problem) == json_error_out_of_memory)
-        return error_memory(err, (size_t)length, file->path);
+    if (!root && json_lacks_memory(&problem)) return error_memory(err, (size_t)length, file->path);
     if (!root)
         return error_set(err, LECO_FORMAT, "%s: header, byte %d: %s", file->path, problem.position, problem.text);
     const unsigned char *data = file->map.data + PREFIX_BYTES + length;

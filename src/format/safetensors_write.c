@@ -1,6 +1,5 @@
 #include "format/safetensors.h"
 
-#include <jansson.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,22 +46,36 @@ static leco_status text_add_number(text *t, leco_error *err, size_t number)
     return text_add(t, err, digits);
 }
 
+/* Bytes of the UTF-8 character at p, which a NUL follows somewhere; 0 where it is none. (Overlong forms, surrogates and
+ * what lies above U+10FFFF are none: readers refuse them.) */
+static size_t utf8_bytes(const unsigned char *p)
+{
+    size_t bytes = *p < 0x80 ? 1 : *p < 0xc2 ? 0 : *p < 0xe0 ? 2 : *p < 0xf0 ? 3 : *p < 0xf5 ? 4 : 0;
+    for (size_t i = 1; i < bytes; i++)
+        if ((p[i] & 0xc0) != 0x80) return 0;
+    if ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] > 0x9f)) return 0;
+    if ((*p == 0xf0 && p[1] < 0x90) || (*p == 0xf4 && p[1] > 0x8f)) return 0;
+    return bytes;
+}
+
 /* Adds a string in quotes, escaped. */
 static leco_status text_add_quoted(text *t, leco_error *err, const char *string)
 {
-    json_t *value = json_string(string);
-    if (!value) {
-        /* Either not UTF-8 or no memory; jansson doesn't tell, but without its check only memory can be missing. */
-        json_t *unchecked = json_string_nocheck(string);
-        if (!unchecked) return error_memory(err, strlen(string), t->path);
-        json_decref(unchecked);
-        return error_set(err, LECO_INVALID, "%s: cannot write \"%s\": it is not UTF-8", t->path, string);
+    LECO_TRY(text_add(t, err, "\""));
+    for (const unsigned char *p = (const unsigned char *)string; *p;) {
+        char piece[8];
+        size_t bytes = utf8_bytes(p);
+        if (bytes == 0) return error_set(err, LECO_INVALID, "%s: cannot write \"%s\": is not UTF-8", t->path, string);
+        if (*p == '"' || *p == '\\')
+            snprintf(piece, sizeof piece, "\\%c", *p);
+        else if (*p < 0x20)
+            snprintf(piece, sizeof piece, "\\u%04x", (unsigned)*p);
+        else
+            snprintf(piece, sizeof piece, "%.*s", (int)bytes, (const char *)p);
+        LECO_TRY(text_add(t, err, piece));
+        p += bytes;
     }
-    size_t length = json_dumpb(value, NULL, 0, JSON_ENCODE_ANY);
-    leco_status status = length > 0 ? text_reserve(t, length, err) : error_memory(err, strlen(string), t->path);
-    if (status == LECO_OK) t->used += json_dumpb(value, t->data + t->used, length, JSON_ENCODE_ANY);
-    json_decref(value);
-    return status;
+    return text_add(t, err, "\"");
 }
 
 /* ---- checks ---- */
