@@ -62,9 +62,9 @@ static bool append_scale(dnnl_post_ops_t ops, float alpha)
     return OK(dnnl_post_ops_append_eltwise(ops, dnnl_eltwise_linear, alpha, 0.0f));
 }
 
-static bool append_sum(dnnl_post_ops_t ops)
+static bool append_sum(dnnl_post_ops_t ops, float factor)
 {
-    return OK(dnnl_post_ops_append_sum(ops, 1.0f, 0, dnnl_data_type_undef));
+    return OK(dnnl_post_ops_append_sum(ops, factor, 0, dnnl_data_type_undef));
 }
 
 bool compat_matmul(dnnl_primitive_desc_t *pd, dnnl_engine_t engine, const compat_desc *src, const compat_desc *weights,
@@ -139,9 +139,9 @@ static bool append_scale(dnnl_post_ops_t ops, float alpha)
     return OK(dnnl_post_ops_append_eltwise(ops, 1.0f, dnnl_eltwise_linear, alpha, 0.0f));
 }
 
-static bool append_sum(dnnl_post_ops_t ops)
+static bool append_sum(dnnl_post_ops_t ops, float factor)
 {
-    return OK(dnnl_post_ops_append_sum(ops, 1.0f));
+    return OK(dnnl_post_ops_append_sum(ops, factor));
 }
 
 static bool make(dnnl_primitive_desc_t *pd, dnnl_engine_t engine, const_dnnl_op_desc_t desc, dnnl_primitive_attr_t attr,
@@ -203,7 +203,7 @@ bool compat_attr_create(dnnl_primitive_attr_t *attr, float alpha, bool sum)
     dnnl_post_ops_t ops = NULL;
     *attr = NULL;
     bool ok = OK(dnnl_primitive_attr_create(attr)) && OK(dnnl_post_ops_create(&ops)) &&
-              (alpha == 1.0f || append_scale(ops, alpha)) && (!sum || append_sum(ops)) &&
+              (!sum || append_sum(ops, 1.0f / alpha)) && (alpha == 1.0f || append_scale(ops, alpha)) &&
               OK(dnnl_primitive_attr_set_post_ops(*attr, ops)) &&
               OK(dnnl_primitive_attr_set_scratchpad_mode(*attr, dnnl_scratchpad_mode_user));
     if (ops) dnnl_post_ops_destroy(ops);

@@ -34,7 +34,8 @@ bool compat_view_layout(compat_view v, compat_layout *layout);
 
 bool compat_memory_create(dnnl_memory_t *m, compat_view v, dnnl_engine_t engine); /* without data */
 
-/* dst = alpha * product, + dst where `sum`. */
+/* dst = alpha * product, + dst where `sum`; alpha is not 0. (The sum comes first, as dst / alpha: some kernels know no
+ * other order.) */
 bool compat_attr_create(dnnl_primitive_attr_t *attr, float alpha, bool sum);
 
 /* Primitive descriptors. bias may be NULL. */

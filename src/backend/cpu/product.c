@@ -30,6 +30,7 @@ leco_status product_prepare(product *p, const product_spec *s, kernel_plan *plan
         alpha = 1.0f;
     }
     if (p->bias >= 0) LECO_TRY(weight_plain(s->node->input[p->bias]->weight, s->compute, &plan->weight[p->bias], err));
+    p->zero = alpha == 0.0f;
     bool own_bias = p->bias >= 0 && alpha == 1.0f; /* oneDNN would scale the bias, too: otherwise y starts from it */
     p->sum = p->add >= 0 || (p->bias >= 0 && !own_bias);
     matmul_spec m = {.rows = s->rows,
@@ -39,7 +40,7 @@ leco_status product_prepare(product *p, const product_spec *s, kernel_plan *plan
                      .transposed = !s->data_gradient,
                      .bias = own_bias,
                      .sum = p->sum,
-                     .alpha = alpha};
+                     .alpha = p->zero ? 1.0f : alpha};
     leco_status status = primitive_matmul(&p->primitive, &m, err);
     if (status != LECO_OK) return error_prefix(err, status, "%s", s->node->name);
     primitive_set(&p->primitive, PRIMITIVE_WEIGHTS, plan->weight[1]);
@@ -58,11 +59,13 @@ void product_run(const product *p, const kernel_args *args)
         w = scratch;
         scratch += align_up(p->copy_count * dtype_size(p->compute));
     }
+    if (p->zero && !p->sum) memset(args->output[0], 0, (size_t)(p->rows * p->columns) * dtype_size(p->compute));
     if (p->sum) {
         const void *bias = m->memory[PRIMITIVE_BIAS] || p->bias < 0 ? NULL : args->input[p->bias];
         move_start(args->output[0], p->add >= 0 ? args->input[p->add] : NULL, bias, p->compute, (size_t)p->rows,
                    (size_t)p->columns);
     }
+    if (p->zero) return;
     primitive_set(m, PRIMITIVE_SRC, args->input[0]);
     primitive_set(m, PRIMITIVE_WEIGHTS, w);
     primitive_set(m, PRIMITIVE_DST, args->output[0]);

@@ -18,6 +18,7 @@ typedef struct product_spec {
 typedef struct product {
     primitive primitive;
     int bias, add;     /* as in the spec, -1 also where the node has none */
+    bool zero;         /* scale 0: y is only filled */
     bool sum;          /* y is filled first and the product is added to it */
     size_t copy_count; /* elements of a param's copy in scratch; 0: the weight is used as it is */
     float copy_scale;  /* what that copy is multiplied by */

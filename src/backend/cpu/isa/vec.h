@@ -158,6 +158,9 @@ INLINE vec vec_scale_by_power(vec p, vec n)
 #endif
 }
 
+/* Unoptimised, the intrinsic is a macro whose mask of -1 draws a warning. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wsign-conversion"
 INLINE vec vec_round(vec x)
 {
 #if defined(__AVX512F__)
@@ -167,6 +170,7 @@ INLINE vec vec_round(vec x)
     return (x + magic) - magic;
 #endif
 }
+#pragma GCC diagnostic pop
 
 /* 2^x for x <= 127; what is below 2^-126 comes out as at most that. NaN stays NaN. Relative error of the polynomials on
  * [-1/2, 1/2]: 7.5e-8 (whole), 7.5e-5 (rough, for results that are rounded to bf16 anyway). */
