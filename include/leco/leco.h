@@ -168,8 +168,8 @@ LECO_API leco_status leco_inspect(const char *path, bool json, char **text, leco
  * + a] and attribute names are owned by the result. */
 typedef struct leco_probe_result {
     size_t image_count, attribute_count;
-    char **attribute;   /* [attribute_count] */
-    const char **label; /* [image_count * attribute_count] */
+    const char **attribute; /* [attribute_count] */
+    const char **label;     /* [image_count * attribute_count] */
     void *owner;
 } leco_probe_result;
 LECO_API leco_status leco_probe(const char *probe_folder, const leco_image *images, size_t count,

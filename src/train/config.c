@@ -200,7 +200,8 @@ static const rule prompt_rules[] = {
 static leco_status resolve(const train_config *c, const char *path, const char **out, leco_error *err)
 {
     char *folder = file_folder_of(c->path);
-    char *joined = folder ? file_join(folder, path) : NULL;
+    /* "out", not "./out", beside a config that was named without a folder */
+    char *joined = folder ? file_join(strcmp(folder, ".") == 0 ? "" : folder, path) : NULL;
     *out = joined ? arena_strdup(c->memory, joined) : NULL;
     mem_free(folder);
     mem_free(joined);

@@ -1,0 +1,36 @@
+#include "api/internal.h"
+#include "base/cpu.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+const char *leco_version(void)
+{
+    return LECO_VERSION;
+}
+
+/* The public log levels are the internal ones under other names, so that no other header leaks out. */
+static void (*log_callback)(void *user, leco_log_level level, const char *message);
+
+static void forward_log(void *user, log_level level, const char *message)
+{
+    leco_log_level public_level = level == LOG_DEBUG  ? LECO_LOG_DEBUG
+                                  : level == LOG_INFO ? LECO_LOG_INFO
+                                                      : LECO_LOG_WARNING;
+    if (log_callback) log_callback(user, public_level, message);
+}
+
+void leco_set_log(void (*callback)(void *user, leco_log_level level, const char *message), void *user)
+{
+    log_callback = callback;
+    log_set_callback(callback ? forward_log : NULL, user);
+}
+
+void leco_set_threads(int count)
+{
+    cpu_set_threads(count);
+}
+
+void leco_free(void *memory)
+{
+    mem_free(memory);
+}

@@ -1,0 +1,134 @@
+#include <math.h>
+#include <string.h>
+
+#include "api/internal.h"
+#include "base/mem.h"
+#include "format/safetensors.h"
+
+void model_forget_sessions(leco_model *handle)
+{
+    for (int i = 0; i < DRAWINGS; i++) {
+        denoiser_destroy(handle->drawing[i].denoiser);
+        decoder_destroy(handle->drawing[i].decoder);
+        handle->drawing[i] = (drawing){0};
+    }
+    text_bank_destroy(handle->bank);
+    handle->bank = NULL;
+}
+
+void leco_model_close(leco_model *handle)
+{
+    if (!handle) return;
+    model_forget_sessions(handle);
+    for (size_t i = 0; i < handle->lora_count; i++) {
+        lora_destroy(handle->lora[i].lora);
+        mem_free(handle->lora[i].name);
+        mem_free(handle->lora[i].hash);
+    }
+    mem_free(handle->lora);
+    mem_free(handle->schedule);
+    model_close(handle->model);
+    device_close(&handle->device);
+    mem_free(handle);
+}
+
+static leco_status open_parts(leco_model *handle, const char *path, const leco_model_options *o, leco_error *err)
+{
+    LECO_TRY(device_open(o->device, o->precision, &handle->device, err));
+    LECO_TRY(model_open(path, &handle->model, err));
+    return noise_schedule_create(&handle->model->schedule, &handle->schedule, err);
+}
+
+leco_status leco_model_open(const char *path, const leco_model_options *options, leco_model **out, leco_error *err)
+{
+    const leco_model_options defaults = {0};
+    if (!path || !*path) return error_set(err, LECO_INVALID, "no model given");
+    leco_model *handle = mem_calloc(1, sizeof *handle);
+    if (!handle) return error_memory(err, sizeof *handle, "a model");
+    leco_status status = open_parts(handle, path, options ? options : &defaults, err);
+    if (status != LECO_OK) {
+        leco_model_close(handle);
+        return status;
+    }
+    *out = handle;
+    return LECO_OK;
+}
+
+/* ---- LoRAs ---- */
+
+static char *stem_of(const char *path)
+{
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path, *dot = strrchr(name, '.');
+    return mem_strndup(name, dot && dot > name ? (size_t)(dot - name) : strlen(name));
+}
+
+/* The hash that A1111 shows beside a LoRA's name; not having one is fine. */
+static char *short_hash(const char *path)
+{
+    safetensors *file;
+    if (safetensors_open(path, &file, NULL) != LECO_OK) return NULL;
+    const char *hash = safetensors_metadata(file, "sshs_model_hash");
+    char *copy = hash && strlen(hash) >= 12 ? mem_strndup(hash, 12) : NULL;
+    safetensors_close(file);
+    return copy;
+}
+
+static leco_status check_weight(float multiplier, leco_error *err)
+{
+    if (isfinite(multiplier)) return LECO_OK;
+    return error_set(err, LECO_INVALID, "a LoRA's weight must be a finite number");
+}
+
+leco_status leco_model_add_lora(leco_model *handle, const char *path, float multiplier, leco_error *err)
+{
+    LECO_TRY(check_weight(multiplier, err));
+    loaded_lora *grown = mem_realloc(handle->lora, handle->lora_count + 1, sizeof *grown);
+    if (!grown) return error_memory(err, (handle->lora_count + 1) * sizeof *grown, "a LoRA");
+    handle->lora = grown;
+    const model *m = handle->model;
+    dtype exact = handle->device.compute == DTYPE_F64 ? DTYPE_F64 : DTYPE_F32;
+    loaded_lora l = {.weight = multiplier};
+    LECO_TRY(lora_load(path, &m->unet, &m->text, exact, &l.lora, err));
+    l.name = stem_of(path);
+    if (!l.name) {
+        lora_destroy(l.lora);
+        return error_memory(err, strlen(path), "a LoRA's name");
+    }
+    l.hash = short_hash(path);
+    lora_set_multiplier(l.lora, multiplier);
+    handle->lora[handle->lora_count++] = l;
+    model_forget_sessions(handle);
+    return LECO_OK;
+}
+
+leco_status leco_model_set_lora_weight(leco_model *handle, size_t index, float multiplier, leco_error *err)
+{
+    LECO_TRY(check_weight(multiplier, err));
+    if (index >= handle->lora_count)
+        return error_set(err, LECO_INVALID, "there is no LoRA number %zu; %zu were added", index, handle->lora_count);
+    handle->lora[index].weight = multiplier;
+    lora_set_multiplier(handle->lora[index].lora, multiplier);
+    if (handle->bank) text_bank_clear(handle->bank); /* it may reach into the text encoder */
+    return LECO_OK;
+}
+
+adapter_set model_adapters(const leco_model *handle, adapter_use *use)
+{
+    for (size_t i = 0; i < handle->lora_count; i++) use[i] = (adapter_use){handle->lora[i].lora, 1.0f};
+    return (adapter_set){use, handle->lora_count};
+}
+
+leco_status model_picture_size(const leco_model *handle, int *width, int *height, leco_error *err)
+{
+    const int largest = 8192;
+    const int factor = (int)vae_factor(&handle->model->vae), own = (int)handle->model->unet.sample_size * factor;
+    int *const side[] = {width, height};
+    const char *const name[] = {"width", "height"};
+    for (int i = 0; i < 2; i++) {
+        if (*side[i] == 0) *side[i] = own;
+        if (*side[i] < factor || *side[i] > largest || *side[i] % factor)
+            return error_set(err, LECO_INVALID, "a %s of %d pixels: expected a multiple of %d from %d to %d", name[i],
+                             *side[i], factor, factor, largest);
+    }
+    return LECO_OK;
+}

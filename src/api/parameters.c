@@ -1,0 +1,51 @@
+#include <string.h>
+
+#include "api/internal.h"
+#include "base/mem.h"
+
+/* Appends formatted text; NULL once memory has run out. Takes over `text`. */
+static char *append(char *text, char *more)
+{
+    char *joined = text && more ? mem_printf("%s%s", text, more) : NULL;
+    mem_free(text);
+    mem_free(more);
+    return joined;
+}
+
+static const char *last_part(const char *path)
+{
+    size_t length = strlen(path);
+    while (length > 1 && path[length - 1] == '/') length--;
+    size_t start = length;
+    while (start > 0 && path[start - 1] != '/') start--;
+    return path + start;
+}
+
+/* A1111 quotes values that hold a comma, colon or line break; ours always hold a colon. */
+static char *lora_hashes(const leco_model *handle)
+{
+    char *text = mem_strdup("");
+    for (size_t i = 0; i < handle->lora_count; i++) {
+        const loaded_lora *l = &handle->lora[i];
+        if (!l->hash) continue;
+        text = append(text, mem_printf("%s%s: %s", text && *text ? ", " : "", l->name, l->hash));
+    }
+    if (!text || !*text) return text;
+    return append(append(mem_strdup(", Lora hashes: \""), text), mem_strdup("\""));
+}
+
+char *generation_parameters(const leco_model *handle, const draw_request *request, const char *prompt, int64_t seed)
+{
+    const leco_generate_options *o = request->options;
+    char *text = mem_strdup(prompt);
+    for (size_t i = 0; i < handle->lora_count; i++)
+        text = append(text, mem_printf(" <lora:%s:%g>", handle->lora[i].name, (double)handle->lora[i].weight));
+    if (o->negative && *o->negative) text = append(text, mem_printf("\nNegative prompt: %s", o->negative));
+    const char *model_name = last_part(handle->model->folder);
+    text = append(text,
+                  mem_printf("\nSteps: %d, Sampler: DDIM, CFG scale: %g, Seed: %lld, Size: %dx%d, Model: %s", o->steps,
+                             o->guidance_scale, (long long)seed, request->width, request->height, model_name));
+    text = append(text, lora_hashes(handle));
+    if (o->rng && strcmp(o->rng, "cpu") == 0) text = append(text, mem_strdup(", RNG: CPU"));
+    return append(text, mem_strdup(", Version: leco " LECO_VERSION));
+}
