@@ -31,6 +31,11 @@ const char *machine_problem(const machine *m);
 /* Runs node `id` without any of the checks, for timing. */
 void machine_run_bare(machine *m, int id);
 
+/* Marks y and all gradients as results, for a session to keep. */
+void trial_mark_results(trial *t);
+/* Writes the leaves' values into a session of the trial's graph. */
+void trial_load(const trial *t, session *s);
+
 /* Whether the memory plan could ever let output 0 of n take over its shared input's memory. */
 bool node_can_share(const node *n);
 

@@ -65,15 +65,18 @@ static void buffer_close(buffer *b)
     mem_free(b->copy);
 }
 
+static void convert(void *data, dtype type, const double *values, size_t count)
+{
+    if (type != DTYPE_I32) {
+        dtype_convert(data, type, values, DTYPE_F64, count);
+        return;
+    }
+    for (size_t i = 0; i < count; i++) ((int32_t *)data)[i] = (int32_t)values[i];
+}
+
 void machine_write(machine *m, const tensor *x, const double *values)
 {
-    size_t count = (size_t)shape_count(&x->shape);
-    unsigned char *data = buffer_data(&m->tensors[x->id]);
-    if (x->type == DTYPE_I32) {
-        for (size_t i = 0; i < count; i++) ((int32_t *)(void *)data)[i] = (int32_t)values[i];
-    } else {
-        dtype_convert(data, x->type, values, DTYPE_F64, count);
-    }
+    convert(buffer_data(&m->tensors[x->id]), x->type, values, (size_t)shape_count(&x->shape));
 }
 
 void machine_read(const machine *m, const tensor *x, double *values)
@@ -237,4 +240,20 @@ void machine_run_bare(machine *m, int id)
 {
     kernel_args args = bind(m, graph_node_at(m->t->g, (size_t)id));
     m->steps[id].kernel->run(&args);
+}
+
+void trial_mark_results(trial *t)
+{
+    if (t->y->kind == TENSOR_NODE) graph_result(t->g, t->y);
+    for (int i = 0; i < t->leaf_count; i++) {
+        if (t->leaves[i].grad != NULL) graph_result(t->g, t->leaves[i].grad);
+    }
+}
+
+void trial_load(const trial *t, session *s)
+{
+    for (int i = 0; i < t->leaf_count; i++) {
+        const leaf *l = &t->leaves[i];
+        if (l->tensor->kind == TENSOR_INPUT) convert(session_data(s, l->tensor), l->tensor->type, l->values, l->count);
+    }
 }
