@@ -9,6 +9,7 @@
 #include "base/mem.h"
 
 #define MAX_READ_SIDE 16384
+#define MAX_TEXT_BYTES (8u << 20) /* that a packed text chunk may unpack to */
 #define PARAMETERS "parameters"
 
 /* ---- images ---- */
@@ -74,7 +75,7 @@ static void on_warning(png_structp png, png_const_charp message)
 static png_voidp allocate(png_structp png, png_alloc_size_t size)
 {
     job *j = png_get_mem_ptr(png);
-    void *block = mem_calloc(1, size);
+    void *block = mem_realloc(NULL, size, 1); /* libpng zeroes what it needs zeroed */
     if (!block) j->missing = size;
     return block;
 }
@@ -163,6 +164,23 @@ static void read_bytes(png_structp png, png_bytep data, size_t size)
     j->position += size;
 }
 
+/* libpng makes room for a chunk as long as the chunk says it is, up to 2 GiB, and only then reads it. So the lengths
+ * are compared with the file's before libpng sees it. */
+static leco_status check_chunks(const job *j)
+{
+    size_t at = 8;
+    if (j->map.size < at || png_sig_cmp(j->map.data, 0, at) != 0)
+        return error_set(j->err, LECO_FORMAT, "%s: is not a PNG file", j->path);
+    for (;;) {
+        size_t rest = j->map.size - at;
+        const unsigned char *chunk = j->map.data + at; /* length, type, data, checksum */
+        if (rest < 12 || png_get_uint_32(chunk) > rest - 12)
+            return error_set(j->err, LECO_FORMAT, "%s: ends inside the chunk that begins at byte %zu", j->path, at);
+        if (memcmp(chunk + 4, "IEND", 4) == 0) return LECO_OK;
+        at += 12 + png_get_uint_32(chunk);
+    }
+}
+
 /* Latin-1 to UTF-8: every byte of 0x80 and above becomes two. */
 static char *utf8_of_latin1(const char *text)
 {
@@ -193,6 +211,9 @@ static void read_steps(job *j)
 {
     png_set_read_fn(j->png, j, read_bytes);
     png_set_user_limits(j->png, PNG_UINT_31_MAX, PNG_UINT_31_MAX); /* the check is below, with a better message */
+    /* libpng makes room for a chunk before it reads it: none is larger than the file, and texts unpack to 1 MiB more.
+     */
+    png_set_chunk_malloc_max(j->png, j->map.size + ((size_t)1 << 20));
     png_read_info(j->png, j->info);
     png_uint_32 width = png_get_image_width(j->png, j->info), height = png_get_image_height(j->png, j->info);
     if (width > MAX_READ_SIDE || height > MAX_READ_SIDE) {
@@ -233,7 +254,8 @@ leco_status png_read(const char *path, image *out, char **parameters, leco_error
     *out = (image){0};
     if (parameters) *parameters = NULL;
     LECO_TRY(file_map_open(path, &j.map, err));
-    read_guarded(&j);
+    j.status = check_chunks(&j);
+    if (j.status == LECO_OK) read_guarded(&j);
     file_map_close(&j.map);
     leco_status status = job_status(&j);
     if (status != LECO_OK) {

@@ -195,10 +195,28 @@ static void lying_files_are_refused(void **state)
 
     path = test_path("other.png");
     test_write(path, "GIF89a, not a PNG at all", 24);
-    assert_fails(png_read(path, &img, &text, &err), LECO_FORMAT, &err, path, "Not a PNG");
+    assert_fails(png_read(path, &img, &text, &err), LECO_FORMAT, &err, path, "not a PNG");
     test_write(path, "", 0);
-    assert_fails(png_read(path, &img, &text, &err), LECO_FORMAT, &err, path, "ends too early");
+    assert_fails(png_read(path, &img, &text, &err), LECO_FORMAT, &err, path, "not a PNG");
     assert_fails(png_read(test_path("absent"), &img, &text, &err), LECO_IO, &err, "absent", "cannot open");
+}
+
+/* Without a check of our own, libpng would ask for 2 GB here. */
+static void a_chunk_longer_than_the_file_is_refused(void **state)
+{
+    (void)state;
+    const char *path = test_path("long.png");
+    image img;
+    assert_works(image_create(2, 2, &img, &err), &err);
+    assert_works(png_write(path, &img, "text", &err), &err);
+    image_free(&img);
+    size_t size;
+    unsigned char *data = test_read(path, &size);
+    assert_memory_equal(data + 37, "tEXt", 4); /* right behind the header */
+    put_number(data + 33, 0x7ffffff0);
+    test_write(path, data, size);
+    free(data);
+    assert_fails(png_read(path, &img, NULL, &err), LECO_FORMAT, &err, path, "begins at byte 33");
 }
 
 static void an_unwritable_place_is_named(void **state)
@@ -215,7 +233,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(images_are_black_and_bounded),  cmocka_unit_test(an_image_comes_back),
         cmocka_unit_test(parameters_travel_in_the_file), cmocka_unit_test(every_kind_of_png_becomes_rgb),
-        cmocka_unit_test(lying_files_are_refused),       cmocka_unit_test(an_unwritable_place_is_named),
+        cmocka_unit_test(lying_files_are_refused),       cmocka_unit_test(a_chunk_longer_than_the_file_is_refused),
+        cmocka_unit_test(an_unwritable_place_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
