@@ -1,0 +1,76 @@
+/* Token ids against transformers' CLIPTokenizer without ftfy, exactly. */
+#include "parity_support.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "model/tokenizer.h"
+
+static void check_rows(const char *folder, const json_t *texts, const values *want)
+{
+    leco_error err = {0};
+    tokenizer *t;
+    assert_works(tokenizer_open(folder, &t, &err), &err);
+    size_t length = tokenizer_length(t), wrong = 0, index;
+    assert_int_equal(length, 77);
+    assert_int_equal(want->count, json_array_size(texts) * length);
+    json_t *text;
+    json_array_foreach(texts, index, text) {
+        int32_t ids[77];
+        assert_works(tokenizer_encode(t, json_string_value(text), json_string_length(text), ids, NULL, &err), &err);
+        for (size_t i = 0; i < length; i++) {
+            int32_t expected = (int32_t)want->at[index * length + i];
+            if (ids[i] == expected) continue;
+            print_message("text %zu, token %zu: %d (%s), expected %d (%s)\n", index, i, ids[i],
+                          tokenizer_token(t, ids[i]), expected, tokenizer_token(t, expected));
+            wrong++;
+            break;
+        }
+    }
+    tokenizer_close(t);
+    if (wrong) fail_msg("%s: %zu of %zu texts differ", folder, wrong, json_array_size(texts));
+}
+
+static void ids_are_transformers(void **state)
+{
+    (void)state;
+    json_error_t problem;
+    json_t *texts = json_load_file(FIXTURES "tokenizer/tokenizer_texts.json", JSON_ALLOW_NUL, &problem);
+    assert_non_null(texts);
+    safetensors *file = fixture_open("tokenizer/tokenizer.safetensors");
+    values want = fixture_read(file, "ids.slow");
+    check_rows(FIXTURES "tokenizer/tokenizer", texts, &want);
+    values_free(&want);
+    safetensors_close(file);
+    json_decref(texts);
+}
+
+/* The prompts of the text encoder's fixtures: SD1's and SD2's pad tokens. */
+static void ids_of_models(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {{"sd1-like/text", "sd1-like/tokenizer"},
+                                           {"sd2-like/text", "sd2-like/tokenizer"},
+                                           {"sdxl-like/text", "sdxl-like/tokenizer"},
+                                           {"sdxl-like/text_2", "sdxl-like/tokenizer_2"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char path[256], folder[512];
+        snprintf(path, sizeof path, "%s.safetensors", cases[i][0]);
+        snprintf(folder, sizeof folder, FIXTURES "%s", cases[i][1]);
+        safetensors *file = fixture_open(path);
+        json_t *texts = json_loads(safetensors_metadata(file, "texts"), 0, NULL);
+        assert_non_null(texts);
+        values want = fixture_read(file, "input_ids");
+        check_rows(folder, texts, &want);
+        values_free(&want);
+        json_decref(texts);
+        safetensors_close(file);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(ids_are_transformers), cmocka_unit_test(ids_of_models)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

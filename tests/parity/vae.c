@@ -1,0 +1,101 @@
+/* The VAE's halves against diffusers' AutoencoderKL. */
+#include "model/vae.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "parity_support.h"
+
+static const double bounds[WAY_COUNT] = {1e-4, 1e-4, 3e-2}; /* bfloat16: measured up to 1.8e-2 */
+
+static const char *const folders[] = {"sd1-like", "vae-mid", "vae-nomid"};
+
+typedef struct fixture {
+    const char *name;
+    const safetensors *file;
+    vae_config config;
+    weights *weights;
+    int number;
+} fixture;
+
+static void report(const fixture *f, const char *part, const way *w, double error)
+{
+    char what[128];
+    snprintf(what, sizeof what, "%s case %d %s", f->name, f->number, part);
+    check_error(what, w, error, bounds[w - ways]);
+}
+
+static void check_encoder(const fixture *f, const way *w)
+{
+    values sample = fixture_read_nhwc(f->file, "case%d.encoder.sample", f->number);
+    values mean = fixture_read_nhwc(f->file, "case%d.encoder.latent_mean", f->number);
+    values logvar = fixture_read_nhwc(f->file, "case%d.encoder.latent_logvar", f->number);
+    graph *g = graph_create(w->type);
+    nn c;
+    nn_init(&c, g, f->weights, NULL, PART_VAE);
+    vae_encoder e = vae_encoder_build(&c, &f->config, sample.dim[0], sample.dim[1], sample.dim[2]);
+    running r = run_start(g, w);
+    run_write(&r, e.sample, &sample);
+    session_run(r.session);
+    report(f, "mean", w, run_compare(&r, e.mean, &mean));
+    float *got = mem_calloc(logvar.count, sizeof *got);
+    session_read(r.session, e.logvar, got, logvar.count);
+    for (size_t i = 0; i < logvar.count; i++) got[i] = fminf(fmaxf(got[i], VAE_LOGVAR_MIN), VAE_LOGVAR_MAX);
+    report(f, "logvar", w, worst_error(got, &logvar));
+    mem_free(got);
+    run_end(&r);
+    graph_destroy(g);
+    values_free(&sample);
+    values_free(&mean);
+    values_free(&logvar);
+}
+
+static void check_decoder(const fixture *f, const way *w)
+{
+    values latents = fixture_read_nhwc(f->file, "case%d.decoder.latents", f->number);
+    values sample = fixture_read_nhwc(f->file, "case%d.decoder.sample", f->number);
+    graph *g = graph_create(w->type);
+    nn c;
+    nn_init(&c, g, f->weights, NULL, PART_VAE);
+    vae_decoder d = vae_decoder_build(&c, &f->config, latents.dim[0], latents.dim[1], latents.dim[2]);
+    running r = run_start(g, w);
+    run_write(&r, d.latents, &latents);
+    session_run(r.session);
+    report(f, "decoder", w, run_compare(&r, d.sample, &sample));
+    run_end(&r);
+    graph_destroy(g);
+    values_free(&latents);
+    values_free(&sample);
+}
+
+static void vae_is_diffusers(void **state)
+{
+    (void)state;
+    leco_error err = {0};
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        char path[256], folder[512];
+        snprintf(path, sizeof path, "%s/vae.safetensors", folders[i]);
+        snprintf(folder, sizeof folder, FIXTURES "%s/vae", folders[i]);
+        safetensors *file = fixture_open(path);
+        fixture f = {.name = folders[i], .file = file};
+        assert_works(vae_config_read(folder, &f.config, &err), &err);
+        assert_works(weights_open(folder, &f.weights, &err), &err);
+        for (; fixture_has(file, "case%d.encoder.sample", f.number); f.number++) {
+            for (int k = 0; k < WAY_COUNT; k++) {
+                if (!way_available(&ways[k])) continue;
+                check_encoder(&f, &ways[k]);
+                check_decoder(&f, &ways[k]);
+            }
+        }
+        assert_works(weights_check(f.weights, &err), &err);
+        weights_close(f.weights);
+        safetensors_close(file);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(vae_is_diffusers)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
