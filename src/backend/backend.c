@@ -31,7 +31,7 @@ static double conv2d_flops(const node *n)
 static double attention_flops(const node *n)
 {
     const shape *q = &n->input[0]->shape, *k = &n->input[1]->shape;
-    double product = 2.0 * (double)shape_count(q) * (double)k->dim[1];
+    double product = 2.0 * (double)shape_count(q) * (double)(shape_rows(k) / k->dim[0]); /* k may be [N,H,W,C] */
     /* Forward: q k^T and p v. Backward: q k^T again, then do v^T and one product for each gradient. */
     if (n->op == OP_ATTENTION) return 2 * product;
     return product * (2 + n->attr.want_q + n->attr.want_k + n->attr.want_v);
