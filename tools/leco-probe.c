@@ -213,7 +213,7 @@ static leco_status measure(const model_args *from, const probe_args *args, const
                            const vocabulary *v, column *columns, size_t count, leco_error *err)
 {
     leco_model *model = NULL;
-    leco_status status = model_open(from, &model, err);
+    leco_status status = model_args_open(from, &model, err);
     for (size_t i = 0; i < count && status == LECO_OK; i++) {
         leco_images images = {0};
         leco_probe_result result = {0};
@@ -319,7 +319,7 @@ static int probe_model(const model_args *model, const probe_args *args, const dr
             o.prompts = prompts;
             o.prompt_count = (size_t)args->count;
             leco_status result = measure(model, args, &o, &words, columns, count, &err);
-            progress_end(&bar);
+            progress_end(&bar, result == LECO_OK);
             if (result != LECO_OK)
                 status = report_failure(result, &err);
             else if (general->json)
@@ -359,7 +359,7 @@ int main(int argc, char **argv)
         .groups = groups,
     };
     int status = options_read(&line, argc, argv, NULL);
-    if (status == OPTIONS_READY) status = model_check(line.program, &model);
+    if (status == OPTIONS_READY) status = model_args_check(line.program, &model);
     if (status == OPTIONS_READY) status = probe_model(&model, &args, &drawing, &general);
     return status;
 }

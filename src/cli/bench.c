@@ -58,7 +58,7 @@ static int run(int argc, char **argv)
     leco_error err = {0};
     char *text = NULL;
     leco_status result = leco_bench(&options, &text, &err);
-    progress_end(&bar);
+    progress_end(&bar, false);
     if (result != LECO_OK) return report_failure(result, &err);
     size_t length = strlen(text);
     printf("%s%s", text, length && text[length - 1] == '\n' ? "" : "\n");

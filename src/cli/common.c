@@ -107,7 +107,7 @@ bool lora_parse(const char *program, const char *text, lora_choice *out)
     return true;
 }
 
-int model_check(const char *program, const model_args *args)
+int model_args_check(const char *program, const model_args *args)
 {
     lora_choice lora;
     if (!args->model)
@@ -117,14 +117,14 @@ int model_check(const char *program, const model_args *args)
     return OPTIONS_READY;
 }
 
-leco_status model_open(const model_args *args, leco_model **out, leco_error *err)
+leco_status model_args_open(const model_args *args, leco_model **out, leco_error *err)
 {
     const leco_model_options options = {.device = args->device, .precision = args->precision};
     leco_model *model = NULL;
     leco_status status = leco_model_open(args->model, &options, &model, err);
     for (size_t i = 0; status == LECO_OK && i < args->lora.count; i++) {
         lora_choice lora;
-        if (lora_parse("leco", args->lora.item[i], &lora)) /* model_check has let it pass before */
+        if (lora_parse("leco", args->lora.item[i], &lora)) /* model_args_check has let it pass before */
             status = leco_model_add_lora(model, lora.file, lora.weight, err);
     }
     if (status != LECO_OK) {
@@ -165,8 +165,12 @@ int output_check(const char *program, const char *path, bool png)
     if (length >= sizeof folder) return options_mistake(program, "--output: the path is too long");
     snprintf(folder, sizeof folder, "%.*s", slash ? (int)length : 1, slash ? path : ".");
     if (slash == path) strcpy(folder, "/");
-    if (access(folder, W_OK) != 0) {
-        fprintf(stderr, "leco: %s: cannot write: folder %s: %s\n", path, folder, strerror(errno));
+    int why = stat(folder, &info) != 0    ? errno
+              : !S_ISDIR(info.st_mode)    ? ENOTDIR
+              : access(folder, W_OK) != 0 ? errno
+                                          : 0;
+    if (why != 0) {
+        fprintf(stderr, "leco: %s: cannot write: folder %s: %s\n", path, folder, strerror(why));
         return EXIT_FAILED;
     }
     return OPTIONS_READY;

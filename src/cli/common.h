@@ -56,10 +56,10 @@ bool lora_parse(const char *program, const char *text, lora_choice *out);
 
 /* Checks what can be checked before a file is opened: that there is a model, the LoRAs' weights. Returns
  * OPTIONS_READY or EXIT_USAGE. */
-int model_check(const char *program, const model_args *args);
+int model_args_check(const char *program, const model_args *args);
 
 /* Opens the model and adds its LoRAs. */
-leco_status model_open(const model_args *args, leco_model **out, leco_error *err);
+leco_status model_args_open(const model_args *args, leco_model **out, leco_error *err);
 
 /* ---- results ---- */
 

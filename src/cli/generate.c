@@ -49,9 +49,9 @@ static int draw(const model_args *from, const leco_generate_options *options, co
     leco_error err = {0};
     leco_model *model = NULL;
     leco_images images = {0};
-    leco_status status = model_open(from, &model, &err);
+    leco_status status = model_args_open(from, &model, &err);
     if (status == LECO_OK) status = leco_generate(model, options, &images, &err);
-    progress_end(bar);
+    progress_end(bar, status == LECO_OK);
     if (status == LECO_OK || status == LECO_INTERRUPTED) {
         leco_error write_err = {0};
         size_t wanted = options->prompt_count * (size_t)options->images_per_prompt;
@@ -90,7 +90,7 @@ static int run(int argc, char **argv)
     int status = options_read(&line, argc, argv, NULL);
     if (status != OPTIONS_READY) return status;
     if (args.prompts.count == 0) return options_mistake(line.program, "what shall it draw? Give a prompt with -p");
-    if ((status = model_check(line.program, &model)) != OPTIONS_READY) return status;
+    if ((status = model_args_check(line.program, &model)) != OPTIONS_READY) return status;
     if ((status = output_check(line.program, args.output, true)) != OPTIONS_READY) return status;
     progress bar;
     general_begin(&general, &bar, "pictures");

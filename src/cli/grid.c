@@ -26,9 +26,9 @@ static int draw(const model_args *from, const leco_generate_options *options, co
     leco_error err = {0};
     leco_model *model = NULL;
     leco_images sheet = {0};
-    leco_status status = model_open(from, &model, &err);
+    leco_status status = model_args_open(from, &model, &err);
     if (status == LECO_OK) status = leco_grid(model, options, weights, args->weights.count, &sheet, &err);
-    progress_end(bar);
+    progress_end(bar, status == LECO_OK);
     if (status == LECO_OK)
         status = leco_image_write(args->output, &sheet.image[0], sheet.parameters ? sheet.parameters[0] : NULL, &err);
     leco_images_free(&sheet);
@@ -65,7 +65,7 @@ static int run(int argc, char **argv)
     int status = options_read(&line, argc, argv, NULL);
     if (status != OPTIONS_READY) return status;
     if (args.prompts.count == 0) return options_mistake(line.program, "what shall it draw? Give prompts with -p");
-    if ((status = model_check(line.program, &model)) != OPTIONS_READY) return status;
+    if ((status = model_args_check(line.program, &model)) != OPTIONS_READY) return status;
     if (model.lora.count == 0) return options_mistake(line.program, "whose weight shall vary? Give a LoRA with --lora");
     if ((status = output_check(line.program, args.output, true)) != OPTIONS_READY) return status;
     progress bar;

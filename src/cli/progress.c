@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define BAR_SECONDS 0.1    /* between two drawings of the bar */
@@ -55,6 +56,7 @@ static void on_log(void *user, leco_log_level level, const char *message)
 void progress_begin(progress *p, const char *unit, bool quiet, bool verbose)
 {
     *p = (progress){.unit = unit, .quiet = quiet, .terminal = isatty(STDERR_FILENO) == 1};
+    clock_gettime(CLOCK_MONOTONIC, &p->begun);
     current = p;
     log_debug = verbose;
     log_info = !quiet;
@@ -62,13 +64,6 @@ void progress_begin(progress *p, const char *unit, bool quiet, bool verbose)
     if (!unit) return;
     catch_signal(SIGINT);
     catch_signal(SIGTERM);
-}
-
-void progress_end(progress *p)
-{
-    if (p->shown) fputc('\n', stderr);
-    p->shown = false;
-    current = NULL;
 }
 
 /* "0:42", "1:05:00" */
@@ -105,6 +100,8 @@ static void draw_bar(progress *p, const leco_progress *state)
 {
     char line[256], bar[BAR_WIDTH + 1];
     double share = state->total > 0 ? (double)state->done / (double)state->total : 0;
+    double whole = state->seconds + state->seconds_left; /* a picture's steps count in it, too */
+    if (state->seconds_left >= 0 && state->seconds / whole > share) share = state->seconds / whole;
     int full = (int)(fmin(share, 1) * BAR_WIDTH);
     memset(bar, '.', BAR_WIDTH);
     memset(bar, '#', (size_t)full);
@@ -126,12 +123,21 @@ static void print_line(progress *p, const leco_progress *state)
 
 static void average_loss(progress *p, int64_t done, double loss)
 {
-    if (isnan(loss) || done == p->done) return; /* called between denoising steps, too */
-    p->done = done;
+    if (isnan(loss) || done == p->last.done) return; /* called between denoising steps, too */
     const double keep = 1 - 1.0 / LOSS_STEPS;
     double sum = p->loss * p->loss_share * keep + loss * (1 - keep);
     p->loss_share = p->loss_share * keep + (1 - keep);
     p->loss = sum / p->loss_share;
+}
+
+static void show(progress *p, const leco_progress *state)
+{
+    if (p->quiet) return;
+    p->shown_at = state->seconds;
+    if (p->terminal)
+        draw_bar(p, state);
+    else
+        print_line(p, state);
 }
 
 bool progress_show(void *user, const leco_progress *state)
@@ -142,19 +148,27 @@ bool progress_show(void *user, const leco_progress *state)
         clear_bar();
         fprintf(stderr, "saved %s\n", state->saved);
     }
-    bool last = state->total > 0 && state->done >= state->total;
-    double pause = p->terminal ? BAR_SECONDS : PLAIN_SECONDS;
-    if (!p->quiet && (last || state->seconds - p->shown_at >= pause)) {
-        p->shown_at = state->seconds;
-        if (p->terminal)
-            draw_bar(p, state);
-        else
-            print_line(p, state);
-    }
+    if (state->seconds - p->shown_at >= (p->terminal ? BAR_SECONDS : PLAIN_SECONDS)) show(p, state);
+    p->last = *state;
+    p->last.saved = NULL;
     if (interrupted && !p->told) {
         clear_bar();
         fputs("Stopping after this step, and saving. Ctrl-C again ends at once.\n", stderr);
         p->told = true;
     }
     return !interrupted;
+}
+
+void progress_end(progress *p, bool all_done)
+{
+    if (all_done && p->last.total > 0) {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        p->last.done = p->last.total;
+        p->last.seconds = (double)(now.tv_sec - p->begun.tv_sec) + 1e-9 * (double)(now.tv_nsec - p->begun.tv_nsec);
+        show(p, &p->last);
+    }
+    if (p->shown) fputc('\n', stderr);
+    p->shown = false;
+    current = NULL;
 }

@@ -4,15 +4,18 @@
 #ifndef LECO_CLI_PROGRESS_H
 #define LECO_CLI_PROGRESS_H
 
+#include <time.h>
+
 #include "leco/leco.h"
 
 typedef struct progress {
     const char *unit; /* what is counted, in the plural: "steps", "pictures" */
     bool quiet;
-    bool terminal;     /* stderr is one */
-    bool shown;        /* a bar stands on the terminal's last line */
-    bool told;         /* the interruption has been acknowledged */
-    int64_t done;      /* when `loss` was last updated */
+    bool terminal;      /* stderr is one */
+    bool shown;         /* a bar stands on the terminal's last line */
+    bool told;          /* the interruption has been acknowledged */
+    leco_progress last; /* what was reported last */
+    struct timespec begun;
     double shown_at;   /* seconds of the last time that something was shown */
     double loss;       /* averaged over the last steps */
     double loss_share; /* how much of a full average `loss` holds so far */
@@ -23,7 +26,7 @@ typedef struct progress {
 void progress_begin(progress *p, const char *unit, bool quiet, bool verbose);
 /* A leco_progress_callback; `user` is the progress. False after Ctrl-C. */
 bool progress_show(void *user, const leco_progress *state);
-/* Ends the bar's line. */
-void progress_end(progress *p);
+/* Ends the showing; where all was done, says so. */
+void progress_end(progress *p, bool all_done);
 
 #endif

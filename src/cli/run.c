@@ -36,7 +36,7 @@ static int check(const char *program, const char *module, const run_args *args, 
         return options_mistake(program, "%s needs its inputs: --in FILE.safetensors%s", module,
                                text ? " or --prompt" : "");
     if (!args->out) return options_mistake(program, "where shall the outputs go? --out FILE.safetensors");
-    int status = model_check(program, model);
+    int status = model_args_check(program, model);
     return status == OPTIONS_READY ? output_check(program, args->out, false) : status;
 }
 
@@ -72,9 +72,9 @@ static int run(int argc, char **argv)
     general_begin(&general, &bar, NULL);
     leco_error err = {0};
     leco_model *model = NULL;
-    leco_status result = model_open(&model_choice, &model, &err);
+    leco_status result = model_args_open(&model_choice, &model, &err);
     if (result == LECO_OK) result = leco_run(model, module, args.in, args.prompt, args.out, &err);
-    progress_end(&bar);
+    progress_end(&bar, false);
     leco_model_close(model);
     if (result != LECO_OK) return report_failure(result, &err);
     if (general.json)

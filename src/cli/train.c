@@ -50,7 +50,7 @@ static int train(const char *config, const leco_train_options *options, const ge
     leco_error err = {0};
     leco_train_report report = {0};
     leco_status status = leco_train(config, options, &report, &err);
-    progress_end(bar);
+    progress_end(bar, status == LECO_OK && !options->dry_run);
     bool stopped = status == LECO_INTERRUPTED;
     if (status == LECO_OK || stopped) {
         if (!options->dry_run && !general->quiet)

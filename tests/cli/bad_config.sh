@@ -31,7 +31,8 @@ changed 's/iterations: 4/iteratoins: 4/' 'changed\.yaml:[0-9]+.*iteratoins.*iter
 changed 's/^network:/netwrok:/' 'changed\.yaml:[0-9]+.*netwrok.*network'
 changed 's/    neutral:/    neutrall:/' 'changed\.yaml:[0-9]+.*neutrall.*neutral'
 changed 's/lr: 1e-3/lr: 1e-3\n  optimizer: prodigy/' 'optimizer.*prodigy'
-fails 'bogus' changed.yaml --set train.bogus=1
+config small.yaml
+fails 'bogus' small.yaml --set train.bogus=1
 
 # Values.
 changed 's/iterations: 4/iterations: 0/' 'changed\.yaml:[0-9]+.*iterations'
@@ -55,11 +56,13 @@ changed 's/guidance_scale: 1.0/guidance_scale: strong/' 'guidance_scale.*strong'
 changed 's/  name: small/  name: "..\/small"/' 'save\.name'
 
 # Prompts: none, none named, twice.
-changed '/^prompts:/,/resolution/d; 1i prompts: []' '(empty|prompts)'
+changed '1i prompts: []
+/^prompts:/,/resolution/d' '(empty|prompts)'
 changed '/^prompts:/,/resolution/d' 'prompts'
 changed 's/- target:.*/- positive: "a red circle"/' 'target'
 changed '1i prompts_file: nowhere.yaml' '(prompts_file|prompts)'
-changed '/^prompts:/,/resolution/d; 1i prompts_file: nowhere.yaml' 'nowhere\.yaml'
+changed '1i prompts_file: nowhere.yaml
+/^prompts:/,/resolution/d' 'nowhere\.yaml'
 
 # The model.
 changed 's|name_or_path:.*|name_or_path: nowhere|' 'nowhere'

@@ -8,6 +8,7 @@ model=$fixtures/sd1-like # random weights: draws nothing, but is a whole pipelin
 lora=$fixtures/sd1-like/lora.safetensors
 work=$(mktemp -d "${TMPDIR:-/tmp}/leco-cli.XXXXXX")
 trap 'rm -rf "$work"' EXIT
+[ -x "$LECO" ] || { echo "there is no program $LECO"; exit 1; }
 cd "$work" || exit 1
 
 # What a sanitizer finds must not look like leco's own failures.
