@@ -100,6 +100,18 @@ leco_status config_get_ints(const json_t *root, const char *path, const char *ke
     return LECO_OK;
 }
 
+leco_status config_get_number(const json_t *root, const char *path, const char *key, double fallback, double low,
+                              double high, float *out, leco_error *err)
+{
+    double value = fallback;
+    LECO_TRY(json_get_double(root, path, key, fallback, &value, err));
+    if (!(value >= low && value <= high))
+        return error_set(err, LECO_INVALID, "%s: key \"%s\": expected a number from %g to %g, found %g", path, key, low,
+                         high, value);
+    *out = (float)value;
+    return LECO_OK;
+}
+
 leco_status config_get_length(const json_t *root, const char *path, const char *key, int64_t most, int64_t *out,
                               leco_error *err)
 {

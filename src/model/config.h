@@ -23,6 +23,10 @@ leco_status config_check(const json_t *root, const char *path, const char *class
 leco_status config_get_ints(const json_t *root, const char *path, const char *key, int64_t fallback, int64_t low,
                             int64_t high, int64_t *out, int64_t count, leco_error *err);
 
+/* A number in [low, high]. */
+leco_status config_get_number(const json_t *root, const char *path, const char *key, double fallback, double low,
+                              double high, float *out, leco_error *err);
+
 /* The length of a list of 1 to `most` elements. */
 leco_status config_get_length(const json_t *root, const char *path, const char *key, int64_t most, int64_t *out,
                               leco_error *err);

@@ -40,7 +40,6 @@ static leco_status read_projection(const json_t *root, const char *path, int64_t
 static leco_status read_config(const json_t *root, const char *path, text_config *c, leco_error *err)
 {
     const char *type;
-    double eps = 0;
     LECO_TRY(json_get_string(root, path, "model_type", "clip_text_model", &type, err));
     if (strcmp(type, "clip_text_model") != 0)
         return config_refuse(json_object_get(root, "model_type"), path, "model_type", "clip_text_model", err);
@@ -51,10 +50,9 @@ static leco_status read_config(const json_t *root, const char *path, text_config
     LECO_TRY(json_get_int(root, path, "num_hidden_layers", 12, 1, 256, &c->layers, err));
     LECO_TRY(json_get_int(root, path, "num_attention_heads", 8, 1, 65536, &c->heads, err));
     LECO_TRY(json_get_int(root, path, "eos_token_id", 49407, 0, INT32_MAX, &c->eos_token_id, err));
-    LECO_TRY(json_get_double(root, path, "layer_norm_eps", 1e-5, &eps, err));
+    LECO_TRY(config_get_number(root, path, "layer_norm_eps", 1e-5, 1e-12, 1, &c->norm_eps, err));
     LECO_TRY(read_activation(root, path, &c->act, err));
     LECO_TRY(read_projection(root, path, &c->projection_dim, err));
-    c->norm_eps = (float)eps;
     if (c->hidden_size % c->heads != 0)
         return error_set(err, LECO_INVALID, "%s: key \"num_attention_heads\": %lld heads don't divide hidden_size %lld",
                          path, (long long)c->heads, (long long)c->hidden_size);

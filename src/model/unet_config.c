@@ -130,10 +130,10 @@ static leco_status read_added(const json_t *root, const char *path, unet_config 
     LECO_TRY(json_get_string(root, path, "addition_embed_type", "", &type, err));
     if (!type[0]) return LECO_OK;
     LECO_TRY(
-        json_get_int(root, path, "addition_time_embed_dim", -1, 2, MOST_CHANNELS, &c->addition_time_embed_dim, err));
+        json_get_int(root, path, "addition_time_embed_dim", -1, 4, MOST_CHANNELS, &c->addition_time_embed_dim, err));
     LECO_TRY(json_get_int(root, path, "projection_class_embeddings_input_dim", -1, 1, MOST_CHANNELS,
                           &c->addition_embed_input_dim, err));
-    if (c->addition_time_embed_dim < 2 || c->addition_time_embed_dim % 2 != 0 || unet_pooled_width(c) < 1)
+    if (c->addition_time_embed_dim < 4 || c->addition_time_embed_dim % 2 != 0 || unet_pooled_width(c) < 1)
         return error_set(err, LECO_INVALID,
                          "%s: keys \"addition_time_embed_dim\" and \"projection_class_embeddings_input_dim\" are "
                          "needed for addition_embed_type text_time, the first even, the second more than %d times it",
@@ -144,7 +144,6 @@ static leco_status read_added(const json_t *root, const char *path, unet_config 
 static leco_status read_config(const json_t *root, const char *path, unet_config *c, leco_error *err)
 {
     int64_t groups = 0;
-    double eps = 0, freq_shift = 0;
     LECO_TRY(config_check(root, path, "UNet2DConditionModel", rules, err));
     LECO_TRY(refuse_only_cross_attention(root, path, err));
     LECO_TRY(read_levels(root, path, c, err));
@@ -152,8 +151,8 @@ static leco_status read_config(const json_t *root, const char *path, unet_config
     LECO_TRY(json_get_int(root, path, "in_channels", 4, 1, MOST_CHANNELS, &c->in_channels, err));
     LECO_TRY(json_get_int(root, path, "out_channels", 4, 1, MOST_CHANNELS, &c->out_channels, err));
     LECO_TRY(json_get_int(root, path, "norm_num_groups", 32, 1, MOST_CHANNELS, &groups, err));
-    LECO_TRY(json_get_double(root, path, "norm_eps", 1e-5, &eps, err));
-    LECO_TRY(json_get_double(root, path, "freq_shift", 0, &freq_shift, err));
+    LECO_TRY(config_get_number(root, path, "norm_eps", 1e-5, 1e-12, 1, &c->norm_eps, err));
+    LECO_TRY(config_get_number(root, path, "freq_shift", 0, 0, 1, &c->freq_shift, err));
     LECO_TRY(json_get_bool(root, path, "flip_sin_to_cos", true, &c->flip_sin_to_cos, err));
     LECO_TRY(json_get_bool(root, path, "use_linear_projection", false, &c->use_linear_projection, err));
     LECO_TRY(read_added(root, path, c, err));
@@ -161,11 +160,10 @@ static leco_status read_config(const json_t *root, const char *path, unet_config
         if (c->level[i].channels % groups != 0)
             return error_set(err, LECO_INVALID, "%s: key \"norm_num_groups\": %lld groups don't divide %lld channels",
                              path, (long long)groups, (long long)c->level[i].channels);
-    if (c->level[0].channels % 2 != 0)
-        return error_set(err, LECO_UNSUPPORTED, "%s: key \"block_out_channels\": the first value is odd", path);
+    if (c->level[0].channels % 2 != 0 || c->level[0].channels < 4)
+        return error_set(err, LECO_UNSUPPORTED, "%s: key \"block_out_channels\": the first value is odd or below 4",
+                         path);
     c->norm_groups = (int)groups;
-    c->norm_eps = (float)eps;
-    c->freq_shift = (float)freq_shift;
     return LECO_OK;
 }
 

@@ -51,7 +51,6 @@ static leco_status check_blocks(const json_t *root, const char *path, const char
 static leco_status read_config(const json_t *root, const char *path, vae_config *c, leco_error *err)
 {
     int64_t groups = 0;
-    double scaling = 0;
     LECO_TRY(config_check(root, path, "AutoencoderKL", rules, err));
     LECO_TRY(config_get_length(root, path, "block_out_channels", VAE_MAX_LEVELS, &c->level_count, err));
     LECO_TRY(config_get_ints(root, path, "block_out_channels", 0, 1, 65536, c->channels, c->level_count, err));
@@ -63,7 +62,7 @@ static leco_status read_config(const json_t *root, const char *path, vae_config 
     LECO_TRY(json_get_int(root, path, "layers_per_block", 1, 1, 16, &c->layers, err));
     LECO_TRY(json_get_int(root, path, "norm_num_groups", 32, 1, 65536, &groups, err));
     LECO_TRY(json_get_int(root, path, "sample_size", 32, 1, 65536, &c->sample_size, err));
-    LECO_TRY(json_get_double(root, path, "scaling_factor", 0.18215, &scaling, err));
+    LECO_TRY(config_get_number(root, path, "scaling_factor", 0.18215, 1e-6, 1e6, &c->scaling_factor, err));
     LECO_TRY(json_get_bool(root, path, "use_quant_conv", true, &c->quant_conv, err));
     LECO_TRY(json_get_bool(root, path, "use_post_quant_conv", true, &c->post_quant_conv, err));
     LECO_TRY(json_get_bool(root, path, "mid_block_add_attention", true, &c->mid_attention, err));
@@ -72,11 +71,7 @@ static leco_status read_config(const json_t *root, const char *path, vae_config 
         if (c->channels[i] % groups != 0)
             return error_set(err, LECO_INVALID, "%s: key \"norm_num_groups\": %lld groups don't divide %lld channels",
                              path, (long long)groups, (long long)c->channels[i]);
-    if (!(scaling > 0 && scaling < 1e6))
-        return error_set(err, LECO_INVALID, "%s: key \"scaling_factor\": expected a positive number, found %g", path,
-                         scaling);
     c->norm_groups = (int)groups;
-    c->scaling_factor = (float)scaling;
     return LECO_OK;
 }
 
