@@ -37,13 +37,11 @@ BACKGROUNDS = {
     "navy": (16, 26, 84),
 }
 COLOR_JITTER = 8  # largest change of a channel, of 255
-RADIUS = {"small": 13.0, "large": 23.0}  # pixels, of the circle around the object
-RADIUS_JITTER = 0.06
-MARGIN = 1.5  # pixels kept free around the object
-
-CONTOUR = {"small": 2.2, "large": 3.0}  # pixels: the whole of "outline", and the rim that frames stripes and checks
-PITCH = {"small": 6.0, "large": 8.0}  # pixels: the period of stripes, dots and checks
-HOLE = 0.27  # radius of a dot, in pitches
+CELL = 4  # pixels: positions and patterns keep to the grid of the autoencoder's latents, so that small networks draw sharply
+RADIUS = {"small": 16, "large": 24}  # pixels, of the circle around the object
+REACH = {"small": 4, "large": 2}  # the object's centre lies at most so many cells from the picture's, across and down
+CONTOUR = {"small": 2.2, "large": 2.8}  # pixels: the width of an outline, which also frames stripes, dots and checks
+HOLE = 1.9  # pixels: the radius of a dot
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ def _cross():
 
 
 def _arrow():
-    tip, neck, head, shaft = 0.98, 0.08, 0.82, 0.34
+    tip, neck, head, shaft = 0.98, 0.04, 0.88, 0.42
     return _polygon([(tip, 0), (neck, head), (neck, shaft), (-0.92, shaft), (-0.92, -shaft), (neck, -shaft), (neck, -head)])
 
 
@@ -168,40 +166,42 @@ def _field(shape, u, v):
 def _ink(style, distance, x, y, size):
     """Which points are painted. distance [y, x] in pixels, negative inside; x, y: 1-D, pixels from the object's centre."""
     inside = distance < 0
+    row, column = (y // CELL).astype(np.int8)[:, None], (x // CELL).astype(np.int8)[None, :]
     if style == "flat":
-        return inside
-    rim = inside & (distance > -CONTOUR[size])
-    if style == "outline":
-        return rim
-    pitch = PITCH[size]
-    if style == "striped":
-        return inside & ((y / pitch + 0.25) % 1 < 0.5)[:, None]
-    if style == "checkered":
-        return inside & (((x // (pitch / 2) + 0) % 2)[None, :] == ((y // (pitch / 2)) % 2)[:, None])
-    row = np.round(y / (pitch * 0.866))  # dotted: holes on a triangular lattice
-    shift = (row % 2) * 0.5
-    across = x[None, :] / pitch - shift[:, None]
-    across = (across - np.round(across)) * pitch
-    down = y - row * pitch * 0.866
-    return inside & (across**2 + down[:, None] ** 2 > (HOLE * pitch) ** 2)
+        pattern = True
+    elif style == "outline":
+        pattern = False
+    elif style == "striped":
+        pattern = row % 2 == 0
+    elif style == "checkered":
+        pattern = (row + column) % 2 == 0
+    else:  # dotted: a hole in every second cell of every second row, each row shifted against the last
+        dotted_cell = (row % 2 == 0) & ((column + row // 2) % 2 == 0)
+        from_centre = ((x % CELL - CELL / 2) ** 2)[None, :] + ((y % CELL - CELL / 2) ** 2)[:, None]
+        pattern = ~dotted_cell | (from_centre > HOLE**2)
+    return inside & (pattern | (distance > -CONTOUR[size]))
 
 
 def draw(attributes, rng):
     """One picture, uint8 [64, 64, 3], of the attributes (a dict), with jitter from rng."""
     size = attributes["size"]
-    radius = RADIUS[size] * (1 + RADIUS_JITTER * rng.uniform(-1, 1))
-    reach = SIZE / 2 - radius - MARGIN
-    centre = SIZE / 2 + rng.uniform(-reach, reach, 2)
+    radius = RADIUS[size]
+    centre = SIZE / 2 + CELL * rng.integers(-REACH[size], REACH[size] + 1, 2)
     color, background = (
         np.clip(np.add(base, rng.uniform(-COLOR_JITTER, COLOR_JITTER, 3)), 0, 255).astype(np.float32)
         for base in (COLORS[attributes["color"]], BACKGROUNDS[attributes["background"]])
     )
-    pixels = (np.arange(SIZE * SUPERSAMPLING, dtype=np.float32) + 0.5) / SUPERSAMPLING
-    x, y = pixels - np.float32(centre[0]), pixels - np.float32(centre[1])
+    axes = []
+    for middle in centre:  # only the square around the object is looked at closely
+        first, last = max(0, int(middle - radius)), min(SIZE, int(middle + radius))
+        axes.append((first, last, (np.arange((last - first) * SUPERSAMPLING, dtype=np.float32) + 0.5) / SUPERSAMPLING + first - middle))
+    (left, right, x), (top, bottom, y) = axes
     distance = _field(attributes["shape"], x / radius, y / radius) * radius
     ink = _ink(attributes["style"], distance, x, y, size)
-    cover = ink.reshape(SIZE, SUPERSAMPLING, SIZE, SUPERSAMPLING).mean((1, 3), dtype=np.float32)[..., None]
-    return np.round(background + (color - background) * cover).astype(np.uint8)
+    cover = ink.reshape(bottom - top, SUPERSAMPLING, right - left, SUPERSAMPLING).sum((1, 3), dtype=np.float32) / SUPERSAMPLING**2
+    picture = np.tile(np.round(background).astype(np.uint8), (SIZE, SIZE, 1))
+    picture[top:bottom, left:right] = np.round(background + (color - background) * cover[..., None])
+    return picture
 
 
 def sample(world, rng):
