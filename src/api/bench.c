@@ -1,0 +1,248 @@
+/* Timing a U-Net against the machine's own matrix rate. */
+#include "api/bench.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "api/internal.h"
+#include "base/cpu.h"
+#include "base/mem.h"
+#include "train/optimizer.h"
+
+enum { TOKENS = 77, RANK = 4, MAX_RUNS = 5, STAGES = 3 /* a precision: forward, training step, the end */ };
+
+/* A bench at work. */
+typedef struct bench {
+    const leco_bench_options *options;
+    bench_result *result;
+    int64_t stages_done, stages;
+    double start;
+    model *model;
+    device device;
+    rng rng;
+    float *context, *x, *target; /* text states of one sample; latents of two */
+} bench;
+
+static leco_status step_on(bench *b, leco_error *err)
+{
+    const leco_bench_options *o = b->options;
+    const double seconds = cpu_seconds() - b->start;
+    const leco_progress p = {.what = "timing",
+                             .done = b->stages_done,
+                             .total = b->stages,
+                             .seconds = seconds,
+                             .seconds_left = b->stages_done > 0 ? seconds / (double)b->stages_done *
+                                                                      (double)(b->stages - b->stages_done)
+                                                                : -1,
+                             .loss = NAN};
+    b->stages_done++;
+    if (!o->progress || o->progress(o->user, &p)) return LECO_OK;
+    return error_set(err, LECO_INTERRUPTED, "stopped");
+}
+
+/* ---- memory of the process ---- */
+
+static uint64_t peak_resident(void)
+{
+    FILE *file = fopen("/proc/self/status", "r");
+    if (!file) return 0;
+    char line[256];
+    unsigned long long kib = 0;
+    while (fgets(line, sizeof line, file))
+        if (sscanf(line, "VmHWM: %llu kB", &kib) == 1) break;
+    fclose(file);
+    return kib * 1024;
+}
+
+/* Linux forgets the peak so far when a 5 is written there; elsewhere the peak stays that of the whole process. */
+static void reset_peak(void)
+{
+    FILE *file = fopen("/proc/self/clear_refs", "w");
+    if (!file) return;
+    fputs("5", file);
+    fclose(file);
+}
+
+/* ---- timing ---- */
+
+static void run_once(const bench *b, denoiser *n, bool training)
+{
+    if (training)
+        denoiser_run_training(n, b->x, 500, b->target, NULL);
+    else
+        denoiser_run(n, b->x, 500, b->target);
+}
+
+static leco_status time_denoiser(const bench *b, denoiser *n, bool training, timing *t, leco_error *err)
+{
+    const double enough = 4.0; /* seconds */
+    for (int64_t i = 0; i < denoiser_size(n).batch; i++) denoiser_set_context(n, i, b->context);
+    run_once(b, n, training); /* touches all memory */
+    const double begin = cpu_seconds();
+    t->batch = denoiser_size(n).batch;
+    for (t->runs = 0; t->runs < MAX_RUNS && cpu_seconds() - begin < enough; t->runs++) {
+        double start = cpu_seconds();
+        run_once(b, n, training);
+        double seconds = cpu_seconds() - start;
+        if (t->runs == 0 || seconds < t->seconds) t->seconds = seconds;
+    }
+    session *s = denoiser_session(n);
+    LECO_TRY(session_profile(s, true, err));
+    run_once(b, n, training);
+    const double *seconds = session_seconds(s);
+    const graph *g = denoiser_graph(n);
+    for (size_t i = 0; i < graph_node_count(g); i++) {
+        const node *at = graph_node_at(g, i);
+        op_time *o = &t->op[at->op];
+        double flops = node_flops(at);
+        o->count++;
+        o->seconds += seconds[i];
+        o->flops += flops;
+        t->flops += flops;
+    }
+    return session_profile(s, false, err);
+}
+
+static leco_status fill_inputs(bench *b, latent_size pair, leco_error *err)
+{
+    const size_t states = TOKENS * (size_t)unet_context_width(&b->model->unet), latents = latent_count(pair);
+    b->context = mem_calloc(states, sizeof *b->context);
+    b->x = mem_calloc(latents, sizeof *b->x);
+    b->target = mem_calloc(latents, sizeof *b->target);
+    if (!b->context || !b->x || !b->target) return error_memory(err, latents * sizeof *b->x, "inputs");
+    rng_normal(&b->rng, b->context, states);
+    rng_normal(&b->rng, b->x, latents);
+    return LECO_OK;
+}
+
+static uint64_t adapter_bytes(lora *l)
+{
+    return 2 * sizeof(float) * (uint64_t)lora_value_count(l);
+}
+
+/* Both timings with sessions as a training has them: sharing weights and one workspace. */
+static leco_status time_both(bench *b, bench_run *run, latent_size one, lora *l, leco_error *err)
+{
+    latent_size pair = one;
+    pair.batch = 2;
+    LECO_TRY(fill_inputs(b, pair, err));
+    const adapter_use use = {l, 1.0f};
+    const adapter_set adapters = {&use, 1};
+    const denoiser_options forward_options = {.size = pair, .tokens = TOKENS};
+    const denoiser_options step_options = {.size = one, .tokens = TOKENS, .adapters = &adapters, .trainable = true};
+    denoiser *forward = NULL, *step = NULL;
+    leco_status status = denoiser_create(&b->device, b->model, &forward_options, &forward, err);
+    if (status == LECO_OK) status = time_denoiser(b, forward, false, &run->forward, err);
+    if (status == LECO_OK) status = step_on(b, err);
+    if (status == LECO_OK) status = denoiser_create(&b->device, b->model, &step_options, &step, err);
+    if (status == LECO_OK) status = time_denoiser(b, step, true, &run->step, err);
+    if (status == LECO_OK) {
+        uint64_t largest = denoiser_arena_bytes(forward);
+        if (denoiser_arena_bytes(step) > largest) largest = denoiser_arena_bytes(step);
+        run->weights = weights_packed_bytes(b->model->unet_weights);
+        run->activations = largest;
+        run->adapter = adapter_bytes(l);
+        run->allocated = run->weights + workspace_bytes(b->device.workspace) + run->adapter;
+    }
+    denoiser_destroy(forward);
+    denoiser_destroy(step);
+    return status;
+}
+
+/* With an optimizer, whose states are part of what a training takes. */
+static leco_status time_training(bench *b, bench_run *run, latent_size one, leco_error *err)
+{
+    const lora_options options = {.rank = RANK, .alpha = 1.0f, .exact = DTYPE_F32};
+    lora *l;
+    LECO_TRY(lora_create(&b->model->unet, &options, &b->rng, &l, err));
+    const size_t count = lora_param_count(l);
+    param **params = mem_calloc(count, sizeof *params);
+    optimizer *o = NULL;
+    leco_status status = params ? LECO_OK : error_memory(err, count * sizeof *params, "the list of parameters");
+    for (size_t i = 0; i < count && status == LECO_OK; i++) params[i] = lora_param_at(l, i);
+    const optimizer_options adamw = optimizer_defaults(OPTIMIZER_ADAMW);
+    if (status == LECO_OK) status = optimizer_create(&adamw, params, count, &o, err);
+    if (status == LECO_OK) status = time_both(b, run, one, l, err);
+    if (status == LECO_OK) {
+        run->optimizer = optimizer_bytes(o);
+        run->allocated += run->optimizer;
+    }
+    optimizer_destroy(o);
+    mem_free(params);
+    lora_destroy(l);
+    return status;
+}
+
+static leco_status picture_size(const bench *b, latent_size *one, leco_error *err)
+{
+    const int factor = (int)vae_factor(&b->model->vae), own = (int)b->model->unet.sample_size * factor;
+    const int width = b->options->width ? b->options->width : own;
+    const int height = b->options->height ? b->options->height : own;
+    if (width < factor || height < factor || width % factor || height % factor || width > 4096 || height > 4096)
+        return error_set(err, LECO_INVALID, "%dx%d pixels: expected multiples of %d up to 4096", width, height, factor);
+    b->result->width = width;
+    b->result->height = height;
+    *one = (latent_size){1, height / factor, width / factor, b->model->unet.in_channels};
+    return LECO_OK;
+}
+
+static leco_status measure(bench *b, bench_run *run, leco_error *err)
+{
+    LECO_TRY(step_on(b, err));
+    reset_peak();
+    LECO_TRY(b->options->preset ? model_preset(b->options->preset, &b->model, err)
+                                : model_open(b->options->model, &b->model, err));
+    LECO_TRY(model_load(b->model, MODEL_UNET, err));
+    latent_size one;
+    LECO_TRY(picture_size(b, &one, err));
+    rng_seed(&b->rng, RNG_CPU, 0);
+    run->rate_before = backend_cpu_matrix_rate(run->compute);
+    LECO_TRY(device_open("cpu", dtype_name(run->compute), &b->device, err));
+    LECO_TRY(time_training(b, run, one, err));
+    LECO_TRY(step_on(b, err));
+    run->peak_resident = peak_resident();
+    run->rate_after = backend_cpu_matrix_rate(run->compute);
+    return LECO_OK;
+}
+
+static void clear(bench *b)
+{
+    model_close(b->model);
+    device_close(&b->device);
+    mem_free(b->context);
+    mem_free(b->x);
+    mem_free(b->target);
+    b->model = NULL;
+    b->context = b->x = b->target = NULL;
+}
+
+/* The precisions to time; bfloat16 by default only where the processor has it. */
+static leco_status choose_precisions(const leco_bench_options *o, bench_result *result, leco_error *err)
+{
+    if (!o->precision) {
+        result->run[result->count++].compute = DTYPE_F32;
+        if (cpu_has_bf16()) result->run[result->count++].compute = DTYPE_BF16;
+        return LECO_OK;
+    }
+    LECO_TRY(device_precision(o->precision, &result->run[0].compute, err));
+    if (!backend_cpu.supports(result->run[0].compute))
+        return error_set(err, LECO_UNSUPPORTED, "this machine can't compute in %s", o->precision);
+    result->count = 1;
+    return LECO_OK;
+}
+
+leco_status leco_bench(const leco_bench_options *options, char **text, leco_error *err)
+{
+    if (!options->model == !options->preset)
+        return error_set(err, LECO_INVALID, "a bench needs either a model's folder or a preset");
+    bench_result result = {.model = options->preset ? options->preset : options->model};
+    LECO_TRY(choose_precisions(options, &result, err));
+    bench b = {.options = options, .result = &result, .stages = (int64_t)result.count * STAGES, .start = cpu_seconds()};
+    for (int i = 0; i < result.count; i++) {
+        leco_status status = measure(&b, &result.run[i], err);
+        clear(&b);
+        if (status != LECO_OK) return status;
+    }
+    return bench_report(&result, options->json, text, err);
+}

@@ -1,0 +1,42 @@
+/* What leco_bench measures. */
+#ifndef LECO_API_BENCH_H
+#define LECO_API_BENCH_H
+
+#include "backend/backend.h"
+#include "leco/leco.h"
+
+/* All nodes of one operator. */
+typedef struct op_time {
+    int64_t count;
+    double seconds, flops;
+} op_time;
+
+/* One kind of run, by operator. */
+typedef struct timing {
+    int64_t batch;
+    int runs;
+    double seconds; /* the best of the runs */
+    double flops;   /* by node_flops */
+    op_time op[OP_COUNT];
+} timing;
+
+typedef struct bench_run {
+    dtype compute;
+    double rate_before, rate_after;                    /* 10^9 operations per second of large matrix products */
+    timing forward, step;                              /* U-Net, batch 2; student forward + backward, batch 1 */
+    uint64_t weights, activations, adapter, optimizer; /* planned for training, bytes */
+    uint64_t allocated;                                /* for the same, in the end */
+    uint64_t peak_resident;                            /* of the process while this ran; 0: not known */
+} bench_run;
+
+typedef struct bench_result {
+    const char *model;
+    int width, height;
+    int count;
+    bench_run run[2];
+} bench_result;
+
+/* As text for people or JSON; release with leco_free. */
+leco_status bench_report(const bench_result *result, bool json, char **text, leco_error *err);
+
+#endif

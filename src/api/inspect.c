@@ -1,0 +1,211 @@
+/* Describing models, tensors files and pictures: one JSON document each, which people get as indented lines. */
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "api/internal.h"
+#include "api/report.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "format/safetensors.h"
+
+/* ---- safetensors files ---- */
+
+static json_t *shape_json(const safetensors_entry *e)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < e->rank; i++) json_array_append_new(list, json_integer(e->shape[i]));
+    return list;
+}
+
+static bool ends_with(const char *text, const char *suffix)
+{
+    size_t a = strlen(text), b = strlen(suffix);
+    return a >= b && strcmp(text + a - b, suffix) == 0;
+}
+
+/* What a LoRA's tensors say: modules, and the ranks and alphas that occur. NULL for other files. */
+static json_t *lora_json(const safetensors *file)
+{
+    int64_t modules = 0, low = INT64_MAX, high = 0;
+    double alpha_low = 0, alpha_high = 0;
+    bool alphas = false, text = false;
+    for (size_t i = 0; i < safetensors_count(file); i++) {
+        const safetensors_entry *e = safetensors_at(file, i);
+        if (ends_with(e->name, ".lora_down.weight") && e->rank >= 2) {
+            modules++;
+            if (e->shape[0] < low) low = e->shape[0];
+            if (e->shape[0] > high) high = e->shape[0];
+            text = text || strncmp(e->name, "lora_te", 7) == 0;
+        } else if (ends_with(e->name, ".alpha") && e->count == 1 && e->type != DTYPE_I32 && e->type != DTYPE_I64) {
+            double value;
+            dtype_convert(&value, DTYPE_F64, e->data, e->type, 1);
+            if (!alphas || value < alpha_low) alpha_low = value;
+            if (!alphas || value > alpha_high) alpha_high = value;
+            alphas = true;
+        }
+    }
+    if (modules == 0) return NULL;
+    json_t *o = json_object();
+    json_object_set_new(o, "modules", json_integer(modules));
+    json_object_set_new(o, "rank", low == high ? json_integer(low) : json_pack("[I, I]", low, high));
+    if (alphas)
+        json_object_set_new(
+            o, "alpha", alpha_low == alpha_high ? json_real(alpha_low) : json_pack("[f, f]", alpha_low, alpha_high));
+    json_object_set_new(o, "text_encoder", json_boolean(text));
+    return o;
+}
+
+static leco_status inspect_tensors(const char *path, json_t *o, leco_error *err)
+{
+    safetensors *file;
+    LECO_TRY(safetensors_open(path, &file, err));
+    json_t *tensors = json_object(), *metadata = json_object();
+    int64_t values = 0;
+    for (size_t i = 0; i < safetensors_count(file); i++) {
+        const safetensors_entry *e = safetensors_at(file, i);
+        values += (int64_t)e->count;
+        json_t *t = json_object();
+        json_object_set_new(t, "dtype", json_string(dtype_name(e->type)));
+        json_object_set_new(t, "shape", shape_json(e));
+        json_object_set_new(tensors, e->name, t);
+    }
+    for (size_t i = 0; i < safetensors_metadata_count(file); i++) {
+        const char *key, *value;
+        safetensors_metadata_at(file, i, &key, &value);
+        json_object_set_new(metadata, key, json_string(value));
+    }
+    json_t *lora_part = lora_json(file);
+    json_object_set_new(o, "kind", json_string(lora_part ? "lora" : "tensors"));
+    json_object_set_new(o, "parameters", json_integer(values));
+    if (lora_part) json_object_set_new(o, "lora", lora_part);
+    json_object_set_new(o, "metadata", metadata);
+    json_object_set_new(o, "tensors", tensors);
+    safetensors_close(file);
+    return LECO_OK;
+}
+
+/* ---- pictures ---- */
+
+static leco_status inspect_picture(const char *path, json_t *o, leco_error *err)
+{
+    image picture;
+    char *parameters;
+    LECO_TRY(png_read(path, &picture, &parameters, err));
+    json_object_set_new(o, "kind", json_string("picture"));
+    json_object_set_new(o, "width", json_integer(picture.width));
+    json_object_set_new(o, "height", json_integer(picture.height));
+    json_object_set_new(o, "parameters", parameters ? json_string(parameters) : json_null());
+    mem_free(parameters);
+    image_free(&picture);
+    return LECO_OK;
+}
+
+/* ---- models ---- */
+
+static json_t *levels_json(const unet_config *u)
+{
+    json_t *list = json_array();
+    for (int64_t i = 0; i < u->level_count; i++) {
+        const unet_level *l = &u->level[i];
+        json_array_append_new(list, json_pack("{s:I, s:I, s:I, s:I, s:b}", "channels", l->channels, "layers", l->layers,
+                                              "heads", l->heads, "transformer_layers", l->transformer_layers,
+                                              "attention", (int)(l->down_attention || l->up_attention)));
+    }
+    return list;
+}
+
+/* Adds what a part's file holds: parameters, dtype, file. */
+static leco_status add_weights(const model *m, const char *part, json_t *o, leco_error *err)
+{
+    char *folder = file_join(m->folder, part);
+    if (!folder) return error_memory(err, strlen(part), "a path");
+    weights *w;
+    leco_status status = weights_open(folder, &w, err);
+    mem_free(folder);
+    if (status != LECO_OK) return status;
+    safetensors *file;
+    status = safetensors_open(weights_path(w), &file, err);
+    weights_close(w);
+    if (status != LECO_OK) return status;
+    int64_t values = 0;
+    for (size_t i = 0; i < safetensors_count(file); i++) values += (int64_t)safetensors_at(file, i)->count;
+    json_object_set_new(o, "parameters", json_integer(values));
+    if (safetensors_count(file) > 0)
+        json_object_set_new(o, "dtype", json_string(dtype_name(safetensors_at(file, 0)->type)));
+    safetensors_close(file);
+    return LECO_OK;
+}
+
+static json_t *unet_json(const model *m)
+{
+    const unet_config *u = &m->unet;
+    return json_pack("{s:I, s:I, s:I, s:b, s:o}", "sample_size", u->sample_size, "context_width", unet_context_width(u),
+                     "norm_groups", (json_int_t)u->norm_groups, "linear_projection", (int)u->use_linear_projection,
+                     "levels", levels_json(u));
+}
+
+static json_t *text_json(const model *m)
+{
+    const text_config *t = &m->text;
+    return json_pack("{s:I, s:I, s:I, s:s, s:I}", "layers", t->layers, "width", t->hidden_size, "heads", t->heads,
+                     "activation",
+                     t->act == ACT_GELU         ? "gelu"
+                     : t->act == ACT_QUICK_GELU ? "quick_gelu"
+                                                : "silu",
+                     "vocabulary", t->vocab_size);
+}
+
+static json_t *vae_json(const model *m)
+{
+    const vae_config *v = &m->vae;
+    json_t *channels = json_array();
+    for (int64_t i = 0; i < v->level_count; i++) json_array_append_new(channels, json_integer(v->channels[i]));
+    return json_pack("{s:I, s:I, s:f, s:o}", "factor", vae_factor(v), "latent_channels", v->latent_channels,
+                     "scaling_factor", (double)v->scaling_factor, "channels", channels);
+}
+
+static leco_status inspect_model(const char *path, json_t *o, leco_error *err)
+{
+    model *m;
+    LECO_TRY(model_open(path, &m, err));
+    const schedule_config *s = &m->schedule;
+    const int64_t own = m->unet.sample_size * vae_factor(&m->vae);
+    json_object_set_new(o, "kind", json_string("model"));
+    json_object_set_new(o, "size", json_sprintf("%lldx%lld", (long long)own, (long long)own));
+    json_object_set_new(o, "prediction", json_string(s->prediction == PREDICT_V ? "v_prediction" : "epsilon"));
+    json_t *parts[] = {text_json(m), unet_json(m), vae_json(m)};
+    const char *const names[] = {"text_encoder", "unet", "vae"};
+    leco_status status = LECO_OK;
+    for (int i = 0; i < 3; i++) {
+        if (status == LECO_OK) status = add_weights(m, names[i], parts[i], err);
+        json_object_set_new(o, names[i], parts[i]);
+    }
+    json_object_set_new(o, "scheduler",
+                        json_pack("{s:I, s:f, s:f, s:s, s:I, s:b}", "train_timesteps", s->train_timesteps, "beta_start",
+                                  s->beta_start, "beta_end", s->beta_end, "beta_schedule",
+                                  s->beta == BETA_LINEAR ? "linear" : "scaled_linear", "steps_offset", s->steps_offset,
+                                  "set_alpha_to_one", (int)s->set_alpha_to_one));
+    model_close(m);
+    return status;
+}
+
+leco_status leco_inspect(const char *path, bool json, char **text, leco_error *err)
+{
+    json_t *o = json_object();
+    if (!o) return error_memory(err, 0, "a description");
+    json_object_set_new(o, "path", json_string(path));
+    leco_status status;
+    if (file_is_folder(path))
+        status = inspect_model(path, o, err);
+    else if (!file_exists(path))
+        status = error_set(err, LECO_IO, "%s: no such file", path);
+    else if (strlen(path) > 4 && strcasecmp(path + strlen(path) - 4, ".png") == 0)
+        status = inspect_picture(path, o, err);
+    else
+        status = inspect_tensors(path, o, err);
+    if (status == LECO_OK) status = report_text(o, json, text, err);
+    json_decref(o);
+    return status;
+}

@@ -1,0 +1,13 @@
+/* A JSON document as text: for programs as JSON, for people as indented lines. */
+#ifndef LECO_API_REPORT_H
+#define LECO_API_REPORT_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "base/error.h"
+
+/* *text: release with leco_free. */
+leco_status report_text(const json_t *document, bool json, char **text, leco_error *err);
+
+#endif

@@ -1,0 +1,303 @@
+/* One module on tensors, with diffusers' names and shapes at the edge: a check against other programs. */
+#include <string.h>
+
+#include "api/internal.h"
+#include "base/arena.h"
+#include "base/mem.h"
+#include "format/safetensors.h"
+
+enum { MAX_BATCH = 256, MAX_SIDE = 8192 };
+
+/* A module at work: everything in here is freed by close_run. */
+typedef struct module_run {
+    leco_model *handle;
+    safetensors *in; /* NULL where a prompt stands for it */
+    const char *prompt, *out_path;
+    graph *graph;
+    session *session;
+    arena *memory; /* of the arrays that go in and out */
+} module_run;
+
+static void close_run(module_run *r)
+{
+    session_destroy(r->session);
+    graph_destroy(r->graph);
+    safetensors_close(r->in);
+    arena_destroy(r->memory);
+}
+
+/* ---- tensors ---- */
+
+static leco_status new_floats(module_run *r, size_t count, float **out, leco_error *err)
+{
+    *out = arena_alloc(r->memory, count, sizeof **out);
+    return *out ? LECO_OK : error_memory(err, count * sizeof **out, "tensors");
+}
+
+static leco_status check_sizes(const module_run *r, const safetensors_entry *e, leco_error *err)
+{
+    for (int i = 0; i < e->rank; i++)
+        if (e->shape[i] < 1 || e->shape[i] > (i == 0 ? MAX_BATCH : MAX_SIDE))
+            return error_set(err, LECO_INVALID, "%s: tensor \"%s\": dimension %d is %lld, expected 1 to %d",
+                             safetensors_path(r->in), e->name, i, (long long)e->shape[i],
+                             i == 0 ? MAX_BATCH : MAX_SIDE);
+    return LECO_OK;
+}
+
+/* A tensor of any floating type as f32. -1 in `expected` matches any size. */
+static leco_status get_floats(module_run *r, const char *name, int rank, const int64_t *expected,
+                              const safetensors_entry **entry, float **out, leco_error *err)
+{
+    const safetensors_entry *e;
+    LECO_TRY(safetensors_require(r->in, name, rank, expected, &e, err));
+    LECO_TRY(check_sizes(r, e, err));
+    if (e->type == DTYPE_I32 || e->type == DTYPE_I64)
+        return error_set(err, LECO_INVALID, "%s: tensor \"%s\" is %s, expected a floating type",
+                         safetensors_path(r->in), name, dtype_name(e->type));
+    LECO_TRY(new_floats(r, e->count, out, err));
+    dtype_convert(*out, DTYPE_F32, e->data, e->type, e->count);
+    if (entry) *entry = e;
+    return LECO_OK;
+}
+
+/* [B,C,H,W] from the file as [B,H,W,C]. */
+static leco_status get_picture(module_run *r, const char *name, int64_t channels, latent_size *size, float **out,
+                               leco_error *err)
+{
+    const safetensors_entry *e;
+    float *nchw;
+    LECO_TRY(get_floats(r, name, 4, (const int64_t[]){-1, channels, -1, -1}, &e, &nchw, err));
+    *size = (latent_size){e->shape[0], e->shape[2], e->shape[3], channels};
+    LECO_TRY(new_floats(r, e->count, out, err));
+    latents_from_nchw(nchw, *out, *size);
+    return LECO_OK;
+}
+
+static leco_status start(module_run *r, leco_error *err)
+{
+    const device *d = &r->handle->device;
+    LECO_TRY(graph_finish(r->graph, err));
+    return session_create(r->graph, d->backend, d->workspace, &r->session, err);
+}
+
+/* A result [B,H,W,C] as a file's entry [B,C,H,W]. */
+static leco_status take_picture(module_run *r, const char *name, const tensor *t, safetensors_entry *entry,
+                                leco_error *err)
+{
+    const latent_size size = {t->shape.dim[0], t->shape.dim[1], t->shape.dim[2], t->shape.dim[3]};
+    const size_t count = latent_count(size);
+    float *nhwc, *nchw;
+    LECO_TRY(new_floats(r, count, &nhwc, err));
+    LECO_TRY(new_floats(r, count, &nchw, err));
+    session_read(r->session, t, nhwc, count);
+    latents_to_nchw(nhwc, nchw, size);
+    *entry = (safetensors_entry){.name = name,
+                                 .type = DTYPE_F32,
+                                 .rank = 4,
+                                 .shape = {size.batch, size.channels, size.height, size.width},
+                                 .count = count,
+                                 .data = nchw};
+    return LECO_OK;
+}
+
+static leco_status write_out(const module_run *r, const safetensors_entry *entries, size_t count, leco_error *err)
+{
+    const char *const metadata[][2] = {{"made_by", "leco " LECO_VERSION}, {"model", r->handle->model->folder}};
+    return safetensors_write(r->out_path, entries, count, metadata, 2, err);
+}
+
+/* ---- modules ---- */
+
+static leco_status read_ids(module_run *r, int64_t *batch, int64_t *tokens, int32_t **ids, leco_error *err)
+{
+    const model *m = r->handle->model;
+    if (r->prompt) {
+        *batch = 1;
+        *tokens = (int64_t)tokenizer_length(m->tokenizer);
+        *ids = arena_alloc(r->memory, (size_t)*tokens, sizeof **ids);
+        if (!*ids) return error_memory(err, (size_t)*tokens * sizeof **ids, "token ids");
+        return tokenizer_encode(m->tokenizer, r->prompt, strlen(r->prompt), *ids, NULL, err);
+    }
+    const safetensors_entry *e;
+    LECO_TRY(safetensors_require(r->in, "input_ids", 2, (const int64_t[]){-1, -1}, &e, err));
+    LECO_TRY(check_sizes(r, e, err));
+    const char *path = safetensors_path(r->in);
+    if (e->type != DTYPE_I32 && e->type != DTYPE_I64)
+        return error_set(err, LECO_INVALID, "%s: tensor \"input_ids\" is %s, expected int64 or int32", path,
+                         dtype_name(e->type));
+    if (e->shape[1] > m->text.max_positions)
+        return error_set(err, LECO_INVALID, "%s: tensor \"input_ids\" has %lld tokens, the text encoder takes %lld",
+                         path, (long long)e->shape[1], (long long)m->text.max_positions);
+    int64_t *wide = arena_alloc(r->memory, e->count, sizeof *wide);
+    *ids = arena_alloc(r->memory, e->count, sizeof **ids);
+    if (!wide || !*ids) return error_memory(err, e->count * sizeof *wide, "token ids");
+    dtype_convert(wide, DTYPE_I64, e->data, e->type, e->count);
+    for (size_t i = 0; i < e->count; i++) {
+        if (wide[i] < 0 || wide[i] >= m->text.vocab_size)
+            return error_set(err, LECO_INVALID, "%s: tensor \"input_ids\": element %zu is %lld, expected 0 to %lld",
+                             path, i, (long long)wide[i], (long long)m->text.vocab_size - 1);
+        (*ids)[i] = (int32_t)wide[i];
+    }
+    *batch = e->shape[0];
+    *tokens = e->shape[1];
+    return LECO_OK;
+}
+
+static leco_status run_text_encoder(module_run *r, nn *c, leco_error *err)
+{
+    const model *m = r->handle->model;
+    int64_t batch, tokens;
+    int32_t *ids;
+    LECO_TRY(read_ids(r, &batch, &tokens, &ids, err));
+    text_encoder net = text_encoder_build(c, &m->text, batch, tokens, (text_options){0});
+    LECO_TRY(start(r, err));
+    session_write_i32(r->session, net.ids, ids, (size_t)(batch * tokens));
+    session_run(r->session);
+    const size_t count = (size_t)(batch * tokens * m->text.hidden_size);
+    float *states;
+    LECO_TRY(new_floats(r, count, &states, err));
+    session_read(r->session, net.hidden_states, states, count);
+    const safetensors_entry entry = {.name = "last_hidden_state",
+                                     .type = DTYPE_F32,
+                                     .rank = 3,
+                                     .shape = {batch, tokens, m->text.hidden_size},
+                                     .count = count,
+                                     .data = states};
+    return write_out(r, &entry, 1, err);
+}
+
+/* "timestep": one for all (a scalar or [1]) or one a sample; whole numbers or not. */
+static leco_status read_timesteps(module_run *r, int64_t batch, float **out, leco_error *err)
+{
+    const char *path = safetensors_path(r->in);
+    const safetensors_entry *e = safetensors_find(r->in, "timestep");
+    if (!e) return error_set(err, LECO_FORMAT, "%s: there is no tensor \"timestep\"", path);
+    if (e->rank > 1 || (e->count != 1 && e->count != (size_t)batch))
+        return error_set(err, LECO_INVALID, "%s: tensor \"timestep\" has %zu elements, expected one or %lld", path,
+                         e->count, (long long)batch);
+    const bool whole = e->type == DTYPE_I32 || e->type == DTYPE_I64;
+    int64_t *numbers = arena_alloc(r->memory, e->count, sizeof *numbers);
+    if (!numbers) return error_memory(err, e->count * sizeof *numbers, "timesteps");
+    LECO_TRY(new_floats(r, (size_t)batch, out, err));
+    if (whole) {
+        dtype_convert(numbers, DTYPE_I64, e->data, e->type, e->count);
+        for (size_t i = 0; i < e->count; i++) (*out)[i] = (float)numbers[i];
+    } else {
+        dtype_convert(*out, DTYPE_F32, e->data, e->type, e->count);
+    }
+    for (int64_t i = (int64_t)e->count; i < batch; i++) (*out)[i] = (*out)[0];
+    return LECO_OK;
+}
+
+static leco_status run_unet(module_run *r, nn *c, leco_error *err)
+{
+    const model *m = r->handle->model;
+    latent_size size;
+    float *sample, *timesteps, *states;
+    const safetensors_entry *context;
+    LECO_TRY(get_picture(r, "sample", m->unet.in_channels, &size, &sample, err));
+    LECO_TRY(read_timesteps(r, size.batch, &timesteps, err));
+    LECO_TRY(get_floats(r, "encoder_hidden_states", 3, (const int64_t[]){size.batch, -1, unet_context_width(&m->unet)},
+                        &context, &states, err));
+    unet net = unet_build(c, &m->unet, (unet_size){size.batch, size.height, size.width, context->shape[1]});
+    if (graph_ok(r->graph)) graph_result(r->graph, net.noise);
+    LECO_TRY(start(r, err));
+    session_write(r->session, net.sample, sample, latent_count(size));
+    session_write(r->session, net.timestep, timesteps, (size_t)size.batch);
+    session_write(r->session, net.context, states, context->count);
+    session_run(r->session);
+    safetensors_entry entry;
+    LECO_TRY(take_picture(r, "noise_pred", net.noise, &entry, err));
+    return write_out(r, &entry, 1, err);
+}
+
+static leco_status run_vae_encoder(module_run *r, nn *c, leco_error *err)
+{
+    const model *m = r->handle->model;
+    const int64_t factor = vae_factor(&m->vae);
+    latent_size size;
+    float *sample;
+    LECO_TRY(get_picture(r, "sample", m->vae.in_channels, &size, &sample, err));
+    if (size.height % factor || size.width % factor)
+        return error_set(err, LECO_INVALID, "%s: tensor \"sample\" is %lldx%lld pixels, expected multiples of %lld",
+                         safetensors_path(r->in), (long long)size.width, (long long)size.height, (long long)factor);
+    vae_encoder net = vae_encoder_build(c, &m->vae, size.batch, size.height, size.width);
+    LECO_TRY(start(r, err));
+    session_write(r->session, net.sample, sample, latent_count(size));
+    session_run(r->session);
+    safetensors_entry entries[2];
+    LECO_TRY(take_picture(r, "latent_mean", net.mean, &entries[0], err));
+    LECO_TRY(take_picture(r, "latent_logvar", net.logvar, &entries[1], err));
+    float *logvar = (float *)(uintptr_t)entries[1].data;
+    for (size_t i = 0; i < entries[1].count; i++) {
+        if (logvar[i] < VAE_LOGVAR_MIN) logvar[i] = VAE_LOGVAR_MIN;
+        if (logvar[i] > VAE_LOGVAR_MAX) logvar[i] = VAE_LOGVAR_MAX;
+    }
+    return write_out(r, entries, 2, err);
+}
+
+static leco_status run_vae_decoder(module_run *r, nn *c, leco_error *err)
+{
+    const model *m = r->handle->model;
+    latent_size size;
+    float *latents;
+    LECO_TRY(get_picture(r, "latents", m->vae.latent_channels, &size, &latents, err));
+    vae_decoder net = vae_decoder_build(c, &m->vae, size.batch, size.height, size.width);
+    LECO_TRY(start(r, err));
+    session_write(r->session, net.latents, latents, latent_count(size));
+    session_run(r->session);
+    safetensors_entry entry;
+    LECO_TRY(take_picture(r, "sample", net.sample, &entry, err));
+    return write_out(r, &entry, 1, err);
+}
+
+static const struct module_kind {
+    const char *name;
+    int parts;
+    model_part part;
+    leco_status (*run)(module_run *r, nn *c, leco_error *err);
+} modules[] = {
+    {"text-encoder", MODEL_TEXT_ENCODER, PART_TEXT_ENCODER, run_text_encoder},
+    {"unet", MODEL_UNET, PART_UNET, run_unet},
+    {"vae-encoder", MODEL_VAE, PART_VAE, run_vae_encoder},
+    {"vae-decoder", MODEL_VAE, PART_VAE, run_vae_decoder},
+};
+
+static leco_status run_module(module_run *r, const struct module_kind *kind, const char *in, leco_error *err)
+{
+    leco_model *handle = r->handle;
+    if (in) LECO_TRY(safetensors_open(in, &r->in, err));
+    LECO_TRY(model_load(handle->model, kind->parts, err));
+    r->memory = arena_create();
+    r->graph = graph_create(handle->device.compute);
+    adapter_use *use = r->memory ? arena_alloc(r->memory, handle->lora_count + 1, sizeof *use) : NULL;
+    if (!r->graph || !use) return error_memory(err, 0, "a graph");
+    const adapter_set adapters = model_adapters(handle, use);
+    weights *w = kind->part == PART_UNET           ? handle->model->unet_weights
+                 : kind->part == PART_TEXT_ENCODER ? handle->model->text_weights
+                                                   : handle->model->vae_weights;
+    nn c;
+    nn_init(&c, r->graph, w, &adapters, kind->part);
+    return kind->run(r, &c, err);
+}
+
+leco_status leco_run(leco_model *handle, const char *module, const char *in, const char *prompt, const char *out,
+                     leco_error *err)
+{
+    const struct module_kind *kind = NULL;
+    for (size_t i = 0; i < sizeof modules / sizeof modules[0]; i++)
+        if (strcmp(modules[i].name, module) == 0) kind = &modules[i];
+    if (!kind)
+        return error_set(err, LECO_INVALID,
+                         "module \"%s\" is not known; there are text-encoder, unet, vae-encoder and vae-decoder",
+                         module);
+    if (prompt && kind->part != PART_TEXT_ENCODER)
+        return error_set(err, LECO_INVALID, "a prompt is for the text-encoder; %s reads a file", module);
+    if ((in != NULL) == (prompt != NULL))
+        return error_set(err, LECO_INVALID, "%s needs a file of inputs%s", module,
+                         kind->part == PART_TEXT_ENCODER ? " or a prompt" : "");
+    module_run r = {.handle = handle, .prompt = prompt, .out_path = out};
+    leco_status status = run_module(&r, kind, in, err);
+    close_run(&r);
+    return status;
+}
