@@ -194,7 +194,7 @@ static leco_status measure(bench *b, bench_run *run, leco_error *err)
     LECO_TRY(b->options->preset ? model_preset(b->options->preset, &b->model, err)
                                 : model_open(b->options->model, &b->model, err));
     LECO_TRY(model_load(b->model, MODEL_UNET, err));
-    latent_size one;
+    latent_size one = {0};
     LECO_TRY(picture_size(b, &one, err));
     rng_seed(&b->rng, RNG_CPU, 0);
     run->rate_before = backend_cpu_matrix_rate(run->compute);

@@ -157,7 +157,7 @@ static leco_status draw_columns(leco_model *handle, draw_request request, layout
 static leco_status draw_sheet(leco_model *handle, const draw_request *request, layout *l, leco_images *out,
                               leco_error *err)
 {
-    int width, height;
+    int width = 0, height = 0;
     LECO_TRY(plan(l, &width, &height, err));
     leco_images made;
     image sheet;
@@ -178,14 +178,14 @@ static leco_status draw_sheet(leco_model *handle, const draw_request *request, l
     return status;
 }
 
-leco_status leco_grid(leco_model *handle, const leco_generate_options *options, const float *weights,
+leco_status leco_grid(leco_model *handle, const leco_generate_options *options, const float *columns,
                       size_t weight_count, leco_images *sheet, leco_error *err)
 {
     if (handle->lora_count == 0) return error_set(err, LECO_INVALID, "a grid needs a LoRA");
     if (weight_count < 1 || weight_count > MAX_WEIGHTS)
         return error_set(err, LECO_INVALID, "%zu weights: expected 1 to %d", weight_count, MAX_WEIGHTS);
     for (size_t i = 0; i < weight_count; i++)
-        if (!isfinite(weights[i])) return error_set(err, LECO_INVALID, "weight %zu is not a finite number", i + 1);
+        if (!isfinite(columns[i])) return error_set(err, LECO_INVALID, "weight %zu is not a finite number", i + 1);
     if (options->latents) return error_set(err, LECO_INVALID, "a grid draws its own noise; latents can't be given");
     draw_request request;
     LECO_TRY(draw_check(handle, options, &request, err));
@@ -193,7 +193,7 @@ leco_status leco_grid(leco_model *handle, const leco_generate_options *options, 
     if (!title) return error_memory(err, 0, "a title");
     layout l = {.options = options,
                 .request = &request,
-                .weights = weights,
+                .weights = columns,
                 .title = title,
                 .rows = request.overall,
                 .columns = weight_count};
