@@ -146,8 +146,8 @@ static leco_status read_ids(module_run *r, int64_t *batch, int64_t *tokens, int3
 static leco_status run_text_encoder(module_run *r, nn *c, leco_error *err)
 {
     const model *m = r->handle->model;
-    int64_t batch, tokens;
-    int32_t *ids;
+    int64_t batch = 0, tokens = 0;
+    int32_t *ids = NULL;
     LECO_TRY(read_ids(r, &batch, &tokens, &ids, err));
     text_encoder net = text_encoder_build(c, &m->text, batch, tokens, (text_options){0});
     LECO_TRY(start(r, err));
@@ -193,7 +193,7 @@ static leco_status run_unet(module_run *r, nn *c, leco_error *err)
 {
     const model *m = r->handle->model;
     latent_size size;
-    float *sample, *timesteps, *states;
+    float *sample = NULL, *timesteps = NULL, *states = NULL;
     const safetensors_entry *context;
     LECO_TRY(get_picture(r, "sample", m->unet.in_channels, &size, &sample, err));
     LECO_TRY(read_timesteps(r, size.batch, &timesteps, err));

@@ -143,7 +143,7 @@ static double follow_all(trainer *t, const safetensors *file)
     return worst;
 }
 
-static void replay(const char *fixture, const char *kind, const char *device)
+static void replay(const char *fixture, const char *kind, const char *device_name)
 {
     char path[512];
     snprintf(path, sizeof path, "%s%s/%s.safetensors", FIXTURES, fixture, kind);
@@ -153,12 +153,12 @@ static void replay(const char *fixture, const char *kind, const char *device)
     train_config config;
     trainer *t;
     assert_works(train_config_read(test_path("curve.yaml"), NULL, 0, &config, &err), &err);
-    assert_works(trainer_create(&config, device, &t, &err), &err);
+    assert_works(trainer_create(&config, device_name, &t, &err), &err);
     load_initial(file, trainer_lora(t));
     double loss_error = follow_all(t, file);
     double change = worst_change_error(file, trainer_lora(t));
-    printf("  %s %s on %s: losses within %.1e, the adapter's change within %.1e of its norm\n", fixture, kind, device,
-           loss_error, change);
+    printf("  %s %s on %s: losses within %.1e, the adapter's change within %.1e of its norm\n", fixture, kind,
+           device_name, loss_error, change);
     assert_true(loss_error < 1e-4);
     /* Adam divides a gradient by its own size, so that tiny ones, whose f32 rounding is large, count as much as big
      * ones: the fixtures' own f32 and f64 runs differ by up to 1e-2 here. */
