@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/mem.h"
 
 #define MAX_READ_SIDE 16384
@@ -68,8 +69,8 @@ static void on_error(png_structp png, png_const_charp message)
 
 static void on_warning(png_structp png, png_const_charp message)
 {
-    (void)png;
-    (void)message; /* what libpng warns of, it has dealt with */
+    const job *j = png_get_error_ptr(png);
+    log_message(LOG_WARNING, "%s: %s", j->path, message);
 }
 
 static png_voidp allocate(png_structp png, png_alloc_size_t size)
@@ -211,9 +212,7 @@ static void read_steps(job *j)
 {
     png_set_read_fn(j->png, j, read_bytes);
     png_set_user_limits(j->png, PNG_UINT_31_MAX, PNG_UINT_31_MAX); /* the check is below, with a better message */
-    /* libpng makes room for a chunk before it reads it: none is larger than the file, and texts unpack to 1 MiB more.
-     */
-    png_set_chunk_malloc_max(j->png, j->map.size + ((size_t)1 << 20));
+    png_set_chunk_malloc_max(j->png, MAX_TEXT_BYTES);
     png_read_info(j->png, j->info);
     png_uint_32 width = png_get_image_width(j->png, j->info), height = png_get_image_height(j->png, j->info);
     if (width > MAX_READ_SIDE || height > MAX_READ_SIDE) {

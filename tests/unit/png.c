@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "format/png.h"
 
@@ -103,8 +104,9 @@ static const char *put(int type, int depth, int interlace, const unsigned char *
     if (type == PNG_COLOR_TYPE_PALETTE) png_set_PLTE(png, info, palette, 2);
     char key[] = "parameters", value[] = "caf\xe9";
     png_text text = {.compression = PNG_TEXT_COMPRESSION_NONE, .key = key, .text = value};
-    png_set_text(png, info, &text, 1);
+    if (depth != 8) png_set_text(png, info, &text, 1); /* before the pixels, or behind them */
     png_write_info(png, info);
+    if (depth == 8) png_set_text(png, info, &text, 1);
     unsigned char row[64];
     size_t row_bytes = png_get_rowbytes(png, info);
     for (size_t i = 0; i < row_bytes; i++) row[i] = pixel[i % pixel_bytes];
@@ -219,6 +221,57 @@ static void a_chunk_longer_than_the_file_is_refused(void **state)
     assert_fails(png_read(path, &img, NULL, &err), LECO_FORMAT, &err, path, "begins at byte 33");
 }
 
+static int warnings;
+
+static void count_warnings(void *user, log_level level, const char *message)
+{
+    (void)user;
+    assert_int_equal(level, LOG_WARNING);
+    assert_non_null(strstr(message, "packed.png"));
+    warnings++;
+}
+
+/* A text of a few thousand bytes that would unpack to 20 MB. */
+static void a_packed_text_is_bounded(void **state)
+{
+    (void)state;
+    static char large[20000001];
+    memset(large, 'x', sizeof large - 1);
+    const char *path = test_path("packed.png");
+    const size_t lengths[] = {1000000, 20000000};
+    log_set_callback(count_warnings, NULL);
+    for (int i = 0; i < 2; i++) {
+        large[lengths[i]] = '\0';
+        FILE *file = fopen(path, "wb");
+        png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, NULL, NULL, NULL);
+        png_infop info = png_create_info_struct(png);
+        png_init_io(png, file);
+        png_set_IHDR(png, info, 1, 1, 8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT,
+                     PNG_FILTER_TYPE_DEFAULT);
+        char key[] = "parameters";
+        png_text text = {.compression = PNG_TEXT_COMPRESSION_zTXt, .key = key, .text = large};
+        png_set_text(png, info, &text, 1);
+        png_write_info(png, info);
+        png_write_row(png, (const unsigned char[]){1, 2, 3});
+        png_write_end(png, info);
+        png_destroy_write_struct(&png, &info);
+        fclose(file);
+        large[lengths[i]] = 'x';
+        image img;
+        char *found;
+        assert_works(png_read(path, &img, &found, &err), &err);
+        assert_int_equal(img.rgb[2], 3);
+        if (i == 0)
+            assert_int_equal(strlen(found), lengths[0]);
+        else
+            assert_null(found); /* left out, with a warning in the log */
+        assert_int_equal(warnings, i);
+        mem_free(found);
+        image_free(&img);
+    }
+    log_set_callback(NULL, NULL);
+}
+
 static void an_unwritable_place_is_named(void **state)
 {
     (void)state;
@@ -234,7 +287,7 @@ int main(void)
         cmocka_unit_test(images_are_black_and_bounded),  cmocka_unit_test(an_image_comes_back),
         cmocka_unit_test(parameters_travel_in_the_file), cmocka_unit_test(every_kind_of_png_becomes_rgb),
         cmocka_unit_test(lying_files_are_refused),       cmocka_unit_test(a_chunk_longer_than_the_file_is_refused),
-        cmocka_unit_test(an_unwritable_place_is_named),
+        cmocka_unit_test(a_packed_text_is_bounded),      cmocka_unit_test(an_unwritable_place_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -158,6 +158,21 @@ static void a_latent_is_torch_randn(void **state)
     assert_true(fabs(squares - 16516.39987214705) < 1e-7);
 }
 
+/* A quarter of a million numbers by their hash (FNV-1a): one wrong bit in any of them shows. */
+static void long_normals_are_torchs_bit_for_bit(void **state)
+{
+    (void)state;
+    enum { COUNT = 1 << 18 };
+    static float found[COUNT];
+    rng r;
+    rng_seed(&r, RNG_CPU, 7);
+    rng_normal(&r, found, COUNT);
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    for (size_t i = 0; i < sizeof found; i++)
+        hash = (hash ^ ((const unsigned char *)found)[i]) * UINT64_C(0x100000001b3);
+    assert_true(hash == UINT64_C(0x5f26daf8675fac34));
+}
+
 /* Random123's known answers for philox4x32-10. */
 static void philox_block(void **state)
 {
@@ -212,6 +227,7 @@ int main(void)
         cmocka_unit_test(the_tail_is_drawn_anew),
         cmocka_unit_test(the_paths_share_one_stream),
         cmocka_unit_test(a_latent_is_torch_randn),
+        cmocka_unit_test(long_normals_are_torchs_bit_for_bit),
         cmocka_unit_test(philox_block),
         cmocka_unit_test(cuda_normals),
     };
