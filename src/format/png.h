@@ -15,8 +15,8 @@ typedef struct image {
 leco_status image_create(int width, int height, image *out, leco_error *err);
 void image_free(image *img); /* safe on a zeroed image */
 
-/* Writes atomically. `parameters` (UTF-8; may be NULL) becomes the text chunk "parameters": tEXt where it is ASCII, iTXt
- * otherwise. */
+/* Writes atomically. `parameters` (UTF-8; may be NULL) becomes the text chunk "parameters": tEXt where it is ASCII,
+ * iTXt otherwise. */
 leco_status png_write(const char *path, const image *img, const char *parameters, leco_error *err);
 
 /* Reads any PNG into 8-bit RGB (alpha is dropped, 16 bits are scaled). *parameters (may be NULL) gets that text chunk,

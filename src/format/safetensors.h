@@ -23,7 +23,7 @@ typedef struct safetensors_entry {
     dtype type;
     int rank; /* 0 for a scalar */
     int64_t shape[SAFETENSORS_MAX_DIMS];
-    size_t count;     /* elements */
+    size_t count; /* elements */
     /* Into the memory map, or the caller's memory when writing. Real files place tensors at any byte: read them with
      * memcpy or dtype_convert, never through a pointer to the element type. */
     const void *data;
