@@ -166,12 +166,18 @@ static void run_seeds(void)
     }
 }
 
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
 static int run_mutations(double seconds)
 {
     unsigned long count = 0, accepted = 0;
-    time_t end = time(NULL) + (time_t)(5 * seconds + 1); /* the other cores' users may slow this down */
-    clock_t limit = (clock_t)(seconds * CLOCKS_PER_SEC);
-    while (clock() < limit && (time(NULL) < end || count < 200)) {
+    double end = now() + seconds;
+    while (now() < end || count < 1000) {
         state = ++count * UINT64_C(0x9e3779b97f4a7c15); /* each input depends on its number alone */
         current = seeds[random_below(seed_count)];
         for (size_t n = 1 + random_below(6); n > 0; n--) mutate();
@@ -180,7 +186,7 @@ static int run_mutations(double seconds)
         accepted += fuzz_accepted;
     }
     printf("%lu inputs, %lu of them accepted\n", count, accepted);
-    FUZZ_CHECK(count > 100 && accepted > 0 && accepted < count); /* else it tests nothing */
+    FUZZ_CHECK(accepted > 0 && accepted < count); /* else it tests nothing */
     return 0;
 }
 
