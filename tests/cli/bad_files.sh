@@ -103,7 +103,7 @@ copy_model broken && overwrite broken/text_encoder/model.safetensors -4 '\0377\0
 # ---- inputs of leco run, and noise for leco generate
 fails 'sample' run unet -m "$model" --in "$lora" --out out.safetensors
 fails 'nowhere\.safetensors' run unet -m "$model" --in nowhere.safetensors --out out.safetensors
-safetensors in.safetensors '{"input_ids":{"dtype":"I64","shape":[1,76],"data_offsets":[0,608]}}' 608
+safetensors in.safetensors '{"input_ids":{"dtype":"I64","shape":[1,78],"data_offsets":[0,624]}}' 624
 fails 'input_ids' run text-encoder -m "$model" --in in.safetensors --out out.safetensors
 safetensors in.safetensors '{"input_ids":{"dtype":"I64","shape":[1,77],"data_offsets":[0,616]}}' 616
 overwrite in.safetensors -8 '\0377\0377\0377\0177'

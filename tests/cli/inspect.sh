@@ -16,7 +16,7 @@ prints 'a star' 'Negative prompt: a moon' 'Steps: 1'
 run 0 "$LECO" inspect star.png --json
 prints '^\{'
 run 1 "$LECO" inspect nowhere
-says 'nowhere.*No such file'
+says 'nowhere.*[Nn]o such file'
 echo hello >text
 run 1 "$LECO" inspect text
 says 'text'
