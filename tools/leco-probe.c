@@ -76,22 +76,23 @@ static bool read_vocabulary(const char *folder, vocabulary *v)
         fprintf(stderr, "leco-probe: %s: line %d: %s\n", path, error.line, error.text);
         return false;
     }
-    const char *name;
-    json_t *labels, *label;
-    json_object_foreach(json_object_get(v->document, "labels"), name, labels) {
+    size_t i, w;
+    json_t *each, *label;
+    json_array_foreach(json_object_get(v->document, "heads"), i, each) {
         if (v->count == HEADS_MAX) break;
         head *h = &v->heads[v->count++];
-        size_t index;
-        h->name = name;
-        json_array_foreach(labels, index, label) {
-            if (h->count == WORDS_MAX || !json_is_string(label)) {
-                fprintf(stderr, "leco-probe: %s: \"%s\": takes %d strings at most\n", path, name, WORDS_MAX);
-                return false;
-            }
-            h->word[h->count++] = json_string_value(label);
+        h->name = json_string_value(json_object_get(each, "attribute"));
+        json_array_foreach(json_object_get(each, "labels"), w, label) {
+            if (h->count == WORDS_MAX || !json_is_string(label)) h->name = NULL;
+            if (h->name) h->word[h->count++] = json_string_value(label);
+        }
+        if (!h->name) {
+            fprintf(stderr, "leco-probe: %s: \"heads\": each has an \"attribute\" and at most %d \"labels\"\n", path,
+                    WORDS_MAX);
+            return false;
         }
     }
-    if (v->count == 0) fprintf(stderr, "leco-probe: %s: has no \"labels\"\n", path);
+    if (v->count == 0) fprintf(stderr, "leco-probe: %s: has no \"heads\"\n", path);
     return v->count > 0;
 }
 
