@@ -17,6 +17,7 @@
 #define PANEL (PANEL_VECS * VEC)
 #define KEYS 64
 #define PANELS_MOST 8
+#define SLACK 8.0f    /* a maximum may be exceeded by so many powers of two before everything is rescaled */
 #define LOWEST -1e30f /* a maximum to start from: finite, so that differences of two are not NaN */
 
 typedef struct problem {
@@ -39,6 +40,7 @@ typedef struct work {
     float *s;         /* [KEYS][PANEL] */
     unit *p;          /* [KEYS][PANEL]; the same memory as s where units are floats */
     float *o, *m, *l; /* [panels][height][PANEL], [panels][PANEL] both */
+    float *most;      /* [PANEL]: the largest score of a block */
 } work;
 
 static problem problem_of(const node *n)
@@ -68,14 +70,15 @@ static size_t work_layout(const problem *p, char *base, work *w)
     w->field = (void *)(base + at);                                                                                    \
     at += round_up((count) * sizeof *w->field, 64)
     TAKE(q, p->panels * w->units * PANEL);
-    TAKE(q_rows, PANEL * w->units);
+    TAKE(q_rows, PANEL * w->units + VEC);
     TAKE(k, KEYS * w->units);
     TAKE(v, KEYS * w->height);
     TAKE(s, KEYS * PANEL);
     TAKE(p, p->pairs ? KEYS / 2 * PANEL : 0);
-    TAKE(o, p->panels * w->height * PANEL);
+    TAKE(o, (p->panels * w->height + VEC) * PANEL);
     TAKE(m, p->panels * PANEL);
     TAKE(l, p->panels * PANEL);
+    TAKE(most, PANEL);
 #undef TAKE
     if (!p->pairs) w->p = (unit *)w->s;
     return at;
@@ -92,29 +95,61 @@ leco_status ISA(attention_prepare)(const node *n, dtype compute, kernel_plan *pl
     return LECO_OK;
 }
 
-/* The panel's scores of keys [first, first + count) that lie behind a query: out of reach. */
-static void mask_future(float *s, size_t first, size_t count, size_t query)
+/* Puts the scores of keys [first, first + count) that lie behind a query out of reach, and finds the maxima anew. */
+INLINE void mask_future(const work *w, size_t first, size_t count, size_t query)
 {
-    for (size_t k = 0; k < count; k++)
-        for (size_t i = 0; i < PANEL; i++)
-            if (first + k > query + i) s[k * PANEL + i] = LOWEST;
+#pragma GCC unroll 3
+    for (size_t v = 0; v < PANEL_VECS; v++) {
+        vec most = vec_set(LOWEST);
+        veci last = vec_count_from((int)(query + v * VEC));
+        for (size_t k = 0; k < count; k++) {
+            size_t at = k * PANEL + v * VEC;
+            vec s = vec_select(last < (int)(first + k), vec_set(LOWEST), vec_load(w->s, DTYPE_F32, at));
+            vec_store(w->s, DTYPE_F32, at, s);
+            most = vec_max(s, most);
+        }
+        vec_store(w->most, DTYPE_F32, v * VEC, most);
+    }
 }
 
-/* The block's probabilities, relative to the new maximum, into w->p; returns whether any maximum moved. */
-INLINE bool softmax_block(const work *w, size_t panel, size_t count, float scale, bool pairs, vec *correction)
+/* Raises a panel's maxima where the block's exceed them by more than SLACK (results don't depend on which maximum is
+ * subtracted, as long as nothing overflows), with what belongs to them. */
+INLINE void raise_maximum(const work *w, size_t panel, float scale)
 {
-    float *s = w->s;
+    vec correction[PANEL_VECS];
     bool moved = false;
 #pragma GCC unroll 3
     for (size_t v = 0; v < PANEL_VECS; v++) {
         size_t at = panel * PANEL + v * VEC;
-        vec old = vec_load(w->m, DTYPE_F32, at), most = old;
-        for (size_t k = 0; k < count; k++) most = vec_max(scale * vec_load(s, DTYPE_F32, k * PANEL + v * VEC), most);
-        vec sum = vec_zero();
-        size_t k = 0;
+        vec old = vec_load(w->m, DTYPE_F32, at), most = scale * vec_load(w->most, DTYPE_F32, v * VEC);
+        veci exceeds = most > old + SLACK;
+        moved = moved || vec_any(exceeds);
+        most = vec_select(exceeds, most, old);
+        correction[v] = vec_exp2(old - most, 0);
+        vec_store(w->m, DTYPE_F32, at, most);
+        vec_store(w->l, DTYPE_F32, at, vec_load(w->l, DTYPE_F32, at) * correction[v]);
+    }
+    if (!moved) return;
+    float *o = w->o + panel * w->height * PANEL;
+    for (size_t d = 0; d < w->height; d++)
+#pragma GCC unroll 3
+        for (size_t v = 0; v < PANEL_VECS; v++) {
+            size_t at = d * PANEL + v * VEC;
+            vec_store(o, DTYPE_F32, at, vec_load(o, DTYPE_F32, at) * correction[v]);
+        }
+}
+
+/* The block's probabilities into w->p, their sums added to w->l. */
+INLINE void softmax_block(const work *w, size_t panel, size_t count, float scale, bool pairs)
+{
+    const float *s = w->s;
+#pragma GCC unroll 3
+    for (size_t v = 0; v < PANEL_VECS; v++) {
+        size_t at = panel * PANEL + v * VEC, k = 0;
+        vec m = vec_load(w->m, DTYPE_F32, at), sum = vec_zero();
         for (; k + 2 <= count; k += 2) {
-            vec a = vec_exp2(scale * vec_load(s, DTYPE_F32, k * PANEL + v * VEC) - most, pairs);
-            vec b = vec_exp2(scale * vec_load(s, DTYPE_F32, (k + 1) * PANEL + v * VEC) - most, pairs);
+            vec a = vec_exp2(scale * vec_load(s, DTYPE_F32, k * PANEL + v * VEC) - m, pairs);
+            vec b = vec_exp2(scale * vec_load(s, DTYPE_F32, (k + 1) * PANEL + v * VEC) - m, pairs);
             sum += a + b;
             if (pairs) {
                 vecu two = pack_two_floats(a, b);
@@ -125,23 +160,19 @@ INLINE bool softmax_block(const work *w, size_t panel, size_t count, float scale
             }
         }
         if (k < count) {
-            vec a = vec_exp2(scale * vec_load(s, DTYPE_F32, k * PANEL + v * VEC) - most, pairs);
+            vec a = vec_exp2(scale * vec_load(s, DTYPE_F32, k * PANEL + v * VEC) - m, pairs);
             sum += a;
             vecu two = pairs ? pack_two_floats(a, vec_zero()) : (vecu)a;
             memcpy(w->p + k / unit_width(pairs) * PANEL + v * VEC, &two, sizeof two);
         }
-        correction[v] = vec_exp2(old - most, 0);
-        vec_store(w->l, DTYPE_F32, at, vec_load(w->l, DTYPE_F32, at) * correction[v] + sum);
-        vec_store(w->m, DTYPE_F32, at, most);
-        for (size_t i = 0; i < VEC; i++) moved = moved || correction[v][i] != 1.0f;
+        vec_store(w->l, DTYPE_F32, at, vec_load(w->l, DTYPE_F32, at) + sum);
     }
-    return moved;
 }
 
 /* One block of keys against one panel of queries, the first of which is `query`. */
-INLINE void attend(const problem *p, const work *w, size_t panel, size_t query, size_t key, size_t count, bool pairs)
+INLINE void attend(const problem *p, const work *w, size_t panel, size_t query, size_t key, size_t count, float scale,
+                   bool pairs)
 {
-    vec correction[PANEL_VECS];
     float *o = w->o + panel * w->height * PANEL;
     gemm scores = {
         .rows = round_up(count, GEMM_ROWS), .columns = PANEL, .depth = w->units, .a = w->k, .a_row = w->units};
@@ -149,43 +180,18 @@ INLINE void attend(const problem *p, const work *w, size_t panel, size_t query, 
     scores.b = w->q + panel * w->units * PANEL;
     scores.b_step = scores.c_row = PANEL;
     scores.c = w->s;
+    scores.most = w->most;
+    for (size_t i = 0; i < PANEL; i++) w->most[i] = LOWEST;
     gemm_run(&scores, pairs);
-    if (p->causal && key + count > query + 1) mask_future(w->s, key, count, query);
-    if (softmax_block(w, panel, count, p->scale, pairs, correction)) {
-        for (size_t d = 0; d < w->height; d++)
-#pragma GCC unroll 3
-            for (size_t v = 0; v < PANEL_VECS; v++) {
-                size_t at = d * PANEL + v * VEC;
-                vec_store(o, DTYPE_F32, at, vec_load(o, DTYPE_F32, at) * correction[v]);
-            }
-    }
+    if (p->causal && key + count > query + 1) mask_future(w, key, count, query);
+    raise_maximum(w, panel, scale);
+    softmax_block(w, panel, count, scale, pairs);
     gemm values = {.rows = round_up(p->width, GEMM_ROWS), .columns = PANEL, .a = w->v, .a_row = 1, .b = w->p, .c = o};
     values.depth = (count + unit_width(pairs) - 1) / unit_width(pairs);
     values.a_step = w->height;
     values.b_step = values.c_row = PANEL;
     values.accumulate = true;
     gemm_run(&values, pairs);
-}
-
-/* Divides by the sums and turns a panel back into rows. */
-INLINE void finish_panel(const problem *p, const work *w, size_t panel, size_t query, size_t sample, size_t head,
-                         dtype type)
-{
-    size_t count = p->queries - query < PANEL ? p->queries - query : PANEL;
-    const float *o = w->o + panel * w->height * PANEL, *m = w->m + panel * PANEL, *l = w->l + panel * PANEL;
-    for (size_t i = 0; i < count; i++) {
-        size_t row = (sample * p->queries + query + i) * p->channels + head * p->width;
-        float inverse = 1.0f / l[i];
-        for (size_t d = 0; d < p->width; d++) {
-            float value = o[d * PANEL + i] * inverse;
-            if (type == DTYPE_BF16)
-                ((bf16 *)p->o)[row + d] = bf16_from_f32(value);
-            else
-                ((float *)p->o)[row + d] = value;
-        }
-        if (p->lse)
-            p->lse[(sample * p->heads + head) * p->queries + query + i] = (m[i] + log2f(l[i])) * 0.693147180559945309f;
-    }
 }
 
 INLINE rows head_rows(const problem *p, const void *base, dtype type, size_t row, size_t head, size_t count)
@@ -196,14 +202,34 @@ INLINE rows head_rows(const problem *p, const void *base, dtype type, size_t row
     return m;
 }
 
+/* Divides by the sums and turns a panel back into rows. */
+INLINE void finish_panel(const problem *p, const work *w, size_t panel, size_t query, size_t sample, size_t head,
+                         dtype type)
+{
+    size_t count = p->queries - query < PANEL ? p->queries - query : PANEL;
+    const float *o = w->o + panel * w->height * PANEL, *m = w->m + panel * PANEL;
+    float *l = w->l + panel * PANEL;
+    if (p->lse) {
+        float *lse = p->lse + (sample * p->heads + head) * p->queries + query;
+        for (size_t i = 0; i < count; i++) lse[i] = (m[i] + log2f(l[i])) * 0.693147180559945309f;
+    }
+    for (size_t i = 0; i < PANEL; i++) l[i] = 1.0f / l[i];
+    size_t at = (sample * p->queries + query) * p->channels + head * p->width;
+    rows to = {.type = type, .stride = p->channels, .count = count, .width = p->width};
+    unpack_columns(to, (char *)p->o + at * (type == DTYPE_BF16 ? sizeof(bf16) : sizeof(float)), o, PANEL, l);
+}
+
 /* All of one task: `panels` panels of queries from `first` on, of one head of one sample. The queries are read before
  * the results are written, so the output may share their memory. */
 INLINE void run_task(const problem *p, const work *w, size_t sample, size_t head, size_t first, dtype type, bool pairs)
 {
-    size_t last = first + p->panels * PANEL < p->queries ? first + p->panels * PANEL : p->queries, panel = 0;
+    size_t padded = 0, last = first + p->panels * PANEL < p->queries ? first + p->panels * PANEL : p->queries,
+           panel = 0;
     for (size_t query = first; query < last; query += PANEL, panel++) {
         size_t count = last - query < PANEL ? last - query : PANEL;
         pack_rows(w->q_rows, head_rows(p, p->q, type, sample * p->queries + query, head, count), PANEL, pairs);
+        if (p->scale < 0) /* the largest score is wanted, so a negative scale moves into q */
+            for (size_t i = 0; i < PANEL * w->units; i++) w->q_rows[i] ^= pairs ? 0x80008000u : 0x80000000u;
         pack_transpose(w->q + panel * w->units * PANEL, w->q_rows, PANEL, w->units);
     }
     memset(w->o, 0, panel * w->height * PANEL * sizeof(float));
@@ -212,12 +238,15 @@ INLINE void run_task(const problem *p, const work *w, size_t sample, size_t head
     size_t reach = p->causal && last < p->keys ? last : p->keys;
     for (size_t key = 0; key < reach; key += KEYS) {
         size_t count = p->keys - key < KEYS ? p->keys - key : KEYS;
-        pack_rows(w->k, head_rows(p, p->k, type, sample * p->keys + key, head, count), round_up(count, GEMM_ROWS),
-                  pairs);
+        /* Rows that fill up the last tile repeat a key: they must not raise a maximum. */
+        padded = round_up(count, GEMM_ROWS);
+        pack_rows(w->k, head_rows(p, p->k, type, sample * p->keys + key, head, count), padded, pairs);
+        for (size_t i = count; i < padded; i++)
+            memcpy(w->k + i * w->units, w->k + (count - 1) * w->units, w->units * sizeof(unit));
         pack_woven(w->v, head_rows(p, p->v, type, sample * p->keys + key, head, count), w->height, pairs);
         for (size_t i = 0; i < panel; i++) {
             size_t query = first + i * PANEL;
-            if (!p->causal || key < query + PANEL) attend(p, w, i, query, key, count, pairs);
+            if (!p->causal || key < query + PANEL) attend(p, w, i, query, key, count, fabsf(p->scale), pairs);
         }
     }
     for (size_t i = 0; i < panel; i++) finish_panel(p, w, i, first + i * PANEL, sample, head, type);

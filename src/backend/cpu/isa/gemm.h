@@ -30,6 +30,7 @@ typedef struct gemm {
     float *c;
     size_t c_row;
     bool accumulate; /* else C is overwritten */
+    float *most;     /* [columns], or NULL: raised to the largest value of each column of C */
 } gemm;
 
 INLINE vec gemm_step(vec sum, const unit *a, vec b, bool pairs)
@@ -70,6 +71,14 @@ INLINE void gemm_tile(const gemm *g, size_t row, size_t column, size_t vectors, 
     for (size_t r = 0; r < GEMM_ROWS; r++)
 #pragma GCC unroll 3
         for (size_t v = 0; v < vectors; v++) vec_store(c, DTYPE_F32, r * g->c_row + v * VEC, sum[r][v]);
+    if (!g->most) return;
+#pragma GCC unroll 3
+    for (size_t v = 0; v < vectors; v++) {
+        vec most = vec_load(g->most, DTYPE_F32, column + v * VEC);
+#pragma GCC unroll 8
+        for (size_t r = 0; r < GEMM_ROWS; r++) most = vec_max(sum[r][v], most);
+        vec_store(g->most, DTYPE_F32, column + v * VEC, most);
+    }
 }
 
 INLINE void gemm_columns(const gemm *g, size_t column, size_t vectors, bool pairs)

@@ -96,11 +96,67 @@ INLINE void pack_woven(unit *dst, rows m, size_t padded_width, bool pairs)
     }
 }
 
-/* dst [units][lanes] = the transpose of src [lanes][units]. */
+/* Turns a square of VEC x VEC floats (or units) in registers: log2 VEC rounds, each swapping blocks of half the size.
+ */
+INLINE void turn_square(vec row[VEC])
+{
+#pragma GCC unroll 4
+    for (int h = VEC / 2; h > 0; h /= 2) {
+        veci low, high; /* lanes from the first operand count from 0, from the second from VEC */
+        for (int l = 0; l < VEC; l++) {
+            low[l] = (l & h) == 0 ? l : VEC + l - h;
+            high[l] = (l & h) == 0 ? l + h : VEC + l;
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < VEC; i++) {
+            if (i & h) continue;
+            vec a = row[i], b = row[i + h];
+            row[i] = __builtin_shuffle(a, b, low);
+            row[i + h] = __builtin_shuffle(a, b, high);
+        }
+    }
+}
+
+/* dst [units][lanes] = the transpose of src [lanes][units]; lanes are whole vectors. Up to VEC - 1 units behind the end
+ * of src are read, and not used. */
 INLINE void pack_transpose(unit *dst, const unit *src, size_t lanes, size_t units)
 {
-    for (size_t u = 0; u < units; u++)
-        for (size_t i = 0; i < lanes; i++) dst[u * lanes + i] = src[i * units + u];
+    for (size_t i = 0; i < lanes; i += VEC)
+        for (size_t u = 0; u < units; u += VEC) {
+            vec row[VEC];
+#pragma GCC unroll 16
+            for (size_t k = 0; k < VEC; k++) row[k] = vec_load(src, DTYPE_F32, (i + k) * units + u);
+            turn_square(row);
+            size_t count = units - u < VEC ? units - u : VEC;
+#pragma GCC unroll 16
+            for (size_t k = 0; k < VEC; k++)
+                if (k < count) vec_store(dst, DTYPE_F32, (u + k) * lanes + i, row[k]);
+        }
+}
+
+/* The way back: rows [lane] of a tensor get the first m.count lanes of src [height][lanes], height >= m.width rounded
+ * up to VEC or readable that far; each lane times its factor. */
+INLINE void unpack_columns(rows m, void *to, const float *src, size_t lanes, const float *factor)
+{
+    for (size_t i = 0; i < m.count; i += VEC) {
+        vec scale = vec_load(factor, DTYPE_F32, i);
+        size_t count = m.count - i < VEC ? m.count - i : VEC;
+        for (size_t d = 0; d < m.width; d += VEC) {
+            vec row[VEC];
+#pragma GCC unroll 16
+            for (size_t k = 0; k < VEC; k++) row[k] = vec_load(src, DTYPE_F32, (d + k) * lanes + i) * scale;
+            turn_square(row);
+            size_t width = m.width - d < VEC ? m.width - d : VEC;
+#pragma GCC unroll 16
+            for (size_t k = 0; k < VEC; k++) {
+                if (k >= count) continue;
+                if (width == VEC)
+                    vec_store(to, m.type, (i + k) * m.stride + d, row[k]);
+                else
+                    vec_store_part(to, m.type, (i + k) * m.stride + d, row[k], width);
+            }
+        }
+    }
 }
 
 #endif

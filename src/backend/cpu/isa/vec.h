@@ -107,14 +107,16 @@ INLINE void vec_store(void *base, dtype type, size_t index, vec v)
 INLINE vec vec_load_part(const void *base, dtype type, size_t index, size_t count)
 {
     if (count == VEC) return vec_load(base, type, index);
+#if defined(__AVX512F__)
+    __mmask16 mask = (__mmask16)((1u << count) - 1u);
+    if (type == DTYPE_BF16) return vec_from_bf16((vech)_mm256_maskz_loadu_epi16(mask, (const bf16 *)base + index));
+    return _mm512_maskz_loadu_ps(mask, (const float *)base + index);
+#else
     if (type == DTYPE_BF16) {
         vech h = {0};
         memcpy(&h, (const bf16 *)base + index, count * sizeof(bf16));
         return vec_from_bf16(h);
     }
-#if defined(__AVX512F__)
-    return _mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1u), (const float *)base + index);
-#else
     vec v = {0};
     memcpy(&v, (const float *)base + index, count * sizeof(float));
     return v;
@@ -125,16 +127,42 @@ INLINE void vec_store_part(void *base, dtype type, size_t index, vec v, size_t c
 {
     if (count == VEC) {
         vec_store(base, type, index, v);
-    } else if (type == DTYPE_BF16) {
-        vech h = vec_to_bf16(v);
-        memcpy((bf16 *)base + index, &h, count * sizeof(bf16));
-    } else {
+        return;
+    }
 #if defined(__AVX512F__)
-        _mm512_mask_storeu_ps((float *)base + index, (__mmask16)((1u << count) - 1u), v);
+    __mmask16 mask = (__mmask16)((1u << count) - 1u);
+    if (type == DTYPE_BF16)
+        _mm256_mask_storeu_epi16((bf16 *)base + index, mask, (__m256i)vec_to_bf16(v));
+    else
+        _mm512_mask_storeu_ps((float *)base + index, mask, v);
 #else
+    vech h = vec_to_bf16(v);
+    if (type == DTYPE_BF16)
+        memcpy((bf16 *)base + index, &h, count * sizeof(bf16));
+    else
         memcpy((float *)base + index, &v, count * sizeof(float));
 #endif
-    }
+}
+
+/* Whether any lane of a comparison's result is true. */
+INLINE int vec_any(veci mask)
+{
+#if defined(__AVX512F__)
+    return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0;
+#else
+    int any = 0;
+    for (int i = 0; i < VEC; i++) any |= mask[i];
+    return any != 0;
+#endif
+}
+
+/* first, first + 1, ... */
+INLINE veci vec_count_from(int first)
+{
+    veci index;
+#pragma GCC unroll 16
+    for (int i = 0; i < VEC; i++) index[i] = i;
+    return index + first;
 }
 
 INLINE float vec_sum(vec v)
@@ -158,9 +186,10 @@ INLINE vec vec_scale_by_power(vec p, vec n)
 #endif
 }
 
-/* Unoptimised, the intrinsic is a macro whose mask of -1 draws a warning. */
+/* Unoptimised, two intrinsics here are macros whose mask of -1 draws a warning. */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wsign-conversion"
+
 INLINE vec vec_round(vec x)
 {
 #if defined(__AVX512F__)
@@ -170,12 +199,28 @@ INLINE vec vec_round(vec x)
     return (x + magic) - magic;
 #endif
 }
-#pragma GCC diagnostic pop
 
-/* 2^x for x <= 127; what is below 2^-126 comes out as at most that. NaN stays NaN. Relative error of the polynomials on
- * [-1/2, 1/2]: 7.5e-8 (whole), 7.5e-5 (rough, for results that are rounded to bf16 anyway). */
+/* 2^x for x <= 127; what is below 2^-126 comes out as at most that. NaN stays NaN. Relative error of the polynomials:
+ * 7.5e-8 (whole), 7.5e-5 (rough, for results that are rounded to bf16 anyway). */
 INLINE vec vec_exp2(vec x, int rough)
 {
+#if defined(__AVX512F__)
+    /* Polynomials on [0, 1): the reduction gives x - floor(x), and the scaling takes the floor of x itself. */
+    vec f = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC), p;
+    if (rough) {
+        p = 0.07802452353818497f * f + 0.22606716467458818f;
+        p = p * f + 0.6958335313258684f;
+        p = p * f + 0.999925220095663f;
+    } else {
+        p = 0.0018775766856996541f * f + 0.008989340231239628f;
+        p = p * f + 0.055826317756777974f;
+        p = p * f + 0.24015361723415685f;
+        p = p * f + 0.693153073157524f;
+        p = p * f + 0.9999999250659602f;
+    }
+    return _mm512_scalef_ps(p, x);
+#else
+    /* Polynomials on [-1/2, 1/2]. */
     x = vec_max(x, vec_set(-126.0f));
     vec n = vec_round(x), f = x - n, p;
     if (rough) {
@@ -190,7 +235,9 @@ INLINE vec vec_exp2(vec x, int rough)
         p = p * f + 1.00000007165512f;
     }
     return vec_scale_by_power(p, n);
+#endif
 }
+#pragma GCC diagnostic pop
 
 /* e^x, clamped to x in [-87, 88]. Relative error below 2e-7 (checked by tests/op through the operators that use it). */
 INLINE vec vec_exp(vec x)
