@@ -339,6 +339,7 @@ static int probe_model(const model_args *model, const probe_args *args, const dr
 
 int main(int argc, char **argv)
 {
+    calm_idle_threads(argv);
     model_args model;
     probe_args args;
     drawing_args drawing;

@@ -72,6 +72,7 @@ static int dispatch(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    calm_idle_threads(argv);
     int status = dispatch(argc, argv);
     errno = 0;
     if (fflush(stdout) != 0 || ferror(stdout)) { /* results that got lost are no results */
