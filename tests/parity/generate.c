@@ -1,0 +1,92 @@
+/* A whole picture against diffusers' StableDiffusionPipeline (fixtures/sd1-like/generate): text, 10 DDIM steps with
+ * guidance, decoder. */
+#include "test_support.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/cpu.h"
+#include "format/safetensors.h"
+#include "leco/leco.h"
+
+#define FOLDER LECO_SOURCE_DIR "/tests/parity/fixtures/sd1-like"
+#define CASE FOLDER "/generate.safetensors"
+
+static leco_error err;
+
+typedef struct difference {
+    double mean, most; /* of 255 */
+} difference;
+
+static difference compare(const leco_image *picture, const safetensors_entry *expected)
+{
+    difference d = {0};
+    const float *values = expected->data; /* [1,3,H,W] in [0,1] */
+    const int area = picture->width * picture->height;
+    for (int i = 0; i < area; i++) {
+        for (int c = 0; c < 3; c++) {
+            double e = fabs((double)picture->rgb[3 * i + c] - 255.0 * (double)values[c * area + i]);
+            d.mean += e / (3.0 * area);
+            if (e > d.most) d.most = e;
+        }
+    }
+    return d;
+}
+
+static difference draw(const char *device_name, const char *precision)
+{
+    safetensors *file;
+    assert_works(safetensors_open(CASE, &file, &err), &err);
+    const safetensors_entry *expected = safetensors_find(file, "image");
+    assert_non_null(expected);
+
+    leco_model *model;
+    leco_images images = {0};
+    const leco_model_options options = {.device = device_name, .precision = precision};
+    assert_works(leco_model_open(FOLDER, &options, &model, &err), &err);
+    leco_generate_options o = leco_generate_defaults();
+    o.prompts = (const char *const[]){"a red circle"};
+    o.prompt_count = 1;
+    o.negative = "blue";
+    o.steps = 10;
+    o.guidance_scale = 4;
+    o.latents = CASE;
+    assert_works(leco_generate(model, &o, &images, &err), &err);
+    assert_int_equal(images.count, 1);
+    assert_int_equal(images.image[0].height, expected->shape[2]);
+    assert_int_equal(images.image[0].width, expected->shape[3]);
+    difference d = compare(&images.image[0], expected);
+    printf("  %s, %s: mean difference %.3f of 255, at most %.3f\n", device_name, precision, d.mean, d.most);
+    leco_images_free(&images);
+    leco_model_close(model);
+    safetensors_close(file);
+    return d;
+}
+
+/* Rounding to 8 bits alone gives a mean of 0.25 and at most 0.5. */
+static void float32_draws_diffusers_picture(void **state)
+{
+    (void)state;
+    difference d = draw("ref", "float32");
+    assert_true(d.mean < 0.3 && d.most < 0.6);
+    d = draw("cpu", "float32");
+    assert_true(d.mean < 0.3 && d.most < 0.6);
+}
+
+static void bfloat16_draws_nearly_the_same(void **state)
+{
+    (void)state;
+    if (!cpu_has_bf16()) skip();
+    difference d = draw("cpu", "bfloat16");
+    assert_true(d.mean < 4); /* a random network doubles small differences; real ones stay below 2 */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(float32_draws_diffusers_picture),
+        cmocka_unit_test(bfloat16_draws_nearly_the_same),
+    };
+    return cmocka_run_group_tests_name("parity/generate", tests, NULL, NULL);
+}
