@@ -201,11 +201,11 @@ unet unet_build(nn *c, const unet_config *config, unet_size size)
     make_inputs(c, config, size, &u);
     int64_t channels = config->level[0].channels, time_width = 4 * channels;
 
+    tensor *x = nn_conv2d(c, "conv_in", u.sample, channels, 3, NULL);
     tensor *time = embedding_mlp(c, "time_embedding", sinusoids(c, config, u.timestep, channels), time_width);
     if (u.pooled) time = op_add(c->g, time, added_conditions(c, config, &u, time_width));
     state s = {.config = config, .time = op_activation(c->g, time, ACT_SILU), .context = u.context};
 
-    tensor *x = nn_conv2d(c, "conv_in", u.sample, channels, 3, NULL);
     push(c, &s, x);
     for (int64_t i = 0; i < config->level_count; i++) x = down_block(c, i, &s, x);
     x = mid_block(c, &s, x);
