@@ -208,7 +208,7 @@ static int expect_rejections(op_code op, sabotage damage, int input)
     int tried = 0;
     for (size_t i = 0; i < op_case_count && tried < CASES_TO_SABOTAGE; i++) {
         const op_case *c = &op_cases[i];
-        if ((c->flags & (BENCH | FORWARD_ONLY)) || node_uses(c, op, input) == 0) continue;
+        if ((c->flags & (BENCH | LARGE | FORWARD_ONLY)) || node_uses(c, op, input) == 0) continue;
         tried++;
         report r = check_case(c, &broken, false);
         if (r.text[0] == '\0') {
@@ -294,7 +294,7 @@ static void gradients_exist_where_required(void **state)
     (void)state;
     bool checked[OP_COUNT] = {false};
     for (size_t i = 0; i < op_case_count; i++) {
-        if (op_cases[i].flags & (BENCH | FORWARD_ONLY)) continue;
+        if (op_cases[i].flags & (BENCH | LARGE | FORWARD_ONLY)) continue;
         trial *t = trial_create(&op_cases[i], DTYPE_F64, DTYPE_F64);
         checked[t->y->maker->op] = true;
         trial_destroy(t);
@@ -318,7 +318,7 @@ int main(void)
     if (tests == NULL) return 1;
     memcpy(tests, fixed, sizeof fixed);
     for (size_t i = 0; i < op_case_count; i++) {
-        if (op_cases[i].flags & (BENCH | FORWARD_ONLY)) continue;
+        if (op_cases[i].flags & (BENCH | LARGE | FORWARD_ONLY)) continue;
         tests[count++] = (struct CMUnitTest){.name = op_cases[i].name,
                                              .test_func = gradients_are_right,
                                              .initial_state = (void *)(uintptr_t)&op_cases[i]};

@@ -15,20 +15,23 @@ typedef struct trial trial;
 
 typedef enum case_flags {
     BIAS = 1,
-    ADD = 2,        /* a tensor of its own to add */
-    ADD_X = 4,      /* x itself is added: it reaches the operator as two inputs */
-    PARAM = 8,      /* the weight is trainable */
-    SCALED = 16,    /* a scale other than the default */
-    SILU = 32,      /* a norm followed by SiLU; a sinusoid with cos first */
-    CAUSAL = 64,    /* attention */
-    FROZEN_K = 128, /* keys want no gradient */
-    FROZEN_Q = 256, /* nor do queries */
-    IMAGE = 512,    /* tokens come as [N,T,1,C] */
-    EXACT = 1024,   /* mse's target is of the exact dtype */
-    TWICE = 2048,   /* y + y built twice from the same leaves: every gradient accumulates */
-    LOSS = 4096,    /* y is a loss: graph_backward, without u */
-    FORWARD_ONLY = 8192,
-    BENCH = 16384, /* run under --bench only */
+    ADD = 2,             /* a tensor of its own to add */
+    ADD_X = 4,           /* x itself is added: it reaches the operator as two inputs */
+    PARAM = 8,           /* the weight is trainable */
+    SCALED = 16,         /* a scale other than the default */
+    SILU = 32,           /* a norm followed by SiLU; a sinusoid with cos first */
+    CAUSAL = 64,         /* attention */
+    FROZEN_K = 128,      /* keys want no gradient */
+    FROZEN_Q = 256,      /* nor do queries */
+    IMAGE = 512,         /* tokens come as [N,T,1,C] */
+    EXACT = 1024,        /* mse's target is of the exact dtype */
+    TWICE = 2048,        /* y + y built twice from the same leaves: every gradient accumulates */
+    LOSS = 4096,         /* y is a loss: graph_backward, without u */
+    FORWARD_ONLY = 8192, /* an operator without a gradient */
+    LARGE = 16384,       /* gradients are compared between backends, but not with central differences */
+    WIDE = 32768,        /* inputs in [-40, 40) */
+    OFFSET = 65536,      /* inputs in [24, 26) */
+    BENCH = 131072,      /* run under --bench only */
 } case_flags;
 
 typedef struct op_case {
@@ -74,7 +77,7 @@ void trial_destroy(trial *t);
 
 /* ---- for build functions ---- */
 
-/* Uniform in [-1, 1), of the compute dtype; its gradient is wanted. */
+/* Uniform in [-1, 1) unless the case is WIDE or OFFSET, of the compute dtype; its gradient is wanted. */
 tensor *trial_input(trial *t, const char *name, shape s);
 /* Uniform in [low, high), without a gradient. */
 tensor *trial_constant(trial *t, const char *name, dtype type, shape s, double low, double high);

@@ -87,7 +87,8 @@ tensor *trial_input(trial *t, const char *name, shape s)
     bool fresh;
     leaf *l = leaf_named(t, name, s, &fresh);
     if (!fresh) return l->tensor;
-    leaf_fill(t, l, t->rounding, -1, 1);
+    double centre = t->c->flags & OFFSET ? 25 : 0, width = t->c->flags & WIDE ? 40 : 1;
+    leaf_fill(t, l, t->rounding, centre - width, centre + width);
     l->tensor = graph_input(t->g, name, graph_dtype(t->g), s);
     l->wants_gradient = true;
     if (l->tensor != NULL) graph_want_gradient(t->g, l->tensor);
