@@ -114,6 +114,15 @@ save:
 END
 }
 
+# Ends the test as skipped where the embedded models' weights aren't there.
+needs_shapes() {
+    local weights=("$SOURCE"/models/shapes/unet/*.safetensors "$SOURCE"/models/shapes-probe/*.safetensors)
+    if [ ! -e "${weights[0]}" ] || [ ! -e "${weights[1]}" ]; then
+        echo 'the weights of models/shapes or models/shapes-probe are not there'
+        exit 77
+    fi
+}
+
 finish() {
     echo "$checks checks, $failures failures"
     [ "$failures" -eq 0 ]
