@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/mem.h"
 
 const way ways[WAY_COUNT] = {
@@ -27,6 +28,27 @@ safetensors *fixture_open(const char *path)
     assert_works(safetensors_open(full, &file, &err), &err);
     mem_free(full);
     return file;
+}
+
+static bool is_embedded(const char *name)
+{
+    return strncmp(name, "shapes", 6) == 0;
+}
+
+const char *fixture_model(const char *name, const char *part)
+{
+    static char path[1024];
+    snprintf(path, sizeof path, "%s%s/%s", is_embedded(name) ? LECO_SOURCE_DIR "/models/" : FIXTURES, name, part);
+    return path;
+}
+
+bool fixture_present(const char *name, const char *kind)
+{
+    char path[1024];
+    snprintf(path, sizeof path, FIXTURES "%s/%s.safetensors", name, kind);
+    if (!is_embedded(name) || file_exists(path)) return true;
+    print_message("    %s: no fixture (tools/export_fixtures.sh makes it)\n", path);
+    return false;
 }
 
 static const safetensors_entry *find(const safetensors *file, const char *format, va_list args)

@@ -35,15 +35,21 @@ static void check_rows(const char *folder, const json_t *texts, const values *wa
 static void ids_are_transformers(void **state)
 {
     (void)state;
-    json_error_t problem;
-    json_t *texts = json_load_file(FIXTURES "tokenizer/tokenizer_texts.json", JSON_ALLOW_NUL, &problem);
-    assert_non_null(texts);
-    safetensors *file = fixture_open("tokenizer/tokenizer.safetensors");
-    values want = fixture_read(file, "ids.slow");
-    check_rows(FIXTURES "tokenizer/tokenizer", texts, &want);
-    values_free(&want);
-    safetensors_close(file);
-    json_decref(texts);
+    static const char *const names[] = {"tokenizer", "shapes", "shapes-v"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char path[512];
+        if (!fixture_present(names[i], "tokenizer")) continue;
+        snprintf(path, sizeof path, FIXTURES "%s/tokenizer_texts.json", names[i]);
+        json_t *texts = json_load_file(path, JSON_ALLOW_NUL, NULL);
+        assert_non_null(texts);
+        snprintf(path, sizeof path, "%s/tokenizer.safetensors", names[i]);
+        safetensors *file = fixture_open(path);
+        values want = fixture_read(file, "ids.slow");
+        check_rows(fixture_model(names[i], "tokenizer"), texts, &want);
+        values_free(&want);
+        safetensors_close(file);
+        json_decref(texts);
+    }
 }
 
 /* The prompts of the text encoder's fixtures: SD1's and SD2's pad tokens. */
