@@ -62,9 +62,9 @@ size_t font_line(const char *text, int width, const char **next)
     size_t taken = 0, bytes, space = 0;
     int used = 0;
     while (taken < length) {
+        if (text[taken] == ' ' || text[taken] == '\n') space = taken;
         used += glyph_of(text + taken, length - taken, &bytes)->advance;
         if (used > width && taken > 0) break;
-        if (text[taken] == ' ' || text[taken] == '\n') space = taken;
         taken += bytes;
     }
     size_t line = taken < length && space > 0 ? space : taken;
