@@ -15,7 +15,7 @@
 
 #define PANEL_VECS (VEC == 16 ? 2 : 3)
 #define PANEL (PANEL_VECS * VEC)
-#define KEYS 64
+#define KEYS 96
 #define PANELS_MOST 8
 #define SLACK 8.0f    /* a maximum may be exceeded by so many powers of two before everything is rescaled */
 #define LOWEST -1e30f /* a maximum to start from: finite, so that differences of two are not NaN */

@@ -1,7 +1,7 @@
 /* The gradient of attention, recomputing the probabilities from the log-sum-exp.
  *
  * Keys lie across vector lanes, KEYS at a time; queries run down the rows, QUERIES at a time. For each pair of blocks:
- *     S = Q K^T,  dP = dO V^T                                  [QUERIES][KEYS]
+ *     S = Q K^T,  dP = dO V^T                                  [QUERIES][KEYS], STRIP rows at a time
  *     P = exp2(c S - lse log2 e),  dS = P (dP - delta)          delta = sum of dO * O over a row
  *     dV^T += dO^T P,  dK^T += Q^T dS                           [D][KEYS], in cache while the block of keys lasts
  *     dQ   += dS K                                              [queries][D] f32, in scratch
@@ -14,8 +14,9 @@
 #include "backend/cpu/isa/pack.h"
 #include "base/mem.h"
 
-#define KEYS 96 /* whole vectors for every width there is */
+#define KEYS 192 /* whole vectors for every width there is */
 #define QUERIES 64
+#define STRIP 16 /* so few scores that they stay in the first-level cache until they are probabilities */
 #define LOG2E 1.44269504088896341f
 
 enum { IN_Q, IN_K, IN_V, IN_O, IN_LSE, IN_DO };
@@ -34,11 +35,12 @@ typedef struct work {
     unit *k_rows, *k, *v, *k_woven; /* [KEYS][units], [units][KEYS] both, [KEYS][span] */
     unit *q, *g;                    /* [QUERIES][units]: Q and dO */
     unit *q_woven, *g_woven;        /* [QUERIES][height] */
-    float *s, *dp;                  /* [QUERIES][KEYS] */
-    unit *p_woven, *ds_woven, *ds;  /* the same, rounded; s or dp themselves where units are floats */
+    float *s, *dp;                  /* [STRIP][KEYS] */
+    unit *p_woven, *ds_woven, *ds;  /* [QUERIES][KEYS] in units; ds, by rows, is ds_woven where units are floats */
     float *dk, *dv;                 /* [height][KEYS] */
     float *dq;                      /* [padded queries][span] */
     float *lse, *delta;             /* [padded queries] */
+    float *scale;                   /* [KEYS]: what a block of keys is multiplied by on its way out */
 } work;
 
 static problem problem_of(const node *n)
@@ -63,14 +65,14 @@ static problem problem_of(const node *n)
 /* The blocks of a thread but for dQ, lse and delta, which belong to an item. Returns the bytes they take. */
 static size_t work_layout(const problem *p, char *base, work *w)
 {
-    size_t at = 0, of_pairs = p->pairs ? 1 : 0;
+    size_t at = 0;
     w->units = (p->width + unit_width(p->pairs) - 1) / unit_width(p->pairs);
     w->height = round_up(p->width, GEMM_ROWS_MOST);
     w->span = round_up(p->width, VEC);
 #define TAKE(field, count)                                                                                             \
     w->field = (void *)(base + at);                                                                                    \
     at += round_up((count) * sizeof *w->field, 64)
-    TAKE(k_rows, KEYS * w->units);
+    TAKE(k_rows, KEYS * w->units + VEC);
     TAKE(k, KEYS * w->units);
     TAKE(v, KEYS * w->units);
     TAKE(k_woven, KEYS * w->span);
@@ -78,18 +80,16 @@ static size_t work_layout(const problem *p, char *base, work *w)
     TAKE(g, QUERIES * w->units);
     TAKE(q_woven, QUERIES * w->height);
     TAKE(g_woven, QUERIES * w->height);
-    TAKE(s, QUERIES * KEYS);
-    TAKE(dp, QUERIES * KEYS);
-    TAKE(p_woven, of_pairs * QUERIES / 2 * KEYS);
-    TAKE(ds_woven, of_pairs * QUERIES / 2 * KEYS);
-    TAKE(ds, of_pairs * QUERIES * KEYS / 2);
-    TAKE(dk, w->height * KEYS);
-    TAKE(dv, w->height * KEYS);
+    TAKE(s, STRIP * KEYS);
+    TAKE(dp, STRIP * KEYS);
+    TAKE(p_woven, QUERIES / unit_width(p->pairs) * KEYS);
+    TAKE(ds_woven, QUERIES / unit_width(p->pairs) * KEYS);
+    TAKE(ds, p->pairs ? QUERIES * KEYS / 2 : 0);
+    TAKE(dk, (w->height + VEC) * KEYS);
+    TAKE(dv, (w->height + VEC) * KEYS);
+    TAKE(scale, KEYS);
 #undef TAKE
-    if (!p->pairs) {
-        w->p_woven = (unit *)w->s;
-        w->ds_woven = w->ds = (unit *)w->dp;
-    }
+    if (!p->pairs) w->ds = w->ds_woven;
     return at;
 }
 
@@ -167,8 +167,6 @@ INLINE void start_keys(const problem *p, const work *w, const kernel_args *args,
     pack_transpose(w->k, w->k_rows, KEYS, w->units);
     if (p->want_q) {
         pack_woven(w->k_woven, k, w->span, pairs);
-        size_t done = (count + unit_width(pairs) - 1) / unit_width(pairs), all = KEYS / unit_width(pairs);
-        memset(w->k_woven + done * w->span, 0, (all - done) * w->span * sizeof(unit));
     }
     pack_rows(w->k_rows, head_rows(p, args->input[IN_V], type, row, head, count), KEYS, pairs);
     pack_transpose(w->v, w->k_rows, KEYS, w->units);
@@ -176,121 +174,121 @@ INLINE void start_keys(const problem *p, const work *w, const kernel_args *args,
     memset(w->dv, 0, w->height * KEYS * sizeof(float));
 }
 
-/* Key lane i of the block is visible to query q if i < count and, causally, first_key + i <= q. */
-INLINE veci visible(const problem *p, size_t lane, size_t count, size_t first_key, size_t query)
+/* A pair of blocks: queries [query, query + have), keys [key, key + count). */
+typedef struct pair {
+    size_t query, have, key, count;
+    size_t lanes; /* count, as whole vectors */
+} pair;
+
+/* Key lane i of the block is visible to query q if i < count and, causally, key + i <= q. */
+INLINE veci visible(const problem *p, const pair *b, size_t lane, size_t query)
 {
-    size_t reach = count;
+    size_t reach = b->count;
     if (p->causal) {
-        size_t causal = query + 1 > first_key ? query + 1 - first_key : 0;
+        size_t causal = query + 1 > b->key ? query + 1 - b->key : 0;
         if (causal < reach) reach = causal;
     }
-    veci index;
-    for (int i = 0; i < VEC; i++) index[i] = (int)lane + i;
-    return index < (int)reach;
+    return vec_count_from((int)lane) < (int)reach;
 }
 
-/* P and dS of a pair of blocks in the forms the products want. `edge`: some of it is masked. */
-INLINE void probabilities(const problem *p, const work *w, size_t query, size_t first_key, size_t count, bool edge,
-                          bool pairs)
+/* P and dS of the strip from row `first` on, in the forms the products want. `edge`: some of it is masked. */
+INLINE void probabilities(const problem *p, const work *w, const pair *b, size_t first, bool edge, bool pairs)
 {
     float scale = p->scale * LOG2E;
-    for (size_t r = 0; r < QUERIES; r += 2) {
-        vec lse[2] = {vec_set(w->lse[query + r]), vec_set(w->lse[query + r + 1])};
-        vec delta[2] = {vec_set(w->delta[query + r]), vec_set(w->delta[query + r + 1])};
-        for (size_t c = 0; c < KEYS; c += VEC) {
+    for (size_t r = 0; r < STRIP; r += 2) {
+        const float *lse = w->lse + b->query + first + r, *delta = w->delta + b->query + first + r;
+        size_t row = (first + r) / unit_width(pairs) * KEYS;
+        for (size_t c = 0; c < b->lanes; c += VEC) {
             vec prob[2], ds[2];
 #pragma GCC unroll 2
             for (size_t i = 0; i < 2; i++) {
                 size_t at = (r + i) * KEYS + c;
                 prob[i] = vec_exp2(scale * vec_load(w->s, DTYPE_F32, at) - lse[i], pairs);
-                if (edge) prob[i] = vec_select(visible(p, c, count, first_key, query + r + i), prob[i], vec_zero());
+                if (edge) prob[i] = vec_select(visible(p, b, c, b->query + first + r + i), prob[i], vec_zero());
                 ds[i] = prob[i] * (vec_load(w->dp, DTYPE_F32, at) - delta[i]);
-                if (!pairs) {
-                    vec_store(w->s, DTYPE_F32, at, prob[i]);
-                    vec_store(w->dp, DTYPE_F32, at, ds[i]);
+                if (pairs) {
+                    vec_store(w->ds, DTYPE_BF16, (first + r + i) * KEYS + c, ds[i]);
                 } else {
-                    vec_store(w->ds, DTYPE_BF16, at, ds[i]);
+                    vec_store(w->p_woven, DTYPE_F32, row + i * KEYS + c, prob[i]);
+                    vec_store(w->ds_woven, DTYPE_F32, row + i * KEYS + c, ds[i]);
                 }
             }
             if (pairs) {
                 vecu p_two = pack_two_floats(prob[0], prob[1]), ds_two = pack_two_floats(ds[0], ds[1]);
-                memcpy(w->p_woven + r / 2 * KEYS + c, &p_two, sizeof p_two);
-                memcpy(w->ds_woven + r / 2 * KEYS + c, &ds_two, sizeof ds_two);
+                memcpy(w->p_woven + row + c, &p_two, sizeof p_two);
+                memcpy(w->ds_woven + row + c, &ds_two, sizeof ds_two);
             }
         }
     }
 }
 
-/* C [QUERIES][KEYS] = A [QUERIES][D] B [D][KEYS]. */
-INLINE void score_product(const work *w, const unit *a, const unit *b, float *c, bool pairs)
+/* C [STRIP][KEYS] = A [STRIP][D] B [D][KEYS]. */
+INLINE void score_product(const work *w, const pair *b, const unit *down, const unit *across, float *c, bool pairs)
 {
-    gemm g = {.rows = QUERIES, .columns = KEYS, .depth = w->units, .a = a, .a_row = w->units, .a_step = 1, .b = b};
+    gemm g = {.rows = STRIP, .columns = b->lanes, .depth = w->units, .a = down, .a_row = w->units, .a_step = 1};
+    g.b = across;
     g.b_step = g.c_row = KEYS;
     g.c = c;
     gemm_run(&g, pairs);
 }
 
 /* C [D][KEYS] += A^T B with A [QUERIES][D] woven, B [QUERIES][KEYS] woven. */
-INLINE void key_product(const problem *p, const work *w, const unit *a, const unit *b, float *c, bool pairs)
+INLINE void key_product(const problem *p, const work *w, const pair *b, const unit *down, const unit *across, float *c,
+                        bool pairs)
 {
-    gemm g = {.rows = round_up(p->width, GEMM_ROWS), .columns = KEYS, .a = a, .a_row = 1, .a_step = w->height, .b = b};
-    g.depth = QUERIES / unit_width(pairs);
+    gemm g = {.rows = round_up(p->width, GEMM_ROWS), .columns = b->lanes, .a = down, .a_row = 1, .a_step = w->height};
+    g.b = across;
+    g.depth = (b->have + unit_width(pairs) - 1) / unit_width(pairs);
     g.b_step = g.c_row = KEYS;
     g.c = c;
     g.accumulate = true;
     gemm_run(&g, pairs);
 }
 
-INLINE void query_block(const problem *p, const work *w, const kernel_args *args, size_t sample, size_t head,
-                        size_t query, size_t key, size_t count, dtype type, bool pairs)
+INLINE void query_block(const problem *p, const work *w, const kernel_args *args, const pair *b, size_t sample,
+                        size_t head, dtype type, bool pairs)
 {
-    size_t have = p->queries - query < QUERIES ? p->queries - query : QUERIES;
-    size_t done = round_up(have, unit_width(pairs)) / unit_width(pairs), all = QUERIES / unit_width(pairs);
-    rows q = head_rows(p, args->input[IN_Q], type, sample * p->queries + query, head, have);
-    rows g = head_rows(p, args->input[IN_DO], type, sample * p->queries + query, head, have);
-    pack_rows(w->q, q, QUERIES, pairs);
-    score_product(w, w->q, w->k, w->s, pairs);
-    pack_rows(w->g, g, QUERIES, pairs);
-    score_product(w, w->g, w->v, w->dp, pairs);
-    if (count < KEYS || (p->causal && key + count > query + 1))
-        probabilities(p, w, query, key, count, true, pairs);
-    else
-        probabilities(p, w, query, key, count, false, pairs);
+    size_t padded = round_up(b->have, STRIP);
+    rows q = head_rows(p, args->input[IN_Q], type, sample * p->queries + b->query, head, b->have);
+    rows g = head_rows(p, args->input[IN_DO], type, sample * p->queries + b->query, head, b->have);
+    bool edge = b->count < b->lanes || (p->causal && b->key + b->count > b->query + 1);
+    pack_rows(w->q, q, padded, pairs);
+    pack_rows(w->g, g, padded, pairs);
+    for (size_t r = 0; r < padded; r += STRIP) {
+        score_product(w, b, w->q + r * w->units, w->k, w->s, pairs);
+        score_product(w, b, w->g + r * w->units, w->v, w->dp, pairs);
+        if (edge)
+            probabilities(p, w, b, r, true, pairs);
+        else
+            probabilities(p, w, b, r, false, pairs);
+    }
     if (p->want_v) {
         pack_woven(w->g_woven, g, w->height, pairs);
-        memset(w->g_woven + done * w->height, 0, (all - done) * w->height * sizeof(unit));
-        key_product(p, w, w->g_woven, w->p_woven, w->dv, pairs);
+        key_product(p, w, b, w->g_woven, w->p_woven, w->dv, pairs);
     }
     if (p->want_k) {
         pack_woven(w->q_woven, q, w->height, pairs);
-        memset(w->q_woven + done * w->height, 0, (all - done) * w->height * sizeof(unit));
-        key_product(p, w, w->q_woven, w->ds_woven, w->dk, pairs);
+        key_product(p, w, b, w->q_woven, w->ds_woven, w->dk, pairs);
     }
     if (p->want_q) {
-        gemm product = {.rows = QUERIES, .columns = w->span, .a = w->ds, .a_step = 1, .b = w->k_woven};
-        product.depth = product.a_row = KEYS / unit_width(pairs);
+        gemm product = {.rows = padded, .columns = w->span, .a = w->ds, .a_step = 1, .b = w->k_woven};
+        product.depth = (b->count + unit_width(pairs) - 1) / unit_width(pairs);
+        product.a_row = KEYS / unit_width(pairs);
         product.b_step = product.c_row = w->span;
-        product.c = w->dq + query * w->span;
+        product.c = w->dq + b->query * w->span;
         product.accumulate = true;
         gemm_run(&product, pairs);
     }
 }
 
-INLINE void store_one(void *base, dtype type, size_t at, float value)
-{
-    if (type == DTYPE_BF16)
-        ((bf16 *)base)[at] = bf16_from_f32(value);
-    else
-        ((float *)base)[at] = value;
-}
-
 /* Writes a block of dK or dV, turned back into rows. */
-INLINE void finish_keys(const problem *p, const float *block, void *to, size_t row, size_t head, size_t count,
-                        float scale, dtype type)
+INLINE void finish_keys(const problem *p, const work *w, const float *block, void *to, size_t row, size_t head,
+                        size_t count, float scale, dtype type)
 {
-    for (size_t i = 0; i < count; i++)
-        for (size_t d = 0; d < p->width; d++)
-            store_one(to, type, (row + i) * p->channels + head * p->width + d, block[d * KEYS + i] * scale);
+    for (size_t i = 0; i < KEYS; i++) w->scale[i] = scale;
+    size_t size = type == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
+    rows m = {.type = type, .stride = p->channels, .count = count, .width = p->width};
+    unpack_columns(m, (char *)to + (row * p->channels + head * p->width) * size, block, KEYS, w->scale);
 }
 
 /* dQ of queries [from, to) of one head: the sum of `slots` partial ones that lie `stride` floats apart. */
@@ -317,10 +315,13 @@ INLINE void run_item(const problem *p, const work *w, const kernel_args *args, s
         size_t count = to - key < KEYS ? to - key : KEYS, row = sample * p->keys + key;
         start_keys(p, w, args, row, head, count, type, pairs);
         size_t first = p->causal ? key / QUERIES * QUERIES : 0;
-        for (size_t query = first; query < p->queries; query += QUERIES)
-            query_block(p, w, args, sample, head, query, key, count, type, pairs);
-        if (p->want_k) finish_keys(p, w->dk, args->output[OUT_K], row, head, count, p->scale, type);
-        if (p->want_v) finish_keys(p, w->dv, args->output[OUT_V], row, head, count, 1.0f, type);
+        pair b = {.key = key, .count = count, .lanes = round_up(count, VEC)};
+        for (b.query = first; b.query < p->queries; b.query += QUERIES) {
+            b.have = p->queries - b.query < QUERIES ? p->queries - b.query : QUERIES;
+            query_block(p, w, args, &b, sample, head, type, pairs);
+        }
+        if (p->want_k) finish_keys(p, w, w->dk, args->output[OUT_K], row, head, count, p->scale, type);
+        if (p->want_v) finish_keys(p, w, w->dv, args->output[OUT_V], row, head, count, 1.0f, type);
     }
     if (p->want_q && p->parts == 1)
         finish_queries(p, w->dq, 1, 0, args->output[OUT_Q], sample, head, 0, p->queries, type);
