@@ -61,9 +61,10 @@ int model_args_check(const char *program, const model_args *args);
 /* Opens the model and adds its LoRAs. */
 leco_status model_args_open(const model_args *args, leco_model **out, leco_error *err);
 
-/* Call first in main. Idle OpenMP threads spin for milliseconds before they sleep, which on a machine that does anything
- * else besides makes leco ten times slower (measured). libgomp reads how long from the environment before main is
- * reached: so this sets it and starts the program anew, once. Whoever sets OMP_WAIT_POLICY or GOMP_SPINCOUNT decides. */
+/* Call first in main. Idle OpenMP threads spin for milliseconds before they sleep, which on a machine that does
+ * anything else besides makes leco ten times slower (measured). libgomp reads how long from the environment before main
+ * is reached: so this sets it and starts the program anew, once. Whoever sets OMP_WAIT_POLICY or GOMP_SPINCOUNT
+ * decides. */
 void calm_idle_threads(char **argv);
 
 /* ---- results ---- */
