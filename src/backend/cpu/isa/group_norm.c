@@ -153,7 +153,7 @@ INLINE void forward_body(const void *context, size_t i, size_t count)
     const row *p = context;
     vec x = vec_load_part(p->x, p->type, p->at + i, count);
     vec z = vec_load_part(p->a, DTYPE_F32, i, count) * x + vec_load_part(p->b, DTYPE_F32, i, count);
-    if (p->silu) z *= vec_sigmoid(z);
+    if (p->silu) z *= vec_sigmoid(z, p->type == DTYPE_BF16);
     vec_store_part(p->y, p->type, p->at + i, z, count);
 }
 
@@ -205,9 +205,9 @@ ISA_DEFINE(group_norm)
 
 enum { IN_DY, IN_X, IN_GAMMA, IN_BETA, IN_STATS, IN_ADD };
 
-INLINE vec silu_slope(vec z)
+INLINE vec silu_slope(vec z, int rough)
 {
-    vec s = vec_sigmoid(z);
+    vec s = vec_sigmoid(z, rough);
     return s * (1.0f + z * (1.0f - s));
 }
 
@@ -216,7 +216,7 @@ INLINE vec outer_gradient(const row *p, vec x, size_t i, size_t at, size_t count
     vec dy = vec_load_part(p->dy, p->type, at, count);
     if (!p->silu) return dy;
     vec z = vec_load_part(p->a, DTYPE_F32, i, count) * x + vec_load_part(p->b, DTYPE_F32, i, count);
-    return dy * silu_slope(z);
+    return dy * silu_slope(z, p->type == DTYPE_BF16);
 }
 
 /* Sums of gamma dz and gamma dz xhat for `count` channels from c on over one chunk. */

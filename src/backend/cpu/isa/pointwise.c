@@ -37,36 +37,37 @@ ISA_DEFINE(add)
 
 /* ---- activation ---- */
 
-INLINE vec act_value(vec x, activation act)
+INLINE vec act_value(vec x, activation act, int rough)
 {
     vec density;
-    if (act == ACT_SILU) return x * vec_sigmoid(x);
-    if (act == ACT_QUICK_GELU) return x * vec_sigmoid(1.702f * x);
-    return x * vec_normal(x, &density);
+    if (act == ACT_SILU) return x * vec_sigmoid(x, rough);
+    if (act == ACT_QUICK_GELU) return x * vec_sigmoid(1.702f * x, rough);
+    return x * vec_normal(x, &density, rough);
 }
 
-INLINE vec act_slope(vec x, activation act)
+INLINE vec act_slope(vec x, activation act, int rough)
 {
     if (act == ACT_GELU) {
-        vec density, phi = vec_normal(x, &density);
+        vec density, phi = vec_normal(x, &density, rough);
         return phi + x * density;
     }
     float k = act == ACT_QUICK_GELU ? 1.702f : 1.0f;
-    vec s = vec_sigmoid(k * x);
+    vec s = vec_sigmoid(k * x, rough);
     return s * (1.0f + k * x * (1.0f - s));
 }
 
 INLINE void activation_body(const void *context, size_t i, size_t count)
 {
     const pointwise *p = context;
-    vec_store_part(p->y, p->type, i, act_value(vec_load_part(p->a, p->type, i, count), p->act), count);
+    vec x = vec_load_part(p->a, p->type, i, count);
+    vec_store_part(p->y, p->type, i, act_value(x, p->act, p->type == DTYPE_BF16), count);
 }
 
 INLINE void activation_dx_body(const void *context, size_t i, size_t count)
 {
     const pointwise *p = context;
     vec dy = vec_load_part(p->a, p->type, i, count), x = vec_load_part(p->b, p->type, i, count);
-    vec_store_part(p->y, p->type, i, dy * act_slope(x, p->act), count);
+    vec_store_part(p->y, p->type, i, dy * act_slope(x, p->act, p->type == DTYPE_BF16), count);
 }
 
 INLINE void activation_each(const kernel_args *args, dtype type, int part, int parts, loop_body body)
@@ -117,7 +118,7 @@ INLINE void geglu_body(const void *context, size_t i, size_t count)
 {
     const pointwise *p = context;
     vec density, a = vec_load_part(p->a, p->type, i, count), b = vec_load_part(p->b, p->type, i, count);
-    vec_store_part(p->y, p->type, i, a * b * vec_normal(b, &density), count);
+    vec_store_part(p->y, p->type, i, a * b * vec_normal(b, &density, p->type == DTYPE_BF16), count);
 }
 
 static int geglu_threads(const kernel_args *args)
@@ -150,7 +151,7 @@ INLINE void geglu_dx_body(const void *context, size_t i, size_t count)
     const geglu_rows *p = context;
     vec dy = vec_load_part(p->dy, p->type, i, count);
     vec a = vec_load_part(p->a, p->type, i, count), b = vec_load_part(p->b, p->type, i, count);
-    vec density, phi = vec_normal(b, &density);
+    vec density, phi = vec_normal(b, &density, p->type == DTYPE_BF16);
     vec_store_part(p->da, p->type, i, dy * b * phi, count);
     vec_store_part(p->db, p->type, i, dy * a * (phi + b * density), count);
 }
