@@ -14,7 +14,7 @@ PREFIX ?= /usr/local
 build: packages
 	@cmake --preset release >build.log 2>&1 || { cat build.log; exit 1; }
 	@rm -f build.log
-	@cmake --build build/release
+	@cmake --build build/release --target leco leco-probe
 
 demo: build
 	@scripts/demo
