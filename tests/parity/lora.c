@@ -9,13 +9,13 @@
 #include "op/op.h"
 #include "parity_support.h"
 
-/* Predictions: of the largest magnitude. bfloat16: measured up to 4.7e-2. */
-static const double bounds[WAY_COUNT] = {1e-4, 1e-4, 7e-2};
-static const double gradient_bound = 1e-3; /* of the norm, in float32 */
+static const double bounds[WAY_COUNT] = {1e-4, 1e-4,
+                                         5e-2}; /* bfloat16: measured up to 3.8e-2; PyTorch itself up to 4.0e-2 */
+static const double gradient_bound = 1e-3;      /* of the norm, in float32 */
 
 /* In bfloat16, gradients of these random little networks are ill-conditioned: PyTorch, with model and inputs cast to
  * bfloat16 and the adapter kept in float32, is itself this far off (all tensors as one vector; the worst tensor). leco
- * may be twice as far; measured 0.82 to 1.11 and 0.78 to 1.57 times. */
+ * may be twice as far, in its worst tensor three times; measured 0.9 to 1.1 and 1.0 to 1.9 times. */
 static const struct {
     const char *name;
     double all, worst;
@@ -266,7 +266,7 @@ static void gradients_are_torch(void **state)
             bool rough = ways[k].type == DTYPE_BF16;
             if (way_available(&ways[k]))
                 check_gradients(&f, &ways[k], rough ? 2 * folders[i].all : gradient_bound,
-                                rough ? 2 * folders[i].worst : gradient_bound);
+                                rough ? 3 * folders[i].worst : gradient_bound);
         }
         fixture_end(&f);
     }

@@ -157,7 +157,7 @@ void check_error(const char *what, const way *w, double error, double bound)
 running run_start(graph *g, const way *w)
 {
     leco_error err = {0};
-    running r = {.memory = workspace_create()};
+    running r = {.way = w, .memory = workspace_create()};
     assert_works(graph_finish(g, &err), &err);
     assert_works(session_create(g, w->backend, r.memory, &r.session, &err), &err);
     return r;
@@ -175,7 +175,7 @@ double run_compare(running *r, const tensor *t, const values *want)
     float *got = mem_calloc(want->count, sizeof *got);
     assert_non_null(got);
     session_read(r->session, t, got, want->count);
-    double error = worst_error(got, want);
+    double error = r->way->type == DTYPE_BF16 ? norm_error(got, want) : worst_error(got, want);
     mem_free(got);
     return error;
 }

@@ -5,7 +5,8 @@
 
 #include "parity_support.h"
 
-static const double bounds[WAY_COUNT] = {1e-4, 1e-4, 6e-2}; /* bfloat16: measured up to 3.8e-2 */
+static const double bounds[WAY_COUNT] = {1e-4, 1e-4,
+                                         5e-2}; /* bfloat16: measured up to 3.1e-2; PyTorch itself up to 5.9e-2 */
 
 static const char *const folders[] = {"sd1-like", "sd2-like", "sdxl-like", "odd", "shapes", "shapes-v"};
 

@@ -7,7 +7,7 @@
 #include "base/mem.h"
 #include "parity_support.h"
 
-static const double bounds[WAY_COUNT] = {1e-4, 1e-4, 3e-2}; /* bfloat16: measured up to 1.8e-2 */
+static const double bounds[WAY_COUNT] = {1e-4, 1e-4, 2e-2}; /* bfloat16: measured up to 1.3e-2 */
 
 static const char *const folders[] = {"sd1-like", "vae-mid", "vae-nomid", "shapes", "shapes-v"};
 
@@ -42,7 +42,7 @@ static void check_encoder(const fixture *f, const way *w)
     float *got = mem_calloc(logvar.count, sizeof *got);
     session_read(r.session, e.logvar, got, logvar.count);
     for (size_t i = 0; i < logvar.count; i++) got[i] = fminf(fmaxf(got[i], VAE_LOGVAR_MIN), VAE_LOGVAR_MAX);
-    report(f, "logvar", w, worst_error(got, &logvar));
+    report(f, "logvar", w, w->type == DTYPE_BF16 ? norm_error(got, &logvar) : worst_error(got, &logvar));
     mem_free(got);
     run_end(&r);
     graph_destroy(g);
