@@ -9,18 +9,20 @@
 #include "backend/cpu/isa/pack.h"
 #include "base/mem.h"
 
-#define COLUMNS (4 * VEC) /* of the wide operand, at a time */
-#define ROWS 128          /* of both, at a time */
+#define COLUMNS (4 * VEC)     /* of the wide operand, at a time */
+#define PANEL_UNITS (1 << 16) /* of the wide operand, packed at a time: a quarter of a usual second-level cache */
 
 typedef struct problem {
     size_t rows, narrow, wide, height; /* height: narrow, padded */
     size_t blocks;                     /* of columns */
+    size_t at_once;                    /* rows packed at a time */
     bool wide_is_dy;
 } problem;
 
-/* `splits`: how many ways the rows are shared; decided once, for the scratch is counted by it. */
+/* Into how many shares the columns, and into how many splits the rows go; decided once, for the scratch is counted by
+ * it. */
 typedef struct division {
-    size_t threads, splits;
+    size_t threads, shares, splits;
 } division;
 
 static problem problem_of(const node *n)
@@ -31,13 +33,22 @@ static problem problem_of(const node *n)
     p.wide = dy > x ? dy : x;
     p.height = round_up(p.narrow, GEMM_ROWS_MOST);
     p.blocks = (p.wide + COLUMNS - 1) / COLUMNS;
+    p.at_once = PANEL_UNITS / (p.blocks * COLUMNS) / 16 * 16;
+    if (p.at_once < 16) p.at_once = 16;
+    if (p.at_once > 128) p.at_once = 128;
     return p;
 }
 
-/* Units of a thread: a woven block of either operand. */
+/* Units between column blocks of the packed wide operand: off powers of two, which would all meet in one cache set. */
+static size_t panel_stride(const problem *p)
+{
+    return p->at_once * COLUMNS + VEC;
+}
+
+/* Units of a thread: packed rows of either operand. */
 static size_t own_units(const problem *p)
 {
-    return ROWS * (COLUMNS + p->height);
+    return p->blocks * panel_stride(p) + p->at_once * p->height;
 }
 
 leco_status ISA(linear_dw_prepare)(const node *n, dtype compute, kernel_plan *plan, leco_error *err)
@@ -46,9 +57,10 @@ leco_status ISA(linear_dw_prepare)(const node *n, dtype compute, kernel_plan *pl
     division *d = mem_calloc(1, sizeof *d);
     if (!d) return error_memory(err, sizeof *d, "a weight gradient's plan");
     problem p = problem_of(n);
-    size_t most = (p.rows + ROWS - 1) / ROWS;
+    size_t most = (p.rows + p.at_once - 1) / p.at_once;
     d->threads = (size_t)cpu_threads();
-    d->splits = p.blocks >= d->threads ? 1 : (d->threads + p.blocks - 1) / p.blocks;
+    d->shares = p.blocks < d->threads ? p.blocks : d->threads;
+    d->splits = d->threads / d->shares;
     if (d->splits > most) d->splits = most ? most : 1;
     plan->state = d;
     size_t results = p.blocks * d->splits * p.height * COLUMNS;
@@ -64,29 +76,55 @@ static int linear_dw_threads(const kernel_args *args)
     return (size_t)wanted < d->threads ? wanted : (int)d->threads;
 }
 
-/* result [height][COLUMNS] = narrow^T wide for one block of columns and rows [from, to). */
-INLINE void product_block(const problem *p, rows wide, rows narrow, size_t from, size_t to, unit *own, float *result,
-                          bool pairs)
+/* Packs columns of blocks [first, last) of w.count rows in the order in which they lie in memory. */
+INLINE void pack_wide(const problem *p, unit *b, rows w, size_t first, size_t last, bool pairs)
 {
-    unit *b = own, *a = own + ROWS * COLUMNS;
-    size_t columns = round_up(wide.width, VEC);
-    gemm g = {.rows = round_up(p->narrow, GEMM_ROWS), .columns = columns, .a = a, .a_row = 1, .a_step = p->height};
-    g.b = b;
-    g.b_step = columns;
-    g.c = result;
-    g.c_row = COLUMNS;
-    if (from == to) memset(result, 0, p->height * COLUMNS * sizeof(float));
-    size_t size = wide.type == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
-    for (size_t r = from; r < to; r += ROWS) {
-        rows w = wide, n = narrow;
-        w.count = n.count = to - r < ROWS ? to - r : ROWS;
-        w.base = (const char *)wide.base + r * wide.stride * size;
+    size_t count = w.count, size = w.type == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
+    const char *base = w.base;
+    for (size_t r = 0; r < count; r += unit_width(pairs)) {
+        w.count = count - r < unit_width(pairs) ? count - r : unit_width(pairs);
+        unit *to = b + r / unit_width(pairs) * COLUMNS;
+        for (size_t block = first; block < last; block++) {
+            size_t column = block * COLUMNS;
+            w.base = base + (r * w.stride + column) * size;
+            w.width = p->wide - column;
+            if (w.width >= COLUMNS) { /* a constant width, once inlined */
+                w.width = COLUMNS;
+                pack_woven(to, w, COLUMNS, pairs);
+            } else {
+                pack_woven(to, w, COLUMNS, pairs);
+            }
+            to += panel_stride(p);
+        }
+    }
+}
+
+/* result [blocks][height][COLUMNS] = narrow^T wide for column blocks [first, last) and rows [from, to). Rows are the
+ * outer loop: the operands stream through once, in the order in which they lie. */
+INLINE void product_blocks(const problem *p, rows wide, rows narrow, size_t first, size_t last, size_t from, size_t to,
+                           unit *own, float *result, bool pairs)
+{
+    unit *b = own, *a = own + p->blocks * panel_stride(p);
+    size_t size = wide.type == DTYPE_BF16 ? sizeof(bf16) : sizeof(float), stride = p->height * COLUMNS;
+    if (from == to) memset(result, 0, (last - first) * stride * sizeof(float));
+    for (size_t r = from; r < to; r += p->at_once) {
+        rows n = narrow, w = wide;
+        n.count = w.count = to - r < p->at_once ? to - r : p->at_once;
         n.base = (const char *)narrow.base + r * narrow.stride * size;
-        pack_woven(b, w, columns, pairs);
+        w.base = (const char *)wide.base + r * wide.stride * size;
         pack_woven(a, n, p->height, pairs);
-        g.depth = (w.count + unit_width(pairs) - 1) / unit_width(pairs);
-        gemm_run(&g, pairs);
-        g.accumulate = true;
+        pack_wide(p, b, w, first, last, pairs);
+        for (size_t block = first; block < last; block++) {
+            gemm g = {.rows = round_up(p->narrow, GEMM_ROWS), .columns = COLUMNS, .a = a, .a_row = 1};
+            g.b = b + (block - first) * panel_stride(p);
+            g.a_step = p->height;
+            g.depth = (n.count + unit_width(pairs) - 1) / unit_width(pairs);
+            g.b_step = COLUMNS;
+            g.c = result + (block - first) * stride;
+            g.c_row = COLUMNS;
+            g.accumulate = r != from;
+            gemm_run(&g, pairs);
+        }
     }
 }
 
@@ -98,6 +136,7 @@ INLINE size_t place(const problem *p, size_t i, size_t j)
 
 INLINE void finish_block(const problem *p, const kernel_args *args, const float *result, size_t splits, size_t block)
 {
+    size_t stride = p->blocks * p->height * COLUMNS;
     float scale = args->node->attr.scale;
     const float *add = args->input[2];
     float *dw = args->output[0];
@@ -105,7 +144,7 @@ INLINE void finish_block(const problem *p, const kernel_args *args, const float 
     for (size_t i = 0; i < p->narrow; i++)
         for (size_t j = 0; j < columns; j++) {
             float sum = 0;
-            for (size_t s = 0; s < splits; s++) sum += result[(s * p->height + i) * COLUMNS + j];
+            for (size_t s = 0; s < splits; s++) sum += result[s * stride + i * COLUMNS + j];
             size_t at = place(p, i, first + j);
             dw[at] = add ? scale * sum + add[at] : scale * sum;
         }
@@ -121,19 +160,18 @@ INLINE void linear_dw_part(const kernel_args *args, dtype type, int part, int pa
     float *results = (float *)args->scratch + d->threads * own_units(&p);
     rows wide = {.base = args->input[p.wide_is_dy ? 0 : 1], .type = type, .stride = p.wide};
     rows narrow = {.base = args->input[p.wide_is_dy ? 1 : 0], .type = type, .stride = p.narrow, .width = p.narrow};
-    size_t size = type == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
+    size_t stride = p.height * COLUMNS;
 #pragma omp for schedule(static)
-    for (size_t k = 0; k < p.blocks * d->splits; k++) {
-        size_t block = k / d->splits, first = block * COLUMNS, from, to;
-        rows w = wide;
-        w.base = (const char *)wide.base + first * size;
-        w.width = p.wide - first < COLUMNS ? p.wide - first : COLUMNS;
-        parallel_range(p.rows, ROWS, (int)(k % d->splits), (int)d->splits, &from, &to);
-        product_block(&p, w, narrow, from, to, own, results + k * p.height * COLUMNS, pairs);
+    for (size_t k = 0; k < d->shares * d->splits; k++) {
+        size_t first, last, from, to;
+        parallel_range(p.blocks, 1, (int)(k % d->shares), (int)d->shares, &first, &last);
+        parallel_range(p.rows, p.at_once, (int)(k / d->shares), (int)d->splits, &from, &to);
+        float *result = results + (k / d->shares * p.blocks + first) * stride;
+        product_blocks(&p, wide, narrow, first, last, from, to, own, result, pairs);
     }
 #pragma omp for schedule(static)
     for (size_t block = 0; block < p.blocks; block++)
-        finish_block(&p, args, results + block * d->splits * p.height * COLUMNS, d->splits, block);
+        finish_block(&p, args, results + block * stride, d->splits, block);
 }
 
 ISA_DEFINE(linear_dw)
