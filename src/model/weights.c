@@ -304,37 +304,63 @@ static uint64_t exponent_of(dtype type)
     }
 }
 
-static uint64_t load_bits(const unsigned char *p, size_t size)
+#define CHUNK 2048
+#define ALL_FINITE INT64_MAX
+
+/* Has one of count <= CHUNK values that exponent? Data in a file may lie at any address, hence the copies. */
+#define HAS_EXPONENT(name, type)                                                                                       \
+    static bool name(const unsigned char *data, size_t count, type exponent)                                           \
+    {                                                                                                                  \
+        type bits[CHUNK];                                                                                              \
+        int bad = 0;                                                                                                   \
+        memcpy(bits, data, count * sizeof(type));                                                                      \
+        _Pragma("omp simd reduction(| : bad)") for (size_t i = 0; i < count; i++) bad |=                               \
+            (bits[i] & exponent) == exponent;                                                                          \
+        return bad != 0;                                                                                               \
+    }
+HAS_EXPONENT(has_exponent16, uint16_t)
+HAS_EXPONENT(has_exponent32, uint32_t)
+HAS_EXPONENT(has_exponent64, uint64_t)
+
+static bool has_bad(const unsigned char *data, size_t count, dtype type)
 {
-    uint16_t b16;
-    uint32_t b32;
-    uint64_t b64;
-    switch (size) {
+    uint64_t exponent = exponent_of(type);
+    switch (dtype_size(type)) {
     case 2:
-        memcpy(&b16, p, 2);
-        return b16;
+        return has_exponent16(data, count, (uint16_t)exponent);
     case 4:
-        memcpy(&b32, p, 4);
-        return b32;
+        return has_exponent32(data, count, (uint32_t)exponent);
     default:
-        memcpy(&b64, p, 8);
-        return b64;
+        return has_exponent64(data, count, exponent);
     }
 }
-
-#define ALL_FINITE INT64_MAX
 
 /* The index of the first value that isn't finite. */
 static int64_t first_bad(const weight *w)
 {
-    const uint64_t exponent = exponent_of(w->type);
     const size_t size = dtype_size(w->type);
     const unsigned char *data = w->data;
-    int64_t count = shape_count(&w->shape), bad = ALL_FINITE;
-#pragma omp parallel for reduction(min : bad) schedule(static) if (count > 65536)
-    for (int64_t i = 0; i < count; i++)
-        if ((load_bits(data + (size_t)i * size, size) & exponent) == exponent && i < bad) bad = i;
-    return bad;
+    int64_t count = shape_count(&w->shape);
+    for (int64_t from = 0; from < count; from += CHUNK) {
+        int64_t length = count - from < CHUNK ? count - from : CHUNK;
+        if (!has_bad(data + (size_t)from * size, (size_t)length, w->type)) continue;
+        while (!has_bad(data + (size_t)from * size, 1, w->type)) from++;
+        return from;
+    }
+    return ALL_FINITE;
+}
+
+#define WORTH_THREADS (1 << 22)
+
+/* The first tensor in use (by name) with a value that isn't finite, or NULL. */
+static const slot *first_bad_slot(const weights *w)
+{
+    int64_t slots = (int64_t)w->count, worst = slots, values = 0;
+    for (int64_t i = 0; i < slots; i++) values += w->slots[i]->used ? shape_count(&w->slots[i]->w.shape) : 0;
+#pragma omp parallel for reduction(min : worst) schedule(dynamic) if (values > WORTH_THREADS)
+    for (int64_t i = 0; i < slots; i++)
+        if (w->slots[i]->used && i < worst && first_bad(&w->slots[i]->w) != ALL_FINITE) worst = i;
+    return worst < slots ? w->slots[worst] : NULL;
 }
 
 /* Tensors that older exporters wrote and nothing needs. */
@@ -348,19 +374,16 @@ static bool is_harmless(const char *name)
 leco_status weights_check(weights *w, leco_error *err)
 {
     if (!w->file) return LECO_OK;
+    const slot *bad = first_bad_slot(w);
+    if (bad)
+        return error_set(err, LECO_FORMAT, "%s: tensor \"%s\": element %lld is not a finite number", weights_path(w),
+                         bad->w.name, (long long)first_bad(&bad->w));
     size_t unused = 0;
     const char *first = NULL;
     for (size_t i = 0; i < w->count; i++) {
         const slot *s = w->slots[i];
-        if (!s->used) {
-            if (is_harmless(s->w.name)) continue;
-            if (unused++ == 0) first = s->w.name;
-            continue;
-        }
-        int64_t bad = first_bad(&s->w);
-        if (bad != ALL_FINITE)
-            return error_set(err, LECO_FORMAT, "%s: tensor \"%s\": element %lld is not a finite number",
-                             weights_path(w), s->w.name, (long long)bad);
+        if (s->used || is_harmless(s->w.name)) continue;
+        if (unused++ == 0) first = s->w.name;
     }
     if (unused)
         log_message(LOG_WARNING, "%s: %zu tensor%s not used, the first is \"%s\"", weights_path(w), unused,
