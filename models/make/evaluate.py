@@ -1,9 +1,8 @@
 """Measures a model's folder as anyone would use it: diffusers' own pipeline, 25 DDIM steps, guidance 4, float32.
 
-    python evaluate.py shapes            # everything; writes measured.json, contact.png and captions.txt into the folder
-    python evaluate.py shapes --quick    # a glance: fewer pictures, nothing written but a sheet in the scratch folder
+    python evaluate.py shapes
 
-The probe reads what was asked for off the pictures.
+Writes measured-*.json, contact.png and captions.txt into the folder. The probe reads off the pictures what was drawn.
 """
 
 import argparse
@@ -26,8 +25,6 @@ SEED = 51
 STEPS = 25
 GUIDANCE = 4.0
 BATCH = 32
-FULL = 512  # pictures of full captions
-PARTIAL = 192  # pictures of captions with one attribute left out, per attribute
 DONOR_WORDS = ("hexagon", "arrow", "gold", "checkered")
 SHEET = 64
 
@@ -81,52 +78,65 @@ def save_sheet(pictures, path):
     Image.fromarray(world.sheet(pixels)).save(path, optimize=True)
 
 
+def measure_full(pipeline, probe, name, count, folder):
+    """Pictures of full captions; the first of them become the contact sheet."""
+    attributes = wanted(name, count, 0)
+    captions = [world.describe(**one) for one in attributes]
+    pictures = draw(pipeline, captions, 1)
+    save_sheet(pictures, folder / "contact.png")
+    (folder / "captions.txt").write_text("".join(f"{caption}\n" for caption in captions[:SHEET]))
+    return follow(prober.read(probe, pictures), attributes)
+
+
+def measure_partial(pipeline, probe, name, count):
+    """Pictures of captions that lack one attribute: how evenly its values occur."""
+    figures = {}
+    for index, attribute in enumerate(world.ATTRIBUTES):
+        captions = [
+            world.describe(**{key: value for key, value in one.items() if key != attribute})
+            for one in wanted(name, count, 1 + index)
+        ]
+        values = prober.read(probe, draw(pipeline, captions, 2 + index))[attribute].numpy()
+        figures[attribute] = spread(values, prober.LABELS[attribute], len(world.WORLDS[name].values(attribute)))
+        log.info("%s left out: %.3f", attribute, figures[attribute])
+    return figures
+
+
+def measure_autoencoder(pipeline, name):
+    """Reconstruction of held-out renders."""
+    pictures = common.renders(name, "held-out")[0]
+    mean, of_mean = autoencoder.psnr(pipeline.vae, pictures)
+    return {"dB, mean over pictures": mean, "dB, of the mean error": of_mean, "pictures": len(pictures)}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=tuple(world.WORLDS))
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--part", choices=("full", "partial", "autoencoder"), help="only this; by default all")
+    parser.add_argument("--full", type=int, default=512, help="pictures of full captions")
+    parser.add_argument("--partial", type=int, default=192, help="pictures per attribute left out")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    name = options.name
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(options.threads)
 
-    folder = common.MODELS / name
+    folder = common.MODELS / options.name
     pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.unet.to(memory_format=torch.channels_last)
     pipeline.vae.to(memory_format=torch.channels_last)
     probe = prober.load()
-    started = time.monotonic()
-
-    attributes = wanted(name, SHEET if options.quick else FULL, 0)
-    captions = [world.describe(**one) for one in attributes]
-    pictures = draw(pipeline, captions, 1)
-    figures = {"full captions": follow(prober.read(probe, pictures), attributes)}
-    log.info("%s", figures)
-    if options.quick:
-        save_sheet(pictures, common.SCRATCH / f"quick-{name}.png")
-        return
-    save_sheet(pictures, folder / "contact.png")
-    (folder / "captions.txt").write_text("".join(f"{caption}\n" for caption in captions[:SHEET]))
-
-    figures["spread when left out"] = {}
-    for index, attribute in enumerate(world.ATTRIBUTES):
-        partial = wanted(name, PARTIAL, 1 + index)
-        captions = [world.describe(**{key: value for key, value in one.items() if key != attribute}) for one in partial]
-        read = prober.read(probe, draw(pipeline, captions, 2 + index))
-        possible = len(world.WORLDS[name].values(attribute))
-        figures["spread when left out"][attribute] = spread(read[attribute].numpy(), prober.LABELS[attribute], possible)
-        log.info("%s left out: %.3f", attribute, figures["spread when left out"][attribute])
-
-    held_out = common.renders(name, "held-out")[0]
-    figures["autoencoder PSNR, dB (mean over pictures; of the mean error)"] = autoencoder.psnr(pipeline.vae, held_out)
-    figures["minutes"] = (time.monotonic() - started) / 60
-    figures["parameters"] = {
-        part: sum(p.numel() for p in getattr(pipeline, part).parameters()) for part in ("unet", "text_encoder", "vae")
+    parts = {
+        "full": lambda: {"pictures": options.full, **measure_full(pipeline, probe, options.name, options.full, folder)},
+        "partial": lambda: {"pictures": options.partial, **measure_partial(pipeline, probe, options.name, options.partial)},
+        "autoencoder": lambda: measure_autoencoder(pipeline, options.name),
     }
-    (folder / "measured.json").write_text(json.dumps(figures, indent=1) + "\n")
-    log.info("%s", json.dumps(figures))
+    for part in (options.part,) if options.part else parts:
+        started = time.monotonic()
+        figures = parts[part]()
+        figures["minutes"] = round((time.monotonic() - started) / 60, 1)
+        log.info("%s: %s", part, figures)
+        (folder / f"measured-{part}.json").write_text(json.dumps(figures, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 It sees renders of the donor's world (which holds every value of both worlds) and their reconstructions by the
 autoencoder, both slightly blurred and noisy, so that what it reads does not hang on how a picture was made.
 
-    python probe.py --minutes 6
+    python probe.py --minutes 15
+    python probe.py --minutes 10 --resume    # goes on from what the folder holds
 """
 
 import argparse
@@ -23,7 +24,7 @@ import world
 SEED = 41
 BATCH = 64
 RATE = 2e-3
-RECONSTRUCTIONS = 12000  # of the first training renders
+RECONSTRUCTIONS = 3000  # of the first training renders
 FOLDER = common.MODELS / "shapes-probe"
 LABELS = {name: world.DONOR.values(name) for name in world.ATTRIBUTES}
 GROUPS = 8
@@ -165,12 +166,13 @@ def disturb(x):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, required=True)
+    parser.add_argument("--resume", action="store_true")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(options.threads)
     torch.manual_seed(SEED)
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng([SEED, options.resume])
 
     pictures, attributes = common.renders(world.DONOR.name, "train")
     wanted = targets(attributes)
@@ -178,7 +180,7 @@ def main():
     redrawn = (reconstruct(pictures[:RECONSTRUCTIONS], vae) * 127.5 + 127.5).round().byte()
     redrawn = redrawn.permute(0, 2, 3, 1).contiguous().numpy()
 
-    probe = Probe(describe()).to(memory_format=torch.channels_last)
+    probe = (load() if options.resume else Probe(describe())).requires_grad_(True).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(probe.parameters(), lr=RATE, weight_decay=0.01, fused=True)
     clock, step = common.Clock(options.minutes), 0
     while clock.fraction() < 1:
@@ -186,7 +188,8 @@ def main():
             group["lr"] = RATE * clock.rate(step)
         source = redrawn if step % 2 else pictures
         chosen = rng.integers(len(source), size=BATCH)
-        logits = probe(disturb(common.to_tensor(source[chosen])))
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = probe(disturb(common.to_tensor(source[chosen]))).float()
         parts = logits.split([len(labels) for labels in LABELS.values()], dim=1)
         loss = sum(F.cross_entropy(part, wanted[chosen, column]) for column, part in enumerate(parts))
         loss.backward()
