@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ALIGNMENT 64
-
 static _Atomic uint64_t attempts; /* allocations asked for so far */
 static _Atomic uint64_t failing;  /* the attempt that fails; 0: none */
 
@@ -60,9 +58,9 @@ void *mem_realloc(void *block, size_t count, size_t size)
 void *mem_aligned(size_t bytes)
 {
     size_t padded;
-    if (!allowed() || !mem_add(bytes, ALIGNMENT - 1, &padded)) return NULL;
-    padded -= padded % ALIGNMENT; /* aligned_alloc wants a multiple */
-    return aligned_alloc(ALIGNMENT, padded ? padded : ALIGNMENT);
+    if (!allowed() || !mem_add(bytes, MEM_ALIGNMENT - 1, &padded)) return NULL;
+    padded -= padded % MEM_ALIGNMENT; /* aligned_alloc wants a multiple */
+    return aligned_alloc(MEM_ALIGNMENT, padded ? padded : MEM_ALIGNMENT);
 }
 
 char *mem_strndup(const char *text, size_t length)

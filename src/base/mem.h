@@ -13,7 +13,8 @@ void *mem_calloc(size_t count, size_t size);
 /* Like realloc, with the product checked; new bytes are not zeroed. On failure the old block stays valid. */
 void *mem_realloc(void *block, size_t count, size_t size);
 
-/* 64-byte aligned, not zeroed; for tensors. Release with mem_free_aligned. */
+#define MEM_ALIGNMENT 64
+/* Aligned to MEM_ALIGNMENT, not zeroed; for tensors. Release with mem_free_aligned. */
 void *mem_aligned(size_t bytes);
 
 char *mem_strdup(const char *text);

@@ -30,10 +30,9 @@ leco_status weight_add(weight *w, const void *key, size_t key_size, size_t bytes
     return LECO_OK;
 }
 
-leco_status weight_plain(weight *w, dtype type, const void **data, leco_error *err)
+static leco_status plain(weight *w, dtype type, size_t alignment, const void **data, leco_error *err)
 {
-    size_t element = dtype_size(type);
-    if (w->type == type && !w->keep_out_of_place && (uintptr_t)w->data % element == 0) {
+    if (w->type == type && !w->keep_out_of_place && (uintptr_t)w->data % alignment == 0) {
         *data = w->data;
         return LECO_OK;
     }
@@ -44,11 +43,21 @@ leco_status weight_plain(weight *w, dtype type, const void **data, leco_error *e
     weight_variant *v = weight_find(w, &key, sizeof key);
     if (v == NULL) {
         size_t count = (size_t)shape_count(&w->shape);
-        LECO_TRY(weight_add(w, &key, sizeof key, count * element, &v, err));
+        LECO_TRY(weight_add(w, &key, sizeof key, count * dtype_size(type), &v, err));
         dtype_convert(v->data, type, w->data, w->type, count);
     }
     *data = v->data;
     return LECO_OK;
+}
+
+leco_status weight_plain(weight *w, dtype type, const void **data, leco_error *err)
+{
+    return plain(w, type, dtype_size(type), data, err);
+}
+
+leco_status weight_aligned(weight *w, dtype type, const void **data, leco_error *err)
+{
+    return plain(w, type, MEM_ALIGNMENT, data, err);
 }
 
 void weight_release(weight *w)

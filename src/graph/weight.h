@@ -43,6 +43,8 @@ leco_status weight_add(weight *w, const void *key, size_t key_size, size_t bytes
                        leco_error *err);
 /* The data in row-major order as `type`: in place where dtype and alignment allow, else a variant made once. */
 leco_status weight_plain(weight *w, dtype type, const void **data, leco_error *err);
+/* The same, 64-byte aligned: for vectors that a library reads with aligned loads (oneDNN's biases). */
+leco_status weight_aligned(weight *w, dtype type, const void **data, leco_error *err);
 /* Frees all variants. */
 void weight_release(weight *w);
 size_t weight_variant_bytes(const weight *w);

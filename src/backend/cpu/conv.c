@@ -148,7 +148,7 @@ static leco_status forward(conv *c, const node *n, dtype compute, kernel_plan *p
         c->kind = CONV_PRODUCT;
         return product_prepare(&c->product, &p, plan, err);
     }
-    if (bias >= 0) LECO_TRY(weight_plain(n->input[2]->weight, compute, &plan->weight[2], err));
+    if (bias >= 0) LECO_TRY(weight_aligned(n->input[2]->weight, compute, &plan->weight[2], err));
     s.bias = bias >= 0;
     s.sum = c->add >= 0;
     if (primitive_conv(&c->primitive, &s, NULL) != LECO_OK) return fall_back(c, n, &s, false, bias, plan, err);

@@ -29,7 +29,8 @@ leco_status product_prepare(product *p, const product_spec *s, kernel_plan *plan
         p->copy_scale = s->scale;
         alpha = 1.0f;
     }
-    if (p->bias >= 0) LECO_TRY(weight_plain(s->node->input[p->bias]->weight, s->compute, &plan->weight[p->bias], err));
+    if (p->bias >= 0)
+        LECO_TRY(weight_aligned(s->node->input[p->bias]->weight, s->compute, &plan->weight[p->bias], err));
     p->zero = alpha == 0.0f;
     bool own_bias = p->bias >= 0 && alpha == 1.0f; /* oneDNN would scale the bias, too: otherwise y starts from it */
     p->sum = p->add >= 0 || (p->bias >= 0 && !own_bias);
