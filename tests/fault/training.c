@@ -49,10 +49,10 @@ static leco_status draw(void)
     o.seed = 1;
     leco_model *model = NULL;
     leco_images sheet = {0};
-    const float weights[] = {0, 1};
+    const float multipliers[] = {0, 1};
     leco_status status = leco_model_open(FIXTURE, &options, &model, &err);
     if (status == LECO_OK) status = leco_model_add_lora(model, FIXTURE "/lora.safetensors", 1, &err);
-    if (status == LECO_OK) status = leco_grid(model, &o, weights, 2, &sheet, &err);
+    if (status == LECO_OK) status = leco_grid(model, &o, multipliers, 2, &sheet, &err);
     leco_images_free(&sheet);
     leco_model_close(model);
     return status;
