@@ -3,6 +3,7 @@
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -130,6 +131,18 @@ static void average_loss(progress *p, int64_t done, double loss)
     p->loss = sum / p->loss_share;
 }
 
+const char *path_plain(const char *path)
+{
+    static char plain[4096];
+    char here[4096], *whole = realpath(path, NULL);
+    if (!whole) return path;
+    size_t length = getcwd(here, sizeof here) ? strlen(here) : 0;
+    bool below = length > 1 && strncmp(whole, here, length) == 0 && whole[length] == '/';
+    snprintf(plain, sizeof plain, "%s", below ? whole + length + 1 : whole);
+    free(whole);
+    return path[0] == '/' ? path : plain;
+}
+
 static void show(progress *p, const leco_progress *state)
 {
     if (p->quiet) return;
@@ -146,7 +159,7 @@ bool progress_show(void *user, const leco_progress *state)
     average_loss(p, state->done, state->loss);
     if (state->saved && !p->quiet) {
         clear_bar();
-        fprintf(stderr, "saved %s\n", state->saved);
+        fprintf(stderr, "saved %s\n", path_plain(state->saved));
     }
     if (state->seconds - p->shown_at >= (p->terminal ? BAR_SECONDS : PLAIN_SECONDS)) show(p, state);
     p->last = *state;

@@ -24,6 +24,10 @@ typedef struct progress {
 /* Starts showing (one at a time), sends the library's log to stderr, and catches Ctrl-C, unless unit is NULL: work that
  * never calls back can't be asked to stop. verbose: debug messages, too. `p` outlives the work. */
 void progress_begin(progress *p, const char *unit, bool quiet, bool verbose);
+/* `path` without detours (examples/../out/x -> out/x): relative where it lies below the current folder. Into a static
+ * buffer; `path` itself where it can't be resolved. */
+const char *path_plain(const char *path);
+
 /* A leco_progress_callback; `user` is the progress. False after Ctrl-C. */
 bool progress_show(void *user, const leco_progress *state);
 /* Ends the showing; where all was done, says so. */

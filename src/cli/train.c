@@ -41,7 +41,7 @@ static void print_report(const leco_train_report *report, bool dry_run, bool jso
         }
         printf("peak memory: %.1f MiB planned\n", (double)report->planned_bytes / mib);
     } else if (report->path) {
-        printf("%s\n", report->path);
+        printf("%s\n", path_plain(report->path));
     }
 }
 
