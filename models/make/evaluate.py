@@ -2,7 +2,6 @@
 
     python evaluate.py shapes
 
-Writes measured-*.json, contact.png and captions.txt into the folder. The probe reads off the pictures what was drawn.
 """
 
 import argparse
@@ -66,11 +65,12 @@ def follow(read, attributes):
     return figures
 
 
-def spread(values, labels, possible):
-    """Entropy of what was drawn, as a share of the most that the world's values allow."""
-    counts = np.bincount(values, minlength=len(labels)).astype(float)
+def spread(values, attribute, possible):
+    """Entropy of what was drawn, as a share of the most that the world's values allow; what is read as another value is left out."""
+    inside = [prober.LABELS[attribute].index(value) for value in possible]
+    counts = np.bincount(values, minlength=len(prober.LABELS[attribute]))[inside].astype(float)
     shares = counts[counts > 0] / counts.sum()
-    return float(-(shares * np.log(shares)).sum() / math.log(possible))
+    return float(-(shares * np.log(shares)).sum() / math.log(len(possible)))
 
 
 def save_sheet(pictures, path):
@@ -84,7 +84,6 @@ def measure_full(pipeline, probe, name, count, folder):
     captions = [world.describe(**one) for one in attributes]
     pictures = draw(pipeline, captions, 1)
     save_sheet(pictures, folder / "contact.png")
-    (folder / "captions.txt").write_text("".join(f"{caption}\n" for caption in captions[:SHEET]))
     return follow(prober.read(probe, pictures), attributes)
 
 
@@ -97,7 +96,7 @@ def measure_partial(pipeline, probe, name, count):
             for one in wanted(name, count, 1 + index)
         ]
         values = prober.read(probe, draw(pipeline, captions, 2 + index))[attribute].numpy()
-        figures[attribute] = spread(values, prober.LABELS[attribute], len(world.WORLDS[name].values(attribute)))
+        figures[attribute] = spread(values, attribute, world.WORLDS[name].values(attribute))
         log.info("%s left out: %.3f", attribute, figures[attribute])
     return figures
 

@@ -78,7 +78,7 @@ def psnr(vae, pictures, batch=100):
         drawn = vae.decode(vae.encode(x).latent_dist.mean).sample.clamp(-1, 1)
         errors.append((drawn - x).square().mean((1, 2, 3)))
     errors = torch.cat(errors)
-    return (10 * torch.log10(4 / errors)).mean().item(), 10 * np.log10(4 / errors.mean().item())
+    return (10 * torch.log10(4 / errors)).mean().item(), (10 * torch.log10(4 / errors.mean())).item()
 
 
 def main():
