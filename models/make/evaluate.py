@@ -2,6 +2,7 @@
 
     python evaluate.py shapes
 
+Writes measured-*.json and contact.png into the folder. The probe reads off the pictures what was drawn.
 """
 
 import argparse
@@ -79,11 +80,12 @@ def save_sheet(pictures, path):
 
 
 def measure_full(pipeline, probe, name, count, folder):
-    """Pictures of full captions; the first of them become the contact sheet."""
+    """Pictures of full captions; the first of them become the contact sheet (its captions go to the log)."""
     attributes = wanted(name, count, 0)
     captions = [world.describe(**one) for one in attributes]
     pictures = draw(pipeline, captions, 1)
     save_sheet(pictures, folder / "contact.png")
+    log.info("contact sheet:\n%s", "\n".join(captions[:SHEET]))
     return follow(prober.read(probe, pictures), attributes)
 
 
