@@ -18,6 +18,7 @@ fi
 
 cd "$here"
 "$python" vae.py both --minutes $((minutes / 2))
+"$python" vae.py whiten
 "$python" probe.py --minutes $((minutes / 6 + 1)) &
 probe=$!
 "$python" unet.py shapes --minutes "$minutes" &

@@ -1,10 +1,13 @@
 """Trains the autoencoder that both models share: 64x64 pictures to 16x16 latents of 4 channels.
 
-Two stages, each with a time budget. `both` trains encoder and decoder; its latents are what the U-Nets learn, so
-they may start when it ends. `decoder` then improves the decoder alone, on the frozen encoder's latents, with a little
+Two stages, each with a time budget, and a step between. `both` trains encoder and decoder. `whiten` then changes the
+coordinates of its latents so that their four channels have mean 0, variance 1 and no correlation: trained alone, an
+autoencoder hides colours in small differences of large channels, which a U-Net sees last. These latents are what the
+U-Nets learn, so they may start now. `decoder` improves the decoder alone, on the frozen encoder's latents, with a little
 noise added, since a U-Net's latents are not exact either.
 
     python vae.py both --minutes 25
+    python vae.py whiten
     python vae.py decoder --minutes 15
 """
 
@@ -81,15 +84,55 @@ def psnr(vae, pictures, batch=100):
     return (10 * torch.log10(4 / errors)).mean().item(), (10 * torch.log10(4 / errors.mean())).item()
 
 
+def change_coordinates(state, matrix, mean):
+    """Makes a state dict's latents matrix (z - mean), the pictures staying the same: the two 1x1 convolutions beside
+    the latents take the change. The predicted variance becomes one per channel (it is tiny, and samplers ignore it)."""
+    weight, bias = state["quant_conv.weight"], state["quant_conv.bias"]
+    variance = matrix.square() @ bias[4:].exp()
+    weight[:4] = torch.einsum("ij,jkhw->ikhw", matrix, weight[:4])
+    weight[4:] = 0
+    bias[:4] = matrix @ (bias[:4] - mean)
+    bias[4:] = variance.log()
+    weight, bias = state["post_quant_conv.weight"], state["post_quant_conv.bias"]
+    bias += weight[:, :, 0, 0] @ mean
+    weight[:, :, 0, 0] = weight[:, :, 0, 0] @ torch.linalg.inv(matrix)
+
+
+def whiten():
+    """Whitens the latents of all checkpoints with the statistics of the first world's renders."""
+    pictures = common.to_tensor(common.renders("shapes", "train")[0][:2000])
+    with torch.no_grad():
+        latents = load("both").encode(pictures).latent_dist.mean.permute(1, 0, 2, 3).flatten(1).double()
+    mean, (variances, axes) = latents.mean(1), torch.linalg.eigh(torch.cov(latents))
+    matrix = (axes @ torch.diag(variances.rsqrt()) @ axes.T).float()
+    log.info("standard deviations along the latents' axes: %s", variances.sqrt().tolist())
+    for stage in ("both", "decoder"):
+        if not checkpoint(stage).exists():
+            continue
+        state = torch.load(checkpoint(stage), map_location="cpu")
+        if state.get("whitened"):
+            return log.info("the latents are white already")
+        for weights in (state["model"], state["average"]):
+            change_coordinates(weights, matrix, mean.float())
+        # The optimizer's moments are those of the old coordinates; training on starts afresh.
+        common.save_checkpoint(checkpoint(stage), **{**state, "optimizer": None, "whitened": True})
+    for path in common.SCRATCH.glob("latents-*.npy"):
+        path.unlink()  # computed anew when a U-Net wants them
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=("both", "decoder"))
-    parser.add_argument("--minutes", type=float, required=True)
+    parser.add_argument("stage", choices=("both", "whiten", "decoder"))
+    parser.add_argument("--minutes", type=float)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(options.threads)
     torch.manual_seed(SEED)
+    if options.stage == "whiten":
+        return whiten()
+    if not options.minutes:
+        parser.error("--minutes is needed to train")
 
     pictures = [common.renders(name, "train")[0] for name in ("shapes", "shapes-v")]
     held_out = common.renders("shapes-v", "held-out")[0][:256]
@@ -100,6 +143,7 @@ def main():
         vae.load_state_dict(state["model"])
     elif options.stage == "decoder":
         vae.load_state_dict(torch.load(checkpoint("both"), map_location="cpu")["average"])
+    whitened = options.stage == "decoder" or bool(state and state.get("whitened"))
     average = common.Average(vae, 0.998)
     trained = list(vae.parameters())
     if options.stage == "decoder":
@@ -110,7 +154,8 @@ def main():
     if state:
         average.module.load_state_dict(state["average"])
         average.steps = state["step"]
-        optimizer.load_state_dict(state["optimizer"])
+        if state["optimizer"]:
+            optimizer.load_state_dict(state["optimizer"])
     step = state["step"] if state else 0
     rng = np.random.default_rng([SEED, step])
     latent_scale = 0.0
@@ -148,6 +193,7 @@ def main():
                 optimizer=optimizer.state_dict(),
                 step=step,
                 spent=clock.spent(),
+                whitened=whitened,
             )
 
 
