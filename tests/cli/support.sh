@@ -128,3 +128,19 @@ finish() {
     [ "$failures" -eq 0 ]
     exit
 }
+
+# Ends the test as skipped where these models don't yet draw all five attributes as asked nine times in ten, as
+# models/make/evaluate.py measured: what leco does with them says nothing then.
+needs_trained() { # NAME...
+    local name all
+    for name; do
+        all=$(sed -n 's/.*"all five": \([0-9.]*\).*/\1/p' "$SOURCE/models/$name/measured-full.json" 2>/dev/null)
+        awk -v a="${all:-0}" 'BEGIN { exit !(a >= 0.9) }' && continue
+        echo "models/$name is not trained well enough yet (all five as asked: ${all:-not measured})"
+        exit 77
+    done
+}
+
+# The share that NAME has in the N-th column of leco-probe --json, the last command; and at_least A B: A >= B.
+share() { sed -n "s/.*\"$1\": \([0-9.]*\).*/\1/p" stdout | sed -n "$2p"; }
+at_least() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a != "" && a >= b) }'; }
