@@ -68,7 +68,10 @@ static leco_status pack(weight *w, const primitive *p, dtype compute, bool rotat
         } else {
             if (rotated) rotate(turned, plain, &w->shape, dtype_size(compute));
             status = weight_add(w, &key, sizeof key, p->weight_bytes, &v, err);
-            if (status == LECO_OK) status = primitive_pack(p, rotated ? turned : plain, v->data, err);
+            if (status == LECO_OK) {
+                status = primitive_pack(p, rotated ? turned : plain, v->data, err);
+                if (status != LECO_OK) memset(v->key, 0xff, v->key_size); /* nobody must find it */
+            }
         }
         mem_free_aligned(copy);
         mem_free_aligned(turned);
