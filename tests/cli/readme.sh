@@ -25,4 +25,8 @@ exists tree/out/erase_red.safetensors tree/out/demo.png
 is_png tree/out/demo.png
 cat stdout
 
+# The config that it explains is one that leco reads.
+awk '/^```yaml$/ { inside = 1; next } /^```/ { inside = 0 } inside' "$SOURCE/README.md" >tree/examples/readme.yaml
+run 0 "$LECO" train tree/examples/readme.yaml --dry-run
+prints 'training +200 steps'
 finish
