@@ -21,7 +21,11 @@ leco_status json_read_file(const char *path, json_t **out, leco_error *err)
     LECO_TRY(file_read_text(path, MAX_FILE_BYTES, &text, &size, err));
     json_error_t problem;
     leco_status status = LECO_OK;
-    *out = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &problem);
+    const size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY;
+    *out = json_loadb(text, size, flags, &problem);
+    /* transformers writes "no limit" as 10^30, which no integer holds: such a file's numbers all become reals. */
+    if (!*out && json_error_code(&problem) == json_error_numeric_overflow)
+        *out = json_loadb(text, size, flags | JSON_DECODE_INT_AS_REAL, &problem);
     if (!*out && json_lacks_memory(&problem))
         status = error_memory(err, size, path);
     else if (!*out)

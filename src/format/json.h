@@ -9,7 +9,8 @@
 #include "base/error.h"
 
 /* Parses a file of at most 64 MiB; syntax errors (LECO_FORMAT) give path:line:column. A key that stands twice in one
- * object, an integer beyond 64 bits, and NaN are syntax errors. Release with json_decref. */
+ * object, NaN and infinite numbers are syntax errors. Where an integer is beyond 64 bits, all of the file's numbers
+ * become reals. Release with json_decref. */
 leco_status json_read_file(const char *path, json_t **out, leco_error *err);
 
 /* Whether jansson failed for want of memory: it often sets no error text then, and no code. */

@@ -43,6 +43,20 @@ static void syntax_errors_have_a_place(void **state)
     assert_fails(json_read_file(test_path("absent"), &root, &err), LECO_IO, &err, "absent", "cannot open");
 }
 
+/* transformers writes model_max_length so where there is no limit. */
+static void huge_integers_are_reals(void **state)
+{
+    (void)state;
+    json_t *root = parse("{\"most\": 1000000000000000019884624838656, \"n\": 3}");
+    assert_false(json_is_integer(json_object_get(root, "most")));
+    double x;
+    assert_works(json_get_double(root, "p", "most", 0, &x, &err), &err);
+    assert_true(x == 1e30);
+    int64_t n;
+    assert_fails(json_get_int(root, "p", "most", 1, 0, INT64_MAX, &n, &err), LECO_INVALID, &err, "most", "whole");
+    json_decref(root);
+}
+
 static void values_are_typed(void **state)
 {
     (void)state;
@@ -117,9 +131,8 @@ static void wrong_values_are_named(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(syntax_errors_have_a_place),
-        cmocka_unit_test(values_are_typed),
-        cmocka_unit_test(absent_and_null_keys_fall_back),
+        cmocka_unit_test(syntax_errors_have_a_place), cmocka_unit_test(huge_integers_are_reals),
+        cmocka_unit_test(values_are_typed),           cmocka_unit_test(absent_and_null_keys_fall_back),
         cmocka_unit_test(wrong_values_are_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
