@@ -110,12 +110,10 @@ def whiten():
         if not checkpoint(stage).exists():
             continue
         state = torch.load(checkpoint(stage), map_location="cpu")
-        if state.get("whitened"):
-            return log.info("the latents are white already")
         for weights in (state["model"], state["average"]):
             change_coordinates(weights, matrix, mean.float())
         # The optimizer's moments are those of the old coordinates; training on starts afresh.
-        common.save_checkpoint(checkpoint(stage), **{**state, "optimizer": None, "whitened": True})
+        common.save_checkpoint(checkpoint(stage), **{**state, "optimizer": None})
     for path in common.SCRATCH.glob("latents-*.npy"):
         path.unlink()  # computed anew when a U-Net wants them
 
@@ -143,7 +141,6 @@ def main():
         vae.load_state_dict(state["model"])
     elif options.stage == "decoder":
         vae.load_state_dict(torch.load(checkpoint("both"), map_location="cpu")["average"])
-    whitened = options.stage == "decoder" or bool(state and state.get("whitened"))
     average = common.Average(vae, 0.998)
     trained = list(vae.parameters())
     if options.stage == "decoder":
@@ -193,7 +190,6 @@ def main():
                 optimizer=optimizer.state_dict(),
                 step=step,
                 spent=clock.spent(),
-                whitened=whitened,
             )
 
 
