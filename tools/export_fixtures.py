@@ -156,9 +156,9 @@ def embedded(name):
     yield lora_cases(
         name, unet, "lora", "lierla", 1, 1, 1.0, (size, size, [500]), conditions=conditions, smallest=0, noise=3e-4
     )
-    kept = [[4], [8], [1], [6], [9]]
+    kept = [[4], [8], [6], [2], [1]]
     run = tok, text, unet, pipeline.scheduler.config
-    yield curve(name, "curve", *run, EMBEDDED_ERASE[name], 2.0, (1, size, size), kept, rank=1)
+    yield curve(name, "curve", *run, EMBEDDED_ERASE[name], 2.0, (1, size, size), kept, lr=3e-2, rank=1)
 
 
 NAMES = {
