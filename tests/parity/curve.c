@@ -12,9 +12,8 @@
 #include "base/cpu.h"
 #include "format/json.h"
 #include "format/safetensors.h"
+#include "parity_support.h"
 #include "train/trainer.h"
-
-#define FIXTURES LECO_SOURCE_DIR "/tests/parity/fixtures/"
 
 static leco_error err;
 
@@ -43,7 +42,7 @@ static double number(const safetensors *file, const char *name)
 static const char *model_folder(const char *fixture)
 {
     static char folder[512];
-    const char *above = strncmp(fixture, "shapes", 6) == 0 ? LECO_SOURCE_DIR "/models/" : FIXTURES;
+    const char *above = fixture_is_embedded(fixture) ? LECO_SOURCE_DIR "/models/" : FIXTURES;
     snprintf(folder, sizeof folder, "%s%s", above, fixture);
     if (strcmp(fixture, "sd2-like") != 0) return folder;
     const char *const parts[] = {"model_index.json", "scheduler", "text_encoder", "tokenizer", "unet", "vae"};

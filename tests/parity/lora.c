@@ -123,7 +123,6 @@ static void predictions_are_torch(void **state)
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
         fixture f;
         lora *l;
-        if (!fixture_present(folders[i].name, "lora_cases")) continue;
         fixture_begin(&f, folders[i].name, "lora");
         assert_works(lora_load(f.adapter, &f.config, NULL, DTYPE_F32, &l, &err), &err);
         for (int k = 0; k < WAY_COUNT; k++)
@@ -260,7 +259,6 @@ static void gradients_are_torch(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
         fixture f;
-        if (!fixture_present(folders[i].name, "lora_cases")) continue;
         fixture_begin(&f, folders[i].name, "lora");
         for (int k = 0; k < WAY_COUNT; k++) {
             bool rough = ways[k].type == DTYPE_BF16;

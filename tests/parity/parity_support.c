@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/file.h"
 #include "base/mem.h"
 
 const way ways[WAY_COUNT] = {
@@ -30,7 +29,7 @@ safetensors *fixture_open(const char *path)
     return file;
 }
 
-static bool is_embedded(const char *name)
+bool fixture_is_embedded(const char *name)
 {
     return strncmp(name, "shapes", 6) == 0;
 }
@@ -38,17 +37,9 @@ static bool is_embedded(const char *name)
 const char *fixture_model(const char *name, const char *part)
 {
     static char path[1024];
-    snprintf(path, sizeof path, "%s%s/%s", is_embedded(name) ? LECO_SOURCE_DIR "/models/" : FIXTURES, name, part);
+    snprintf(path, sizeof path, "%s%s/%s", fixture_is_embedded(name) ? LECO_SOURCE_DIR "/models/" : FIXTURES, name,
+             part);
     return path;
-}
-
-bool fixture_present(const char *name, const char *kind)
-{
-    char path[1024];
-    snprintf(path, sizeof path, FIXTURES "%s/%s.safetensors", name, kind);
-    if (!is_embedded(name) || file_exists(path)) return true;
-    print_message("    %s: no fixture (tools/export_fixtures.sh makes it)\n", path);
-    return false;
 }
 
 static const safetensors_entry *find(const safetensors *file, const char *format, va_list args)

@@ -20,11 +20,11 @@ extern const way ways[WAY_COUNT];
 bool way_available(const way *w); /* does this machine have it? */
 
 safetensors *fixture_open(const char *path); /* below fixtures/ */
+/* Whether its model is one of those in models/. */
+bool fixture_is_embedded(const char *name);
 /* The folder of one part of a fixture's model ("unet"): beside its case files, or models/NAME for the embedded models,
  * whose names begin with "shapes". In static storage, until the next call. */
 const char *fixture_model(const char *name, const char *part);
-/* False, and a line that says so, for an embedded model whose case files aren't there. */
-bool fixture_present(const char *name, const char *kind);
 bool fixture_has(const safetensors *file, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* A tensor as floats (whatever its type), test-owned: free with values_free. */
