@@ -16,7 +16,7 @@ MODELS = Path(__file__).resolve().parent.parent
 SCRATCH = Path(os.environ.get("LECO_MODELS_SCRATCH", MODELS / "make" / "scratch"))
 
 SEEDS = {"train": 1, "held-out": 2}  # of the renders
-COUNTS = {"train": 16000, "held-out": 2000}
+COUNTS = {"train": 48000, "held-out": 2000}
 
 
 def renders(name, split):

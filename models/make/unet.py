@@ -7,6 +7,9 @@ Both minimise the squared error of v, an epsilon-prediction's being its own over
 own measure the noisiest timesteps, which decide on the background and on what is drawn where, hardly count: after 50,000
 pictures it drew backgrounds at random, when v-prediction had them all right. Timesteps nearly free of noise are drawn less
 often.
+
+Weights that are matrices are trained with Muon, the rest with AdamW. From one checkpoint of shapes-v (8,400 steps of AdamW), on
+the same pictures, noise and learning rate, Muon's loss was 4 to 5% lower after 50 steps, and stayed so for the 450 compared.
 """
 
 import argparse
@@ -18,6 +21,7 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 
 import common
+import muon
 import text
 import vae as autoencoder
 import world
@@ -122,6 +126,18 @@ def training_loss(model, name, clean, noise, alpha_bar, timesteps, tokens):
     return error.square().mean()
 
 
+def build_optimizers(model):
+    """Muon for matrices and convolutions; AdamW for vectors, embeddings, and the convolutions that face the latents."""
+    matrices, others = [], []
+    for name, parameter in model.named_parameters():
+        inner = parameter.ndim >= 2 and not any(part in name for part in ("embedding.weight", "conv_in", "conv_out"))
+        (matrices if inner else others).append(parameter)
+    return (
+        muon.Muon(matrices, lr=RATE),
+        torch.optim.AdamW(others, lr=RATE, betas=(0.9, 0.99), weight_decay=0.01, fused=True),
+    )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=tuple(world.WORLDS))
@@ -148,12 +164,13 @@ def main():
     if state:
         model.load_state_dict(state["model"])
     average = common.Average(model, 0.999)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+    optimizers = build_optimizers(model)
     step = 0
     if state:
         average.module.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
         step = average.steps = state["step"]
+        for optimizer, saved in zip(optimizers, state["optimizers"] or ()):
+            optimizer.load_state_dict(saved)
     rng = np.random.default_rng([SEEDS[name], step])
     loss_function = torch.compile(training_loss)
 
@@ -170,23 +187,25 @@ def main():
             checkpoint(name),
             model=model.state_dict(),
             average=average.module.state_dict(),
-            optimizer=optimizer.state_dict(),
+            optimizers=[optimizer.state_dict() for optimizer in optimizers],
             step=step,
             spent=clock.spent(),
         )
 
     loss_function(model, name, *batch()).backward()  # compile before the clock starts
-    optimizer.zero_grad()
+    model.zero_grad()
     clock = common.Clock(options.minutes, state["spent"] if state else 0.0)
     losses = []
     while clock.fraction() < 1:
-        for group in optimizer.param_groups:
-            group["lr"] = RATE * clock.rate(step)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = RATE * clock.rate(step)
         loss = loss_function(model, name, *batch())
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+        for optimizer in optimizers:
+            optimizer.step()
+        model.zero_grad()
         average.update(model)
         step += 1
         losses.append(loss.item())

@@ -230,8 +230,7 @@ static leco_status read_prompt(const doc_node *n, const raw_config *raw, train_p
         return error_set(err, LECO_INVALID, "%s: prompts: expected a list of entries with at least \"target: ...\"",
                          n->place);
     LECO_TRY(rules_read(n, "prompts", prompt_rules, &r, err));
-    if (!r.target || r.target[0] == '\0')
-        return error_set(err, LECO_INVALID, "%s: prompts: an entry needs a target", n->place);
+    if (!r.target) return error_set(err, LECO_INVALID, "%s: prompts: an entry needs a target", n->place);
     *p = (train_prompt){.place = n->place,
                         .target = r.target,
                         .positive = r.positive ? r.positive : r.target,

@@ -103,6 +103,9 @@ static void overrides_change_and_add(void **state)
     assert_works(read_text(minimal, "prompts=[{target: a}, {target: b}]", &c), &err);
     assert_int_equal(c.prompt_count, 2);
     train_config_free(&c);
+    assert_works(read_text(minimal, "prompts=[{target: \"\"}]", &c), &err); /* what is drawn without a prompt */
+    assert_string_equal(c.prompt[0].target, "");
+    train_config_free(&c);
     assert_works(read_text(minimal, "prompts.0.neutral=", &c), &err);
     assert_string_equal(c.prompt[0].neutral, "");
     train_config_free(&c);
@@ -188,8 +191,8 @@ static void prompts_are_required(void **state)
     assert_refused(text, NULL, LECO_INVALID, "config.yaml:3", "empty");
     snprintf(text, sizeof text, "%sprompts: [{positive: x}]\n", model_only);
     assert_refused(text, NULL, LECO_INVALID, "config.yaml:3", "needs a target");
-    snprintf(text, sizeof text, "%sprompts: [{target: \"\"}]\n", model_only);
-    assert_refused(text, NULL, LECO_INVALID, "needs a target");
+    snprintf(text, sizeof text, "%sprompts: [{target: }]\n", model_only);
+    assert_refused(text, NULL, LECO_INVALID, "config.yaml:3", "needs a target");
     snprintf(text, sizeof text, "%sprompts: [x]\n", model_only);
     assert_refused(text, NULL, LECO_INVALID, "target: ...");
     snprintf(text, sizeof text, "%sprompts: {target: x}\n", model_only);
