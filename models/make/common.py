@@ -15,15 +15,16 @@ import world
 MODELS = Path(__file__).resolve().parent.parent
 SCRATCH = Path(os.environ.get("LECO_MODELS_SCRATCH", MODELS / "make" / "scratch"))
 
-SEEDS = {"train": 1, "held-out": 2}  # of the renders
-COUNTS = {"train": 48000, "held-out": 2000}
+SEEDS = {"train": 1, "held-out": 2, "recolored": 3}  # of the renders
+COUNTS = {"train": 48000, "held-out": 2000, "recolored": 48000}
+COLOR_JITTER = {"recolored": 20}  # nearly as far as colours may move before orange meets gold; elsewhere the world's own
 
 
 def renders(name, split):
     """Pictures uint8 [N, 64, 64, 3] and attributes of a world; drawn once, then read from the scratch folder."""
     pictures, attributes = (SCRATCH / f"{name}-{split}{end}" for end in (".npy", ".json"))
     if not attributes.exists():
-        drawn, labels = world.render(world.WORLDS[name], SEEDS[split], COUNTS[split])
+        drawn, labels = world.render(world.WORLDS[name], SEEDS[split], COUNTS[split], COLOR_JITTER.get(split, world.COLOR_JITTER))
         SCRATCH.mkdir(parents=True, exist_ok=True)
         np.save(pictures, drawn)
         attributes.write_text(json.dumps(labels))

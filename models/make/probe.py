@@ -1,7 +1,8 @@
 """Trains the probe: a small network that reads the five attributes off a picture.
 
 It sees renders of the donor's world (which holds every value of both worlds) and their reconstructions by the
-autoencoder, both slightly blurred and noisy, so that what it reads does not hang on how a picture was made.
+autoencoder, both slightly blurred and noisy, so that what it reads does not hang on how a picture was made. Their colours
+vary more than the world's own: guidance drives colours outwards, and an orange a little too red must not be read as gold.
 
     python probe.py --minutes 15
     python probe.py --minutes 10 --resume    # goes on from what the folder holds
@@ -24,7 +25,7 @@ import world
 SEED = 41
 BATCH = 64
 RATE = 2e-3
-RECONSTRUCTIONS = 3000  # of the first training renders
+RECONSTRUCTIONS = 3000  # of the first renders
 FOLDER = common.MODELS / "shapes-probe"
 LABELS = {name: world.DONOR.values(name) for name in world.ATTRIBUTES}
 GROUPS = 8
@@ -174,7 +175,7 @@ def main():
     torch.manual_seed(SEED)
     rng = np.random.default_rng([SEED, options.resume])
 
-    pictures, attributes = common.renders(world.DONOR.name, "train")
+    pictures, attributes = common.renders(world.DONOR.name, "recolored")
     wanted = targets(attributes)
     vae = autoencoder.load()
     redrawn = (reconstruct(pictures[:RECONSTRUCTIONS], vae) * 127.5 + 127.5).round().byte()

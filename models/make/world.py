@@ -182,13 +182,13 @@ def _ink(style, distance, x, y, size):
     return inside & (pattern | (distance > -CONTOUR[size]))
 
 
-def draw(attributes, rng):
+def draw(attributes, rng, color_jitter=COLOR_JITTER):
     """One picture, uint8 [64, 64, 3], of the attributes (a dict), with jitter from rng."""
     size = attributes["size"]
     radius = RADIUS[size]
     centre = SIZE / 2 + CELL * rng.integers(-REACH[size], REACH[size] + 1, 2)
     color, background = (
-        np.clip(np.add(base, rng.uniform(-COLOR_JITTER, COLOR_JITTER, 3)), 0, 255).astype(np.float32)
+        np.clip(np.add(base, rng.uniform(-color_jitter, color_jitter, 3)), 0, 255).astype(np.float32)
         for base in (COLORS[attributes["color"]], BACKGROUNDS[attributes["background"]])
     )
     axes = []
@@ -242,15 +242,15 @@ def caption(attributes, rng):
 
 
 def _one(job):
-    world, seed, index = job
+    world, seed, index, color_jitter = job
     rng = np.random.default_rng([seed, index])
     attributes = sample(WORLDS[world], rng)
-    return draw(attributes, rng), attributes
+    return draw(attributes, rng, color_jitter), attributes
 
 
-def render(world, seed, count, processes=2):
+def render(world, seed, count, color_jitter=COLOR_JITTER, processes=2):
     """Pictures uint8 [count, 64, 64, 3], and the list of their attributes."""
-    jobs = ((world.name, seed, index) for index in range(count))
+    jobs = ((world.name, seed, index, color_jitter) for index in range(count))
     with Pool(processes) as pool:
         drawn = pool.map(_one, jobs, chunksize=256)
     return np.stack([picture for picture, _ in drawn]), [attributes for _, attributes in drawn]
