@@ -30,7 +30,6 @@ SEEDS = {"shapes": 21, "shapes-v": 22}
 BATCH = 32
 RATE = 1e-3
 SNR_LIMIT = 5.0  # noise levels cleaner than this signal-to-noise ratio are drawn less often
-DOTTED = 2.5  # how much more often than others pictures of this style are trained on: half-trained models draw them flat
 
 PREDICTION = {"shapes": "epsilon", "shapes-v": "v_prediction"}
 ATTENTION = {
@@ -152,8 +151,6 @@ def main():
 
     data = (latents(name) * scaling_factor()).to(memory_format=torch.channels_last)
     attributes = common.renders(name, "train")[1]
-    shares = np.array([DOTTED if one["style"] == "dotted" else 1.0 for one in attributes])
-    shares /= shares.sum()
     tokenizer = text.build_tokenizer(name)
     alpha_bar = build_scheduler(name).alphas_cumprod
     table = timestep_table(alpha_bar)
@@ -178,7 +175,7 @@ def main():
     loss_function = torch.compile(training_loss)
 
     def batch():
-        chosen = rng.choice(len(data), size=BATCH, p=shares)
+        chosen = rng.integers(len(data), size=BATCH)
         captions = [world.caption(attributes[i], rng) for i in chosen]
         spread = (torch.arange(BATCH) + torch.rand(BATCH)) / BATCH  # one draw from each of BATCH equal slices
         timesteps = torch.searchsorted(table, spread).clamp(max=len(table) - 1)

@@ -164,7 +164,11 @@ def _field(shape, u, v):
 
 
 def _ink(style, distance, x, y, size):
-    """Which points are painted. distance [y, x] in pixels, negative inside; x, y: 1-D, pixels from the object's centre."""
+    """Which points are painted. distance [y, x] in pixels, negative inside; x, y: 1-D, pixels from the picture's corner.
+
+    Patterns keep still where objects move, as if cut from one sheet of paper: a pattern that moves along can be drawn only
+    once it is known to a pixel where the object lies, and a small network then leaves it out.
+    """
     inside = distance < 0
     row, column = (y // CELL).astype(np.int8)[:, None], (x // CELL).astype(np.int8)[None, :]
     if style == "flat":
@@ -197,7 +201,7 @@ def draw(attributes, rng, color_jitter=COLOR_JITTER):
         axes.append((first, last, (np.arange((last - first) * SUPERSAMPLING, dtype=np.float32) + 0.5) / SUPERSAMPLING + first - middle))
     (left, right, x), (top, bottom, y) = axes
     distance = _field(attributes["shape"], x / radius, y / radius) * radius
-    ink = _ink(attributes["style"], distance, x, y, size)
+    ink = _ink(attributes["style"], distance, x + centre[0], y + centre[1], size)
     cover = ink.reshape(bottom - top, SUPERSAMPLING, right - left, SUPERSAMPLING).sum((1, 3), dtype=np.float32) / SUPERSAMPLING**2
     picture = np.tile(np.round(background).astype(np.uint8), (SIZE, SIZE, 1))
     picture[top:bottom, left:right] = np.round(background + (color - background) * cover[..., None])
