@@ -115,9 +115,12 @@ static const choice optimizers[] = {
 };
 
 static const choice lr_schedules[] = {
-    {"constant", LR_CONSTANT, NULL},      {"linear", 0, LATER "; constant is"},
-    {"cosine", 0, LATER "; constant is"}, {"cosine_with_restarts", 0, LATER "; constant is"},
-    {"step", 0, LATER "; constant is"},   {NULL, 0, NULL},
+    {"constant", LR_CONSTANT, NULL},
+    {"cosine", LR_COSINE, NULL},
+    {"linear", 0, LATER "; constant and cosine are"},
+    {"cosine_with_restarts", 0, LATER "; constant and cosine are"},
+    {"step", 0, LATER "; constant and cosine are"},
+    {NULL, 0, NULL},
 };
 
 static const choice compat_modes[] = {

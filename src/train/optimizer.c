@@ -219,11 +219,12 @@ void optimizer_step(optimizer *o, double lr, float gradient_scale)
 
 double lr_at(lr_schedule schedule, double lr, int64_t step, int64_t steps)
 {
-    (void)step;
-    (void)steps;
+    const double pi = 3.14159265358979323846, least = lr / 100;
     switch (schedule) {
     case LR_CONSTANT:
         return lr;
+    case LR_COSINE:
+        return least + (lr - least) * 0.5 * (1 + cos(pi * (double)step / (double)steps));
     }
     return lr;
 }

@@ -43,8 +43,9 @@ void optimizer_step(optimizer *o, double lr, float gradient_scale);
 int64_t optimizer_steps(const optimizer *o); /* done so far */
 size_t optimizer_bytes(const optimizer *o);  /* of the states */
 
-/* How the learning rate moves over a run. */
-typedef enum lr_schedule { LR_CONSTANT } lr_schedule;
+/* How the learning rate moves over a run. LR_COSINE falls from lr to lr / 100 by half a cosine, as P1atdev's trainer
+ * and torch's CosineAnnealingLR(T_max = steps, eta_min = lr / 100) have it; step counts from 0. */
+typedef enum lr_schedule { LR_CONSTANT, LR_COSINE } lr_schedule;
 double lr_at(lr_schedule schedule, double lr, int64_t step, int64_t steps);
 
 #endif

@@ -3,6 +3,8 @@
 
 #include "train/optimizer.h"
 
+#include <math.h>
+
 static leco_error err;
 
 static void arguments_are_read_as_p_writes_them(void **state)
@@ -62,6 +64,16 @@ static void a_constant_rate_stays(void **state)
     assert_true(lr_at(LR_CONSTANT, 0.25, 9, 10) == 0.25);
 }
 
+/* torch 2.8.0: CosineAnnealingLR(SGD(lr=0.25), T_max=10, eta_min=0.0025). */
+static void a_cosine_rate_is_torch_s(void **state)
+{
+    (void)state;
+    static const double wanted[] = {
+        0.25,    0.24394324389152527, 0.22636585305389975, 0.19898842497119357,  0.16449085305389977,
+        0.12625, 0.08800914694610026, 0.05351157502880646, 0.026134146946100265, 0.00855675610847475};
+    for (int i = 0; i < 10; i++) assert_true(fabs(lr_at(LR_COSINE, 0.25, i, 10) - wanted[i]) < 1e-15);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -69,6 +81,7 @@ int main(void)
         cmocka_unit_test(wrong_arguments_are_named),
         cmocka_unit_test(states_are_as_large_as_they_say),
         cmocka_unit_test(a_constant_rate_stays),
+        cmocka_unit_test(a_cosine_rate_is_torch_s),
     };
     return cmocka_run_group_tests_name("unit/optimizer", tests, NULL, NULL);
 }
