@@ -17,8 +17,9 @@ if [ ! -x "$python" ]; then
 fi
 
 cd "$here"
-"$python" vae.py both --minutes $((minutes / 2))
+"$python" vae.py both --minutes $((minutes / 2 + 1))
 "$python" vae.py whiten
+"$python" -c 'import unet; unet.latents("shapes"); unet.latents("shapes-v")' # both trainings read the first's
 "$python" probe.py --minutes $((minutes / 6 + 1)) &
 probe=$!
 "$python" unet.py shapes --minutes "$minutes" &
@@ -28,7 +29,7 @@ second=$!
 wait $probe
 wait $first
 wait $second
-"$python" vae.py decoder --minutes $((minutes / 4))
+"$python" vae.py decoder --minutes $((minutes / 4 + 1))
 for name in shapes shapes-v; do
     "$python" export.py $name
     "$python" evaluate.py $name --threads 2
