@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Draws src/api/font_data.c: the ASCII letters of DejaVu Sans as small grey pictures, for the texts of contact sheets.
+"""Draws src/picture/font_data.c: the ASCII letters of DejaVu Sans as small grey pictures, for the texts of contact sheets.
 
-    python3 tools/make_font.py > src/api/font_data.c        # needs Pillow and fonts-dejavu-core
+    python3 tools/make_font.py > src/picture/font_data.c        # needs Pillow and fonts-dejavu-core
 
 So that a sheet looks the same everywhere and needs neither fonts nor a font library. DejaVu's licence (a superset of
 Bitstream Vera's) allows it.
@@ -18,7 +18,7 @@ font = ImageFont.truetype(FONT, SIZE, layout_engine=ImageFont.Layout.BASIC)
 ascent, descent = font.getmetrics()
 out = sys.stdout
 out.write(f"/* Made by tools/make_font.py from DejaVu Sans, {SIZE} pixels; see font.h. DejaVu fonts are free to copy and change. */\n")
-out.write('#include "api/font.h"\n\n/* clang-format off */\n')
+out.write('#include "picture/font.h"\n\n/* clang-format off */\n')
 out.write(f"const font_metrics font_size = {{{ascent + descent}, {ascent}}};\n\n")
 out.write("const font_glyph font_glyphs[FONT_LAST - FONT_FIRST + 1] = {\n")
 for code in range(32, 127):

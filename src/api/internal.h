@@ -5,10 +5,10 @@
 #include "diffusion/decoder.h"
 #include "diffusion/sampler.h"
 #include "diffusion/text_bank.h"
-#include "format/png.h"
 #include "leco/leco.h"
 #include "model/adapter.h"
 #include "model/model.h"
+#include "picture/png.h"
 
 #define LECO_VERSION "0.1.0"
 

@@ -13,8 +13,8 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "format/json.h"
-#include "format/png.h"
 #include "format/safetensors.h"
+#include "picture/png.h"
 
 typedef leco_status action(leco_error *err);
 

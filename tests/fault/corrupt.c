@@ -8,8 +8,8 @@
 
 #include "base/mem.h"
 #include "format/json.h"
-#include "format/png.h"
 #include "format/safetensors.h"
+#include "picture/png.h"
 
 static leco_error err;
 

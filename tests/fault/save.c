@@ -18,8 +18,8 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "format/png.h"
 #include "format/safetensors.h"
+#include "picture/png.h"
 
 #define NEVER 1000000
 

@@ -4,7 +4,7 @@
 #include <zlib.h>
 
 #include "base/mem.h"
-#include "format/png.h"
+#include "picture/png.h"
 
 const char *const fuzz_words[] = {"IHDR", "IDAT", "IEND", "PLTE", "tRNS",       "tEXt", "zTXt",
                                   "iTXt", "gAMA", "iCCP", "eXIf", "parameters", NULL};

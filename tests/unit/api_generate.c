@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/font.h"
 #include "base/mem.h"
 #include "leco/leco.h"
+#include "picture/font.h"
 
 #define FIXTURE LECO_SOURCE_DIR "/tests/parity/fixtures/sd1-like"
 #define LORA FIXTURE "/lora.safetensors"

@@ -8,7 +8,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "format/png.h"
+#include "picture/png.h"
 
 static leco_error err;
 

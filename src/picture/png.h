@@ -1,6 +1,6 @@
 /* 8-bit RGB images in PNG files, with tEXt/iTXt entries (A1111 keeps its generation parameters under "parameters"). */
-#ifndef LECO_FORMAT_PNG_H
-#define LECO_FORMAT_PNG_H
+#ifndef LECO_PICTURE_PNG_H
+#define LECO_PICTURE_PNG_H
 
 #include <stdint.h>
 

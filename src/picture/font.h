@@ -1,8 +1,8 @@
 /* The letters on contact sheets: ASCII, grey, one size. */
-#ifndef LECO_API_FONT_H
-#define LECO_API_FONT_H
+#ifndef LECO_PICTURE_FONT_H
+#define LECO_PICTURE_FONT_H
 
-#include "format/png.h"
+#include "picture/png.h"
 
 enum { FONT_FIRST = 32, FONT_LAST = 126 };
 

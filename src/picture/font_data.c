@@ -1,5 +1,5 @@
 /* Made by tools/make_font.py from DejaVu Sans, 15 pixels; see font.h. DejaVu fonts are free to copy and change. */
-#include "api/font.h"
+#include "picture/font.h"
 
 /* clang-format off */
 const font_metrics font_size = {18, 14};

@@ -1,4 +1,4 @@
-#include "api/font.h"
+#include "picture/font.h"
 
 #include <stdlib.h>
 #include <string.h>

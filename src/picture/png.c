@@ -1,4 +1,4 @@
-#include "format/png.h"
+#include "picture/png.h"
 
 #include <png.h>
 #include <setjmp.h>
