@@ -35,8 +35,6 @@ static leco_status check_numbers(const leco_generate_options *o, leco_error *err
         return error_set(err, LECO_INVALID, "a batch of %d: expected 1 to 256", o->batch);
     if (!isfinite(o->guidance_scale) || fabs(o->guidance_scale) > 1000)
         return error_set(err, LECO_INVALID, "a guidance scale of %g: expected -1000 to 1000", o->guidance_scale);
-    if (o->scheduler && strcmp(o->scheduler, "ddim") != 0)
-        return error_set(err, LECO_INVALID, "scheduler \"%s\" is not known; there is \"ddim\"", o->scheduler);
     if (o->rng && strcmp(o->rng, "cpu") != 0 && strcmp(o->rng, "cuda") != 0)
         return error_set(err, LECO_INVALID, "rng \"%s\" is not known; there are \"cpu\" and \"cuda\"", o->rng);
     if (o->seed < -1) return error_set(err, LECO_INVALID, "a seed of %lld: expected -1 or more", (long long)o->seed);
@@ -46,9 +44,11 @@ static leco_status check_numbers(const leco_generate_options *o, leco_error *err
 leco_status draw_check(const leco_model *handle, const leco_generate_options *o, draw_request *request, leco_error *err)
 {
     LECO_TRY(check_numbers(o, err));
-    ddim walk;
-    LECO_TRY(ddim_start(handle->schedule, o->steps, 0, &walk, err));
     *request = (draw_request){.options = o, .width = o->width, .height = o->height, .seed = o->seed, .what = "drawing"};
+    LECO_TRY(sampler_parse(o->scheduler ? o->scheduler : "ddim", &request->sampler, err));
+    denoising *run;
+    LECO_TRY(denoising_create(request->sampler, handle->schedule, o->steps, (latent_size){0}, &run, err));
+    denoising_destroy(run);
     LECO_TRY(model_picture_size(handle, &request->width, &request->height, err));
     if (request->seed == -1) request->seed = (int64_t)(time(NULL) % 4294967296);
     request->overall = o->prompt_count * (size_t)o->images_per_prompt;
@@ -98,14 +98,14 @@ static leco_status read_latents(const leco_model *handle, draw_request *request,
 
 /* ---- sessions ---- */
 
-static leco_status make_drawing(leco_model *handle, latent_size size, bool pair, drawing *d, leco_error *err)
+static leco_status make_drawing(leco_model *handle, latent_size size, float scale, drawing *d, leco_error *err)
 {
     adapter_use *use = mem_calloc(handle->lora_count, sizeof *use);
     if (!use) return error_memory(err, handle->lora_count * sizeof *use, "the LoRAs");
     const adapter_set adapters = model_adapters(handle, use);
     denoiser_options options = {.size = size, .tokens = text_bank_tokens(handle->bank), .adapters = &adapters};
-    if (pair) options.size.batch *= 2;
-    *d = (drawing){.size = size, .guided_pair = pair};
+    options.size.batch = guided_batch(size.batch, scale);
+    *d = (drawing){.size = size, .denoiser_batch = options.size.batch};
     leco_status status = denoiser_create(&handle->device, handle->model, &options, &d->denoiser, err);
     if (status == LECO_OK) status = decoder_create(&handle->device, handle->model, size, &d->decoder, err);
     mem_free(use);
@@ -115,11 +115,12 @@ static leco_status make_drawing(leco_model *handle, latent_size size, bool pair,
     return status;
 }
 
-static leco_status get_drawing(leco_model *handle, latent_size size, bool pair, drawing **out, leco_error *err)
+static leco_status get_drawing(leco_model *handle, latent_size size, float scale, drawing **out, leco_error *err)
 {
     for (int i = 0; i < DRAWINGS; i++) {
         drawing *d = &handle->drawing[i];
-        if (d->denoiser && d->guided_pair == pair && memcmp(&d->size, &size, sizeof size) == 0) {
+        if (d->denoiser && d->denoiser_batch == guided_batch(size.batch, scale) &&
+            memcmp(&d->size, &size, sizeof size) == 0) {
             *out = d;
             return LECO_OK;
         }
@@ -129,7 +130,7 @@ static leco_status get_drawing(leco_model *handle, latent_size size, bool pair, 
     denoiser_destroy(d->denoiser);
     decoder_destroy(d->decoder);
     *d = (drawing){0};
-    LECO_TRY(make_drawing(handle, size, pair, d, err));
+    LECO_TRY(make_drawing(handle, size, scale, d, err));
     *out = d;
     return LECO_OK;
 }
@@ -154,8 +155,9 @@ typedef struct batch_run {
     const draw_request *request;
     drawing *drawing;
     guided guided;
-    ddim walk;
+    denoising *run;
     size_t first;
+    rng *rng; /* [batch] one a picture */
     float *x;
 } batch_run;
 
@@ -180,24 +182,17 @@ static int64_t seed_of(const draw_request *request, size_t index)
     return (int64_t)((uint64_t)request->seed + index);
 }
 
-static leco_status start_latents(batch_run *b, leco_error *err)
+static void start_latents(batch_run *b)
 {
-    latent_size one = b->drawing->size;
-    one.batch = 1;
-    const size_t stride = latent_stride(one);
-    if (b->request->latents) {
-        memcpy(b->x, b->request->latents + b->first * stride, (size_t)b->drawing->size.batch * stride * sizeof *b->x);
-        return LECO_OK;
-    }
-    float *scratch = mem_calloc(stride, sizeof *scratch);
-    if (!scratch) return error_memory(err, stride * sizeof *scratch, "noise");
-    for (int64_t i = 0; i < b->drawing->size.batch; i++) {
-        rng r;
-        rng_seed(&r, rng_of(b->request->options), (uint64_t)seed_of(b->request, b->first + (size_t)i));
-        latents_draw(&r, scratch, b->x + (size_t)i * stride, one);
-    }
-    mem_free(scratch);
-    return LECO_OK;
+    const size_t stride = latent_stride(b->drawing->size);
+    for (int64_t i = 0; i < b->drawing->size.batch; i++)
+        rng_seed(&b->rng[i], rng_of(b->request->options), (uint64_t)seed_of(b->request, b->first + (size_t)i));
+    denoising_begin(b->run, 0, b->rng, (size_t)b->drawing->size.batch);
+    if (b->request->latents)
+        memcpy(b->x, b->request->latents + b->first * stride, b->run->count * sizeof *b->x);
+    else
+        denoising_noise(b->run, b->x);
+    for (size_t i = 0; i < b->run->count; i++) b->x[i] *= b->run->noise_scale;
 }
 
 static leco_status set_texts(batch_run *b, leco_error *err)
@@ -240,18 +235,37 @@ static leco_status keep_pictures(batch_run *b, leco_images *images, leco_error *
 static leco_status run_batch(batch_run *b, leco_images *images, leco_error *err)
 {
     LECO_TRY(set_texts(b, err));
-    LECO_TRY(start_latents(b, err));
-    for (int64_t step = 0; step < b->walk.steps; step++) {
+    start_latents(b);
+    for (int64_t step = 0; step < b->run->steps; step++) {
         if (!report(b, step)) return error_set(err, LECO_INTERRUPTED, "stopped");
-        guided_step(&b->guided, &b->walk, step, b->x);
+        guided_step(&b->guided, b->run, step, b->x);
     }
-    const size_t count = latent_count(b->drawing->size);
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < b->run->count; i++)
         if (!isfinite(b->x[i]))
             return error_set(err, LECO_INVALID,
                              "the latents became %g: the model overflows in %s, or a LoRA's weight is too large",
                              (double)b->x[i], dtype_name(b->handle->device.compute));
     return keep_pictures(b, images, err);
+}
+
+static leco_status draw_batch(leco_model *handle, const draw_request *request, latent_size size, size_t first,
+                              leco_images *images, leco_error *err)
+{
+    const leco_generate_options *o = request->options;
+    const float scale = (float)o->guidance_scale;
+    batch_run b = {.handle = handle, .request = request, .first = first};
+    LECO_TRY(get_drawing(handle, size, scale, &b.drawing, err));
+    b.x = mem_calloc(latent_count(size), sizeof *b.x);
+    b.rng = mem_calloc((size_t)size.batch, sizeof *b.rng);
+    leco_status status = b.x && b.rng ? LECO_OK : error_memory(err, latent_count(size) * sizeof *b.x, "latents");
+    if (status == LECO_OK) status = denoising_create(request->sampler, handle->schedule, o->steps, size, &b.run, err);
+    if (status == LECO_OK) status = guided_create(b.drawing->denoiser, scale, &b.guided, err);
+    if (status == LECO_OK) status = run_batch(&b, images, err);
+    guided_free(&b.guided);
+    denoising_destroy(b.run);
+    mem_free(b.rng);
+    mem_free(b.x);
+    return status;
 }
 
 leco_status draw_pictures(leco_model *handle, const draw_request *request, leco_images *images, size_t *done,
@@ -260,7 +274,6 @@ leco_status draw_pictures(leco_model *handle, const draw_request *request, leco_
     const leco_generate_options *o = request->options;
     const size_t total = o->prompt_count * (size_t)o->images_per_prompt;
     const int64_t factor = vae_factor(&handle->model->vae);
-    const float scale = (float)o->guidance_scale;
     *done = 0;
     LECO_TRY(model_load(handle->model, MODEL_ALL, err));
     LECO_TRY(get_bank(handle, err));
@@ -268,16 +281,7 @@ leco_status draw_pictures(leco_model *handle, const draw_request *request, leco_
         size_t batch = total - *done < (size_t)o->batch ? total - *done : (size_t)o->batch;
         const latent_size size = {(int64_t)batch, request->height / factor, request->width / factor,
                                   handle->model->unet.in_channels};
-        batch_run b = {.handle = handle, .request = request, .first = *done};
-        LECO_TRY(ddim_start(handle->schedule, o->steps, 0, &b.walk, err));
-        LECO_TRY(get_drawing(handle, size, scale != 1.0f, &b.drawing, err));
-        LECO_TRY(guided_create(b.drawing->denoiser, scale, &b.guided, err));
-        b.x = mem_calloc(latent_count(size), sizeof *b.x);
-        leco_status status =
-            b.x ? run_batch(&b, images, err) : error_memory(err, latent_count(size) * sizeof *b.x, "latents");
-        guided_free(&b.guided);
-        mem_free(b.x);
-        if (status != LECO_OK) return status;
+        LECO_TRY(draw_batch(handle, request, size, *done, images, err));
         *done += batch;
     }
     return LECO_OK;

@@ -26,10 +26,10 @@ static const char *make_title(const grid *g)
     const leco_model *handle = g->handle;
     const leco_generate_options *o = g->request.options;
     const char *slash = strrchr(handle->model->folder, '/');
-    return arena_printf(g->memory, "%s on %s. DDIM, %d steps, guidance scale %g, seed %lld%s",
+    return arena_printf(g->memory, "%s on %s. %s, %d steps, guidance scale %g, seed %lld%s",
                         handle->lora[handle->lora_count - 1].name,
-                        slash && slash[1] ? slash + 1 : handle->model->folder, o->steps, o->guidance_scale,
-                        (long long)g->request.seed, g->rows > 1 ? " and on" : "");
+                        slash && slash[1] ? slash + 1 : handle->model->folder, g->request.sampler->label, o->steps,
+                        o->guidance_scale, (long long)g->request.seed, g->rows > 1 ? " and on" : "");
 }
 
 static leco_status make_sheet(grid *g, leco_error *err)

@@ -3,7 +3,7 @@
 #define LECO_API_INTERNAL_H
 
 #include "diffusion/decoder.h"
-#include "diffusion/sampler.h"
+#include "diffusion/guidance.h"
 #include "diffusion/text_bank.h"
 #include "leco/leco.h"
 #include "model/adapter.h"
@@ -22,7 +22,7 @@ typedef struct loaded_lora {
 /* Sessions that draw `size.batch` pictures of one size. */
 typedef struct drawing {
     latent_size size;
-    bool guided_pair; /* unconditional and conditional, or (scale 1) conditional only */
+    int64_t denoiser_batch; /* guided_batch of the pictures */
     denoiser *denoiser;
     decoder *decoder;
 } drawing;
@@ -52,6 +52,7 @@ leco_status model_picture_size(const leco_model *model, int *width, int *height,
 /* Draws with checked options into images->image[0..]; *done counts the finished ones, also on failure. */
 typedef struct draw_request {
     const leco_generate_options *options;
+    const sampler *sampler;
     int width, height;
     int64_t seed;           /* not -1 */
     const float *latents;   /* [total,h,w,C], or NULL: from the seeds */

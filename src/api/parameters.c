@@ -42,9 +42,9 @@ char *generation_parameters(const leco_model *handle, const draw_request *reques
         text = append(text, mem_printf(" <lora:%s:%g>", handle->lora[i].name, (double)handle->lora[i].weight));
     if (o->negative && *o->negative) text = append(text, mem_printf("\nNegative prompt: %s", o->negative));
     const char *model_name = last_part(handle->model->folder);
-    text = append(text,
-                  mem_printf("\nSteps: %d, Sampler: DDIM, CFG scale: %g, Seed: %lld, Size: %dx%d, Model: %s", o->steps,
-                             o->guidance_scale, (long long)seed, request->width, request->height, model_name));
+    text = append(text, mem_printf("\nSteps: %d, Sampler: %s, CFG scale: %g, Seed: %lld, Size: %dx%d, Model: %s",
+                                   o->steps, request->sampler->label, o->guidance_scale, (long long)seed,
+                                   request->width, request->height, model_name));
     text = append(text, lora_hashes(handle));
     if (o->rng && strcmp(o->rng, "cpu") == 0) text = append(text, mem_strdup(", RNG: CPU"));
     return append(text, mem_strdup(", Version: leco " LECO_VERSION));

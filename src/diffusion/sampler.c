@@ -1,56 +1,83 @@
 #include "diffusion/sampler.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "base/mem.h"
 
-int64_t guided_batch(int64_t pictures, float guidance_scale)
+leco_status denoising_create(const sampler *s, const noise_schedule *schedule, int64_t steps, latent_size size,
+                             denoising **out, leco_error *err)
 {
-    return guidance_scale == 1.0f ? pictures : 2 * pictures;
-}
-
-static size_t picture_floats(const guided *g)
-{
-    size_t all = latent_count(denoiser_size(g->denoiser));
-    return g->scale == 1.0f ? all : all / 2;
-}
-
-leco_status guided_create(denoiser *n, float scale, guided *out, leco_error *err)
-{
-    size_t count = latent_count(denoiser_size(n));
-    guided g = {n, scale, mem_calloc(count, sizeof(float)), mem_calloc(count, sizeof(float))};
-    if (!g.input || !g.output) {
-        guided_free(&g);
-        return error_memory(err, 2 * count * sizeof(float), "guidance");
+    *out = NULL;
+    if (steps < 1 || steps > schedule->train_timesteps)
+        return error_set(err, LECO_INVALID, "%lld denoising steps: expected 1 to %lld", (long long)steps,
+                         (long long)schedule->train_timesteps);
+    denoising *d = mem_calloc(1, sizeof *d);
+    if (!d) return error_memory(err, sizeof *d, "a sampler");
+    *d = (denoising){.sampler = s, .schedule = schedule, .steps = steps, .noise_scale = 1.0f, .size = size};
+    d->count = latent_count(size);
+    d->timestep = mem_calloc((size_t)steps, sizeof *d->timestep);
+    d->scratch = mem_calloc(d->count, sizeof *d->scratch);
+    if (s->copies) d->memory = mem_calloc((size_t)s->copies * d->count, sizeof *d->memory);
+    leco_status status = d->timestep && d->scratch && (d->memory || !s->copies)
+                             ? s->start(d, err)
+                             : error_memory(err, d->count * sizeof *d->scratch, "a sampler");
+    if (status != LECO_OK) {
+        denoising_destroy(d);
+        return status;
     }
-    *out = g;
+    *out = d;
     return LECO_OK;
 }
 
-void guided_free(guided *g)
+void denoising_destroy(denoising *d)
 {
-    mem_free(g->input);
-    mem_free(g->output);
-    *g = (guided){0};
+    if (!d) return;
+    mem_free(d->timestep);
+    mem_free(d->scratch);
+    mem_free(d->memory);
+    mem_free(d);
 }
 
-void guided_set_context(guided *g, int64_t picture, const float *unconditional, const float *conditional)
+int64_t denoising_jitter_range(const denoising *d)
 {
-    if (g->scale == 1.0f) {
-        denoiser_set_context(g->denoiser, picture, conditional);
-        return;
-    }
-    denoiser_set_context(g->denoiser, picture, unconditional);
-    denoiser_set_context(g->denoiser, denoiser_size(g->denoiser).batch / 2 + picture, conditional);
+    int64_t stride = d->schedule->train_timesteps / d->steps;
+    int64_t room = d->schedule->train_timesteps - (int64_t)d->timestep[0];
+    return room < stride ? room : stride;
 }
 
-void guided_step(guided *g, const ddim *walk, int64_t done, float *x)
+void denoising_begin(denoising *d, int64_t jitter, rng *r, size_t rng_count)
 {
-    size_t count = picture_floats(g);
-    int64_t t = ddim_timestep(walk, done);
-    memcpy(g->input, x, count * sizeof *x);
-    if (g->scale != 1.0f) memcpy(g->input + count, x, count * sizeof *x);
-    denoiser_run(g->denoiser, g->input, (double)t, g->output);
-    if (g->scale != 1.0f) guidance_apply(g->output, g->output + count, g->scale, g->output, count);
-    ddim_step(walk, t, g->output, x, count);
+    assert(jitter >= 0 && jitter < denoising_jitter_range(d));
+    assert(rng_count == 1 || rng_count == (size_t)d->size.batch);
+    d->jitter = jitter;
+    d->rng = r;
+    d->rng_count = rng_count;
+    if (d->memory) memset(d->memory, 0, (size_t)d->sampler->copies * d->count * sizeof *d->memory);
+}
+
+double denoising_timestep(const denoising *d, int64_t done)
+{
+    return d->timestep[done] + (double)d->jitter;
+}
+
+void denoising_latent(const denoising *d, int64_t done, const float *x, float *x_t)
+{
+    if (d->sampler->latent)
+        d->sampler->latent(d, done, x, x_t);
+    else if (x_t != x)
+        memcpy(x_t, x, d->count * sizeof *x);
+}
+
+void denoising_step(denoising *d, int64_t done, const float *output, float *x)
+{
+    d->sampler->step(d, done, output, x);
+}
+
+void denoising_noise(denoising *d, float *noise)
+{
+    latent_size part = d->size;
+    part.batch /= (int64_t)d->rng_count;
+    for (size_t i = 0; i < d->rng_count; i++)
+        latents_draw(&d->rng[i], d->scratch, noise + i * latent_count(part), part);
 }

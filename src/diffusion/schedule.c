@@ -58,58 +58,13 @@ leco_status noise_schedule_create(const schedule_config *config, noise_schedule 
     return LECO_OK;
 }
 
-int64_t ddim_jitter_range(const noise_schedule *schedule, int64_t steps)
+leco_status schedule_leading(const noise_schedule *s, int64_t steps, double *timestep, leco_error *err)
 {
-    int64_t stride = schedule->train_timesteps / steps;
-    int64_t highest = (steps - 1) * stride + schedule->steps_offset;
-    int64_t room = schedule->train_timesteps - highest;
-    return room < stride ? room : stride;
-}
-
-leco_status ddim_start(const noise_schedule *schedule, int64_t steps, int64_t jitter, ddim *out, leco_error *err)
-{
-    if (steps < 1 || steps > schedule->train_timesteps)
-        return error_set(err, LECO_INVALID, "%lld denoising steps: expected 1 to %lld", (long long)steps,
-                         (long long)schedule->train_timesteps);
-    int64_t range = ddim_jitter_range(schedule, steps);
-    if (range < 1)
+    int64_t stride = s->train_timesteps / steps;
+    if ((steps - 1) * stride + s->steps_offset >= s->train_timesteps)
         return error_set(err, LECO_INVALID,
                          "%lld denoising steps with a steps_offset of %lld pass the noise schedule's end",
-                         (long long)steps, (long long)schedule->steps_offset);
-    if (jitter < 0 || jitter >= range)
-        return error_set(err, LECO_INVALID, "a timestep jitter of %lld: expected 0 to %lld", (long long)jitter,
-                         (long long)range - 1);
-    *out = (ddim){schedule, steps, schedule->train_timesteps / steps, jitter};
+                         (long long)steps, (long long)s->steps_offset);
+    for (int64_t i = 0; i < steps; i++) timestep[i] = (double)((steps - 1 - i) * stride + s->steps_offset);
     return LECO_OK;
-}
-
-int64_t ddim_timestep(const ddim *walk, int64_t done)
-{
-    return (walk->steps - 1 - done) * walk->stride + walk->schedule->steps_offset + walk->jitter;
-}
-
-void ddim_step(const ddim *walk, int64_t t, const float *output, float *x, size_t count)
-{
-    const noise_schedule *s = walk->schedule;
-    int64_t previous = t - walk->stride;
-    float a = s->alpha_bar[t];
-    float a_previous = previous >= 0 ? s->alpha_bar[previous] : s->final_alpha_bar;
-    float signal = sqrtf(a), noise = sqrtf(1.0f - a);
-    float signal_previous = sqrtf(a_previous), noise_previous = sqrtf(1.0f - a_previous);
-    for (size_t i = 0; i < count; i++) {
-        float clean, eps;
-        if (s->prediction == PREDICT_V) {
-            clean = signal * x[i] - noise * output[i];
-            eps = signal * output[i] + noise * x[i];
-        } else {
-            clean = (x[i] - noise * output[i]) / signal;
-            eps = output[i];
-        }
-        x[i] = signal_previous * clean + noise_previous * eps;
-    }
-}
-
-void guidance_apply(const float *unconditional, const float *conditional, float scale, float *out, size_t count)
-{
-    for (size_t i = 0; i < count; i++) out[i] = unconditional[i] + scale * (conditional[i] - unconditional[i]);
 }

@@ -86,11 +86,14 @@ static leco_status fill(stage *s, denoiser_pool *pool, text_bank *bank, const tr
     return LECO_OK;
 }
 
-leco_status stage_create(denoiser_pool *pool, text_bank *bank, const train_prompt *p, latent_size size,
-                         float trajectory_guidance_scale, stage *out, leco_error *err)
+leco_status stage_create(denoiser_pool *pool, text_bank *bank, const train_config *config, size_t prompt,
+                         latent_size size, const noise_schedule *schedule, stage *out, leco_error *err)
 {
+    const train_prompt *p = &config->prompt[prompt];
     stage s = {.size = size, .terms = terms_of_prompt(p)};
-    leco_status status = fill(&s, pool, bank, p, trajectory_guidance_scale, err);
+    leco_status status = fill(&s, pool, bank, p, (float)config->trajectory_guidance_scale, err);
+    if (status == LECO_OK)
+        status = denoising_create(&sampler_ddim, schedule, config->denoising_steps, size, &s.run, err);
     if (status != LECO_OK) {
         stage_free(&s);
         return error_prefix(err, status, "%s", p->place);
@@ -102,6 +105,7 @@ leco_status stage_create(denoiser_pool *pool, text_bank *bank, const train_promp
 void stage_free(stage *s)
 {
     guided_free(&s->generate);
+    denoising_destroy(s->run);
     mem_free(s->input);
     mem_free(s->predictions);
     mem_free(s->wanted);
@@ -119,11 +123,11 @@ void stage_begin(stage *s)
     }
 }
 
-double stage_learn(stage *s, const float *x, int64_t timestep)
+double stage_learn(stage *s, const float *x, double timestep)
 {
     const size_t count = latent_count(s->size);
     for (size_t k = 0; k < s->terms.count; k++) memcpy(s->input + k * count, x, count * sizeof *x);
-    denoiser_run(s->teacher, s->input, (double)timestep, s->predictions);
+    denoiser_run(s->teacher, s->input, timestep, s->predictions);
     terms_sum(&s->terms, s->predictions, s->wanted, count);
-    return denoiser_run_training(s->student, x, (double)timestep, s->wanted, NULL);
+    return denoiser_run_training(s->student, x, timestep, s->wanted, NULL);
 }

@@ -30,20 +30,21 @@ typedef struct stage {
     term_list terms;
     denoiser *teacher, *student; /* borrowed from the pool */
     guided generate;
+    denoising *run;                                             /* of a trajectory */
     const float *target, *unconditional, *term_text[TERMS_MAX]; /* text states, borrowed from the bank */
     float *input, *predictions;                                 /* [terms, B,h,w,C] for the teacher */
     float *wanted;                                              /* [B,h,w,C] */
 } stage;
 
 /* size: of the pair's latents; the texts must be in the bank, or its encoder still there. */
-leco_status stage_create(denoiser_pool *pool, text_bank *bank, const train_prompt *p, latent_size size,
-                         float trajectory_guidance_scale, stage *out, leco_error *err);
+leco_status stage_create(denoiser_pool *pool, text_bank *bank, const train_config *config, size_t prompt,
+                         latent_size size, const noise_schedule *schedule, stage *out, leco_error *err);
 void stage_free(stage *s); /* safe on a zeroed one */
 
 /* Puts the pair's texts before the shared sessions; call when another pair may have run. */
 void stage_begin(stage *s);
 
 /* Teacher and student at one noisy latent x [B,h,w,C]: fills the gradients of the adapter and returns the loss. */
-double stage_learn(stage *s, const float *x, int64_t timestep);
+double stage_learn(stage *s, const float *x, double timestep);
 
 #endif

@@ -65,8 +65,9 @@ static leco_status open_model(trainer *t, const char *device_name, leco_error *e
         schedule.spacing = SPACING_LEADING;
     }
     LECO_TRY(noise_schedule_create(&schedule, &t->schedule, err));
-    ddim walk;
-    leco_status status = ddim_start(t->schedule, c->denoising_steps, 0, &walk, err);
+    denoising *run;
+    leco_status status = denoising_create(&sampler_ddim, t->schedule, c->denoising_steps, (latent_size){0}, &run, err);
+    denoising_destroy(run);
     if (status != LECO_OK) return error_prefix(err, status, "%s: train.max_denoising_steps", c->path);
     status = device_open(device_name, c->precision, &t->device, err);
     if (status != LECO_UNSUPPORTED || !c->precision || strcmp(c->precision, "bfloat16") != 0) return status;
@@ -135,8 +136,7 @@ static leco_status make_stages(trainer *t, leco_error *err)
     for (size_t i = 0; i < c->prompt_count; i++) {
         latent_size size;
         LECO_TRY(pair_size(t, &c->prompt[i], &size, err));
-        LECO_TRY(stage_create(&t->pool, t->bank, &c->prompt[i], size, (float)c->trajectory_guidance_scale,
-                              &t->stages[i], err));
+        LECO_TRY(stage_create(&t->pool, t->bank, c, i, size, t->schedule, &t->stages[i], err));
         if (latent_count(size) > largest) largest = latent_count(size);
     }
     return make_buffers(t, largest, err);
@@ -259,14 +259,13 @@ leco_status trainer_follow(trainer *t, const trajectory *plan, const float *nois
     stage *s = &t->stages[plan->prompt];
     const float weight_of_pair = (float)c->prompt[plan->prompt].weight;
     const size_t count = latent_count(s->size);
-    ddim walk;
-    LECO_TRY(ddim_start(t->schedule, c->denoising_steps, plan->jitter, &walk, err));
     stage_begin(s);
-    memcpy(t->x, noise, count * sizeof *noise);
-    if (!trajectory_run(&s->generate, &walk, plan, t->x, t->kept, go_on, user))
+    denoising_begin(s->run, plan->jitter, &t->rng, 1);
+    for (size_t i = 0; i < count; i++) t->x[i] = noise[i] * s->run->noise_scale;
+    if (!trajectory_run(&s->generate, s->run, plan, t->x, t->kept, go_on, user))
         return error_set(err, LECO_INTERRUPTED, "stopped");
     for (size_t i = 0; i < plan->kept_count && i < limit; i++) {
-        int64_t timestep = trajectory_timestep(&walk, c->compat, plan->kept[i]);
+        double timestep = trajectory_timestep(s->run, c->compat, plan->kept[i]);
         double loss = stage_learn(s, t->kept + i * count, timestep);
         int64_t done = optimizer_steps(t->optimizer);
         if (!isfinite(loss))
@@ -339,7 +338,7 @@ static leco_status run_trajectories(training_run *r, double *losses, leco_error 
     const train_config *c = t->config;
     int64_t saved_at = 0;
     while (r->progress.done < r->progress.total) {
-        trajectory plan = trajectory_draw(&t->rng, c, t->schedule, t->kept_steps);
+        trajectory plan = trajectory_draw(&t->rng, c, denoising_jitter_range(t->stages[0].run), t->kept_steps);
         latents_draw(&t->rng, t->scratch, t->noise, t->stages[plan.prompt].size);
         size_t limit = (size_t)(r->progress.total - r->progress.done);
         if (limit > plan.kept_count) limit = plan.kept_count;

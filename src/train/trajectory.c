@@ -16,35 +16,34 @@ static void draw_step(rng *r, int64_t low, int64_t high, int64_t *taken, size_t 
     taken[i] = step;
 }
 
-trajectory trajectory_draw(rng *r, const train_config *config, const noise_schedule *schedule, int64_t *kept)
+trajectory trajectory_draw(rng *r, const train_config *config, int64_t jitter_range, int64_t *kept)
 {
     trajectory t = {.kept_count = (size_t)config->samples_per_trajectory, .kept = kept};
     t.prompt = (size_t)rng_randint(r, 0, (int64_t)config->prompt_count);
     int64_t low = config->compat == TIMESTEPS_P1ATDEV ? 1 : 0;
     for (size_t i = 0; i < t.kept_count; i++) draw_step(r, low, config->denoising_steps, kept, i);
-    if (config->timestep_jitter) t.jitter = rng_randint(r, 0, ddim_jitter_range(schedule, config->denoising_steps));
+    if (config->timestep_jitter) t.jitter = rng_randint(r, 0, jitter_range);
     return t;
 }
 
-int64_t trajectory_timestep(const ddim *walk, timestep_compat compat, int64_t done)
+double trajectory_timestep(const denoising *run, timestep_compat compat, int64_t done)
 {
-    if (compat == TIMESTEPS_RIGHT) return ddim_timestep(walk, done);
-    /* P looks the step up in the schedule of all timesteps, which starts higher than the walk did. */
-    int64_t all = walk->schedule->train_timesteps;
-    return all - 1 - done * all / walk->steps;
+    if (compat == TIMESTEPS_RIGHT) return denoising_timestep(run, done);
+    /* p1atdev's trainer looks the step up in the schedule of all timesteps, which starts higher than the run did. */
+    int64_t all = run->schedule->train_timesteps;
+    return (double)(all - 1 - done * all / run->steps);
 }
 
-bool trajectory_run(guided *g, const ddim *walk, const trajectory *plan, float *x, float *kept,
-                    bool (*go_on)(void *user), void *user)
+bool trajectory_run(guided *g, denoising *run, const trajectory *plan, float *x, float *kept, bool (*go_on)(void *user),
+                    void *user)
 {
-    size_t count = latent_count(denoiser_size(g->denoiser)) / (g->scale == 1.0f ? 1 : 2);
     int64_t done = 0;
     for (size_t i = 0; i < plan->kept_count; i++) {
         for (; done < plan->kept[i]; done++) {
             if (go_on && !go_on(user)) return false;
-            guided_step(g, walk, done, x);
+            guided_step(g, run, done, x);
         }
-        memcpy(kept + i * count, x, count * sizeof *x);
+        denoising_latent(run, done, x, kept + i * run->count);
     }
     return true;
 }

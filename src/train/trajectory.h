@@ -2,7 +2,7 @@
 #ifndef LECO_TRAIN_TRAJECTORY_H
 #define LECO_TRAIN_TRAJECTORY_H
 
-#include "diffusion/sampler.h"
+#include "diffusion/guidance.h"
 #include "train/config.h"
 
 typedef struct trajectory {
@@ -15,15 +15,16 @@ typedef struct trajectory {
 /* Draws the pair, the kept steps and the jitter, in this order (facts.md, "Parity with P", 3): one word for the pair,
  * one for each kept step, one for the jitter where it is on; the caller draws the noise next. Steps come from
  * [0, denoising_steps), in compatibility mode from [1, denoising_steps) as P does; several are distinct. kept
- * [samples_per_trajectory] is the caller's. */
-trajectory trajectory_draw(rng *r, const train_config *config, const noise_schedule *schedule, int64_t *kept);
+ * [samples_per_trajectory] is the caller's. The jitter lies in [0, jitter_range): see denoising_jitter_range. */
+trajectory trajectory_draw(rng *r, const train_config *config, int64_t jitter_range, int64_t *kept);
 
 /* The timestep that teacher and student are told for a latent that has been denoised `done` steps. */
-int64_t trajectory_timestep(const ddim *walk, timestep_compat compat, int64_t done);
+double trajectory_timestep(const denoising *run, timestep_compat compat, int64_t done);
 
-/* Denoises x [B,h,w,C] as far as the last kept step and copies the kept states to kept [kept_count, B,h,w,C].
- * `go_on` (may be NULL) is asked before each step; false ends the run, and the result is false. */
-bool trajectory_run(guided *g, const ddim *walk, const trajectory *plan, float *x, float *kept,
-                    bool (*go_on)(void *user), void *user);
+/* Follows a run that has begun: denoises x [B,h,w,C] as far as the last kept step and puts the kept latents, as the
+ * model knows them (x_t), into kept [kept_count, B,h,w,C]. `go_on` (may be NULL) is asked before each step; false ends
+ * the run, and the result is false. */
+bool trajectory_run(guided *g, denoising *run, const trajectory *plan, float *x, float *kept, bool (*go_on)(void *user),
+                    void *user);
 
 #endif

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "diffusion/schedule.h"
+#include "diffusion/sampler.h"
 #include "format/safetensors.h"
 
 static safetensors *fixture;
@@ -63,14 +63,15 @@ static void timesteps_are_diffusers(void **state)
         noise_schedule *s = schedule_of(ways[i], "epsilon");
         for (size_t k = 0; k < sizeof counts / sizeof counts[0]; k++) {
             const safetensors_entry *expected = find("%s.timesteps%.0s.%d", ways[i], "", counts[k]);
-            ddim walk;
-            assert_works(ddim_start(s, counts[k], 0, &walk, &err), &err);
+            denoising *run;
+            assert_works(denoising_create(&sampler_ddim, s, counts[k], (latent_size){0}, &run, &err), &err);
             assert_int_equal(expected->count, counts[k]);
             for (int step = 0; step < counts[k]; step++) {
                 int64_t t;
                 memcpy(&t, (const char *)expected->data + (size_t)step * sizeof t, sizeof t);
-                assert_int_equal(ddim_timestep(&walk, step), t);
+                assert_true(denoising_timestep(run, step) == (double)t);
             }
+            denoising_destroy(run);
         }
         mem_free(s);
     }
@@ -85,19 +86,22 @@ static void check_steps(const char *way, const char *kind, int steps)
     assert_int_equal(outputs->count, steps * COUNT);
     assert_int_equal(states->count, (steps + 1) * COUNT);
     noise_schedule *s = schedule_of(way, kind);
-    ddim walk;
-    assert_works(ddim_start(s, steps, 0, &walk, &err), &err);
+    denoising *run;
+    rng none;
+    assert_works(denoising_create(&sampler_ddim, s, steps, (latent_size){1, 1, COUNT, 1}, &run, &err), &err);
+    denoising_begin(run, 0, &none, 1);
     for (int i = 0; i < steps; i++) {
         float x[COUNT], output[COUNT], expected[COUNT];
         memcpy(x, (const float *)states->data + (size_t)i * COUNT, sizeof x);
         memcpy(expected, (const float *)states->data + (size_t)(i + 1) * COUNT, sizeof x);
         memcpy(output, (const float *)outputs->data + (size_t)i * COUNT, sizeof x);
-        ddim_step(&walk, ddim_timestep(&walk, i), output, x, COUNT);
+        denoising_step(run, i, output, x);
         for (int k = 0; k < COUNT; k++)
             if (!(fabsf(x[k] - expected[k]) <= 1e-6f * (1 + fabsf(expected[k]))))
                 fail_msg("%s %s, step %d of %d: [%d] is %.9g, expected %.9g", way, kind, i, steps, k, (double)x[k],
                          (double)expected[k]);
     }
+    denoising_destroy(run);
     mem_free(s);
 }
 

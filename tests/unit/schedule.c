@@ -4,7 +4,7 @@
 #include <math.h>
 
 #include "base/mem.h"
-#include "diffusion/schedule.h"
+#include "diffusion/guidance.h"
 
 static leco_error err;
 
@@ -39,25 +39,29 @@ static void impossible_schedules_are_refused(void **state)
     assert_fails(noise_schedule_create(&c, &s, &err), LECO_UNSUPPORTED, &err, "timestep_spacing");
 }
 
-static void walks_stay_inside_the_schedule(void **state)
+static void timesteps_stay_inside_the_schedule(void **state)
 {
     (void)state;
     schedule_config c = plain();
     noise_schedule *s;
-    ddim walk;
+    denoising *run;
+    const latent_size one = {1, 1, 1, 1};
+    rng none;
     assert_works(noise_schedule_create(&c, &s, &err), &err);
     for (int64_t steps = 1; steps <= 999; steps++) {
-        int64_t range = ddim_jitter_range(s, steps);
+        assert_works(denoising_create(&sampler_ddim, s, steps, one, &run, &err), &err);
+        int64_t range = denoising_jitter_range(run);
         assert_true(range >= 1 && range <= 1000 / steps);
-        assert_works(ddim_start(s, steps, range - 1, &walk, &err), &err);
-        assert_in_range(ddim_timestep(&walk, 0), 0, 999);
-        assert_in_range(ddim_timestep(&walk, steps - 1), 0, 999);
-        assert_fails(ddim_start(s, steps, range, &walk, &err), LECO_INVALID, &err, "jitter");
+        if (steps == 10) assert_int_equal(range, 99); /* 901 + 98 is the last timestep */
+        denoising_begin(run, range - 1, &none, 1);
+        assert_true(denoising_timestep(run, 0) >= 0 && denoising_timestep(run, 0) <= 999);
+        assert_true(denoising_timestep(run, steps - 1) >= 0 && denoising_timestep(run, steps - 1) <= 999);
+        denoising_destroy(run);
     }
-    assert_int_equal(ddim_jitter_range(s, 10), 99); /* 901 + 98 is the last timestep */
-    assert_fails(ddim_start(s, 1000, 0, &walk, &err), LECO_INVALID, &err, "steps_offset");
-    assert_fails(ddim_start(s, 0, 0, &walk, &err), LECO_INVALID, &err, "0 denoising steps");
-    assert_fails(ddim_start(s, 1001, 0, &walk, &err), LECO_INVALID, &err, "1001 denoising steps");
+    assert_fails(denoising_create(&sampler_ddim, s, 1000, one, &run, &err), LECO_INVALID, &err, "steps_offset");
+    assert_null(run);
+    assert_fails(denoising_create(&sampler_ddim, s, 0, one, &run, &err), LECO_INVALID, &err, "0 denoising steps");
+    assert_fails(denoising_create(&sampler_ddim, s, 1001, one, &run, &err), LECO_INVALID, &err, "1001 denoising steps");
     mem_free(s);
 }
 
@@ -71,17 +75,19 @@ static void a_perfect_model_is_followed_to_the_clean_latent(void **state)
         c.set_alpha_to_one = true;
         noise_schedule *s;
         assert_works(noise_schedule_create(&c, &s, &err), &err);
-        ddim walk;
-        assert_works(ddim_start(s, 20, 7, &walk, &err), &err);
+        denoising *run;
+        rng none;
+        assert_works(denoising_create(&sampler_ddim, s, 20, (latent_size){1, 1, 1, 1}, &run, &err), &err);
+        denoising_begin(run, 7, &none, 1);
         const float clean = 0.7f, noise = -1.3f;
-        float a = s->alpha_bar[ddim_timestep(&walk, 0)];
+        float a = s->alpha_bar[(int64_t)denoising_timestep(run, 0)];
         float x = sqrtf(a) * clean + sqrtf(1 - a) * noise;
         for (int64_t i = 0; i < 20; i++) {
-            int64_t t = ddim_timestep(&walk, i);
-            a = s->alpha_bar[t];
+            a = s->alpha_bar[(int64_t)denoising_timestep(run, i)];
             float output = v ? sqrtf(a) * noise - sqrtf(1 - a) * clean : noise;
-            ddim_step(&walk, t, &output, &x, 1);
+            denoising_step(run, i, &output, &x);
         }
+        denoising_destroy(run);
         assert_true(fabsf(x - clean) < 1e-4f);
         mem_free(s);
     }
@@ -102,7 +108,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(impossible_schedules_are_refused),
-        cmocka_unit_test(walks_stay_inside_the_schedule),
+        cmocka_unit_test(timesteps_stay_inside_the_schedule),
         cmocka_unit_test(a_perfect_model_is_followed_to_the_clean_latent),
         cmocka_unit_test(guidance_extrapolates),
     };

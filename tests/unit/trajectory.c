@@ -6,6 +6,7 @@
 
 static leco_error err;
 static noise_schedule *schedule;
+static const int64_t no_jitter = 1, most_jitter = 20;
 
 static train_config config_with(int64_t steps, int64_t samples)
 {
@@ -21,7 +22,7 @@ static void kept_steps_are_distinct_ascending_and_cover_all(void **state)
     int seen[10] = {0}, pairs[3] = {0};
     for (int i = 0; i < 2000; i++) {
         int64_t kept[4];
-        trajectory t = trajectory_draw(&r, &c, schedule, kept);
+        trajectory t = trajectory_draw(&r, &c, no_jitter, kept);
         assert_true(t.kept_count == 4 && t.kept == kept && t.jitter == 0);
         for (int k = 0; k < 4; k++) {
             assert_in_range(kept[k], 0, 9);
@@ -41,7 +42,7 @@ static void all_steps_can_be_kept(void **state)
     rng r;
     rng_seed(&r, RNG_CPU, 3);
     int64_t kept[5];
-    trajectory_draw(&r, &c, schedule, kept);
+    trajectory_draw(&r, &c, no_jitter, kept);
     for (int k = 0; k < 5; k++) assert_int_equal(kept[k], k);
 }
 
@@ -56,7 +57,7 @@ static void compatibility_draws_what_p_draws(void **state)
     rng_seed(&torch, RNG_CPU, 42);
     for (int i = 0; i < 100; i++) {
         int64_t kept;
-        trajectory t = trajectory_draw(&ours, &c, schedule, &kept);
+        trajectory t = trajectory_draw(&ours, &c, no_jitter, &kept);
         assert_int_equal(t.prompt, rng_randint(&torch, 0, 3));
         assert_int_equal(kept, rng_randint(&torch, 1, 50));
     }
@@ -73,7 +74,7 @@ static void jitter_covers_its_range(void **state)
     int seen[20] = {0};
     for (int i = 0; i < 1000; i++) {
         int64_t kept;
-        trajectory t = trajectory_draw(&r, &c, schedule, &kept);
+        trajectory t = trajectory_draw(&r, &c, most_jitter, &kept);
         assert_in_range(t.jitter, 0, 19);
         seen[t.jitter]++;
     }
@@ -84,15 +85,17 @@ static void timesteps_are_right_or_p_s(void **state)
 {
     (void)state;
     const struct {
-        int64_t steps, done, right, p;
+        int64_t steps, done;
+        double right, p;
     } cases[] = {
         {50, 1, 960, 979}, {50, 30, 380, 399}, {40, 1, 950, 974}, {30, 1, 924, 966}, {30, 29, 0, 33},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        ddim walk;
-        assert_works(ddim_start(schedule, cases[i].steps, 0, &walk, &err), &err);
-        assert_int_equal(trajectory_timestep(&walk, TIMESTEPS_RIGHT, cases[i].done), cases[i].right);
-        assert_int_equal(trajectory_timestep(&walk, TIMESTEPS_P1ATDEV, cases[i].done), cases[i].p);
+        denoising *run;
+        assert_works(denoising_create(&sampler_ddim, schedule, cases[i].steps, (latent_size){0}, &run, &err), &err);
+        assert_true(trajectory_timestep(run, TIMESTEPS_RIGHT, cases[i].done) == cases[i].right);
+        assert_true(trajectory_timestep(run, TIMESTEPS_P1ATDEV, cases[i].done) == cases[i].p);
+        denoising_destroy(run);
     }
 }
 

@@ -1,0 +1,32 @@
+/* The samplers there are. A new one: its file, its line in sampler.h and its place here. */
+#include <stdio.h>
+#include <string.h>
+
+#include "diffusion/sampler.h"
+
+static const sampler *const samplers[] = {&sampler_ddim};
+#define SAMPLERS (sizeof samplers / sizeof *samplers)
+
+const sampler *sampler_find(const char *name)
+{
+    for (size_t i = 0; i < SAMPLERS; i++)
+        if (strcmp(samplers[i]->name, name) == 0) return samplers[i];
+    return NULL;
+}
+
+leco_status sampler_parse(const char *name, const sampler **out, leco_error *err)
+{
+    const sampler *found = sampler_find(name);
+    if (found) {
+        *out = found;
+        return LECO_OK;
+    }
+    char known[256] = "";
+    for (size_t i = 0; i < SAMPLERS; i++) {
+        const char *join = i == 0 ? "" : i + 1 < SAMPLERS ? ", " : " and ";
+        size_t used = strlen(known);
+        snprintf(known + used, sizeof known - used, "%s\"%s\"", join, samplers[i]->name);
+    }
+    return error_set(err, LECO_INVALID, "scheduler \"%s\" is not known; there %s %s", name,
+                     SAMPLERS == 1 ? "is" : "are", known);
+}
