@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "cli/common.h"
+#include "leco/probe.h"
 
 #define HEADS_MAX 16
 #define WORDS_MAX 64

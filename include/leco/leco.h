@@ -164,18 +164,6 @@ LECO_API leco_status leco_run(leco_model *model, const char *module, const char 
  * release with leco_free. */
 LECO_API leco_status leco_inspect(const char *path, bool json, char **text, leco_error *err);
 
-/* What a probe (models/shapes-probe) sees in pictures: for each picture and attribute one label. labels[i * attributes
- * + a] and attribute names are owned by the result. */
-typedef struct leco_probe_result {
-    size_t image_count, attribute_count;
-    const char **attribute; /* [attribute_count] */
-    const char **label;     /* [image_count * attribute_count] */
-    void *owner;
-} leco_probe_result;
-LECO_API leco_status leco_probe(const char *probe_folder, const leco_image *images, size_t count,
-                                leco_probe_result *result, leco_error *err);
-LECO_API void leco_probe_result_free(leco_probe_result *result);
-
 typedef struct leco_bench_options {
     const char *model;     /* a folder, or NULL with preset */
     const char *preset;    /* "sd15", "sd21", "sdxl": full-size, random weights, no file needed */

@@ -140,7 +140,7 @@ static leco_status time_both(bench *b, bench_run *run, latent_size one, lora *l,
     if (status == LECO_OK) {
         uint64_t largest = denoiser_arena_bytes(forward);
         if (denoiser_arena_bytes(step) > largest) largest = denoiser_arena_bytes(step);
-        run->weights = weights_packed_bytes(b->model->unet_weights);
+        run->weights = weights_packed_bytes(b->model->weights[PART_UNET]);
         run->activations = largest;
         run->adapter = adapter_bytes(l);
         run->allocated = run->weights + workspace_bytes(b->device.workspace) + run->adapter;

@@ -2,6 +2,8 @@
 
 #include "api/internal.h"
 #include "base/mem.h"
+#include "diffusion/runner.h"
+#include "leco/probe.h"
 #include "model/probe.h"
 
 void leco_probe_result_free(leco_probe_result *result)
@@ -16,8 +18,8 @@ void leco_probe_result_free(leco_probe_result *result)
 typedef struct probe_session {
     device device;
     weights *weights;
-    graph *graph;
-    session *session;
+    runner runner;
+    const probe_config *config;
     probe net;
     float *sample; /* [batch, side, side, 3] */
     float *logits; /* of the widest head */
@@ -26,12 +28,17 @@ typedef struct probe_session {
 
 static void close_probe(probe_session *p)
 {
-    session_destroy(p->session);
-    graph_destroy(p->graph);
+    runner_free(&p->runner);
     weights_close(p->weights);
     device_close(&p->device);
     mem_free(p->sample);
     mem_free(p->logits);
+}
+
+static void build(nn *c, void *user)
+{
+    probe_session *p = user;
+    p->net = probe_build(c, p->config, p->batch);
 }
 
 static leco_status open_probe(const char *folder, const probe_config *config, int64_t batch, probe_session *p,
@@ -43,16 +50,17 @@ static leco_status open_probe(const char *folder, const probe_config *config, in
     mem_free(path);
     if (status != LECO_OK) return status;
     LECO_TRY(device_open("cpu", "float32", &p->device, err)); /* small: its answers should be the same everywhere */
+    p->config = config;
     p->batch = batch;
     p->side = probe_picture_size(config);
-    p->graph = graph_create(p->device.compute);
-    if (!p->graph) return error_memory(err, 0, "the probe's graph");
-    nn c;
-    nn_init(&c, p->graph, p->weights, NULL, PART_OTHER);
-    p->net = probe_build(&c, config, batch);
-    LECO_TRY(graph_finish(p->graph, err));
+    const runner_spec spec = {.device = &p->device,
+                              .weights = p->weights,
+                              .part = PART_OTHER,
+                              .what = "the probe",
+                              .build = build,
+                              .user = p};
+    LECO_TRY(runner_create(&spec, &p->runner, err));
     LECO_TRY(weights_check(p->weights, err));
-    LECO_TRY(session_create(p->graph, p->device.backend, p->device.workspace, &p->session, err));
     int64_t widest = 0;
     for (int64_t h = 0; h < probe_head_count(config); h++)
         if (probe_label_count(config, h) > widest) widest = probe_label_count(config, h);
@@ -80,11 +88,11 @@ static void look(probe_session *p, const probe_config *config, const leco_image 
         for (size_t k = 0; k < values; k++)
             p->sample[(size_t)i * values + k] = (float)images[index].rgb[k] / 127.5f - 1.0f;
     }
-    session_write(p->session, p->net.sample, p->sample, (size_t)p->batch * values);
-    session_run(p->session);
+    session_write(p->runner.session, p->net.sample, p->sample, (size_t)p->batch * values);
+    session_run(p->runner.session);
     for (int64_t h = 0; h < probe_head_count(config); h++) {
         const int64_t labels = probe_label_count(config, h);
-        session_read(p->session, p->net.logits[h], p->logits, (size_t)(p->batch * labels));
+        session_read(p->runner.session, p->net.logits[h], p->logits, (size_t)(p->batch * labels));
         for (int64_t i = 0; i < p->batch && first + (size_t)i < count; i++)
             result->label[(first + (size_t)i) * result->attribute_count + (size_t)h] =
                 probe_label(config, h, highest(p->logits + i * labels, labels));

@@ -13,15 +13,14 @@ typedef struct module_run {
     leco_model *handle;
     safetensors *in; /* NULL where a prompt stands for it */
     const char *prompt, *out_path;
-    graph *graph;
-    session *session;
+    model_part part;
+    runner runner;
     arena *memory; /* of the arrays that go in and out */
 } module_run;
 
 static void close_run(module_run *r)
 {
-    session_destroy(r->session);
-    graph_destroy(r->graph);
+    runner_free(&r->runner);
     safetensors_close(r->in);
     arena_destroy(r->memory);
 }
@@ -73,11 +72,32 @@ static leco_status get_picture(module_run *r, const char *name, int64_t channels
     return LECO_OK;
 }
 
-static leco_status start(module_run *r, leco_error *err)
+/* What a module is built for, and what building gave. */
+typedef struct building {
+    const model *model;
+    latent_size size; /* of the pictures or latents that go in */
+    int64_t tokens;
+    text_encoder text;
+    unet unet;
+    vae_encoder encoder;
+    vae_decoder decoder;
+} building;
+
+static leco_status start(module_run *r, void (*build)(nn *c, void *user), building *b, leco_error *err)
 {
-    const device *d = &r->handle->device;
-    LECO_TRY(graph_finish(r->graph, err));
-    return session_create(r->graph, d->backend, d->workspace, &r->session, err);
+    leco_model *handle = r->handle;
+    adapter_use *use = arena_alloc(r->memory, handle->lora_count + 1, sizeof *use);
+    if (!use) return error_memory(err, handle->lora_count * sizeof *use, "the LoRAs");
+    const adapter_set adapters = model_adapters(handle, use);
+    b->model = handle->model;
+    const runner_spec spec = {.device = &handle->device,
+                              .weights = handle->model->weights[r->part],
+                              .part = r->part,
+                              .adapters = &adapters,
+                              .what = "a module",
+                              .build = build,
+                              .user = b};
+    return runner_create(&spec, &r->runner, err);
 }
 
 /* A result [B,H,W,C] as a file's entry [B,C,H,W]. */
@@ -89,7 +109,7 @@ static leco_status take_picture(module_run *r, const char *name, const tensor *t
     float *nhwc, *nchw;
     LECO_TRY(new_floats(r, count, &nhwc, err));
     LECO_TRY(new_floats(r, count, &nchw, err));
-    session_read(r->session, t, nhwc, count);
+    session_read(r->runner.session, t, nhwc, count);
     latents_to_nchw(nhwc, nchw, size);
     *entry = (safetensors_entry){.name = name,
                                  .type = DTYPE_F32,
@@ -143,20 +163,26 @@ static leco_status read_ids(module_run *r, int64_t *batch, int64_t *tokens, int3
     return LECO_OK;
 }
 
-static leco_status run_text_encoder(module_run *r, nn *c, leco_error *err)
+static void build_text(nn *c, void *user)
+{
+    building *b = user;
+    b->text = text_encoder_build(c, &b->model->text, b->size.batch, b->tokens, (text_options){0});
+}
+
+static leco_status run_text_encoder(module_run *r, leco_error *err)
 {
     const model *m = r->handle->model;
     int64_t batch = 0, tokens = 0;
     int32_t *ids = NULL;
     LECO_TRY(read_ids(r, &batch, &tokens, &ids, err));
-    text_encoder net = text_encoder_build(c, &m->text, batch, tokens, (text_options){0});
-    LECO_TRY(start(r, err));
-    session_write_i32(r->session, net.ids, ids, (size_t)(batch * tokens));
-    session_run(r->session);
+    building b = {.size.batch = batch, .tokens = tokens};
+    LECO_TRY(start(r, build_text, &b, err));
+    session_write_i32(r->runner.session, b.text.ids, ids, (size_t)(batch * tokens));
+    session_run(r->runner.session);
     const size_t count = (size_t)(batch * tokens * m->text.hidden_size);
     float *states;
     LECO_TRY(new_floats(r, count, &states, err));
-    session_read(r->session, net.hidden_states, states, count);
+    session_read(r->runner.session, b.text.hidden_states, states, count);
     const safetensors_entry entry = {.name = "last_hidden_state",
                                      .type = DTYPE_F32,
                                      .rank = 3,
@@ -189,7 +215,14 @@ static leco_status read_timesteps(module_run *r, int64_t batch, float **out, lec
     return LECO_OK;
 }
 
-static leco_status run_unet(module_run *r, nn *c, leco_error *err)
+static void build_unet(nn *c, void *user)
+{
+    building *b = user;
+    b->unet = unet_build(c, &b->model->unet, (unet_size){b->size.batch, b->size.height, b->size.width, b->tokens});
+    if (graph_ok(c->g)) graph_result(c->g, b->unet.noise);
+}
+
+static leco_status run_unet(module_run *r, leco_error *err)
 {
     const model *m = r->handle->model;
     latent_size size;
@@ -199,19 +232,24 @@ static leco_status run_unet(module_run *r, nn *c, leco_error *err)
     LECO_TRY(read_timesteps(r, size.batch, &timesteps, err));
     LECO_TRY(get_floats(r, "encoder_hidden_states", 3, (const int64_t[]){size.batch, -1, unet_context_width(&m->unet)},
                         &context, &states, err));
-    unet net = unet_build(c, &m->unet, (unet_size){size.batch, size.height, size.width, context->shape[1]});
-    if (graph_ok(r->graph)) graph_result(r->graph, net.noise);
-    LECO_TRY(start(r, err));
-    session_write(r->session, net.sample, sample, latent_count(size));
-    session_write(r->session, net.timestep, timesteps, (size_t)size.batch);
-    session_write(r->session, net.context, states, context->count);
-    session_run(r->session);
+    building b = {.size = size, .tokens = context->shape[1]};
+    LECO_TRY(start(r, build_unet, &b, err));
+    session_write(r->runner.session, b.unet.sample, sample, latent_count(size));
+    session_write(r->runner.session, b.unet.timestep, timesteps, (size_t)size.batch);
+    session_write(r->runner.session, b.unet.context, states, context->count);
+    session_run(r->runner.session);
     safetensors_entry entry;
-    LECO_TRY(take_picture(r, "noise_pred", net.noise, &entry, err));
+    LECO_TRY(take_picture(r, "noise_pred", b.unet.noise, &entry, err));
     return write_out(r, &entry, 1, err);
 }
 
-static leco_status run_vae_encoder(module_run *r, nn *c, leco_error *err)
+static void build_encoder(nn *c, void *user)
+{
+    building *b = user;
+    b->encoder = vae_encoder_build(c, &b->model->vae, b->size.batch, b->size.height, b->size.width);
+}
+
+static leco_status run_vae_encoder(module_run *r, leco_error *err)
 {
     const model *m = r->handle->model;
     const int64_t factor = vae_factor(&m->vae);
@@ -221,13 +259,13 @@ static leco_status run_vae_encoder(module_run *r, nn *c, leco_error *err)
     if (size.height % factor || size.width % factor)
         return error_set(err, LECO_INVALID, "%s: tensor \"sample\" is %lldx%lld pixels, expected multiples of %lld",
                          safetensors_path(r->in), (long long)size.width, (long long)size.height, (long long)factor);
-    vae_encoder net = vae_encoder_build(c, &m->vae, size.batch, size.height, size.width);
-    LECO_TRY(start(r, err));
-    session_write(r->session, net.sample, sample, latent_count(size));
-    session_run(r->session);
+    building b = {.size = size};
+    LECO_TRY(start(r, build_encoder, &b, err));
+    session_write(r->runner.session, b.encoder.sample, sample, latent_count(size));
+    session_run(r->runner.session);
     safetensors_entry entries[2];
-    LECO_TRY(take_picture(r, "latent_mean", net.mean, &entries[0], err));
-    LECO_TRY(take_picture(r, "latent_logvar", net.logvar, &entries[1], err));
+    LECO_TRY(take_picture(r, "latent_mean", b.encoder.mean, &entries[0], err));
+    LECO_TRY(take_picture(r, "latent_logvar", b.encoder.logvar, &entries[1], err));
     float *logvar = (float *)(uintptr_t)entries[1].data;
     for (size_t i = 0; i < entries[1].count; i++) {
         if (logvar[i] < VAE_LOGVAR_MIN) logvar[i] = VAE_LOGVAR_MIN;
@@ -236,49 +274,47 @@ static leco_status run_vae_encoder(module_run *r, nn *c, leco_error *err)
     return write_out(r, entries, 2, err);
 }
 
-static leco_status run_vae_decoder(module_run *r, nn *c, leco_error *err)
+static void build_decoder(nn *c, void *user)
+{
+    building *b = user;
+    b->decoder = vae_decoder_build(c, &b->model->vae, b->size.batch, b->size.height, b->size.width);
+}
+
+static leco_status run_vae_decoder(module_run *r, leco_error *err)
 {
     const model *m = r->handle->model;
     latent_size size;
     float *latents;
     LECO_TRY(get_picture(r, "latents", m->vae.latent_channels, &size, &latents, err));
-    vae_decoder net = vae_decoder_build(c, &m->vae, size.batch, size.height, size.width);
-    LECO_TRY(start(r, err));
-    session_write(r->session, net.latents, latents, latent_count(size));
-    session_run(r->session);
+    building b = {.size = size};
+    LECO_TRY(start(r, build_decoder, &b, err));
+    session_write(r->runner.session, b.decoder.latents, latents, latent_count(size));
+    session_run(r->runner.session);
     safetensors_entry entry;
-    LECO_TRY(take_picture(r, "sample", net.sample, &entry, err));
+    LECO_TRY(take_picture(r, "sample", b.decoder.sample, &entry, err));
     return write_out(r, &entry, 1, err);
 }
 
 static const struct module_kind {
     const char *name;
-    int parts;
     model_part part;
-    leco_status (*run)(module_run *r, nn *c, leco_error *err);
+    leco_status (*run)(module_run *r, leco_error *err);
 } modules[] = {
-    {"text-encoder", MODEL_TEXT_ENCODER, PART_TEXT_ENCODER, run_text_encoder},
-    {"unet", MODEL_UNET, PART_UNET, run_unet},
-    {"vae-encoder", MODEL_VAE, PART_VAE, run_vae_encoder},
-    {"vae-decoder", MODEL_VAE, PART_VAE, run_vae_decoder},
+    {"text-encoder", PART_TEXT_ENCODER, run_text_encoder},
+    {"unet", PART_UNET, run_unet},
+    {"vae-encoder", PART_VAE, run_vae_encoder},
+    {"vae-decoder", PART_VAE, run_vae_decoder},
 };
 
 static leco_status run_module(module_run *r, const struct module_kind *kind, const char *in, leco_error *err)
 {
     leco_model *handle = r->handle;
     if (in) LECO_TRY(safetensors_open(in, &r->in, err));
-    LECO_TRY(model_load(handle->model, kind->parts, err));
+    LECO_TRY(model_load(handle->model, 1 << kind->part, err));
     r->memory = arena_create();
-    r->graph = graph_create(handle->device.compute);
-    adapter_use *use = r->memory ? arena_alloc(r->memory, handle->lora_count + 1, sizeof *use) : NULL;
-    if (!r->graph || !use) return error_memory(err, 0, "a graph");
-    const adapter_set adapters = model_adapters(handle, use);
-    weights *w = kind->part == PART_UNET           ? handle->model->unet_weights
-                 : kind->part == PART_TEXT_ENCODER ? handle->model->text_weights
-                                                   : handle->model->vae_weights;
-    nn c;
-    nn_init(&c, r->graph, w, &adapters, kind->part);
-    return kind->run(r, &c, err);
+    if (!r->memory) return error_memory(err, 0, "tensors");
+    r->part = kind->part;
+    return kind->run(r, err);
 }
 
 leco_status leco_run(leco_model *handle, const char *module, const char *in, const char *prompt, const char *out,

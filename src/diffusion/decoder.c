@@ -7,8 +7,8 @@
 struct decoder {
     latent_size size;
     float scaling_factor;
-    graph *graph;
-    session *session;
+    runner runner;
+    const vae_config *config;
     vae_decoder net;
     size_t picture_count; /* floats of all pictures */
     float *latents, *picture;
@@ -17,22 +17,27 @@ struct decoder {
 void decoder_destroy(decoder *n)
 {
     if (!n) return;
-    session_destroy(n->session);
-    graph_destroy(n->graph);
+    runner_free(&n->runner);
     mem_free(n->latents);
     mem_free(n->picture);
     mem_free(n);
 }
 
-static leco_status build(decoder *n, const device *d, const model *m, leco_error *err)
+static void build(nn *c, void *user)
 {
-    n->graph = graph_create(d->compute);
-    if (!n->graph) return error_memory(err, 0, "the decoder's graph");
-    nn c;
-    nn_init(&c, n->graph, m->vae_weights, NULL, PART_VAE);
-    n->net = vae_decoder_build(&c, &m->vae, n->size.batch, n->size.height, n->size.width);
-    LECO_TRY(graph_finish(n->graph, err));
-    LECO_TRY(session_create(n->graph, d->backend, d->workspace, &n->session, err));
+    decoder *n = user;
+    n->net = vae_decoder_build(c, n->config, n->size.batch, n->size.height, n->size.width);
+}
+
+static leco_status fill(decoder *n, const device *d, const model *m, leco_error *err)
+{
+    const runner_spec spec = {.device = d,
+                              .weights = m->weights[PART_VAE],
+                              .part = PART_VAE,
+                              .what = "the decoder",
+                              .build = build,
+                              .user = n};
+    LECO_TRY(runner_create(&spec, &n->runner, err));
     n->picture_count = (size_t)shape_count(&n->net.sample->shape);
     n->latents = mem_calloc(latent_count(n->size), sizeof(float));
     n->picture = mem_calloc(n->picture_count, sizeof(float));
@@ -47,8 +52,9 @@ leco_status decoder_create(const device *d, const model *m, latent_size size, de
     if (!n) return error_memory(err, sizeof *n, "a decoder");
     n->size = size;
     n->size.channels = m->vae.latent_channels;
+    n->config = &m->vae;
     n->scaling_factor = m->vae.scaling_factor;
-    leco_status status = build(n, d, m, err);
+    leco_status status = fill(n, d, m, err);
     if (status != LECO_OK) {
         decoder_destroy(n);
         return status;
@@ -66,9 +72,9 @@ void decoder_run(decoder *n, const float *latents, uint8_t *rgb)
 {
     size_t count = latent_count(n->size);
     for (size_t i = 0; i < count; i++) n->latents[i] = latents[i] / n->scaling_factor;
-    session_write(n->session, n->net.latents, n->latents, count);
-    session_run(n->session);
-    session_read(n->session, n->net.sample, n->picture, n->picture_count);
+    session_write(n->runner.session, n->net.latents, n->latents, count);
+    session_run(n->runner.session);
+    session_read(n->runner.session, n->net.sample, n->picture, n->picture_count);
     for (size_t i = 0; i < n->picture_count; i++) {
         float v = 0.5f * n->picture[i] + 0.5f;
         v = v > 0.0f ? (v < 1.0f ? v : 1.0f) : 0.0f; /* NaN becomes black */

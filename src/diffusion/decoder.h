@@ -2,8 +2,8 @@
 #ifndef LECO_DIFFUSION_DECODER_H
 #define LECO_DIFFUSION_DECODER_H
 
-#include "diffusion/device.h"
 #include "diffusion/latents.h"
+#include "diffusion/runner.h"
 #include "model/model.h"
 
 typedef struct decoder decoder;

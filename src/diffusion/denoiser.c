@@ -9,8 +9,7 @@
 struct denoiser {
     latent_size size;
     size_t context_count; /* floats of one sample's text states */
-    graph *graph;
-    session *session;
+    runner runner;
     unet net;
     tensor *target, *loss; /* of a trainable one */
     const float **context; /* [batch] borrowed text states */
@@ -20,30 +19,44 @@ struct denoiser {
 void denoiser_destroy(denoiser *n)
 {
     if (!n) return;
-    session_destroy(n->session);
-    graph_destroy(n->graph);
+    runner_free(&n->runner);
     mem_free(n->context);
     mem_free(n->staging);
     mem_free(n);
 }
 
-static leco_status build(denoiser *n, const device *d, const model *m, const denoiser_options *o, leco_error *err)
+/* What build needs to know. */
+typedef struct building {
+    denoiser *n;
+    const unet_config *config;
+    const denoiser_options *options;
+} building;
+
+static void build(nn *c, void *user)
 {
-    n->graph = graph_create(d->compute);
-    if (!n->graph) return error_memory(err, 0, "the U-Net's graph");
-    nn c;
-    nn_init(&c, n->graph, m->unet_weights, o->adapters, PART_UNET);
-    unet_size size = {n->size.batch, n->size.height, n->size.width, o->tokens};
-    n->net = unet_build(&c, &m->unet, size);
-    if (graph_ok(n->graph)) graph_result(n->graph, n->net.noise);
-    if (o->trainable && graph_ok(n->graph)) {
-        n->target = graph_input(n->graph, "target", graph_exact_dtype(n->graph), n->net.noise->shape);
-        n->loss = op_mse(n->graph, n->net.noise, n->target);
-        graph_result(n->graph, n->loss);
-        graph_backward(n->graph, n->loss);
-    }
-    LECO_TRY(graph_finish(n->graph, err));
-    return session_create(n->graph, d->backend, d->workspace, &n->session, err);
+    const building *b = user;
+    denoiser *n = b->n;
+    n->net = unet_build(c, b->config, (unet_size){n->size.batch, n->size.height, n->size.width, b->options->tokens});
+    if (!graph_ok(c->g)) return;
+    graph_result(c->g, n->net.noise);
+    if (!b->options->trainable) return;
+    n->target = graph_input(c->g, "target", graph_exact_dtype(c->g), n->net.noise->shape);
+    n->loss = op_mse(c->g, n->net.noise, n->target);
+    graph_result(c->g, n->loss);
+    graph_backward(c->g, n->loss);
+}
+
+static leco_status make_ready(denoiser *n, const device *d, const model *m, const denoiser_options *o, leco_error *err)
+{
+    building b = {n, &m->unet, o};
+    const runner_spec spec = {.device = d,
+                              .weights = m->weights[PART_UNET],
+                              .part = PART_UNET,
+                              .adapters = o->adapters,
+                              .what = "the U-Net",
+                              .build = build,
+                              .user = &b};
+    return runner_create(&spec, &n->runner, err);
 }
 
 leco_status denoiser_create(const device *d, const model *m, const denoiser_options *options, denoiser **out,
@@ -64,7 +77,7 @@ leco_status denoiser_create(const device *d, const model *m, const denoiser_opti
     n->staging = mem_calloc(widest, sizeof *n->staging);
     leco_status status =
         n->context && n->staging ? LECO_OK : error_memory(err, widest * sizeof(float), "a denoiser's text states");
-    if (status == LECO_OK) status = build(n, d, m, options, err);
+    if (status == LECO_OK) status = make_ready(n, d, m, options, err);
     if (status != LECO_OK) {
         denoiser_destroy(n);
         return status;
@@ -80,17 +93,17 @@ latent_size denoiser_size(const denoiser *n)
 
 size_t denoiser_arena_bytes(const denoiser *n)
 {
-    return session_arena_bytes(n->session);
+    return session_arena_bytes(n->runner.session);
 }
 
 graph *denoiser_graph(denoiser *n)
 {
-    return n->graph;
+    return n->runner.graph;
 }
 
 session *denoiser_session(denoiser *n)
 {
-    return n->session;
+    return n->runner.session;
 }
 
 void denoiser_set_context(denoiser *n, int64_t sample, const float *states)
@@ -103,12 +116,12 @@ static void write_all(denoiser *n, const tensor *t, float value)
 {
     size_t count = (size_t)shape_count(&t->shape);
     for (size_t i = 0; i < count; i++) n->staging[i] = value;
-    session_write(n->session, t, n->staging, count);
+    session_write(n->runner.session, t, n->staging, count);
 }
 
 static void write_inputs(denoiser *n, const float *x, double timestep)
 {
-    session_write(n->session, n->net.sample, x, latent_count(n->size));
+    session_write(n->runner.session, n->net.sample, x, latent_count(n->size));
     write_all(n, n->net.timestep, (float)timestep);
     if (n->net.pooled) {
         write_all(n, n->net.pooled, 0.0f);
@@ -118,24 +131,24 @@ static void write_inputs(denoiser *n, const float *x, double timestep)
         assert(n->context[i]);
         memcpy(n->staging + (size_t)i * n->context_count, n->context[i], n->context_count * sizeof(float));
     }
-    session_write(n->session, n->net.context, n->staging, (size_t)n->size.batch * n->context_count);
+    session_write(n->runner.session, n->net.context, n->staging, (size_t)n->size.batch * n->context_count);
 }
 
 void denoiser_run(denoiser *n, const float *x, double timestep, float *output)
 {
     write_inputs(n, x, timestep);
-    session_run(n->session);
-    session_read(n->session, n->net.noise, output, latent_count(n->size));
+    session_run(n->runner.session);
+    session_read(n->runner.session, n->net.noise, output, latent_count(n->size));
 }
 
 double denoiser_run_training(denoiser *n, const float *x, double timestep, const float *target, float *output)
 {
     assert(n->loss);
     write_inputs(n, x, timestep);
-    session_write(n->session, n->target, target, latent_count(n->size));
-    session_run(n->session);
-    if (output) session_read(n->session, n->net.noise, output, latent_count(n->size));
+    session_write(n->runner.session, n->target, target, latent_count(n->size));
+    session_run(n->runner.session);
+    if (output) session_read(n->runner.session, n->net.noise, output, latent_count(n->size));
     float loss;
-    session_read(n->session, n->loss, &loss, 1);
+    session_read(n->runner.session, n->loss, &loss, 1);
     return (double)loss;
 }

@@ -2,8 +2,8 @@
 #ifndef LECO_DIFFUSION_DENOISER_H
 #define LECO_DIFFUSION_DENOISER_H
 
-#include "diffusion/device.h"
 #include "diffusion/latents.h"
+#include "diffusion/runner.h"
 #include "model/adapter.h"
 #include "model/model.h"
 

@@ -14,24 +14,30 @@ struct text_bank {
     const model *model;
     int64_t tokens;
     size_t state_count; /* floats of one prompt's states */
-    graph *graph;       /* NULL after text_bank_release_encoder */
-    session *session;
+    runner runner;      /* zeroed by text_bank_release_encoder */
+    text_options options;
     text_encoder encoder;
     int32_t *ids; /* [tokens] */
     entry *entry;
     size_t count, capacity;
 };
 
-static leco_status build(text_bank *b, const device *d, const adapter_set *adapters, text_options options,
-                         leco_error *err)
+static void build(nn *c, void *user)
 {
-    b->graph = graph_create(d->compute);
-    if (!b->graph) return error_memory(err, 0, "the text encoder's graph");
-    nn c;
-    nn_init(&c, b->graph, b->model->text_weights, adapters, PART_TEXT_ENCODER);
-    b->encoder = text_encoder_build(&c, &b->model->text, 1, b->tokens, options);
-    LECO_TRY(graph_finish(b->graph, err));
-    return session_create(b->graph, d->backend, d->workspace, &b->session, err);
+    text_bank *b = user;
+    b->encoder = text_encoder_build(c, &b->model->text, 1, b->tokens, b->options);
+}
+
+static leco_status make_ready(text_bank *b, const device *d, const adapter_set *adapters, leco_error *err)
+{
+    const runner_spec spec = {.device = d,
+                              .weights = b->model->weights[PART_TEXT_ENCODER],
+                              .part = PART_TEXT_ENCODER,
+                              .adapters = adapters,
+                              .what = "the text encoder",
+                              .build = build,
+                              .user = b};
+    return runner_create(&spec, &b->runner, err);
 }
 
 leco_status text_bank_create(const device *d, const model *m, const adapter_set *adapters, text_options options,
@@ -42,11 +48,12 @@ leco_status text_bank_create(const device *d, const model *m, const adapter_set 
     text_bank *b = mem_calloc(1, sizeof *b);
     if (!b) return error_memory(err, sizeof *b, "the text states");
     b->model = m;
+    b->options = options;
     b->tokens = (int64_t)tokenizer_length(m->tokenizer);
     b->state_count = (size_t)(b->tokens * m->text.hidden_size);
     b->ids = mem_calloc((size_t)b->tokens, sizeof *b->ids);
     leco_status status = b->ids ? LECO_OK : error_memory(err, (size_t)b->tokens * sizeof *b->ids, "token ids");
-    if (status == LECO_OK) status = build(b, d, adapters, options, err);
+    if (status == LECO_OK) status = make_ready(b, d, adapters, err);
     if (status != LECO_OK) {
         text_bank_destroy(b);
         return status;
@@ -66,10 +73,7 @@ void text_bank_clear(text_bank *b)
 
 void text_bank_release_encoder(text_bank *b)
 {
-    session_destroy(b->session);
-    graph_destroy(b->graph);
-    b->session = NULL;
-    b->graph = NULL;
+    runner_free(&b->runner);
 }
 
 void text_bank_destroy(text_bank *b)
@@ -89,20 +93,20 @@ int64_t text_bank_tokens(const text_bank *b)
 
 static leco_status encode(text_bank *b, const char *prompt, float *states, leco_error *err)
 {
-    if (!b->session) return error_set(err, LECO_INTERNAL, "prompt \"%s\" was not encoded in time", prompt);
+    if (!b->runner.session) return error_set(err, LECO_INTERNAL, "prompt \"%s\" was not encoded in time", prompt);
     size_t needed;
     LECO_TRY(tokenizer_encode(b->model->tokenizer, prompt, strlen(prompt), b->ids, &needed, err));
     if (needed > (size_t)b->tokens)
         log_message(LOG_WARNING, "prompt \"%.60s...\" needs %zu tokens; all after the first %lld are ignored", prompt,
                     needed, (long long)b->tokens);
-    session_write_i32(b->session, b->encoder.ids, b->ids, (size_t)b->tokens);
+    session_write_i32(b->runner.session, b->encoder.ids, b->ids, (size_t)b->tokens);
     if (b->encoder.eos) {
         int32_t position;
         text_eos_positions(&b->model->text, b->ids, 1, b->tokens, &position);
-        session_write_i32(b->session, b->encoder.eos, &position, 1);
+        session_write_i32(b->runner.session, b->encoder.eos, &position, 1);
     }
-    session_run(b->session);
-    session_read(b->session, b->encoder.hidden_states, states, b->state_count);
+    session_run(b->runner.session);
+    session_read(b->runner.session, b->encoder.hidden_states, states, b->state_count);
     return LECO_OK;
 }
 

@@ -2,7 +2,7 @@
 #ifndef LECO_DIFFUSION_TEXT_BANK_H
 #define LECO_DIFFUSION_TEXT_BANK_H
 
-#include "diffusion/device.h"
+#include "diffusion/runner.h"
 #include "model/adapter.h"
 #include "model/model.h"
 

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "format/json.h"
 #include "model/config.h"
+#include "model/part.h"
 
 /* ---- opening ---- */
 
@@ -61,50 +62,45 @@ static leco_status check_parts(const model *m, leco_error *err)
     return LECO_OK;
 }
 
-typedef leco_status (*part_reader)(const char *folder, void *out, leco_error *err);
-
-static leco_status read_text(const char *folder, void *out, leco_error *err)
+static leco_status part_folder(const model *m, const char *name, char **out, leco_error *err)
 {
-    return text_config_read(folder, out, err);
+    *out = file_join(m->folder, name);
+    return *out ? LECO_OK : error_memory(err, strlen(name), "a path");
 }
 
-static leco_status read_unet(const char *folder, void *out, leco_error *err)
+static leco_status read_schedule(model *m, leco_error *err)
 {
-    return unet_config_read(folder, out, err);
-}
-
-static leco_status read_vae(const char *folder, void *out, leco_error *err)
-{
-    return vae_config_read(folder, out, err);
-}
-
-static leco_status read_schedule(const char *folder, void *out, leco_error *err)
-{
-    return schedule_config_read(folder, out, err);
-}
-
-static leco_status read_tokenizer(const char *folder, void *out, leco_error *err)
-{
-    return tokenizer_open(folder, out, err);
-}
-
-static leco_status read_part(const model *m, const char *name, part_reader read, void *out, leco_error *err)
-{
-    char *folder = file_join(m->folder, name);
-    if (!folder) return error_memory(err, strlen(name), "a path");
-    leco_status status = read(folder, out, err);
+    char *folder;
+    LECO_TRY(part_folder(m, "scheduler", &folder, err));
+    leco_status status = schedule_config_read(folder, &m->schedule, err);
     mem_free(folder);
     return status;
 }
 
-static leco_status read_parts(model *m, leco_error *err)
+static leco_status read_tokenizer(model *m, leco_error *err)
+{
+    char *folder;
+    LECO_TRY(part_folder(m, "tokenizer", &folder, err));
+    leco_status status = tokenizer_open(folder, &m->tokenizer, err);
+    mem_free(folder);
+    return status;
+}
+
+static leco_status read_part(model *m, model_part part, leco_error *err)
+{
+    char *folder;
+    LECO_TRY(part_folder(m, part_rows[part].name, &folder, err));
+    leco_status status = part_rows[part].read(folder, m, err);
+    mem_free(folder);
+    return status;
+}
+
+static leco_status read_all(model *m, leco_error *err)
 {
     LECO_TRY(read_index(m->folder, err));
-    LECO_TRY(read_part(m, "scheduler", read_schedule, &m->schedule, err));
-    LECO_TRY(read_part(m, "tokenizer", read_tokenizer, &m->tokenizer, err));
-    LECO_TRY(read_part(m, "text_encoder", read_text, &m->text, err));
-    LECO_TRY(read_part(m, "unet", read_unet, &m->unet, err));
-    LECO_TRY(read_part(m, "vae", read_vae, &m->vae, err));
+    LECO_TRY(read_schedule(m, err));
+    LECO_TRY(read_tokenizer(m, err));
+    for (int part = 0; part < PART_COUNT; part++) LECO_TRY(read_part(m, (model_part)part, err));
     return check_parts(m, err);
 }
 
@@ -113,7 +109,7 @@ leco_status model_open(const char *folder, model **out, leco_error *err)
     *out = NULL;
     model *m = mem_calloc(1, sizeof *m);
     if (m) m->folder = mem_strdup(folder);
-    leco_status status = m && m->folder ? read_parts(m, err) : error_memory(err, sizeof *m, "a model");
+    leco_status status = m && m->folder ? read_all(m, err) : error_memory(err, sizeof *m, "a model");
     if (status != LECO_OK) {
         model_close(m);
         return status;
@@ -126,58 +122,37 @@ void model_close(model *m)
 {
     if (!m) return;
     tokenizer_close(m->tokenizer);
-    weights_close(m->text_weights);
-    weights_close(m->unet_weights);
-    weights_close(m->vae_weights);
+    for (int part = 0; part < PART_COUNT; part++) weights_close(m->weights[part]);
     mem_free(m->folder);
     mem_free(m);
 }
 
 /* ---- loading ---- */
 
-static void build_text(nn *c, const model *m)
-{
-    text_encoder_build(c, &m->text, 1, 1, (text_options){.pooled = true});
-}
-
-static void build_unet(nn *c, const model *m)
-{
-    int64_t side = INT64_C(1) << (m->unet.level_count - 1);
-    unet_build(c, &m->unet, (unet_size){.batch = 1, .height = side, .width = side, .tokens = 1});
-}
-
-static void build_vae(nn *c, const model *m)
-{
-    vae_encoder_build(c, &m->vae, 1, vae_factor(&m->vae), vae_factor(&m->vae));
-    vae_decoder_build(c, &m->vae, 1, 1, 1);
-}
-
 /* Builds the whole part once, small, so that each of its tensors is asked for; then checks them. */
-static leco_status check_weights(const model *m, weights *w, model_part part, void (*build)(nn *c, const model *m),
-                                 leco_error *err)
+static leco_status check_weights(const model *m, weights *w, model_part part, leco_error *err)
 {
     graph *g = graph_create(DTYPE_F32);
     if (!g) return error_memory(err, 0, "a graph");
     nn c;
     nn_init(&c, g, w, NULL, part);
-    build(&c, m);
+    part_rows[part].build(&c, m);
     leco_status status = graph_finish(g, err);
     graph_destroy(g);
     return status == LECO_OK ? weights_check(w, err) : status;
 }
 
-static leco_status load_part(const model *m, const char *name, weights **out, model_part part,
-                             void (*build)(nn *c, const model *m), leco_error *err)
+static leco_status load_part(model *m, model_part part, leco_error *err)
 {
     weights *w;
-    char *folder = file_join(m->folder, name);
-    if (!folder) return error_memory(err, strlen(name), "a path");
+    char *folder;
+    LECO_TRY(part_folder(m, part_rows[part].name, &folder, err));
     leco_status status = weights_open(folder, &w, err);
     mem_free(folder);
     if (status != LECO_OK) return status;
-    status = check_weights(m, w, part, build, err);
+    status = check_weights(m, w, part, err);
     if (status == LECO_OK)
-        *out = w;
+        m->weights[part] = w;
     else
         weights_close(w);
     return status;
@@ -185,11 +160,13 @@ static leco_status load_part(const model *m, const char *name, weights **out, mo
 
 leco_status model_load(model *m, int parts, leco_error *err)
 {
-    if ((parts & MODEL_TEXT_ENCODER) && !m->text_weights)
-        LECO_TRY(load_part(m, "text_encoder", &m->text_weights, PART_TEXT_ENCODER, build_text, err));
-    if ((parts & MODEL_UNET) && !m->unet_weights)
-        LECO_TRY(load_part(m, "unet", &m->unet_weights, PART_UNET, build_unet, err));
-    if ((parts & MODEL_VAE) && !m->vae_weights)
-        LECO_TRY(load_part(m, "vae", &m->vae_weights, PART_VAE, build_vae, err));
+    for (int part = 0; part < PART_COUNT; part++)
+        if ((parts & 1 << part) && !m->weights[part]) LECO_TRY(load_part(m, (model_part)part, err));
     return LECO_OK;
+}
+
+void model_unload(model *m, model_part part)
+{
+    weights_close(m->weights[part]);
+    m->weights[part] = NULL;
 }

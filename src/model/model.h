@@ -3,7 +3,7 @@
  *     model *m;
  *     LECO_TRY(model_open("models/shapes", &m, err));
  *     LECO_TRY(model_load(m, MODEL_TEXT_ENCODER | MODEL_UNET, err));
- *     ...build graphs over m->unet_weights...
+ *     ...build graphs over m->weights[PART_UNET]...
  *     model_close(m); */
 #ifndef LECO_MODEL_MODEL_H
 #define LECO_MODEL_MODEL_H
@@ -32,7 +32,13 @@ typedef struct schedule_config {
 
 leco_status schedule_config_read(const char *folder, schedule_config *config, leco_error *err);
 
-enum { MODEL_TEXT_ENCODER = 1, MODEL_UNET = 2, MODEL_VAE = 4, MODEL_ALL = 7 };
+/* Sets of parts, for model_load. */
+enum {
+    MODEL_UNET = 1 << PART_UNET,
+    MODEL_TEXT_ENCODER = 1 << PART_TEXT_ENCODER,
+    MODEL_VAE = 1 << PART_VAE,
+    MODEL_ALL = (1 << PART_COUNT) - 1
+};
 
 typedef struct model {
     char *folder; /* as given to model_open; the preset's name otherwise */
@@ -40,10 +46,8 @@ typedef struct model {
     unet_config unet;
     vae_config vae;
     schedule_config schedule;
-    tokenizer *tokenizer;  /* NULL in a preset */
-    weights *text_weights; /* these three NULL until model_load */
-    weights *unet_weights;
-    weights *vae_weights;
+    tokenizer *tokenizer;         /* NULL in a preset */
+    weights *weights[PART_COUNT]; /* NULL until model_load */
 } model;
 
 /* Reads model_index.json, all configs and the tokenizer. A missing file, or a pipeline that isn't supported (two text
@@ -56,6 +60,9 @@ leco_status model_preset(const char *name, model **out, leco_error *err);
 /* Opens and checks the weights of the named parts that aren't open yet: all tensors that the module uses are there,
  * have the right shapes and finite values. */
 leco_status model_load(model *m, int parts, leco_error *err);
+
+/* Closes a part's weights; nothing that runs over them may be left. */
+void model_unload(model *m, model_part part);
 
 void model_close(model *m); /* NULL is fine */
 

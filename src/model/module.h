@@ -11,7 +11,8 @@
 
 typedef struct adapter_set adapter_set; /* model/adapter.h */
 
-typedef enum model_part { PART_UNET, PART_TEXT_ENCODER, PART_VAE, PART_OTHER } model_part;
+/* The modules that a model consists of (part.h has a row for each); anything else is PART_OTHER. */
+typedef enum model_part { PART_UNET, PART_TEXT_ENCODER, PART_VAE, PART_COUNT, PART_OTHER = PART_COUNT } model_part;
 
 /* A layer that an adapter can attach to, as it is built. */
 typedef struct layer_info {

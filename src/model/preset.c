@@ -92,10 +92,12 @@ static leco_status make(const struct preset *p, model **out, leco_error *err)
     if (!m) return error_memory(err, sizeof *m, "a model");
     *m = p->model;
     m->folder = mem_strdup(p->name);
-    m->text_weights = weights_random(1);
-    m->unet_weights = weights_random(2);
-    m->vae_weights = weights_random(3);
-    if (!m->folder || !m->text_weights || !m->unet_weights || !m->vae_weights) {
+    bool there = m->folder != NULL;
+    for (int part = 0; part < PART_COUNT; part++) {
+        m->weights[part] = weights_random((uint64_t)part + 1);
+        there = there && m->weights[part];
+    }
+    if (!there) {
         model_close(m);
         return error_memory(err, sizeof *m, "a model");
     }

@@ -96,8 +96,7 @@ static leco_status encode_prompts(trainer *t, leco_error *err)
     }
     t->text_bytes = workspace_bytes(t->device.workspace);
     text_bank_release_encoder(t->bank);
-    weights_close(t->model->text_weights);
-    t->model->text_weights = NULL;
+    model_unload(t->model, PART_TEXT_ENCODER);
     return LECO_OK;
 }
 
@@ -208,7 +207,7 @@ uint64_t memory_total(const memory_use *use)
 
 static memory_use memory_of(const trainer *t, size_t activations)
 {
-    memory_use use = {.weights = weights_packed_bytes(t->model->unet_weights),
+    memory_use use = {.weights = weights_packed_bytes(t->model->weights[PART_UNET]),
                       .activations = activations,
                       .optimizer = optimizer_bytes(t->optimizer)};
     for (size_t i = 0; i < lora_param_count(t->lora); i++) {
