@@ -55,7 +55,7 @@ static void print_operators(FILE *out, const timing *t)
     fprintf(out, "    %-20s %6s %10s %7s %10s %10s\n", "operator", "nodes", "ms", "share", "GFLOP", "GFLOP/s");
     for (int i = 0; i < count; i++) {
         const op_time *o = &t->op[order[i]];
-        fprintf(out, "    %-20s %6lld %10.2f %6.1f%%", op_rules[order[i]]->name, (long long)o->count, 1e3 * o->seconds,
+        fprintf(out, "    %-20s %6lld %10.2f %6.1f%%", op_name(order[i]), (long long)o->count, 1e3 * o->seconds,
                 all > 0 ? 100 * o->seconds / all : 0);
         if (o->flops > 0)
             fprintf(out, " %10.2f %10.1f\n", o->flops / GIGA, o->seconds > 0 ? o->flops / o->seconds / GIGA : 0);
@@ -115,7 +115,7 @@ static json_t *timing_json(const bench_run *run, const timing *t)
     for (int i = 0; i < count; i++) {
         const op_time *o = &t->op[order[i]];
         json_array_append_new(operators,
-                              json_pack("{s:s, s:I, s:f, s:f}", "operator", op_rules[order[i]]->name, "nodes",
+                              json_pack("{s:s, s:I, s:f, s:f}", "operator", op_name(order[i]), "nodes",
                                         (json_int_t)o->count, "seconds", o->seconds, "gflop", o->flops / GIGA));
     }
     return json_pack("{s:I, s:i, s:f, s:f, s:f, s:f, s:o}", "batch", (json_int_t)t->batch, "runs", t->runs, "seconds",

@@ -83,8 +83,4 @@ void session_run(session *s);
 leco_status session_profile(session *s, bool on, leco_error *err);
 const double *session_seconds(const session *s);
 
-/* Floating-point operations of one node by the usual count (2 a multiply-add in linear, conv and attention, forward or
- * backward; 0 elsewhere), for reports. */
-double node_flops(const node *n);
-
 #endif

@@ -73,7 +73,7 @@ static leco_status prepare_step(session *s, const backend *b, const node *n, lec
     st->kernel = b->kernel_for(n->op, compute);
     if (st->kernel == NULL) {
         return error_set(err, LECO_UNSUPPORTED, "%s: the %s backend has no kernel for %s in %s", n->name, b->name,
-                         op_rules[n->op]->name, dtype_name(compute));
+                         op_name(n->op), dtype_name(compute));
     }
     s->prepared = (size_t)n->id + 1;
     return st->kernel->prepare != NULL ? st->kernel->prepare(n, compute, &st->plan, err)

@@ -56,7 +56,7 @@ static void walk(gradients *w, const tensor *y, tensor *u)
         if (out != y && dy == NULL) continue;
         const op_rule *rule = op_rules[n->op];
         if (rule->grad == NULL) {
-            graph_fail(g, LECO_UNSUPPORTED, "%s: operator %s has no gradient", n->name, rule->name);
+            graph_fail(g, LECO_UNSUPPORTED, "%s: operator %s has no gradient", n->name, op_name(n->op));
             break;
         }
         g->name = n->name;

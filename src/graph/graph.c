@@ -221,3 +221,8 @@ tensor *graph_tensor_at(const graph *g, size_t index)
 {
     return g->tensors[index];
 }
+
+double node_flops(const node *n)
+{
+    return op_rules[n->op]->flops != NULL ? op_rules[n->op]->flops(n) : 0;
+}

@@ -64,8 +64,6 @@ tensor *graph_tensor_at(const graph *g, size_t index);
 typedef struct gradients gradients; /* the state of a reverse walk */
 
 typedef struct op_rule {
-    const char *name;
-    const char *summary;
     int max_inputs, max_outputs, shared_input;
     /* Checks attributes and inputs (dtypes, ranks, sizes) and sets shape and dtype of the outputs through
      * graph_set_output; false after graph_fail. */
@@ -74,7 +72,11 @@ typedef struct op_rule {
      * asking for one is an error. dy is the gradient of output 0; NULL stands for 1 where that output is
      * the loss itself (only mse needs to know). */
     void (*grad)(gradients *w, const node *n, tensor *dy);
+    /* Floating-point operations of n, for reports: 2 a multiply-add. NULL: not worth counting. */
+    double (*flops)(const node *n);
 } op_rule;
+
+double node_flops(const node *n);
 
 extern const op_rule *const op_rules[OP_COUNT]; /* src/op/rules.c */
 

@@ -42,3 +42,13 @@ const char *shape_format(const shape *s, char text[SHAPE_TEXT])
     snprintf(text + used, SHAPE_TEXT - used, "]");
     return text;
 }
+
+const char *op_name(op_code op)
+{
+    static const char *const names[OP_COUNT] = {
+#define OP(code, name, inputs, outputs, shared_input, summary) #name,
+#include "graph/ops.def"
+#undef OP
+    };
+    return names[op];
+}

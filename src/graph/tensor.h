@@ -46,6 +46,8 @@ typedef enum op_code {
     OP_COUNT
 } op_code;
 
+const char *op_name(op_code op); /* as ops.def has it: "linear" */
+
 typedef enum activation { ACT_SILU, ACT_GELU, ACT_QUICK_GELU } activation;
 
 /* The attributes of all operators; each uses the few that its header in src/op/op.h names, the rest are zero. */

@@ -87,5 +87,25 @@ static bool attention_grad_infer(graph *g, node *n)
     return true;
 }
 
-const op_rule op_attention_rule = {OP_RULE(attention), .infer = attention_infer, .grad = attention_grad};
-const op_rule op_attention_grad_rule = {OP_RULE(attention_grad), .infer = attention_grad_infer};
+static double product_flops(const node *n)
+{
+    const shape *q = &n->input[0]->shape, *k = &n->input[1]->shape;
+    return 2.0 * (double)shape_count(q) * (double)(shape_rows(k) / k->dim[0]); /* k may be [N,H,W,C] */
+}
+
+/* q k^T and p v. */
+static double attention_flops(const node *n)
+{
+    return 2 * product_flops(n);
+}
+
+/* q k^T again, then do v^T and one product for each gradient. */
+static double attention_grad_flops(const node *n)
+{
+    return product_flops(n) * (2 + n->attr.want_q + n->attr.want_k + n->attr.want_v);
+}
+
+const op_rule op_attention_rule = {OP_RULE(attention), .infer = attention_infer, .grad = attention_grad,
+                                   .flops = attention_flops};
+const op_rule op_attention_grad_rule = {OP_RULE(attention_grad), .infer = attention_grad_infer,
+                                        .flops = attention_grad_flops};

@@ -22,8 +22,7 @@ bool check_fail(graph *g, const node *n, const char *format, ...)
     va_start(args, format);
     vsnprintf(sentence, sizeof sentence, format, args);
     va_end(args);
-    graph_fail(g, LECO_INVALID, "%s%s%s: %s", op_rules[n->op]->name, n->name[0] != '\0' ? " at " : "", n->name,
-               sentence);
+    graph_fail(g, LECO_INVALID, "%s%s%s: %s", op_name(n->op), n->name[0] != '\0' ? " at " : "", n->name, sentence);
     return false;
 }
 

@@ -85,5 +85,12 @@ static bool conv2d_dx_infer(graph *g, node *n)
     return true;
 }
 
-const op_rule op_conv2d_rule = {OP_RULE(conv2d), .infer = conv2d_infer, .grad = conv2d_grad};
-const op_rule op_conv2d_dx_rule = {OP_RULE(conv2d_dx), .infer = conv2d_dx_infer};
+/* The same for both: y or dy [N,Ho,Wo,O] with w [O,I,kh,kw]. */
+static double conv2d_flops(const node *n)
+{
+    const tensor *y = n->op == OP_CONV2D ? n->output[0] : n->input[0];
+    return 2.0 * (double)shape_rows(&y->shape) * (double)shape_count(&n->input[1]->shape);
+}
+
+const op_rule op_conv2d_rule = {OP_RULE(conv2d), .infer = conv2d_infer, .grad = conv2d_grad, .flops = conv2d_flops};
+const op_rule op_conv2d_dx_rule = {OP_RULE(conv2d_dx), .infer = conv2d_dx_infer, .flops = conv2d_flops};

@@ -95,6 +95,18 @@ static bool linear_dw_infer(graph *g, node *n)
     return true;
 }
 
-const op_rule op_linear_rule = {OP_RULE(linear), .infer = linear_infer, .grad = linear_grad};
-const op_rule op_linear_dx_rule = {OP_RULE(linear_dx), .infer = linear_dx_infer};
-const op_rule op_linear_dw_rule = {OP_RULE(linear_dw), .infer = linear_dw_infer};
+/* x or dy [rows,..] with w [N,K]. */
+static double linear_flops(const node *n)
+{
+    return 2.0 * (double)shape_rows(&n->input[0]->shape) * (double)shape_count(&n->input[1]->shape);
+}
+
+/* dy [rows,N] with x [rows,K]. */
+static double linear_dw_flops(const node *n)
+{
+    return 2.0 * (double)shape_count(&n->input[0]->shape) * (double)shape_last(&n->input[1]->shape);
+}
+
+const op_rule op_linear_rule = {OP_RULE(linear), .infer = linear_infer, .grad = linear_grad, .flops = linear_flops};
+const op_rule op_linear_dx_rule = {OP_RULE(linear_dx), .infer = linear_dx_infer, .flops = linear_flops};
+const op_rule op_linear_dw_rule = {OP_RULE(linear_dw), .infer = linear_dw_infer, .flops = linear_dw_flops};

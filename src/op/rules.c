@@ -1,9 +1,5 @@
 #include "op/rules.h"
 
-#define OP(code, name, inputs, outputs, shared, summary) const char op_##name##_summary[] = summary;
-#include "graph/ops.def"
-#undef OP
-
 const op_rule *const op_rules[OP_COUNT] = {
 #define OP(code, name, inputs, outputs, shared, summary) [OP_##code] = &op_##name##_rule,
 #include "graph/ops.def"

@@ -8,13 +8,10 @@
 
 #define OP(code, name, inputs, outputs, shared, summary)                                                               \
     enum { op_##name##_inputs = inputs, op_##name##_outputs = outputs, op_##name##_shared = shared };                  \
-    extern const char op_##name##_summary[];                                                                           \
     extern const op_rule op_##name##_rule;
 #include "graph/ops.def"
 #undef OP
 
-#define OP_RULE(op)                                                                                                    \
-    .name = #op, .summary = op_##op##_summary, .max_inputs = op_##op##_inputs, .max_outputs = op_##op##_outputs,       \
-    .shared_input = op_##op##_shared
+#define OP_RULE(op) .max_inputs = op_##op##_inputs, .max_outputs = op_##op##_outputs, .shared_input = op_##op##_shared
 
 #endif

@@ -74,8 +74,7 @@ static void settle(machine *ref, machine *cpu, const trial *t, const tensor *ref
     machine_read(ref, ref_out, expected);
     machine_read(cpu, cpu_out, got);
     char what[128];
-    snprintf(what, sizeof what, "%s%s %d, output %d", n->backward ? "backward " : "", op_rules[n->op]->name, n->id,
-             index);
+    snprintf(what, sizeof what, "%s%s %d, output %d", n->backward ? "backward " : "", op_name(n->op), n->id, index);
     compare(t, what, expected, got, count, tolerance_of(n, index), dtype_name(graph_dtype(t->g)));
     machine_write(cpu, cpu_out, expected);
     machine_read(cpu, cpu_out, expected);
@@ -199,7 +198,7 @@ static void time_case(const op_case *c, dtype type)
     for (int i = 0; i < nodes; i++) {
         const node *n = graph_node_at(t->g, (size_t)i);
         double seconds = seconds_of(m, i), flops = node_flops(n);
-        printf("%-40s %-9s %-20s %10.3f", c->name, dtype_name(type), op_rules[n->op]->name, seconds * 1e3);
+        printf("%-40s %-9s %-20s %10.3f", c->name, dtype_name(type), op_name(n->op), seconds * 1e3);
         if (flops > 0) printf(" %10.1f", flops / seconds * 1e-9);
         printf("\n");
     }

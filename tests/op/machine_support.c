@@ -94,7 +94,7 @@ static void prepare_step(machine *m, const backend *b, const node *n)
     leco_error err;
     step *s = &m->steps[n->id];
     dtype compute = graph_dtype(m->t->g);
-    const char *op = op_rules[n->op]->name;
+    const char *op = op_name(n->op);
     s->kernel = b->kernel_for(n->op, compute);
     if (s->kernel == NULL || s->kernel->run == NULL) {
         fail_msg("%s: backend %s has no kernel for %s in %s", m->t->c->name, b->name, op, dtype_name(compute));
@@ -173,8 +173,8 @@ static kernel_args bind(machine *m, const node *n)
 
 static bool problem(machine *m, const node *n, const char *what, const char *role, int index)
 {
-    snprintf(m->problem, sizeof m->problem, "%s: the kernel of %s %s %s %d", m->t->c->name, op_rules[n->op]->name, what,
-             role, index);
+    snprintf(m->problem, sizeof m->problem, "%s: the kernel of %s %s %s %d", m->t->c->name, op_name(n->op), what, role,
+             index);
     return false;
 }
 

@@ -212,7 +212,7 @@ static int expect_rejections(op_code op, sabotage damage, int input)
         tried++;
         report r = check_case(c, &broken, false);
         if (r.text[0] == '\0') {
-            fail_msg("%s: nobody noticed damage %d in %s", c->name, (int)damage, op_rules[op]->name);
+            fail_msg("%s: nobody noticed damage %d in %s", c->name, (int)damage, op_name(op));
         }
     }
     return tried;
@@ -266,7 +266,7 @@ static void every_operator_has_a_case(void **state)
         trial_destroy(t);
     }
     for (int op = 0; op < OP_COUNT; op++) {
-        if (!seen[op]) fail_msg("no case uses %s", op_rules[op]->name);
+        if (!seen[op]) fail_msg("no case uses %s", op_name(op));
     }
 }
 
@@ -301,8 +301,8 @@ static void gradients_exist_where_required(void **state)
     }
     for (int op = 0; op < OP_COUNT; op++) {
         if (needs_no_gradient((op_code)op)) continue;
-        if (op_rules[op]->grad == NULL) fail_msg("%s has no gradient", op_rules[op]->name);
-        if (!checked[op]) fail_msg("no case checks the gradient of %s", op_rules[op]->name);
+        if (op_rules[op]->grad == NULL) fail_msg("%s has no gradient", op_name(op));
+        if (!checked[op]) fail_msg("no case checks the gradient of %s", op_name(op));
     }
 }
 
