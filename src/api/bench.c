@@ -8,6 +8,7 @@
 #include "api/internal.h"
 #include "base/cpu.h"
 #include "base/mem.h"
+#include "diffusion/denoiser.h"
 #include "train/optimizer.h"
 
 enum { TOKENS = 77, RANK = 4, MAX_RUNS = 5, STAGES = 3 /* a precision: forward, training step, the end */ };

@@ -96,175 +96,55 @@ static leco_status read_latents(const leco_model *handle, draw_request *request,
     return status;
 }
 
-/* ---- sessions ---- */
-
-static leco_status make_drawing(leco_model *handle, latent_size size, float scale, drawing *d, leco_error *err)
-{
-    adapter_use *use = mem_calloc(handle->lora_count, sizeof *use);
-    if (!use) return error_memory(err, handle->lora_count * sizeof *use, "the LoRAs");
-    const adapter_set adapters = model_adapters(handle, use);
-    denoiser_options options = {.size = size, .tokens = text_bank_tokens(handle->bank), .adapters = &adapters};
-    options.size.batch = guided_batch(size.batch, scale);
-    *d = (drawing){.size = size, .denoiser_batch = options.size.batch};
-    leco_status status = denoiser_create(&handle->device, handle->model, &options, &d->denoiser, err);
-    if (status == LECO_OK) status = decoder_create(&handle->device, handle->model, size, &d->decoder, err);
-    mem_free(use);
-    if (status == LECO_OK) return LECO_OK;
-    denoiser_destroy(d->denoiser);
-    *d = (drawing){0};
-    return status;
-}
-
-static leco_status get_drawing(leco_model *handle, latent_size size, float scale, drawing **out, leco_error *err)
-{
-    for (int i = 0; i < DRAWINGS; i++) {
-        drawing *d = &handle->drawing[i];
-        if (d->denoiser && d->denoiser_batch == guided_batch(size.batch, scale) &&
-            memcmp(&d->size, &size, sizeof size) == 0) {
-            *out = d;
-            return LECO_OK;
-        }
-    }
-    drawing *d = &handle->drawing[handle->next_drawing];
-    handle->next_drawing = (handle->next_drawing + 1) % DRAWINGS;
-    denoiser_destroy(d->denoiser);
-    decoder_destroy(d->decoder);
-    *d = (drawing){0};
-    LECO_TRY(make_drawing(handle, size, scale, d, err));
-    *out = d;
-    return LECO_OK;
-}
-
-static leco_status get_bank(leco_model *handle, leco_error *err)
-{
-    if (handle->bank) return LECO_OK;
-    adapter_use *use = mem_calloc(handle->lora_count, sizeof *use);
-    if (!use) return error_memory(err, handle->lora_count * sizeof *use, "the LoRAs");
-    const adapter_set adapters = model_adapters(handle, use);
-    leco_status status =
-        text_bank_create(&handle->device, handle->model, &adapters, (text_options){0}, &handle->bank, err);
-    mem_free(use);
-    return status;
-}
-
 /* ---- drawing ---- */
 
-/* One batch on its way: pictures [first, first + size.batch) of the request. */
-typedef struct batch_run {
+/* A drawing on its way: what the painter's callbacks see. */
+typedef struct drawing {
     leco_model *handle;
     const draw_request *request;
-    drawing *drawing;
-    guided guided;
-    denoising *run;
-    size_t first;
-    rng *rng; /* [batch] one a picture */
-    float *x;
-} batch_run;
+    leco_images *images;
+} drawing;
 
-static bool report(const batch_run *b, int64_t step)
+static bool go_on(void *user, size_t first, int64_t batch, int64_t step)
 {
-    const leco_generate_options *o = b->request->options;
+    const drawing *d = user;
+    const leco_generate_options *o = d->request->options;
     if (!o->progress) return true;
-    const size_t done = b->request->before + b->first;
-    const double part = (double)done + (double)b->drawing->size.batch * (double)step / (double)o->steps;
-    leco_progress p = {.what = b->request->what,
+    const size_t done = d->request->before + first;
+    const double part = (double)done + (double)batch * (double)step / (double)o->steps;
+    leco_progress p = {.what = d->request->what,
                        .done = (int64_t)done,
-                       .total = (int64_t)b->request->overall,
-                       .seconds = cpu_seconds() - b->request->start,
+                       .total = (int64_t)d->request->overall,
+                       .seconds = cpu_seconds() - d->request->start,
                        .seconds_left = -1,
                        .loss = NAN};
-    if (part > 0) p.seconds_left = p.seconds / part * ((double)b->request->overall - part);
+    if (part > 0) p.seconds_left = p.seconds / part * ((double)d->request->overall - part);
     return o->progress(o->user, &p);
 }
 
-static int64_t seed_of(const draw_request *request, size_t index)
+static leco_status keep(void *user, size_t index, const uint8_t *rgb, leco_error *err)
 {
-    return (int64_t)((uint64_t)request->seed + index);
-}
-
-static void start_latents(batch_run *b)
-{
-    const size_t stride = latent_stride(b->drawing->size);
-    for (int64_t i = 0; i < b->drawing->size.batch; i++)
-        rng_seed(&b->rng[i], rng_of(b->request->options), (uint64_t)seed_of(b->request, b->first + (size_t)i));
-    denoising_begin(b->run, 0, b->rng, (size_t)b->drawing->size.batch);
-    if (b->request->latents)
-        memcpy(b->x, b->request->latents + b->first * stride, b->run->count * sizeof *b->x);
-    else
-        denoising_noise(b->run, b->x);
-    for (size_t i = 0; i < b->run->count; i++) b->x[i] *= b->run->noise_scale;
-}
-
-static leco_status set_texts(batch_run *b, leco_error *err)
-{
-    const leco_generate_options *o = b->request->options;
-    const float *negative;
-    LECO_TRY(text_bank_get(b->handle->bank, o->negative ? o->negative : "", &negative, err));
-    for (int64_t i = 0; i < b->drawing->size.batch; i++) {
-        const float *positive;
-        const char *prompt = o->prompts[(b->first + (size_t)i) / (size_t)o->images_per_prompt];
-        LECO_TRY(text_bank_get(b->handle->bank, prompt, &positive, err));
-        guided_set_context(&b->guided, i, negative, positive);
-    }
+    const drawing *d = user;
+    const draw_request *q = d->request;
+    const size_t bytes = 3 * (size_t)q->width * (size_t)q->height;
+    const char *prompt = q->options->prompts[index / (size_t)q->options->images_per_prompt];
+    leco_image *picture = &d->images->image[index];
+    *picture = (leco_image){q->width, q->height, mem_calloc(1, bytes)};
+    d->images->parameters[index] = generation_parameters(d->handle, q, prompt, (int64_t)((uint64_t)q->seed + index));
+    if (!picture->rgb || !d->images->parameters[index]) return error_memory(err, bytes, "a picture");
+    memcpy(picture->rgb, rgb, bytes);
     return LECO_OK;
 }
 
-static leco_status keep_pictures(batch_run *b, leco_images *images, leco_error *err)
+static leco_status get_painter(leco_model *handle, leco_error *err)
 {
-    const draw_request *q = b->request;
-    const size_t bytes = 3 * (size_t)q->width * (size_t)q->height, batch = (size_t)b->drawing->size.batch;
-    uint8_t *rgb = mem_calloc(batch, bytes);
-    if (!rgb) return error_memory(err, batch * bytes, "the pictures");
-    decoder_run(b->drawing->decoder, b->x, rgb);
-    leco_status status = LECO_OK;
-    for (size_t i = 0; i < batch && status == LECO_OK; i++) {
-        const size_t index = b->first + i;
-        leco_image *picture = &images->image[index];
-        const char *prompt = q->options->prompts[index / (size_t)q->options->images_per_prompt];
-        *picture = (leco_image){q->width, q->height, mem_calloc(1, bytes)};
-        images->parameters[index] = generation_parameters(b->handle, q, prompt, seed_of(q, index));
-        if (!picture->rgb || !images->parameters[index])
-            status = error_memory(err, bytes, "a picture");
-        else
-            memcpy(picture->rgb, rgb + i * bytes, bytes);
-    }
-    mem_free(rgb);
-    return status;
-}
-
-static leco_status run_batch(batch_run *b, leco_images *images, leco_error *err)
-{
-    LECO_TRY(set_texts(b, err));
-    start_latents(b);
-    for (int64_t step = 0; step < b->run->steps; step++) {
-        if (!report(b, step)) return error_set(err, LECO_INTERRUPTED, "stopped");
-        guided_step(&b->guided, b->run, step, b->x);
-    }
-    for (size_t i = 0; i < b->run->count; i++)
-        if (!isfinite(b->x[i]))
-            return error_set(err, LECO_INVALID,
-                             "the latents became %g: the model overflows in %s, or a LoRA's weight is too large",
-                             (double)b->x[i], dtype_name(b->handle->device.compute));
-    return keep_pictures(b, images, err);
-}
-
-static leco_status draw_batch(leco_model *handle, const draw_request *request, latent_size size, size_t first,
-                              leco_images *images, leco_error *err)
-{
-    const leco_generate_options *o = request->options;
-    const float scale = (float)o->guidance_scale;
-    batch_run b = {.handle = handle, .request = request, .first = first};
-    LECO_TRY(get_drawing(handle, size, scale, &b.drawing, err));
-    b.x = mem_calloc(latent_count(size), sizeof *b.x);
-    b.rng = mem_calloc((size_t)size.batch, sizeof *b.rng);
-    leco_status status = b.x && b.rng ? LECO_OK : error_memory(err, latent_count(size) * sizeof *b.x, "latents");
-    if (status == LECO_OK) status = denoising_create(request->sampler, handle->schedule, o->steps, size, &b.run, err);
-    if (status == LECO_OK) status = guided_create(b.drawing->denoiser, scale, &b.guided, err);
-    if (status == LECO_OK) status = run_batch(&b, images, err);
-    guided_free(&b.guided);
-    denoising_destroy(b.run);
-    mem_free(b.rng);
-    mem_free(b.x);
+    if (handle->painter) return LECO_OK;
+    adapter_use *use = mem_calloc(handle->lora_count, sizeof *use);
+    if (!use) return error_memory(err, handle->lora_count * sizeof *use, "the LoRAs");
+    const adapter_set adapters = model_adapters(handle, use);
+    leco_status status = painter_create(&handle->device, handle->model, handle->schedule, &adapters, (text_options){0},
+                                        &handle->painter, err);
+    mem_free(use);
     return status;
 }
 
@@ -272,19 +152,26 @@ leco_status draw_pictures(leco_model *handle, const draw_request *request, leco_
                           leco_error *err)
 {
     const leco_generate_options *o = request->options;
-    const size_t total = o->prompt_count * (size_t)o->images_per_prompt;
-    const int64_t factor = vae_factor(&handle->model->vae);
     *done = 0;
-    LECO_TRY(model_load(handle->model, MODEL_ALL, err));
-    LECO_TRY(get_bank(handle, err));
-    while (*done < total) {
-        size_t batch = total - *done < (size_t)o->batch ? total - *done : (size_t)o->batch;
-        const latent_size size = {(int64_t)batch, request->height / factor, request->width / factor,
-                                  handle->model->unet.in_channels};
-        LECO_TRY(draw_batch(handle, request, size, *done, images, err));
-        *done += batch;
-    }
-    return LECO_OK;
+    LECO_TRY(get_painter(handle, err));
+    drawing d = {handle, request, images};
+    const painting what = {.prompt = o->prompts,
+                           .prompts = o->prompt_count,
+                           .each = (size_t)o->images_per_prompt,
+                           .negative = o->negative ? o->negative : "",
+                           .sampler = request->sampler,
+                           .steps = o->steps,
+                           .guidance_scale = (float)o->guidance_scale,
+                           .height = request->height,
+                           .width = request->width,
+                           .batch = o->batch,
+                           .rng = rng_of(o),
+                           .seed = (uint64_t)request->seed,
+                           .latents = request->latents,
+                           .go_on = go_on,
+                           .keep = keep,
+                           .user = &d};
+    return painter_draw(handle->painter, &what, done, err);
 }
 
 leco_status leco_generate(leco_model *handle, const leco_generate_options *options, leco_images *images,

@@ -2,9 +2,7 @@
 #ifndef LECO_API_INTERNAL_H
 #define LECO_API_INTERNAL_H
 
-#include "diffusion/decoder.h"
-#include "diffusion/guidance.h"
-#include "diffusion/text_bank.h"
+#include "diffusion/painter.h"
 #include "leco/leco.h"
 #include "model/adapter.h"
 #include "model/model.h"
@@ -19,29 +17,14 @@ typedef struct loaded_lora {
     char *hash; /* the first 12 digits of its sshs_model_hash, or NULL */
 } loaded_lora;
 
-/* Sessions that draw `size.batch` pictures of one size. */
-typedef struct drawing {
-    latent_size size;
-    int64_t denoiser_batch; /* guided_batch of the pictures */
-    denoiser *denoiser;
-    decoder *decoder;
-} drawing;
-
-enum { DRAWINGS = 2 }; /* a full batch and the rest of the pictures */
-
 struct leco_model {
     device device;
     model *model;
     noise_schedule *schedule;
     loaded_lora *lora;
     size_t lora_count;
-    text_bank *bank;           /* these are made when something is drawn, */
-    drawing drawing[DRAWINGS]; /* and again after a LoRA was added */
-    int next_drawing;
+    painter *painter; /* made when something is drawn, and again after a LoRA was added */
 };
-
-/* Frees all sessions, for when the LoRAs changed or another module needs the workspace. */
-void model_forget_sessions(leco_model *model);
 
 /* The adapters in use as graphs take them; `use` has room for model->lora_count. */
 adapter_set model_adapters(const leco_model *model, adapter_use *use);

@@ -5,21 +5,10 @@
 #include "base/mem.h"
 #include "format/safetensors.h"
 
-void model_forget_sessions(leco_model *handle)
-{
-    for (int i = 0; i < DRAWINGS; i++) {
-        denoiser_destroy(handle->drawing[i].denoiser);
-        decoder_destroy(handle->drawing[i].decoder);
-        handle->drawing[i] = (drawing){0};
-    }
-    text_bank_destroy(handle->bank);
-    handle->bank = NULL;
-}
-
 void leco_model_close(leco_model *handle)
 {
     if (!handle) return;
-    model_forget_sessions(handle);
+    painter_destroy(handle->painter);
     for (size_t i = 0; i < handle->lora_count; i++) {
         lora_destroy(handle->lora[i].lora);
         mem_free(handle->lora[i].name);
@@ -97,7 +86,8 @@ leco_status leco_model_add_lora(leco_model *handle, const char *path, float mult
     l.hash = short_hash(path);
     lora_set_multiplier(l.lora, multiplier);
     handle->lora[handle->lora_count++] = l;
-    model_forget_sessions(handle);
+    painter_destroy(handle->painter); /* it was made without this one */
+    handle->painter = NULL;
     return LECO_OK;
 }
 
@@ -108,7 +98,7 @@ leco_status leco_model_set_lora_weight(leco_model *handle, size_t index, float m
         return error_set(err, LECO_INVALID, "there is no LoRA number %zu; %zu were added", index, handle->lora_count);
     handle->lora[index].weight = multiplier;
     lora_set_multiplier(handle->lora[index].lora, multiplier);
-    if (handle->bank) text_bank_clear(handle->bank); /* it may reach into the text encoder */
+    if (handle->painter) painter_forget_texts(handle->painter);
     return LECO_OK;
 }
 

@@ -1,0 +1,220 @@
+#include "diffusion/painter.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "diffusion/decoder.h"
+#include "diffusion/guidance.h"
+
+/* Sessions that draw `size.batch` pictures of one size. */
+typedef struct easel {
+    latent_size size;       /* of the pictures */
+    int64_t denoiser_batch; /* guided_batch of them */
+    denoiser *denoiser;
+    decoder *decoder;
+} easel;
+
+enum { EASELS = 2 }; /* a full batch and the rest of the pictures */
+
+struct painter {
+    const device *device;
+    model *model;
+    const noise_schedule *schedule;
+    adapter_use *use;
+    adapter_set adapters;
+    text_bank *bank;
+    easel easel[EASELS];
+    int next_easel;
+};
+
+static void easel_clear(easel *e)
+{
+    denoiser_destroy(e->denoiser);
+    decoder_destroy(e->decoder);
+    *e = (easel){0};
+}
+
+void painter_destroy(painter *p)
+{
+    if (!p) return;
+    for (int i = 0; i < EASELS; i++) easel_clear(&p->easel[i]);
+    text_bank_destroy(p->bank);
+    mem_free(p->use);
+    mem_free(p);
+}
+
+static leco_status copy_adapters(painter *p, const adapter_set *adapters, leco_error *err)
+{
+    if (!adapters || adapters->count == 0) return LECO_OK;
+    p->use = mem_calloc(adapters->count, sizeof *p->use);
+    if (!p->use) return error_memory(err, adapters->count * sizeof *p->use, "the LoRAs");
+    memcpy(p->use, adapters->use, adapters->count * sizeof *p->use);
+    p->adapters = (adapter_set){p->use, adapters->count};
+    return LECO_OK;
+}
+
+leco_status painter_create(const device *d, model *m, const noise_schedule *schedule, const adapter_set *adapters,
+                           text_options options, painter **out, leco_error *err)
+{
+    *out = NULL;
+    LECO_TRY(model_load(m, MODEL_ALL, err));
+    painter *p = mem_calloc(1, sizeof *p);
+    if (!p) return error_memory(err, sizeof *p, "a painter");
+    *p = (painter){.device = d, .model = m, .schedule = schedule};
+    leco_status status = copy_adapters(p, adapters, err);
+    if (status == LECO_OK) status = text_bank_create(d, m, &p->adapters, options, &p->bank, err);
+    if (status != LECO_OK) {
+        painter_destroy(p);
+        return status;
+    }
+    *out = p;
+    return LECO_OK;
+}
+
+void painter_forget_texts(painter *p)
+{
+    text_bank_clear(p->bank);
+}
+
+/* ---- sessions ---- */
+
+static leco_status make_easel(painter *p, latent_size size, float scale, easel *e, leco_error *err)
+{
+    *e = (easel){.size = size, .denoiser_batch = guided_batch(size.batch, scale)};
+    denoiser_options options = {.size = size, .tokens = text_bank_tokens(p->bank), .adapters = &p->adapters};
+    options.size.batch = e->denoiser_batch;
+    leco_status status = denoiser_create(p->device, p->model, &options, &e->denoiser, err);
+    if (status == LECO_OK) status = decoder_create(p->device, p->model, size, &e->decoder, err);
+    if (status != LECO_OK) easel_clear(e);
+    return status;
+}
+
+static leco_status get_easel(painter *p, latent_size size, float scale, easel **out, leco_error *err)
+{
+    for (int i = 0; i < EASELS; i++) {
+        easel *e = &p->easel[i];
+        if (e->denoiser && e->denoiser_batch == guided_batch(size.batch, scale) &&
+            memcmp(&e->size, &size, sizeof size) == 0) {
+            *out = e;
+            return LECO_OK;
+        }
+    }
+    easel *e = &p->easel[p->next_easel];
+    p->next_easel = (p->next_easel + 1) % EASELS;
+    easel_clear(e);
+    LECO_TRY(make_easel(p, size, scale, e, err));
+    *out = e;
+    return LECO_OK;
+}
+
+/* ---- drawing ---- */
+
+/* One batch on its way: pictures [first, first + size.batch). */
+typedef struct batch_run {
+    painter *painter;
+    const painting *what;
+    easel *easel;
+    guided guided;
+    denoising *run;
+    size_t first;
+    rng *rng; /* [batch] one a picture */
+    float *x;
+    uint8_t *rgb;
+} batch_run;
+
+static const char *prompt_of(const painting *what, size_t index)
+{
+    return what->prompt[index / what->each];
+}
+
+static leco_status set_texts(batch_run *b, leco_error *err)
+{
+    const float *negative, *positive;
+    LECO_TRY(text_bank_get(b->painter->bank, b->what->negative, &negative, err));
+    for (int64_t i = 0; i < b->easel->size.batch; i++) {
+        LECO_TRY(text_bank_get(b->painter->bank, prompt_of(b->what, b->first + (size_t)i), &positive, err));
+        guided_set_context(&b->guided, i, negative, positive);
+    }
+    return LECO_OK;
+}
+
+static void start_latents(batch_run *b)
+{
+    const painting *what = b->what;
+    const int64_t batch = b->easel->size.batch;
+    for (int64_t i = 0; i < batch; i++) rng_seed(&b->rng[i], what->rng, what->seed + b->first + (size_t)i);
+    denoising_begin(b->run, 0, b->rng, (size_t)batch);
+    if (what->latents)
+        memcpy(b->x, what->latents + b->first * latent_stride(b->easel->size), b->run->count * sizeof *b->x);
+    else
+        denoising_noise(b->run, b->x);
+    for (size_t i = 0; i < b->run->count; i++) b->x[i] *= b->run->noise_scale;
+}
+
+static leco_status denoise(batch_run *b, leco_error *err)
+{
+    const painting *what = b->what;
+    for (int64_t step = 0; step < b->run->steps; step++) {
+        if (what->go_on && !what->go_on(what->user, b->first, b->easel->size.batch, step))
+            return error_set(err, LECO_INTERRUPTED, "stopped");
+        guided_step(&b->guided, b->run, step, b->x);
+    }
+    for (size_t i = 0; i < b->run->count; i++)
+        if (!isfinite(b->x[i]))
+            return error_set(err, LECO_INVALID,
+                             "the latents became %g: the model overflows in %s, or a LoRA's weight is too large",
+                             (double)b->x[i], dtype_name(b->painter->device->compute));
+    return LECO_OK;
+}
+
+static leco_status run_batch(batch_run *b, size_t *done, leco_error *err)
+{
+    const painting *what = b->what;
+    LECO_TRY(set_texts(b, err));
+    start_latents(b);
+    LECO_TRY(denoise(b, err));
+    decoder_run(b->easel->decoder, b->x, b->rgb);
+    const size_t bytes = 3 * (size_t)what->width * (size_t)what->height;
+    for (size_t i = 0; i < (size_t)b->easel->size.batch; i++) {
+        LECO_TRY(what->keep(what->user, b->first + i, b->rgb + i * bytes, err));
+        ++*done;
+    }
+    return LECO_OK;
+}
+
+static leco_status prepare_batch(batch_run *b, latent_size size, leco_error *err)
+{
+    painter *p = b->painter;
+    const painting *what = b->what;
+    const size_t bytes = 3 * (size_t)what->width * (size_t)what->height;
+    LECO_TRY(get_easel(p, size, what->guidance_scale, &b->easel, err));
+    b->x = mem_calloc(latent_count(size), sizeof *b->x);
+    b->rng = mem_calloc((size_t)size.batch, sizeof *b->rng);
+    b->rgb = mem_calloc((size_t)size.batch, bytes);
+    if (!b->x || !b->rng || !b->rgb) return error_memory(err, (size_t)size.batch * bytes, "the pictures");
+    LECO_TRY(denoising_create(what->sampler, p->schedule, what->steps, size, &b->run, err));
+    return guided_create(b->easel->denoiser, what->guidance_scale, &b->guided, err);
+}
+
+leco_status painter_draw(painter *p, const painting *what, size_t *done, leco_error *err)
+{
+    const size_t total = what->prompts * what->each;
+    const int64_t factor = vae_factor(&p->model->vae);
+    *done = 0;
+    while (*done < total) {
+        const size_t left = total - *done, batch = left < (size_t)what->batch ? left : (size_t)what->batch;
+        const latent_size size = {(int64_t)batch, what->height / factor, what->width / factor,
+                                  p->model->unet.in_channels};
+        batch_run b = {.painter = p, .what = what, .first = *done};
+        leco_status status = prepare_batch(&b, size, err);
+        if (status == LECO_OK) status = run_batch(&b, done, err);
+        guided_free(&b.guided);
+        denoising_destroy(b.run);
+        mem_free(b.x);
+        mem_free(b.rng);
+        mem_free(b.rgb);
+        LECO_TRY(status);
+    }
+    return LECO_OK;
+}
