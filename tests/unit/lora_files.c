@@ -330,27 +330,26 @@ static void other_kinds_are_named(void **state)
     }
 }
 
-/* Every allocation on the way fails once. */
+/* Allocations on the way fail: each of those at the end, when the file's tensors are looked at; before, when the
+ * model's layers are listed, there are hundreds alike. */
 static void memory_may_run_out(void **state)
 {
     (void)state;
+    leco_error err = {0};
+    lora *l;
     begin();
     add_layer(TEXT_LAYER("lora_te1_", 3), 2, 24, 72);
     add_layer(TEXT_LAYER("lora_te1_", 4), 2, 24, 72);
-    finish();
-    for (uint64_t nth = 1;; nth++) {
-        leco_error err = {0};
-        lora *l;
-        uint64_t before = mem_allocations();
+    const uint64_t before = mem_allocations();
+    assert_works(load(&l, &err), &err);
+    lora_destroy(l);
+    const uint64_t count = mem_allocations() - before;
+    for (uint64_t nth = 1; nth <= count; nth += nth + 150 < count ? 97 : 1) {
         mem_fail_at(nth);
         leco_status status = lora_load(file.path, &unet_c, &text_c, DTYPE_F32, &l, &err);
         mem_fail_at(0);
-        lora_destroy(l);
-        if (mem_allocations() - before < nth) {
-            assert_works(status, &err);
-            break;
-        }
         assert_int_equal(status, LECO_MEMORY);
+        assert_null(l);
     }
 }
 

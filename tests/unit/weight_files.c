@@ -109,26 +109,26 @@ static void single_numbers_are_read(void **state)
 
 #define ZIP(name_length) "PK\3\4\0\0\10\10\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0" name_length "\0\0\0"
 
+#define BYTES(text) text, sizeof(text) - 1
+
 static const struct {
     const char *bytes;
     size_t size;
     const char *says, *too;
 } strangers[] = {
-    {ZIP("\20") "archive/data.pkl....", 54, "PyTorch .pt/.ckpt file", "convert it to .safetensors"},
-    {"\x80\2\x8a\nl\xfc\x9c"
-     "F\xf9 j\xa8P\x19.",
-     16, "PyTorch .pt/.ckpt file", "convert it to .safetensors"},
-    {"\x80\4\x95 ........", 16, "PyTorch .pt/.ckpt file", "convert it to .safetensors"},
-    {ZIP("\10") "mimetype............", 54, "a zip archive", "no safetensors file"},
-    {ZIP("\377") "archive/data.pkl", 46, "a zip archive", "no safetensors file"}, /* a name longer than the file */
-    {"PK\3\4\1\1\1\1\1\1\1\1", 12, "a zip archive", "no safetensors file"},
-    {"GGUF\3\0\0\0....", 12, "GGUF", "no safetensors file"},
-    {"version https://git-lfs.github.com/spec/v1\noid", 46, "Git LFS pointer", "git lfs pull"},
-    {"<!DOCTYPE html><html>", 21, "web page", "no safetensors file"},
-    {"<html><head></head>", 19, "web page", "no safetensors file"},
-    {"{\"metadata\": {}}", 16, "JSON", "no safetensors file"},
-    {"\x89PNG\r\n\x1a\n............", 20, "PNG", "no safetensors file"},
-    {"....................", 20, "the header claims", "12 follow"},
+    {BYTES(ZIP("\20") "archive/data.pkl...."), "PyTorch .pt/.ckpt file", "convert it to .safetensors"},
+    {BYTES("\x80\2\x8a\nl\xfc\x9c\x46\xf9 j\xa8P\x19."), "PyTorch .pt/.ckpt file", "convert it to .safetensors"},
+    {BYTES("\x80\4\x95 ........"), "PyTorch .pt/.ckpt file", "convert it to .safetensors"},
+    {BYTES(ZIP("\10") "mimetype............"), "a zip archive", "no safetensors file"},
+    {BYTES(ZIP("\377") "archive/data.pkl"), "a zip archive", "no safetensors file"}, /* a name longer than the file */
+    {BYTES("PK\3\4\1\1\1\1\1\1\1\1"), "a zip archive", "no safetensors file"},
+    {BYTES("GGUF\3\0\0\0...."), "GGUF", "no safetensors file"},
+    {BYTES("version https://git-lfs.github.com/spec/v1\noid"), "Git LFS pointer", "git lfs pull"},
+    {BYTES("<!DOCTYPE html><html>"), "web page", "no safetensors file"},
+    {BYTES("<html><head></head>"), "web page", "no safetensors file"},
+    {BYTES("{\"metadata\": {}}"), "JSON", "no safetensors file"},
+    {BYTES("\x89PNG\r\n\x1a\n............"), "PNG", "no safetensors file"},
+    {BYTES("...................."), "the header claims", "12 follow"},
 };
 
 static void strangers_are_named(void **state)
