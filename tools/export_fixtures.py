@@ -18,7 +18,7 @@ from diffusers import StableDiffusionPipeline
 
 import fixtures_models as models
 from fixtures_common import EXTRA_RECIPE, FIXTURES, NOISE_LIMITS
-from fixtures_lora import curve, lora_cases
+from fixtures_lora import curve, lora_cases, lora_init
 from fixtures_plain import TEXTS as TOKENIZER_TEXTS
 from fixtures_plain import load_tokenizer, optimizer_cases, rng_cases, scheduler_cases, tokenizer_cases, train_tokenizer
 
@@ -55,6 +55,7 @@ def sd1_like(name="sd1-like"):
     models.vae_cases(name, vae, [(1, 32, 24)])
     yield lora_cases(name, unet, "lora", "lierla", 4, 1, 1.0, (8, 8, [300, 700]), second=(2, 3))
     yield lora_cases(name, unet, "lora_c3lier", "c3lier", 4, 1, 1.0, (12, 8, [500]))
+    yield lora_init(name, unet, 10, 7)
     run = tok, text, unet, scheduler.config
     kept = [[3], [1], [9], [5], [7]]
     yield curve(name, "curve", *run, ERASE, 1.0, (1, 8, 8), kept)

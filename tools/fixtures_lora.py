@@ -108,6 +108,36 @@ def applied(unet, *loras_and_multipliers):
             handle.remove()
 
 
+# ------------------------------------------------------------------------------------------------------- first values
+
+
+def lora_init(fixture, unet, rank, seed):
+    """Writes `lora_init.safetensors`: what p1atdev's LECO draws when it makes an adapter of a rank above what some layers
+    have channels. A linear layer gets that rank, a convolution no more than its channels; each module takes three draws."""
+    torch.manual_seed(seed)
+    ranks, values = [], []
+    for path in target_modules(unet, "lierla"):
+        module = unet.get_submodule(path)
+        outputs, inputs = module.weight.shape[:2]
+        if isinstance(module, nn.Linear):
+            own = rank
+            down, up = nn.Linear(inputs, own, bias=False), nn.Linear(own, outputs, bias=False)
+        else:
+            own = min(rank, inputs, outputs)
+            down, up = nn.Conv2d(inputs, own, 1, bias=False), nn.Conv2d(own, outputs, 1, bias=False)
+        nn.init.kaiming_uniform_(down.weight, a=5**0.5)
+        ranks.append(own)
+        values.append(down.weight.detach().flatten()[[0, 1, -2, -1]])
+    assert len(set(ranks)) > 1, f"{fixture}: rank {rank} is above no convolution's"
+    case = CaseFile(fixture, "lora_init", seed=seed, network=f"lierla rank {rank}")
+    case.add("seed", torch.tensor([seed]), "of manual_seed")
+    case.add("rank", torch.tensor([rank]), "that was asked for")
+    case.add("ranks", torch.tensor(ranks), "that the modules have, in the order they are made")
+    case.add("down", torch.stack(values), "the first two and the last two values of each module's lora_down")
+    case.write()
+    return f"ranks {sorted(set(ranks))}"
+
+
 # --------------------------------------------------------------------------------------------------- gradients
 
 

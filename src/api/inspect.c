@@ -1,5 +1,6 @@
 /* Describing models, tensors files and pictures: one JSON document each, which people get as indented lines. */
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -25,22 +26,61 @@ static bool ends_with(const char *text, const char *suffix)
     return a >= b && strcmp(text + a - b, suffix) == 0;
 }
 
+/* A tensor's type: leco's name for it, or as the file spells one that leco doesn't compute with. */
+static const char *type_name(const safetensors_entry *e)
+{
+    return e->type == DTYPE_COUNT ? safetensors_type(e) : dtype_name(e->type);
+}
+
+/* Entries of any type, in two runs. */
+static size_t all_count(const safetensors *file)
+{
+    return safetensors_count(file) + safetensors_skipped_count(file);
+}
+
+static const safetensors_entry *all_at(const safetensors *file, size_t index)
+{
+    const char *name, *type;
+    const size_t known = safetensors_count(file);
+    return index < known ? safetensors_at(file, index) : safetensors_skipped_at(file, index - known, &name, &type);
+}
+
+/* All elements of a file, as far as they can be counted: types that leco doesn't know may claim any number. */
+static int64_t value_count(const safetensors *file)
+{
+    int64_t values = 0;
+    for (size_t i = 0; i < all_count(file); i++) {
+        const size_t count = all_at(file, i)->count, room = (size_t)(INT64_MAX - values);
+        values = count < room ? values + (int64_t)count : INT64_MAX;
+    }
+    return values;
+}
+
+/* The type of the largest tensor, or NULL. */
+static const char *main_type(const safetensors *file)
+{
+    const safetensors_entry *largest = NULL;
+    for (size_t i = 0; i < all_count(file); i++) {
+        const safetensors_entry *e = all_at(file, i);
+        if (!largest || e->count > largest->count) largest = e;
+    }
+    return largest ? type_name(largest) : NULL;
+}
+
 /* What a LoRA's tensors say: modules, and the ranks and alphas that occur. NULL for other files. */
 static json_t *lora_json(const safetensors *file)
 {
     int64_t modules = 0, low = INT64_MAX, high = 0;
-    double alpha_low = 0, alpha_high = 0;
+    double alpha_low = 0, alpha_high = 0, value;
     bool alphas = false, text = false;
-    for (size_t i = 0; i < safetensors_count(file); i++) {
-        const safetensors_entry *e = safetensors_at(file, i);
+    for (size_t i = 0; i < all_count(file); i++) {
+        const safetensors_entry *e = all_at(file, i);
         if (ends_with(e->name, ".lora_down.weight") && e->rank >= 2) {
             modules++;
             if (e->shape[0] < low) low = e->shape[0];
             if (e->shape[0] > high) high = e->shape[0];
             text = text || strncmp(e->name, "lora_te", 7) == 0;
-        } else if (ends_with(e->name, ".alpha") && e->count == 1 && e->type != DTYPE_I32 && e->type != DTYPE_I64) {
-            double value;
-            dtype_convert(&value, DTYPE_F64, e->data, e->type, 1);
+        } else if (ends_with(e->name, ".alpha") && safetensors_number(e, &value) && isfinite(value)) {
             if (!alphas || value < alpha_low) alpha_low = value;
             if (!alphas || value > alpha_high) alpha_high = value;
             alphas = true;
@@ -62,12 +102,10 @@ static leco_status inspect_tensors(const char *path, json_t *o, leco_error *err)
     safetensors *file;
     LECO_TRY(safetensors_open(path, &file, err));
     json_t *tensors = json_object(), *metadata = json_object();
-    int64_t values = 0;
-    for (size_t i = 0; i < safetensors_count(file); i++) {
-        const safetensors_entry *e = safetensors_at(file, i);
-        values += (int64_t)e->count;
+    for (size_t i = 0; i < all_count(file); i++) {
+        const safetensors_entry *e = all_at(file, i);
         json_t *t = json_object();
-        json_object_set_new(t, "dtype", json_string(dtype_name(e->type)));
+        json_object_set_new(t, "dtype", json_string(type_name(e)));
         json_object_set_new(t, "shape", shape_json(e));
         json_object_set_new(tensors, e->name, t);
     }
@@ -78,7 +116,7 @@ static leco_status inspect_tensors(const char *path, json_t *o, leco_error *err)
     }
     json_t *lora_part = lora_json(file);
     json_object_set_new(o, "kind", json_string(lora_part ? "lora" : "tensors"));
-    json_object_set_new(o, "parameters", json_integer(values));
+    json_object_set_new(o, "parameters", json_integer(value_count(file)));
     if (lora_part) json_object_set_new(o, "lora", lora_part);
     json_object_set_new(o, "metadata", metadata);
     json_object_set_new(o, "tensors", tensors);
@@ -129,11 +167,8 @@ static leco_status add_weights(const model *m, const char *part, json_t *o, leco
     status = safetensors_open(weights_path(w), &file, err);
     weights_close(w);
     if (status != LECO_OK) return status;
-    int64_t values = 0;
-    for (size_t i = 0; i < safetensors_count(file); i++) values += (int64_t)safetensors_at(file, i)->count;
-    json_object_set_new(o, "parameters", json_integer(values));
-    if (safetensors_count(file) > 0)
-        json_object_set_new(o, "dtype", json_string(dtype_name(safetensors_at(file, 0)->type)));
+    json_object_set_new(o, "parameters", json_integer(value_count(file)));
+    if (main_type(file)) json_object_set_new(o, "dtype", json_string(main_type(file)));
     safetensors_close(file);
     return LECO_OK;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/utf8.h"
 
 static void print_value(FILE *out, const json_t *value, int depth);
 
@@ -26,10 +27,17 @@ static bool is_flat(const json_t *value)
     return json_object_size(value) <= 6;
 }
 
+/* Keys, and strings among others on a line: they may come out of a file, and must not break the line. The rest of what
+ * could harm is seen to at the end, in report_text. */
+static void print_word(FILE *out, const char *text)
+{
+    for (; *text; text++) fputc(strchr("\n\r\t", *text) ? ' ' : *text, out);
+}
+
 static void print_scalar(FILE *out, const json_t *value)
 {
     if (json_is_string(value))
-        fputs(json_string_value(value), out);
+        print_word(out, json_string_value(value));
     else if (json_is_integer(value))
         fprintf(out, "%lld", (long long)json_integer_value(value));
     else if (json_is_real(value))
@@ -56,7 +64,9 @@ static void print_flat(FILE *out, const json_t *value)
     const char *key;
     json_t *item;
     json_object_foreach((json_t *)(uintptr_t)value, key, item) {
-        fprintf(out, "%s%s ", separator, key);
+        fputs(separator, out);
+        print_word(out, key);
+        fputc(' ', out);
         if (json_is_array(item))
             print_flat(out, item);
         else
@@ -73,7 +83,9 @@ static void print_items(FILE *out, const json_t *object, int depth)
     json_object_foreach((json_t *)(uintptr_t)object, key, item)
         if (strlen(key) > widest) widest = strlen(key);
     json_object_foreach((json_t *)(uintptr_t)object, key, item) {
-        fprintf(out, "%*s%-*s  ", 2 * depth, "", (int)widest, key);
+        fprintf(out, "%*s", 2 * depth, "");
+        print_word(out, key);
+        fprintf(out, "%*s", (int)(widest - strlen(key)) + 2, "");
         print_value(out, item, depth + 1);
     }
 }
@@ -98,6 +110,8 @@ static void print_value(FILE *out, const json_t *value, int depth)
     }
     if (json_is_object(value) || json_is_array(value))
         print_flat(out, value);
+    else if (json_is_string(value))
+        fputs(json_string_value(value), out); /* may have several lines: the settings of a picture */
     else
         print_scalar(out, value);
     fputc('\n', out);
@@ -115,6 +129,7 @@ leco_status report_text(const json_t *document, bool json, char **text, leco_err
     else
         print_items(out, document, 0);
     failed = fclose(out) != 0 || failed;
+    if (!failed && !json) utf8_tidy(buffer, true);
     char *copy = failed ? NULL : mem_strdup(buffer); /* leco_free is not free */
     free(buffer);
     if (!copy) return error_memory(err, size, "a report");

@@ -197,7 +197,7 @@ static leco_status read_timesteps(module_run *r, int64_t batch, float **out, lec
 {
     const char *path = safetensors_path(r->in);
     const safetensors_entry *e = safetensors_find(r->in, "timestep");
-    if (!e) return error_set(err, LECO_FORMAT, "%s: there is no tensor \"timestep\"", path);
+    if (!e) return safetensors_require(r->in, "timestep", 0, NULL, &e, err); /* says why */
     if (e->rank > 1 || (e->count != 1 && e->count != (size_t)batch))
         return error_set(err, LECO_INVALID, "%s: tensor \"timestep\" has %zu elements, expected one or %lld", path,
                          e->count, (long long)batch);

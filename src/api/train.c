@@ -4,6 +4,7 @@
 #include "api/internal.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "train/trainer.h"
 
 void leco_train_report_free(leco_train_report *report)
@@ -46,6 +47,7 @@ static leco_status train(trainer *t, const leco_train_options *o, leco_train_rep
     report->planned_bytes = memory_total(&use);
     report->summary = trainer_summary(t);
     if (!report->summary) return error_memory(err, 0, "the summary");
+    utf8_tidy(report->summary, true); /* it shows a prompt */
     leco_status status = LECO_OK;
     if (!o->dry_run) {
         train_result result = {0};

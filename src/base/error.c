@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 static const char *const status_names[] = {
     [LECO_OK] = "ok",
     [LECO_INVALID] = "invalid",
@@ -21,8 +23,7 @@ const char *leco_status_name(leco_status status)
     return index < sizeof status_names / sizeof *status_names ? status_names[index] : "unknown";
 }
 
-/* Sentences quote names out of files that nobody has checked: without this, a tensor's name could send escape sequences
- * to the user's terminal. Also keeps a sentence that was cut from ending in the middle of a UTF-8 character. */
+/* Keeps a sentence that was cut from ending in the middle of a UTF-8 character, and see base/utf8.h. */
 static void tidy(char *text, size_t capacity)
 {
     size_t length = strlen(text);
@@ -31,12 +32,7 @@ static void tidy(char *text, size_t capacity)
         while (start > 0 && ((unsigned char)text[start - 1] & 0xc0) == 0x80) start--;
         if (start > 0 && ((unsigned char)text[start - 1] & 0xc0) == 0xc0) text[start - 1] = '\0';
     }
-    for (char *p = text; *p; p++) {
-        if (*p == '\n' || *p == '\t')
-            *p = ' ';
-        else if ((unsigned char)*p < 0x20 || *p == 0x7f)
-            *p = '?';
-    }
+    utf8_tidy(text, false);
 }
 
 leco_status error_set(leco_error *err, leco_status status, const char *format, ...)

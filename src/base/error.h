@@ -8,8 +8,8 @@
 
 /* Sets *err (may be NULL) to `status` and the formatted sentence, and returns `status`:
  *     return error_set(err, LECO_FORMAT, "%s: header is %llu bytes long, the file only %zu", path, ...);
- * A longer sentence is cut. Control characters, which names out of hostile files may hold, are replaced by '?', new
- * lines and tabs by spaces. The arguments may point into *err. */
+ * A longer sentence is cut. What a terminal would act on, which names out of hostile files may hold, is replaced
+ * (utf8_tidy). The arguments may point into *err. */
 leco_status error_set(leco_error *err, leco_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

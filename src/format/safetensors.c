@@ -1,6 +1,5 @@
 #include "format/safetensors.h"
 
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +7,7 @@
 #include "base/arena.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "format/file_kind.h"
 #include "format/json.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -38,7 +38,7 @@ static const struct {
 
 /* What the header says of one tensor. */
 typedef struct tensor {
-    safetensors_entry entry; /* type is DTYPE_COUNT where leco doesn't know it */
+    safetensors_entry entry; /* comes first: safetensors_type finds the rest by it */
     const char *type_name;
     size_t begin, end; /* offsets into the data part */
 } tensor;
@@ -243,6 +243,20 @@ static leco_status parse_root(safetensors *file, json_t *root, const unsigned ch
     return make_indices(file, data_size, err);
 }
 
+/* The first eight bytes are no length of a header: say what the file is where that shows. */
+static leco_status refuse_file(const safetensors *file, uint64_t length, size_t rest, leco_error *err)
+{
+    file_kind kind = file_kind_of(file->map.data, file->map.size);
+    if (kind.pickle)
+        return error_set(err, LECO_FORMAT,
+                         "%s: this is %s; convert it to .safetensors, in Python: "
+                         "safetensors.torch.save_file(torch.load(\"FILE\", weights_only=True), \"FILE.safetensors\")",
+                         file->path, kind.is);
+    if (kind.is) return error_set(err, LECO_FORMAT, "%s: is no safetensors file: this is %s", file->path, kind.is);
+    return error_set(err, LECO_FORMAT, "%s: the header claims %llu bytes; %zu follow, and at most %u are allowed",
+                     file->path, (unsigned long long)length, rest, MAX_HEADER_BYTES);
+}
+
 static leco_status parse_file(safetensors *file, leco_error *err)
 {
     uint64_t length;
@@ -251,9 +265,7 @@ static leco_status parse_file(safetensors *file, leco_error *err)
                          file->map.size);
     memcpy(&length, file->map.data, sizeof length);
     size_t rest = file->map.size - PREFIX_BYTES;
-    if (length > MAX_HEADER_BYTES || length > rest)
-        return error_set(err, LECO_FORMAT, "%s: the header claims %llu bytes; %zu follow, and at most %u are allowed",
-                         file->path, (unsigned long long)length, rest, MAX_HEADER_BYTES);
+    if (length > MAX_HEADER_BYTES || length > rest) return refuse_file(file, length, rest, err);
     const char *header = (const char *)file->map.data + PREFIX_BYTES;
     json_error_t problem;
     json_t *root = json_loadb(header, (size_t)length, JSON_REJECT_DUPLICATES, &problem);
@@ -315,10 +327,43 @@ size_t safetensors_skipped_count(const safetensors *file)
     return file->skipped_count;
 }
 
-void safetensors_skipped_at(const safetensors *file, size_t index, const char **name, const char **type)
+const safetensors_entry *safetensors_skipped_at(const safetensors *file, size_t index, const char **name,
+                                                const char **type)
 {
     *name = file->skipped[index]->entry.name;
     *type = file->skipped[index]->type_name;
+    return &file->skipped[index]->entry;
+}
+
+const char *safetensors_type(const safetensors_entry *entry)
+{
+    return ((const tensor *)entry)->type_name;
+}
+
+/* Bits of an integer type, 0 for another: by the whole name, since the size of an unknown type was never checked. */
+static int integer_bits(const char *type)
+{
+    static const char *const names[] = {"I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64"};
+    for (int i = 0; i < 8; i++)
+        if (strcmp(type, names[i]) == 0) return 8 << (i / 2);
+    return 0;
+}
+
+bool safetensors_number(const safetensors_entry *entry, double *out)
+{
+    if (entry->count != 1) return false;
+    const char *type = safetensors_type(entry);
+    const int bits = integer_bits(type);
+    if (bits == 0) {
+        if (entry->type != DTYPE_COUNT) dtype_convert(out, DTYPE_F64, entry->data, entry->type, 1);
+        return entry->type != DTYPE_COUNT;
+    }
+    uint64_t value = 0;
+    memcpy(&value, entry->data, (size_t)bits / 8);
+    const uint64_t sign = UINT64_C(1) << (bits - 1);
+    bool negative = type[0] == 'I' && (value & sign);
+    *out = negative ? -(double)(sign - (value & (sign - 1))) : (double)value;
+    return true;
 }
 
 static const tensor *find_tensor(const safetensors *file, const char *name)

@@ -9,6 +9,7 @@
 #ifndef LECO_FORMAT_SAFETENSORS_H
 #define LECO_FORMAT_SAFETENSORS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -43,10 +44,19 @@ size_t safetensors_count(const safetensors *file);
 const safetensors_entry *safetensors_at(const safetensors *file, size_t index); /* in order of their data offsets */
 const safetensors_entry *safetensors_find(const safetensors *file, const char *name); /* NULL: not there */
 
-/* Tensors of a dtype that leco doesn't compute with (BOOL, U8, F8_E4M3, ...) are checked like all others, but are no
- * entries: these functions list them, with the dtype as the file spells it, in the same order. */
+/* Tensors of a dtype that leco doesn't compute with (BOOL, U8, F8_E4M3, ...) are checked like all others, but neither
+ * `at` nor `find` gives them: these functions list them, with the dtype as the file spells it, in the same order. Their
+ * entries have DTYPE_COUNT for type. Who goes through a file to use all of it must look at them, too. */
 size_t safetensors_skipped_count(const safetensors *file);
-void safetensors_skipped_at(const safetensors *file, size_t index, const char **name, const char **type);
+const safetensors_entry *safetensors_skipped_at(const safetensors *file, size_t index, const char **name,
+                                                const char **type);
+
+/* The dtype of an entry of an open file (never of one that you made), as the file spells it. */
+const char *safetensors_type(const safetensors_entry *entry);
+
+/* The only element of an entry of an open file, whatever integer or floating type that leco knows it is of. false where
+ * there isn't exactly one, or it is of another type. */
+bool safetensors_number(const safetensors_entry *entry, double *out);
 
 /* As find, but absence, another rank or another shape (a dimension of -1 matches any) is LECO_FORMAT, with names; a
  * tensor that was skipped is LECO_UNSUPPORTED, with its dtype. */

@@ -45,7 +45,7 @@ leco_status lora_layers_parse(const char *name, lora_layers *out, leco_error *er
 typedef struct lora_options {
     lora_type type;
     lora_layers layers;
-    int64_t rank;
+    int64_t rank; /* a convolution with fewer channels, in or out, gets as much as these */
     float alpha;
     dtype exact; /* DTYPE_F32, or DTYPE_F64 for checks with the reference backend */
 } lora_options;
@@ -55,9 +55,12 @@ typedef struct lora_options {
  * zero. */
 leco_status lora_create(const unet_config *config, const lora_options *options, rng *r, lora **out, leco_error *err);
 
-/* Loads a file for use at multiplier 1 (not trained). Keys: lora_unet_* of diffusers module names, lora_te_*. A layer
- * that the model doesn't have, or of another shape, is LECO_INVALID "... is for another model". A missing alpha counts
- * as rank. text may be NULL (then lora_te_* keys are refused). */
+/* Loads a file for use at multiplier 1 (not trained). Keys: lora_unet_* of diffusers module names, lora_te_* or, for
+ * the same, lora_te1_*. A layer that the model doesn't have, or of another shape, is LECO_INVALID "... is for another
+ * model", but text layers beyond the model's last are left out, with one warning: models with clip skip built in lack
+ * them. alpha may be of any integer or floating type; a missing one, or 0, counts as rank. Anything else that the file
+ * holds is LECO_UNSUPPORTED, naming it: nothing is left out unsaid. text may be NULL (then lora_te* keys are refused).
+ */
 leco_status lora_load(const char *path, const unet_config *unet, const text_config *text, dtype exact, lora **out,
                       leco_error *err);
 /* Copies the values of a file into a LoRA that has the same modules, ranks and alphas (resume). */

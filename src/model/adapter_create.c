@@ -88,6 +88,14 @@ static void initialise(lora_module *m, rng *r, float *draw)
     store(&m->down, draw);
 }
 
+/* A convolution gets no more rank than it has channels, as in p1atdev's LECO; a linear layer gets what was asked for.
+ * The draws of all later modules depend on it. alpha stays: the scale is alpha / the rank that the module has. */
+static int64_t rank_of(const lora_options *o, const layer_info *layer)
+{
+    int64_t most = layer->in < layer->out ? layer->in : layer->out;
+    return layer->is_conv && o->rank > most ? most : o->rank;
+}
+
 static leco_status create_modules(lora *l, const layer_list *list, const lora_options *o, rng *r, leco_error *err)
 {
     size_t next = 0, most = 0;
@@ -98,7 +106,7 @@ static leco_status create_modules(lora *l, const layer_list *list, const lora_op
         m->part = PART_UNET;
         m->in = layer->in;
         m->out = layer->out;
-        m->rank = o->rank;
+        m->rank = rank_of(o, layer);
         m->alpha = o->alpha;
         m->kernel = 1;
         m->is_conv = layer->is_conv;

@@ -21,6 +21,12 @@ void lora_index(lora *l);
 /* The key of a module in files, without suffix: "lora_unet_down_blocks_0_...". mem_free it; NULL: out of memory. */
 char *lora_key(model_part part, const char *path);
 
+/* The suffix of a tensor's name where it is one of the three below, or NULL. */
+const char *lora_suffix(const char *name);
+/* Refuses a tensor of the file `path` that is for no layer of the model (has_text: with a text encoder), or isn't one
+ * of those that a LoRA has: says what it is. */
+leco_status lora_refuse(const char *path, const char *name, bool has_text, leco_error *err);
+
 #define LORA_DOWN ".lora_down.weight"
 #define LORA_UP ".lora_up.weight"
 #define LORA_ALPHA ".alpha"

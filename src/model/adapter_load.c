@@ -1,7 +1,9 @@
+#include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "format/safetensors.h"
 #include "model/adapter_internal.h"
@@ -19,9 +21,12 @@ typedef struct loader {
     const char *path;
     safetensors *file;
     bool has_text;
+    int64_t text_layers;
     layer_list unet, text;
     target *targets; /* sorted by key */
     size_t count;
+    size_t beyond;      /* tensors for text layers that the model doesn't have */
+    size_t alphas_of_0; /* modules */
 } loader;
 
 /* ---- the layers of the model ---- */
@@ -52,6 +57,7 @@ static leco_status make_targets(loader *ld, const unet_config *unet_c, const tex
     LECO_TRY(walk_unet(unet_c, &ld->unet, err));
     if (text_c) LECO_TRY(walk_text_encoder(text_c, &ld->text, err));
     ld->has_text = text_c != NULL;
+    ld->text_layers = text_c ? text_c->layers : 0;
     size_t most = ld->unet.count + ld->text.count;
     ld->targets = mem_calloc(most, sizeof *ld->targets);
     if (!ld->targets) return error_memory(err, most * sizeof *ld->targets, "the keys of a LoRA");
@@ -63,56 +69,73 @@ static leco_status make_targets(loader *ld, const unet_config *unet_c, const tex
 
 /* ---- the tensors of the file ---- */
 
-static bool starts_with(const char *text, const char *prefix)
+#define TEXT "lora_te_"
+#define FIRST_TEXT "lora_te1_" /* the same, in files for models with two text encoders */
+#define TEXT_LAYER TEXT "text_model_encoder_layers_"
+
+/* The layer's key, as a target has it, out of a tensor's name whose suffix begins at `length`. NULL: out of memory. */
+static char *layer_key(const char *name, size_t length)
 {
-    return strncmp(text, prefix, strlen(prefix)) == 0;
+    const size_t first = strlen(FIRST_TEXT);
+    if (strncmp(name, FIRST_TEXT, first) != 0) return mem_strndup(name, length);
+    return mem_printf(TEXT "%.*s", (int)(length - first), name + first);
 }
 
-/* A key that names no layer of the model: say why as exactly as it shows. */
-static leco_status refuse_layer(const loader *ld, const char *name, leco_error *err)
+static target *find_target(const loader *ld, const char *key)
 {
-    static const char *const sgm[] = {"lora_unet_input_blocks_", "lora_unet_middle_block_", "lora_unet_output_blocks_"};
-    for (size_t i = 0; i < sizeof sgm / sizeof *sgm; i++)
-        if (starts_with(name, sgm[i]))
-            return error_set(err, LECO_UNSUPPORTED,
-                             "%s: tensor \"%s\": the block names of original checkpoints are not supported yet "
-                             "(leco reads diffusers' names, lora_unet_down_blocks_...)",
-                             ld->path, name);
-    if (starts_with(name, "lora_te1_") || starts_with(name, "lora_te2_"))
-        return error_set(err, LECO_INVALID,
-                         "%s: this LoRA is for another model: tensor \"%s\" belongs to a model "
-                         "with two text encoders",
-                         ld->path, name);
-    if (starts_with(name, "lora_te_") && !ld->has_text)
-        return error_set(err, LECO_UNSUPPORTED, "%s: tensor \"%s\": no text encoder to apply it to", ld->path, name);
-    if (!starts_with(name, "lora_unet_") && !starts_with(name, "lora_te_"))
-        return error_set(err, LECO_FORMAT,
-                         "%s: tensor \"%s\": not a LoRA with kohya's keys (lora_unet_..., lora_te_...)", ld->path,
-                         name);
-    return error_set(err, LECO_INVALID,
-                     "%s: this LoRA is for another model: tensor \"%s\" is for a layer that the "
-                     "model doesn't have",
-                     ld->path, name);
+    return bsearch(key, ld->targets, ld->count, sizeof *ld->targets, key_to_target);
+}
+
+/* Is this a layer of the text encoder's kind beyond its last? Models with clip skip built in lack the last layers, and
+ * LoRAs of the whole encoder fit them, nevertheless: what those layers would do is never looked at. */
+static leco_status is_beyond(const loader *ld, const char *key, bool *beyond, leco_error *err)
+{
+    *beyond = false;
+    const size_t prefix = strlen(TEXT_LAYER);
+    if (!ld->has_text || strncmp(key, TEXT_LAYER, prefix) != 0 || !isdigit((unsigned char)key[prefix])) return LECO_OK;
+    char *rest;
+    long index = strtol(key + prefix, &rest, 10); /* LONG_MAX where it is larger */
+    if (index < ld->text_layers) return LECO_OK;
+    char *as_first = mem_printf(TEXT_LAYER "0%s", rest);
+    if (!as_first) return error_memory(err, strlen(key), "the keys of a LoRA");
+    *beyond = find_target(ld, as_first) != NULL;
+    mem_free(as_first);
+    return LECO_OK;
+}
+
+static leco_status refuse_type(const loader *ld, const safetensors_entry *e, const char *expected, leco_error *err)
+{
+    return error_set(err, LECO_UNSUPPORTED, "%s: tensor \"%s\" is %s, which leco can't read yet (expected %s)",
+                     ld->path, e->name, safetensors_type(e), expected);
+}
+
+/* Puts an entry where it belongs in the target. */
+static leco_status place(const loader *ld, target *t, const char *suffix, const safetensors_entry *entry,
+                         leco_error *err)
+{
+    bool down = strcmp(suffix, LORA_DOWN) == 0, up = strcmp(suffix, LORA_UP) == 0;
+    const safetensors_entry **slot = down ? &t->down : up ? &t->up : &t->alpha;
+    if (*slot)
+        return error_set(err, LECO_FORMAT, "%s: tensors \"%s\" and \"%s\" are for the same layer", ld->path,
+                         (*slot)->name, entry->name);
+    if ((down || up) && entry->type == DTYPE_COUNT) return refuse_type(ld, entry, "floating-point values", err);
+    *slot = entry;
+    return LECO_OK;
 }
 
 static leco_status assign(loader *ld, const safetensors_entry *entry, leco_error *err)
 {
-    const char *suffix = strchr(entry->name, '.');
-    char *base = mem_strndup(entry->name, suffix ? (size_t)(suffix - entry->name) : strlen(entry->name));
-    if (!base) return error_memory(err, strlen(entry->name), "the keys of a LoRA");
-    target *t = bsearch(base, ld->targets, ld->count, sizeof *ld->targets, key_to_target);
-    mem_free(base);
-    if (!t) return refuse_layer(ld, entry->name, err);
-    if (suffix && strcmp(suffix, LORA_DOWN) == 0)
-        t->down = entry;
-    else if (suffix && strcmp(suffix, LORA_UP) == 0)
-        t->up = entry;
-    else if (suffix && strcmp(suffix, LORA_ALPHA) == 0)
-        t->alpha = entry;
-    else
-        return error_set(err, LECO_UNSUPPORTED,
-                         "%s: tensor \"%s\": only lora_down.weight, lora_up.weight and alpha are supported", ld->path,
-                         entry->name);
+    const char *suffix = lora_suffix(entry->name);
+    if (!suffix) return lora_refuse(ld->path, entry->name, ld->has_text, err);
+    char *key = layer_key(entry->name, (size_t)(suffix - entry->name));
+    if (!key) return error_memory(err, strlen(entry->name), "the keys of a LoRA");
+    target *t = find_target(ld, key);
+    bool beyond = false;
+    leco_status status = t ? place(ld, t, suffix, entry, err) : is_beyond(ld, key, &beyond, err);
+    mem_free(key);
+    if (status != LECO_OK || t) return status;
+    if (!beyond) return lora_refuse(ld->path, entry->name, ld->has_text, err);
+    ld->beyond++;
     return LECO_OK;
 }
 
@@ -171,7 +194,21 @@ static leco_status read_values(const char *path, const safetensors_entry *e, voi
     return LECO_OK;
 }
 
-static leco_status load_module(const loader *ld, const target *t, lora *l, lora_module *m, leco_error *err)
+/* An alpha of 0 counts as the rank, as in kohya's sd-scripts and p1atdev's LECO. */
+static leco_status read_alpha(loader *ld, const safetensors_entry *e, int64_t rank, float *alpha, leco_error *err)
+{
+    double value;
+    if (!safetensors_number(e, &value)) return refuse_type(ld, e, "a number", err);
+    *alpha = (float)value;
+    if (!isfinite(*alpha))
+        return error_set(err, LECO_FORMAT, "%s: tensor \"%s\" is not a finite number", ld->path, e->name);
+    if (*alpha != 0) return LECO_OK;
+    ld->alphas_of_0++;
+    *alpha = (float)rank;
+    return LECO_OK;
+}
+
+static leco_status load_module(loader *ld, const target *t, lora *l, lora_module *m, leco_error *err)
 {
     m->part = t->part;
     m->in = t->layer->in;
@@ -180,7 +217,7 @@ static leco_status load_module(const loader *ld, const target *t, lora *l, lora_
     m->is_conv = t->layer->is_conv;
     m->rank = t->down->shape[0];
     m->alpha = (float)m->rank;
-    if (t->alpha) LECO_TRY(read_values(ld->path, t->alpha, &m->alpha, DTYPE_F32, err));
+    if (t->alpha) LECO_TRY(read_alpha(ld, t->alpha, m->rank, &m->alpha, err));
     LECO_TRY(lora_module_allocate(l, m, t->layer->path, false, err));
     void *down = m->kernel == 1 ? m->down.value : (void *)(uintptr_t)m->down_kernel.data;
     LECO_TRY(read_values(ld->path, t->down, down, l->exact, err));
@@ -195,17 +232,41 @@ static int by_layer(const void *a, const void *b)
     return x->layer < y->layer ? -1 : x->layer > y->layer;
 }
 
+/* What a user should know about a file that was loaded all the same. */
+static void warn(const loader *ld)
+{
+    if (ld->beyond)
+        log_message(LOG_WARNING,
+                    "%s: %zu tensors are not used: they are for text layers from number %lld on, which the model lacks",
+                    ld->path, ld->beyond, (long long)ld->text_layers);
+    if (ld->alphas_of_0)
+        log_message(LOG_WARNING, "%s: alpha is 0 in %zu modules; it counts as their rank, as in kohya's sd-scripts",
+                    ld->path, ld->alphas_of_0);
+}
+
+/* All tensors of the file, also those of types that leco can't compute with. */
+static leco_status assign_all(loader *ld, leco_error *err)
+{
+    const char *name, *type;
+    for (size_t i = 0; i < safetensors_count(ld->file); i++) LECO_TRY(assign(ld, safetensors_at(ld->file, i), err));
+    for (size_t i = 0; i < safetensors_skipped_count(ld->file); i++)
+        LECO_TRY(assign(ld, safetensors_skipped_at(ld->file, i, &name, &type), err));
+    return LECO_OK;
+}
+
 static leco_status load(loader *ld, dtype exact, lora **l, leco_error *err)
 {
-    size_t entries = safetensors_count(ld->file), present = 0;
-    for (size_t i = 0; i < entries; i++) LECO_TRY(assign(ld, safetensors_at(ld->file, i), err));
+    size_t present = 0;
+    LECO_TRY(assign_all(ld, err));
     for (size_t i = 0; i < ld->count; i++) {
         const target *t = &ld->targets[i];
         if (!t->down && !t->up && !t->alpha) continue;
         LECO_TRY(check_target(ld, t, err));
         present++;
     }
-    if (present == 0) return error_set(err, LECO_FORMAT, "%s: holds no LoRA", ld->path);
+    if (present == 0)
+        return error_set(err, LECO_FORMAT, "%s: holds no LoRA%s", ld->path,
+                         ld->beyond ? " for a layer that the model has" : "");
     LECO_TRY(lora_allocate(present, exact, l, err));
     qsort(ld->targets, ld->count, sizeof *ld->targets, by_layer);
     lora_module *m = (*l)->modules;
@@ -213,6 +274,7 @@ static leco_status load(loader *ld, dtype exact, lora **l, leco_error *err)
         if (ld->targets[i].down) LECO_TRY(load_module(ld, &ld->targets[i], *l, m++, err));
     lora_index(*l);
     lora_set_multiplier(*l, 1.0f);
+    warn(ld);
     return LECO_OK;
 }
 
@@ -269,9 +331,10 @@ leco_status lora_load_values(lora *l, const char *path, leco_error *err)
     safetensors *file;
     LECO_TRY(safetensors_open(path, &file, err));
     leco_status status = LECO_OK;
-    if (safetensors_count(file) != 3 * l->count)
+    size_t found = safetensors_count(file) + safetensors_skipped_count(file);
+    if (found != 3 * l->count)
         status = error_set(err, LECO_INVALID, "%s: expected the %zu tensors of this LoRA, found %zu", path,
-                           3 * l->count, safetensors_count(file));
+                           3 * l->count, found);
     for (size_t i = 0; i < l->count && status == LECO_OK; i++) {
         char *key = lora_key(l->modules[i].part, l->modules[i].path);
         status = key ? load_into(file, l, &l->modules[i], key, err) : error_memory(err, 0, "the keys of a LoRA");

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "format/json.h"
 #include "model/config.h"
+#include "model/model_file.h"
 #include "model/part.h"
 
 /* ---- opening ---- */
@@ -27,8 +28,7 @@ static leco_status read_index(const char *folder, leco_error *err)
 {
     char *path;
     json_t *root;
-    if (!file_is_folder(folder))
-        return error_set(err, LECO_IO, "%s: not a folder (leco reads models in diffusers' folder layout)", folder);
+    if (!file_is_folder(folder)) return model_refuse_file(folder, err);
     LECO_TRY(config_open(folder, "model_index.json", &path, &root, err));
     leco_status status = check_index(root, path, err);
     json_decref(root);

@@ -4,14 +4,15 @@
 #include <string.h>
 
 #include "base/dtype.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "format/safetensors.h"
 
 typedef struct slot {
-    weight w; /* w.data is NULL for an element type that no layer can have */
+    weight w;         /* w.data is NULL, w.type perhaps DTYPE_COUNT, where no layer can use the tensor: */
+    const char *type; /* its element type is this one, as the file spells it, */
+    int dims;         /* or it has so many dimensions */
     bool used;
 } slot;
 
@@ -89,7 +90,10 @@ static leco_status add_entry(weights *w, const safetensors_entry *entry, leco_er
     slot *s = found ? w->slots[at] : insert(w, at, entry->name);
     if (!s) return error_memory(err, sizeof *s, "the table of weights");
     s->w.type = entry->type;
-    /* Tensors of more dimensions, or of integers, are of no use to any layer; weights_get says so if one is asked. */
+    s->type = safetensors_type(entry);
+    s->dims = entry->rank;
+    /* Tensors of more dimensions, or of other types, are of no use to any layer; weights_get says so if one is asked.
+     */
     if (entry->rank > TENSOR_MAX_DIMS || !is_floating(entry->type)) return LECO_OK;
     s->w.shape = shape_of(entry->rank, entry->shape);
     s->w.data = entry->data;
@@ -104,52 +108,16 @@ leco_status weights_open_file(const char *path, weights **out, leco_error *err)
     leco_status status = safetensors_open(path, &w->file, err);
     size_t count = status == LECO_OK ? safetensors_count(w->file) : 0;
     for (size_t i = 0; i < count && status == LECO_OK; i++) status = add_entry(w, safetensors_at(w->file, i), err);
+    const char *name, *type;
+    count = status == LECO_OK ? safetensors_skipped_count(w->file) : 0;
+    for (size_t i = 0; i < count && status == LECO_OK; i++)
+        status = add_entry(w, safetensors_skipped_at(w->file, i, &name, &type), err);
     if (status != LECO_OK) {
         weights_close(w);
         return status;
     }
     *out = w;
     return LECO_OK;
-}
-
-static leco_status open_folder(const char *folder, weights **out, leco_error *err)
-{
-    static const char *const names[] = {
-        "diffusion_pytorch_model.safetensors",
-        "model.safetensors",
-        "diffusion_pytorch_model.fp16.safetensors",
-        "model.fp16.safetensors",
-    };
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        char *path = file_join(folder, names[i]);
-        if (!path) return error_memory(err, strlen(folder), "a path");
-        bool there = file_exists(path);
-        leco_status status = there ? weights_open_file(path, out, err) : LECO_OK;
-        mem_free(path);
-        if (there) return status;
-    }
-    return error_set(err, LECO_IO,
-                     "%s: no weights here (expected diffusion_pytorch_model.safetensors or "
-                     "model.safetensors, or either with .fp16 before .safetensors)",
-                     folder);
-}
-
-leco_status weights_open(const char *folder, weights **out, leco_error *err)
-{
-    *out = NULL;
-    static const char *const sharded[] = {"diffusion_pytorch_model.safetensors.index.json",
-                                          "model.safetensors.index.json"};
-    for (size_t i = 0; i < 2; i++) {
-        char *path = file_join(folder, sharded[i]);
-        if (!path) return error_memory(err, strlen(folder), "a path");
-        bool there = file_exists(path);
-        leco_status status =
-            there ? error_set(err, LECO_UNSUPPORTED, "%s: weights split over several files are not supported yet", path)
-                  : LECO_OK;
-        mem_free(path);
-        if (status != LECO_OK) return status;
-    }
-    return open_folder(folder, out, err);
 }
 
 static weights *without_file(bool random, uint64_t seed)
@@ -259,6 +227,21 @@ static bool shapes_match(const shape *a, const shape *b)
            four->dim[2] == 1 && four->dim[3] == 1;
 }
 
+static leco_status refuse_unusable(const weights *w, const slot *there, const shape *s, leco_error *err)
+{
+    char expected[SHAPE_TEXT];
+    shape_format(s, expected);
+    if (there->dims > TENSOR_MAX_DIMS)
+        return error_set(err, LECO_FORMAT, "%s: tensor \"%s\": expected shape %s, found %d dimensions", weights_path(w),
+                         there->w.name, expected, there->dims);
+    if (there->w.type != DTYPE_COUNT)
+        return error_set(err, LECO_FORMAT, "%s: tensor \"%s\": expected floating-point values %s, found %s",
+                         weights_path(w), there->w.name, expected, dtype_name(there->w.type));
+    return error_set(err, LECO_UNSUPPORTED,
+                     "%s: tensor \"%s\" is %s, which leco can't read yet (expected floating-point values %s)",
+                     weights_path(w), there->w.name, there->type, expected);
+}
+
 leco_status weights_get(weights *w, const char *name, shape s, weight **out, leco_error *err)
 {
     bool found;
@@ -269,9 +252,7 @@ leco_status weights_get(weights *w, const char *name, shape s, weight **out, lec
         return error_set(err, LECO_FORMAT, "%s: tensor \"%s\" %s is missing", weights_path(w), name,
                          shape_format(&s, expected));
     slot *there = w->slots[at];
-    if (w->file && !there->w.data)
-        return error_set(err, LECO_FORMAT, "%s: tensor \"%s\": expected floating-point values %s, found %s",
-                         weights_path(w), name, shape_format(&s, expected), dtype_name(there->w.type));
+    if (w->file && !there->w.data) return refuse_unusable(w, there, &s, err);
     if (!shapes_match(&there->w.shape, &s))
         return error_set(err, LECO_FORMAT, "%s: tensor \"%s\": expected shape %s, found %s", weights_path(w), name,
                          shape_format(&s, expected), shape_format(&there->w.shape, actual));

@@ -11,8 +11,9 @@
 
 typedef struct weights weights;
 
-/* Opens FOLDER/<name>[.fp16].safetensors, name being diffusion_pytorch_model or model. LECO_IO where there is none;
- * LECO_UNSUPPORTED for sharded files. On failure *out is NULL. */
+/* Opens FOLDER/<name>[.fp16].safetensors, name being diffusion_pytorch_model or model. LECO_IO where there are no
+ * weights; LECO_UNSUPPORTED, saying what is there, for sharded files and those of other formats. On failure *out is
+ * NULL. */
 leco_status weights_open(const char *folder, weights **out, leco_error *err);
 
 /* Opens one .safetensors file whose tensors are named by module path. */
@@ -29,8 +30,8 @@ weights *weights_blank(void);
 void weights_close(weights *w); /* frees also what backends packed; NULL is fine */
 
 /* The tensor `name`, whose shape must be `s` (a linear [O,I] may be stored as a 1x1 conv [O,I,1,1]). Absence or another
- * shape is LECO_FORMAT naming file, tensor, expected and found shape. The weight is owned by the set; asking twice
- * gives the same one. */
+ * shape is LECO_FORMAT naming file, tensor, expected and found shape; a dtype that leco can't read (F8_E4M3, U8, ...)
+ * is LECO_UNSUPPORTED naming it. The weight is owned by the set; asking twice gives the same one. */
 leco_status weights_get(weights *w, const char *name, shape s, weight **out, leco_error *err);
 bool weights_has(const weights *w, const char *name); /* true for random and blank sets */
 

@@ -1,0 +1,130 @@
+/* Keys of LoRA files that leco can't load: what they are, as exactly as it shows. */
+#include <string.h>
+
+#include "model/adapter_internal.h"
+
+typedef struct meaning {
+    const char *part; /* of the key; at its beginning where `leads` */
+    bool leads;
+    const char *is;
+} meaning;
+
+/* Behind kohya's name of a layer. */
+static const meaning suffixes[] = {
+    {".hada_", false, "part of a LoHa (LyCORIS)"},
+    {".lokr_", false, "part of a LoKr (LyCORIS)"},
+    {".oft_", false, "part of an OFT"},
+    {".boft_", false, "part of a BOFT (LyCORIS)"},
+    {".dora_scale", false, "the scale of a DoRA"},
+    {".lora_magnitude_vector", false, "the scale of a DoRA"},
+    {".lora_mid.", false, "the middle of a LoCon with Tucker decomposition (LyCORIS)"},
+    {".w_norm", false, "a part for a norm, not for a linear or convolution layer (LyCORIS)"},
+    {".b_norm", false, "a part for a norm, not for a linear or convolution layer (LyCORIS)"},
+    {".diff", false, "a whole difference of weights, not a LoRA of them"},
+    {".a1.", false, "part of a GLoRA (LyCORIS)"},
+    {".a2.", false, "part of a GLoRA (LyCORIS)"},
+    {".b1.", false, "part of a GLoRA (LyCORIS)"},
+    {".b2.", false, "part of a GLoRA (LyCORIS)"},
+    {".on_input", false, "part of an (IA)^3 (LyCORIS)"},
+    {".scalar", false, "the scale of a LyCORIS module"},
+};
+
+/* Names of other programs. What a file holds comes before how it is named. */
+static const meaning names[] = {
+    {"bundle_emb.", true, "is a textual-inversion embedding bundled with a LoRA"},
+    {"emb_params", true, "is a textual-inversion embedding, not a LoRA"},
+    {"string_to_param", true, "is a textual-inversion embedding, not a LoRA"},
+    {"model.diffusion_model.", true, "belongs to a whole checkpoint, not to a LoRA"},
+    {"cond_stage_model.", true, "belongs to a whole checkpoint, not to a LoRA"},
+    {"conditioner.", true, "belongs to a whole checkpoint, not to a LoRA"},
+    {"first_stage_model.", true, "belongs to a whole checkpoint, not to a LoRA"},
+    {"lllite_", true, "is part of a ControlNet-LLLite, not of a LoRA"},
+    {"oft_unet_", true, "is part of an OFT (kohya's networks.oft)"},
+    {"lycoris_", true, "is part of a LyCORIS network"},
+    {".lora_A.", false, "is named as PEFT does"},
+    {".lora_B.", false, "is named as PEFT does"},
+    {".lora_magnitude_vector", false, "is named as PEFT does"},
+    {".processor.", false, "is named as older versions of diffusers did"},
+    {"_lora.down.", false, "is named as older versions of diffusers did"},
+    {"_lora.up.", false, "is named as older versions of diffusers did"},
+    {".lora.down.", false, "is named as older versions of diffusers did"},
+    {".lora.up.", false, "is named as older versions of diffusers did"},
+    {".lora_linear_layer.", false, "is named as older versions of diffusers did"},
+};
+
+static bool starts_with(const char *text, const char *prefix)
+{
+    return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+static const char *look_up(const meaning *rows, size_t count, const char *key)
+{
+    for (size_t i = 0; i < count; i++)
+        if (rows[i].leads ? starts_with(key, rows[i].part) : strstr(key, rows[i].part) != NULL) return rows[i].is;
+    return NULL;
+}
+
+const char *lora_suffix(const char *name)
+{
+    const char *suffix = strchr(name, '.');
+    bool known =
+        suffix && (strcmp(suffix, LORA_DOWN) == 0 || strcmp(suffix, LORA_UP) == 0 || strcmp(suffix, LORA_ALPHA) == 0);
+    return known ? suffix : NULL;
+}
+
+/* Kohya's prefix, but none of the three suffixes. */
+static leco_status refuse_suffix(const char *path, const char *name, leco_error *err)
+{
+    const char *suffix = strchr(name, '.');
+    const char *is = look_up(suffixes, sizeof suffixes / sizeof *suffixes, suffix ? suffix : "");
+    if (is)
+        return error_set(
+            err, LECO_UNSUPPORTED,
+            "%s: tensor \"%s\" is %s, which leco can't apply yet (only lora_down.weight, lora_up.weight and "
+            "alpha are supported)",
+            path, name, is);
+    return error_set(err, LECO_UNSUPPORTED,
+                     "%s: tensor \"%s\": only lora_down.weight, lora_up.weight and alpha are supported", path, name);
+}
+
+static leco_status refuse_name(const char *path, const char *name, leco_error *err)
+{
+    const char *is = look_up(names, sizeof names / sizeof *names, name);
+    if (is)
+        return error_set(err, LECO_UNSUPPORTED,
+                         "%s: tensor \"%s\" %s; leco reads LoRAs with kohya's keys only (lora_unet_..., lora_te_...)",
+                         path, name, is);
+    return error_set(err, LECO_FORMAT, "%s: tensor \"%s\": not a LoRA with kohya's keys (lora_unet_..., lora_te_...)",
+                     path, name);
+}
+
+static leco_status refuse_layer(const char *path, const char *name, bool has_text, leco_error *err)
+{
+    static const char *const sgm[] = {"lora_unet_input_blocks_", "lora_unet_middle_block_", "lora_unet_output_blocks_"};
+    for (size_t i = 0; i < sizeof sgm / sizeof *sgm; i++)
+        if (starts_with(name, sgm[i]))
+            return error_set(err, LECO_UNSUPPORTED,
+                             "%s: tensor \"%s\": the block names of original checkpoints are not supported yet "
+                             "(leco reads diffusers' names, lora_unet_down_blocks_...)",
+                             path, name);
+    if (starts_with(name, "lora_te2_"))
+        return error_set(
+            err, LECO_INVALID,
+            "%s: this LoRA is for another model: tensor \"%s\" belongs to the second text encoder of a model "
+            "with two text encoders; this model has one",
+            path, name);
+    if (!has_text && !starts_with(name, "lora_unet_"))
+        return error_set(err, LECO_UNSUPPORTED, "%s: tensor \"%s\": no text encoder to apply it to", path, name);
+    return error_set(err, LECO_INVALID,
+                     "%s: this LoRA is for another model: tensor \"%s\" is for a layer that the "
+                     "model doesn't have",
+                     path, name);
+}
+
+leco_status lora_refuse(const char *path, const char *name, bool has_text, leco_error *err)
+{
+    if (!starts_with(name, "lora_unet_") && !starts_with(name, "lora_te_") && !starts_with(name, "lora_te1_") &&
+        !starts_with(name, "lora_te2_"))
+        return refuse_name(path, name, err);
+    return lora_suffix(name) ? refuse_layer(path, name, has_text, err) : refuse_suffix(path, name, err);
+}

@@ -1,0 +1,74 @@
+#include "model/model_file.h"
+
+#include <string.h>
+
+#include "base/file.h"
+#include "format/file_kind.h"
+#include "format/safetensors.h"
+
+#define EXPECTED "leco reads models in diffusers' folder layout"
+#define CONVERT                                                                                                        \
+    "make a folder of it, in Python: "                                                                                 \
+    "diffusers.StableDiffusionPipeline.from_single_file(\"FILE\").save_pretrained(\"FOLDER\")"
+
+/* What a tensor's name tells about its file; the first row that fits any of them decides. */
+static const struct {
+    const char *part;
+    bool leads; /* stands at the beginning of the name */
+    const char *is;
+} signs[] = {
+    {"model.diffusion_model.", true, "a checkpoint in one file; " CONVERT},
+    {".lora_", false, "a LoRA, which goes on a model: give it with --lora"},
+    {".hada_", false, "a LoRA, which goes on a model: give it with --lora"},
+    {".lokr_", false, "a LoRA, which goes on a model: give it with --lora"},
+    {"emb_params", true, "a textual-inversion embedding, not a model"},
+    {"down_blocks.", true, "one part of a model; give the folder that holds its model_index.json"},
+    {"decoder.", true, "one part of a model; give the folder that holds its model_index.json"},
+    {"text_model.", true, "one part of a model; give the folder that holds its model_index.json"},
+};
+enum { SIGNS = sizeof signs / sizeof *signs };
+
+static size_t sign_of(const char *name)
+{
+    size_t i = 0;
+    while (i < SIGNS && !(signs[i].leads ? strncmp(name, signs[i].part, strlen(signs[i].part)) == 0
+                                         : strstr(name, signs[i].part) != NULL))
+        i++;
+    return i;
+}
+
+static leco_status refuse_tensors(const char *path, const safetensors *file, leco_error *err)
+{
+    size_t best = SIGNS;
+    for (size_t i = 0; i < safetensors_count(file); i++) {
+        size_t sign = sign_of(safetensors_at(file, i)->name);
+        if (sign < best) best = sign;
+    }
+    for (size_t i = 0; i < safetensors_skipped_count(file); i++) {
+        const char *name, *type;
+        safetensors_skipped_at(file, i, &name, &type);
+        size_t sign = sign_of(name);
+        if (sign < best) best = sign;
+    }
+    return error_set(err, LECO_UNSUPPORTED, "%s: not a folder (" EXPECTED "): this is %s", path,
+                     best < SIGNS ? signs[best].is : "a .safetensors file without the names of a model");
+}
+
+leco_status model_refuse_file(const char *path, leco_error *err)
+{
+    safetensors *file;
+    file_map map;
+    if (!file_exists(path)) return error_set(err, LECO_IO, "%s: not a folder (" EXPECTED ")", path);
+    leco_status status = safetensors_open(path, &file, err);
+    if (status == LECO_OK) status = refuse_tensors(path, file, err);
+    if (file || status == LECO_MEMORY) {
+        safetensors_close(file);
+        return status;
+    }
+    LECO_TRY(file_map_open(path, &map, err));
+    file_kind kind = file_kind_of(map.data, map.size);
+    file_map_close(&map);
+    if (!kind.is) return error_set(err, LECO_IO, "%s: not a folder (" EXPECTED ")", path);
+    return error_set(err, LECO_UNSUPPORTED, "%s: not a folder (" EXPECTED "): this is %s%s", path, kind.is,
+                     kind.pickle ? "; if it is a checkpoint, " CONVERT : "");
+}

@@ -1,0 +1,134 @@
+/* Which file of a component's folder holds the weights; and what is there instead, where none does. */
+#include <dirent.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "model/weights.h"
+
+#define EXPECTED "diffusion_pytorch_model.safetensors or model.safetensors, or either with .fp16 before .safetensors"
+
+typedef enum finding { SHARDS, OTHER_NAME, PICKLES, FLAX, TENSORFLOW, ONNX, NOTHING } finding;
+
+/* What else may hold weights: names that end in `end` and have `within` in them. */
+static const struct row {
+    finding is;
+    const char *within, *end;
+} rows[] = {
+    {SHARDS, ".safetensors.index", ".json"},
+    {SHARDS, "-of-0", ".safetensors"},
+    {OTHER_NAME, "", ".safetensors"},
+    {PICKLES, "", ".bin"},
+    {PICKLES, "", ".ckpt"},
+    {PICKLES, "", ".pt"},
+    {PICKLES, "", ".pth"},
+    {FLAX, "", ".msgpack"},
+    {TENSORFLOW, "", ".h5"},
+    {ONNX, "", ".onnx"},
+};
+enum { ROWS = sizeof rows / sizeof *rows };
+
+static finding what_is(const char *name)
+{
+    size_t length = strlen(name);
+    for (size_t i = 0; i < ROWS; i++) {
+        size_t end = strlen(rows[i].end);
+        if (length > end && strcmp(name + length - end, rows[i].end) == 0 && strstr(name, rows[i].within))
+            return rows[i].is;
+    }
+    return NOTHING;
+}
+
+/* The most telling file of the folder; of several alike, the first by name. *name is NULL for NOTHING. */
+static leco_status look(const char *folder, finding *best, char **name, leco_error *err)
+{
+    *best = NOTHING;
+    *name = NULL;
+    DIR *listing = opendir(folder);
+    leco_status status = LECO_OK;
+    for (struct dirent *entry; listing && status == LECO_OK && (entry = readdir(listing));) {
+        finding is = what_is(entry->d_name);
+        if (is > *best || is == NOTHING || (is == *best && strcmp(entry->d_name, *name) > 0)) continue;
+        *best = is;
+        mem_free(*name);
+        *name = mem_strdup(entry->d_name);
+        if (!*name) status = error_memory(err, strlen(entry->d_name), "the name of a file");
+    }
+    if (listing) closedir(listing);
+    return status;
+}
+
+static leco_status refuse(const char *folder, finding is, const char *name, leco_error *err)
+{
+    switch (is) {
+    case SHARDS:
+        return error_set(err, LECO_UNSUPPORTED, "%s/%s: weights split over several files are not supported yet", folder,
+                         name);
+    case OTHER_NAME:
+        return error_set(err, LECO_IO, "%s: no weights under a name that leco knows (expected " EXPECTED "; found %s)",
+                         folder, name);
+    case PICKLES:
+        return error_set(err, LECO_UNSUPPORTED,
+                         "%s: the weights are here as pickles of PyTorch only (%s), which leco can't read yet; convert "
+                         "the whole model, in Python: diffusers.DiffusionPipeline.from_pretrained(\"MODEL\")"
+                         ".save_pretrained(\"NEW-FOLDER\", safe_serialization=True)",
+                         folder, name);
+    case FLAX:
+    case TENSORFLOW:
+    case ONNX:
+        return error_set(err, LECO_UNSUPPORTED, "%s: the weights are here for %s only (%s; expected " EXPECTED ")",
+                         folder,
+                         is == FLAX   ? "Flax"
+                         : is == ONNX ? "ONNX"
+                                      : "TensorFlow",
+                         name);
+    case NOTHING:
+        break;
+    }
+    return error_set(err, LECO_IO, "%s: no weights here (expected " EXPECTED ")", folder);
+}
+
+static leco_status explain(const char *folder, leco_error *err)
+{
+    finding is;
+    char *name;
+    leco_status status = look(folder, &is, &name, err);
+    if (status == LECO_OK) status = refuse(folder, is, name, err);
+    mem_free(name);
+    return status;
+}
+
+/* *path is NULL where FOLDER/name is no file. */
+static leco_status find(const char *folder, const char *name, char **path, leco_error *err)
+{
+    *path = file_join(folder, name);
+    if (!*path) return error_memory(err, strlen(folder), "a path");
+    if (file_exists(*path)) return LECO_OK;
+    mem_free(*path);
+    *path = NULL;
+    return LECO_OK;
+}
+
+leco_status weights_open(const char *folder, weights **out, leco_error *err)
+{
+    static const char *const names[] = {
+        /* diffusers, too, takes the pieces where both are there */
+        "diffusion_pytorch_model.safetensors.index.json",
+        "model.safetensors.index.json",
+        "diffusion_pytorch_model.safetensors",
+        "model.safetensors",
+        "diffusion_pytorch_model.fp16.safetensors",
+        "model.fp16.safetensors",
+    };
+    *out = NULL;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *path;
+        LECO_TRY(find(folder, names[i], &path, err));
+        if (!path) continue;
+        leco_status status =
+            what_is(names[i]) == SHARDS ? refuse(folder, SHARDS, names[i], err) : weights_open_file(path, out, err);
+        mem_free(path);
+        return status;
+    }
+    return explain(folder, err);
+}

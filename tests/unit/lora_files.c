@@ -1,0 +1,379 @@
+/* LoRA files as people have them: dtypes of all sorts, other programs' names, layers that the model lacks. What can't
+ * be loaded is refused with the tensor's name and what it is; nothing is left out unsaid. */
+#include "model_support.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "model/adapter.h"
+
+#define UNET_LAYER "lora_unet_mid_block_attentions_0_proj_in" /* 24 channels in and out */
+#define TEXT_LAYER(prefix, n)                                                                                          \
+    prefix "text_model_encoder_layers_" #n "_mlp_fc1" /* 24 in, 72 out; the model has 0 to 3 */
+
+/* ---- files made by hand: safetensors_write knows no foreign types ---- */
+
+typedef struct made {
+    char header[16384];
+    unsigned char data[65536];
+    size_t used;
+    const char *path;
+} made;
+
+static made file;
+
+static void begin(void)
+{
+    file.used = 0;
+    strcpy(file.header, "{");
+}
+
+static void add(const char *name, const char *type, const char *dims, const void *data, size_t bytes)
+{
+    size_t length = strlen(file.header);
+    assert_true(file.used + bytes <= sizeof file.data);
+    if (data)
+        memcpy(file.data + file.used, data, bytes);
+    else
+        memset(file.data + file.used, 0, bytes);
+    snprintf(file.header + length, sizeof file.header - length,
+             "%s\"%s\":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[%zu,%zu]}", length > 1 ? "," : "", name, type,
+             dims, file.used, file.used + bytes);
+    file.used += bytes;
+}
+
+static const char *finish(void)
+{
+    static unsigned char bytes[sizeof file.header + sizeof file.data + 8];
+    strcat(file.header, "}");
+    const uint64_t length = strlen(file.header);
+    memcpy(bytes, &length, 8);
+    memcpy(bytes + 8, file.header, length);
+    memcpy(bytes + 8 + length, file.data, file.used);
+    file.path = test_path("made.safetensors");
+    test_write(file.path, bytes, 8 + length + file.used);
+    return file.path;
+}
+
+/* down [rank,in] and up [out,rank] of zeros. */
+static void add_layer(const char *key, int rank, int in, int out)
+{
+    char name[256], dims[32];
+    snprintf(name, sizeof name, "%s.lora_down.weight", key);
+    snprintf(dims, sizeof dims, "[%d,%d]", rank, in);
+    add(name, "F32", dims, NULL, (size_t)(4 * rank * in));
+    snprintf(name, sizeof name, "%s.lora_up.weight", key);
+    snprintf(dims, sizeof dims, "[%d,%d]", out, rank);
+    add(name, "F32", dims, NULL, (size_t)(4 * rank * out));
+}
+
+static unet_config unet_c;
+static text_config text_c;
+static char warnings[1024];
+static int warning_count;
+
+static void keep_warning(void *user, log_level level, const char *message)
+{
+    (void)user;
+    if (level != LOG_WARNING) return;
+    snprintf(warnings, sizeof warnings, "%s", message);
+    warning_count++;
+}
+
+static leco_status load(lora **l, leco_error *err)
+{
+    warnings[0] = '\0';
+    warning_count = 0;
+    return lora_load(finish(), &unet_c, &text_c, DTYPE_F32, l, err);
+}
+
+static void refused(leco_status status, const char *one, const char *two)
+{
+    leco_error err = {0};
+    lora *l;
+    assert_fails(load(&l, &err), status, &err, file.path, one, two);
+    assert_null(l);
+}
+
+/* ---- dtypes ---- */
+
+static void unreadable_types_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        size_t size;
+    } types[] = {{"F8_E4M3", 1}, {"F8_E5M2", 1}, {"F8_E8M0", 1}, {"F4_X", 1}, {"BOOL", 1}, {"I8", 1},
+                 {"U8", 1},      {"I16", 2},     {"U16", 2},     {"U32", 4},  {"U64", 8},  {"C64", 8}};
+    static const char *const parts[] = {"lora_down.weight", "lora_up.weight"};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        for (int part = 0; part < 2; part++) {
+            begin();
+            add_layer("lora_unet_mid_block_attentions_0_proj_out", 2, 24, 24); /* the rest of the file is fine */
+            add(part == 0 ? UNET_LAYER ".lora_down.weight" : UNET_LAYER ".lora_up.weight", types[i].name,
+                part == 0 ? "[2,24]" : "[24,2]", NULL, 48 * types[i].size);
+            add(part == 1 ? UNET_LAYER ".lora_down.weight" : UNET_LAYER ".lora_up.weight", "F32",
+                part == 1 ? "[2,24]" : "[24,2]", NULL, 192);
+            char says[128];
+            snprintf(says, sizeof says, "\"" UNET_LAYER ".%s\" is %s,", parts[part], types[i].name);
+            refused(LECO_UNSUPPORTED, says, "can't read yet");
+        }
+    }
+    /* A whole module of it, and alphas, which used to count as missing. */
+    begin();
+    add(UNET_LAYER ".lora_down.weight", "F8_E4M3", "[2,24]", NULL, 48);
+    add(UNET_LAYER ".lora_up.weight", "F8_E4M3", "[24,2]", NULL, 48);
+    refused(LECO_UNSUPPORTED, UNET_LAYER, "F8_E4M3");
+    static const char *const no_numbers[] = {"F8_E4M3", "F8_E5M2", "BOOL", "F4_X", "I64x", "I4", "U1", "U"};
+    for (size_t i = 0; i < sizeof no_numbers / sizeof *no_numbers; i++) {
+        begin();
+        add_layer(UNET_LAYER, 2, 24, 24);
+        add(UNET_LAYER ".alpha", no_numbers[i], "[]", "\x38", 1);
+        refused(LECO_UNSUPPORTED, "\"" UNET_LAYER ".alpha\" is ", no_numbers[i]);
+    }
+}
+
+#define BYTES(type, value) (const void *)&(const type){value}, sizeof(type)
+
+static void alphas_are_of_any_type(void **state)
+{
+    (void)state;
+    const struct {
+        const char *type;
+        const void *data;
+        size_t bytes;
+        float alpha;
+    } cases[] = {
+        {"I64", BYTES(int64_t, 3), 3},
+        {"I32", BYTES(int32_t, 3), 3},
+        {"I16", BYTES(int16_t, 3), 3},
+        {"I8", BYTES(int8_t, 3), 3},
+        {"U64", BYTES(uint64_t, 3), 3},
+        {"U32", BYTES(uint32_t, 3), 3},
+        {"U16", BYTES(uint16_t, 65535), 65535},
+        {"U8", BYTES(uint8_t, 200), 200},
+        {"F64", BYTES(double, 1.5), 1.5f},
+        {"F32", BYTES(float, 1.5f), 1.5f},
+        {"F16", BYTES(uint16_t, 0x3e00), 1.5f},
+        {"BF16", BYTES(uint16_t, 0x3fc0), 1.5f},
+        {"I64", BYTES(int64_t, -2), -2},
+        {"I16", BYTES(int16_t, -300), -300},
+        {"I8", BYTES(int8_t, -128), -128},
+        {"F32", BYTES(float, -2), -2}, /* turns the effect round, as everywhere */
+    };
+    static const char *const shapes[] = {"[]", "[1]", "[1,1]"};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++) {
+            leco_error err = {0};
+            lora *l;
+            begin();
+            add_layer(UNET_LAYER, 2, 24, 24);
+            add(UNET_LAYER ".alpha", cases[i].type, shapes[k], cases[i].data, cases[i].bytes);
+            assert_works(load(&l, &err), &err);
+            if (lora_module_at(l, 0)->alpha != cases[i].alpha)
+                fail_msg("%s: %g", cases[i].type, (double)lora_module_at(l, 0)->alpha);
+            assert_int_equal(warning_count, 0);
+            lora_destroy(l);
+        }
+    }
+    begin();
+    add_layer(UNET_LAYER, 2, 24, 24);
+    add(UNET_LAYER ".alpha", "I64", "[2]", NULL, 16);
+    refused(LECO_FORMAT, UNET_LAYER ".alpha", "expected one number, found 2");
+}
+
+static void an_alpha_of_0_is_the_rank(void **state)
+{
+    (void)state;
+    leco_error err = {0};
+    lora *l;
+    static const char *const types[] = {"F32", "I32"};
+    for (int i = 0; i < 2; i++) {
+        begin();
+        add_layer(UNET_LAYER, 2, 24, 24);
+        add(UNET_LAYER ".alpha", types[i], "[]", NULL, 4);
+        assert_works(load(&l, &err), &err);
+        assert_true(lora_module_at(l, 0)->alpha == 2);
+        assert_int_equal(warning_count, 1);
+        assert_non_null(strstr(warnings, "alpha is 0 in 1 modules"));
+        lora_destroy(l);
+    }
+}
+
+static void alphas_are_finite(void **state)
+{
+    (void)state;
+    static const double large = 1e300;
+    static const float bad[] = {NAN, INFINITY, -INFINITY};
+    for (int i = 0; i < 4; i++) {
+        begin();
+        add_layer(UNET_LAYER, 2, 24, 24);
+        if (i < 3)
+            add(UNET_LAYER ".alpha", "F32", "[]", &bad[i], sizeof bad[i]);
+        else
+            add(UNET_LAYER ".alpha", "F64", "[]", &large, sizeof large);
+        refused(LECO_FORMAT, UNET_LAYER ".alpha", "finite");
+    }
+}
+
+/* ---- text encoders ---- */
+
+static void the_first_of_two_text_encoders_is_the_only_one(void **state)
+{
+    (void)state;
+    leco_error err = {0};
+    lora *l;
+    begin();
+    add_layer(TEXT_LAYER("lora_te1_", 1), 2, 24, 72);
+    assert_works(load(&l, &err), &err);
+    assert_int_equal(lora_module_count(l), 1);
+    assert_int_equal(lora_module_at(l, 0)->part, PART_TEXT_ENCODER);
+    assert_string_equal(lora_module_at(l, 0)->path, "text_model.encoder.layers.1.mlp.fc1");
+    lora_destroy(l);
+
+    begin();
+    add_layer(TEXT_LAYER("lora_te1_", 1), 2, 24, 72);
+    add_layer(TEXT_LAYER("lora_te2_", 1), 2, 24, 72);
+    refused(LECO_INVALID, TEXT_LAYER("lora_te2_", 1), "two text encoders; this model has one");
+    begin();
+    add_layer(TEXT_LAYER("lora_te1_", 1), 2, 24, 72);
+    add_layer(TEXT_LAYER("lora_te_", 1), 2, 24, 72);
+    refused(LECO_FORMAT, TEXT_LAYER("lora_te1_", 1), "for the same layer");
+    begin();
+    add_layer("lora_te1_text_model_nothing", 2, 24, 72);
+    refused(LECO_INVALID, "lora_te1_text_model_nothing", "another model");
+}
+
+static void text_layers_beyond_the_last_are_left_out(void **state)
+{
+    (void)state;
+    leco_error err = {0};
+    lora *l;
+    begin();
+    add_layer(TEXT_LAYER("lora_te_", 3), 2, 24, 72);
+    add_layer(TEXT_LAYER("lora_te_", 4), 2, 24, 72);
+    add_layer(TEXT_LAYER("lora_te1_", 11), 2, 24, 72);
+    add(TEXT_LAYER("lora_te_", 4) ".alpha", "F8_E4M3", "[]", NULL, 1); /* of any type: it isn't read */
+    assert_works(load(&l, &err), &err);
+    assert_int_equal(lora_module_count(l), 1);
+    assert_int_equal(warning_count, 1);
+    assert_non_null(strstr(warnings, "5 tensors are not used"));
+    assert_non_null(strstr(warnings, "from number 4 on"));
+    lora_destroy(l);
+
+    static const char *const unknown[] = {
+        "lora_te_text_model_encoder_layers_4_mlp_fc3", /* no such layer at any depth */
+        "lora_te_text_model_encoder_layers__mlp_fc1",  /* no number */
+        "lora_te_text_model_encoder_layers_-4_mlp_fc1", "lora_te_text_model_encoder_layer_4_mlp_fc1",
+        "lora_unet_mid_block_attentions_1_proj_in",
+    };
+    for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
+        begin();
+        add_layer(TEXT_LAYER("lora_te_", 3), 2, 24, 72);
+        add_layer(unknown[i], 2, 24, 72);
+        refused(LECO_INVALID, unknown[i], "for another model");
+    }
+    begin();
+    add_layer(TEXT_LAYER("lora_te_", 99999999999999999999), 2, 24, 72);
+    refused(LECO_FORMAT, "holds no LoRA", "that the model has");
+}
+
+/* ---- what isn't a LoRA of the usual sort ---- */
+
+static void other_kinds_are_named(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        leco_status status;
+        const char *says;
+    } cases[] = {
+        {UNET_LAYER ".hada_w1_a", LECO_UNSUPPORTED, "LoHa"},
+        {UNET_LAYER ".lokr_w1", LECO_UNSUPPORTED, "LoKr"},
+        {UNET_LAYER ".dora_scale", LECO_UNSUPPORTED, "DoRA"},
+        {UNET_LAYER ".lora_mid.weight", LECO_UNSUPPORTED, "Tucker"},
+        {UNET_LAYER ".diff", LECO_UNSUPPORTED, "difference"},
+        {UNET_LAYER ".diff_b", LECO_UNSUPPORTED, "difference"},
+        {UNET_LAYER ".oft_blocks", LECO_UNSUPPORTED, "OFT"},
+        {UNET_LAYER ".a1.weight", LECO_UNSUPPORTED, "GLoRA"},
+        {UNET_LAYER ".on_input", LECO_UNSUPPORTED, "IA"},
+        {"lora_unet_down_blocks_0_attentions_0_norm.w_norm", LECO_UNSUPPORTED, "for a norm"},
+        {"lora_unet_down_blocks_0_attentions_0_norm.b_norm", LECO_UNSUPPORTED, "for a norm"},
+        {"lora_te_text_model_final_layer_norm.w_norm", LECO_UNSUPPORTED, "for a norm"},
+        {UNET_LAYER ".weight", LECO_UNSUPPORTED, "only lora_down.weight, lora_up.weight and alpha"},
+        {UNET_LAYER, LECO_UNSUPPORTED, "only lora_down.weight, lora_up.weight and alpha"},
+        {"unet.mid_block.attentions.0.proj_in.lora_A.weight", LECO_UNSUPPORTED, "PEFT"},
+        {"base_model.model.mid_block.attentions.0.proj_in.lora_B.weight", LECO_UNSUPPORTED, "PEFT"},
+        {"unet.mid_block.attentions.0.transformer_blocks.0.attn1.processor.to_k_lora.down.weight", LECO_UNSUPPORTED,
+         "older versions of diffusers"},
+        {"text_encoder.text_model.encoder.layers.0.self_attn.to_q_lora.up.weight", LECO_UNSUPPORTED,
+         "older versions of diffusers"},
+        {"unet.mid_block.attentions.0.proj_in.lora.down.weight", LECO_UNSUPPORTED, "older versions of diffusers"},
+        {"bundle_emb.mine.string_to_param.*", LECO_UNSUPPORTED, "textual-inversion embedding bundled"},
+        {"emb_params", LECO_UNSUPPORTED, "textual-inversion embedding, not a LoRA"},
+        {"model.diffusion_model.input_blocks.0.0.weight", LECO_UNSUPPORTED, "whole checkpoint"},
+        {"oft_unet_mid_block_attentions_0_proj_in.oft_blocks", LECO_UNSUPPORTED, "OFT"},
+        {"lora_unet_input_blocks_4_1_proj_in.alpha", LECO_UNSUPPORTED, "original checkpoints"},
+        {"conv_in.weight", LECO_FORMAT, "kohya"},
+        {"lora_transformer_blocks_0_attn.alpha", LECO_FORMAT, "kohya"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        for (int foreign = 0; foreign < 2; foreign++) { /* its dtype changes nothing */
+            begin();
+            add_layer("lora_unet_mid_block_attentions_0_proj_out", 2, 24, 24);
+            add(cases[i].name, foreign ? "F8_E4M3" : "F16", "[4]", NULL, foreign ? 4 : 8);
+            refused(cases[i].status, cases[i].name, cases[i].says);
+        }
+    }
+}
+
+/* Allocations on the way fail: each of those at the end, when the file's tensors are looked at; before, when the
+ * model's layers are listed, there are hundreds alike. */
+static void memory_may_run_out(void **state)
+{
+    (void)state;
+    leco_error err = {0};
+    lora *l;
+    begin();
+    add_layer(TEXT_LAYER("lora_te1_", 3), 2, 24, 72);
+    add_layer(TEXT_LAYER("lora_te1_", 4), 2, 24, 72);
+    const uint64_t before = mem_allocations();
+    assert_works(load(&l, &err), &err);
+    lora_destroy(l);
+    const uint64_t count = mem_allocations() - before;
+    for (uint64_t nth = 1; nth <= count; nth += nth + 150 < count ? 97 : 1) {
+        mem_fail_at(nth);
+        leco_status status = lora_load(file.path, &unet_c, &text_c, DTYPE_F32, &l, &err);
+        mem_fail_at(0);
+        assert_int_equal(status, LECO_MEMORY);
+        assert_null(l);
+    }
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    leco_error err = {0};
+    assert_works(unet_config_read(FIXTURE("sd1-like/unet"), &unet_c, &err), &err);
+    assert_works(text_config_read(FIXTURE("sd1-like/text_encoder"), &text_c, &err), &err);
+    log_set_callback(keep_warning, NULL);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(unreadable_types_are_refused),
+        cmocka_unit_test(alphas_are_of_any_type),
+        cmocka_unit_test(an_alpha_of_0_is_the_rank),
+        cmocka_unit_test(alphas_are_finite),
+        cmocka_unit_test(the_first_of_two_text_encoders_is_the_only_one),
+        cmocka_unit_test(text_layers_beyond_the_last_are_left_out),
+        cmocka_unit_test(other_kinds_are_named),
+        cmocka_unit_test(memory_may_run_out),
+    };
+    return cmocka_run_group_tests(tests, set_up, NULL);
+}

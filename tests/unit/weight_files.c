@@ -1,0 +1,269 @@
+/* Files that were taken for weights: what they are is said. */
+#include "model_support.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/mem.h"
+#include "format/safetensors.h"
+#include "model/model.h"
+
+static leco_error err;
+
+/* ---- dtypes ---- */
+
+static const char *put(const char *name, const char *header, size_t bytes)
+{
+    static unsigned char all[4096];
+    const uint64_t length = strlen(header);
+    memset(all, 0, sizeof all);
+    memcpy(all, &length, 8);
+    memcpy(all + 8, header, length);
+    test_write(test_path(name), all, 8 + length + bytes);
+    return test_path(name);
+}
+
+static void unreadable_weights_are_not_called_missing(void **state)
+{
+    (void)state;
+    static const char *const types[] = {"F8_E4M3", "F8_E5M2", "BOOL", "U8", "I8", "F4_X"};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        char header[256];
+        snprintf(header, sizeof header,
+                 "{\"a.weight\":{\"dtype\":\"%s\",\"shape\":[4],\"data_offsets\":[0,4]},"
+                 "\"b.weight\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}",
+                 types[i]);
+        const char *path = put("types.safetensors", header, 8);
+        weights *w;
+        weight *one;
+        assert_works(weights_open_file(path, &w, &err), &err);
+        assert_fails(weights_get(w, "a.weight", SHAPE(4), &one, &err), LECO_UNSUPPORTED, &err, path, "\"a.weight\" is ",
+                     types[i], "can't read yet", "[4]");
+        assert_true(weights_has(w, "a.weight"));
+        assert_works(weights_get(w, "b.weight", SHAPE(1), &one, &err), &err);
+        assert_fails(weights_get(w, "c.weight", SHAPE(4), &one, &err), LECO_FORMAT, &err, "c.weight", "is missing");
+        weights_close(w);
+    }
+    const char *path =
+        put("dims.safetensors", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1],\"data_offsets\":[0,4]}}", 4);
+    weights *w;
+    weight *one;
+    assert_works(weights_open_file(path, &w, &err), &err);
+    assert_fails(weights_get(w, "a", SHAPE(1), &one, &err), LECO_FORMAT, &err, path, "[1]", "7 dimensions");
+    weights_close(w);
+}
+
+/* The numbers of one element, and nothing else: an unknown type's size was never checked. */
+static void single_numbers_are_read(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *type;
+        unsigned char bytes[8];
+        size_t size;
+        bool is_number;
+        double value;
+    } cases[] = {
+        {"I8", {0xfe}, 1, true, -2},
+        {"U8", {0xfe}, 1, true, 254},
+        {"I16", {0, 0x80}, 2, true, -32768},
+        {"U16", {0, 0x80}, 2, true, 32768},
+        {"I32", {0xff, 0xff, 0xff, 0xff}, 4, true, -1},
+        {"U32", {0xff, 0xff, 0xff, 0xff}, 4, true, 4294967295.0},
+        {"I64", {0, 0, 0, 0, 0, 0, 0, 0x80}, 8, true, -9223372036854775808.0},
+        {"U64", {0, 0, 0, 0, 0, 0, 0, 0x80}, 8, true, 9223372036854775808.0},
+        {"I64", {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f}, 8, true, 9223372036854775807.0},
+        {"F16", {0, 0x3c}, 2, true, 1},
+        {"F64", {0, 0, 0, 0, 0, 0, 0xf0, 0xbf}, 8, true, -1},
+        {"BOOL", {1}, 1, false, 0},
+        {"F8_E4M3", {0x38}, 1, false, 0},
+        {"I64x", {1}, 1, false, 0},
+        {"U128", {1}, 1, false, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        for (int count = 1; count < 3; count++) {
+            unsigned char all[256] = {0};
+            snprintf((char *)all + 8, 200, "{\"a\":{\"dtype\":\"%s\",\"shape\":[%d],\"data_offsets\":[0,%zu]}}",
+                     cases[i].type, count, (size_t)count * cases[i].size);
+            const uint64_t length = strlen((char *)all + 8);
+            memcpy(all, &length, 8);
+            memcpy(all + 8 + length, cases[i].bytes, cases[i].size);
+            const char *path = test_path("number.safetensors");
+            test_write(path, all, 8 + length + (size_t)count * cases[i].size);
+            safetensors *file;
+            const char *name, *type;
+            assert_works(safetensors_open(path, &file, &err), &err);
+            const safetensors_entry *e =
+                safetensors_count(file) ? safetensors_at(file, 0) : safetensors_skipped_at(file, 0, &name, &type);
+            double value = 0;
+            assert_string_equal(safetensors_type(e), cases[i].type);
+            assert_int_equal(safetensors_number(e, &value), cases[i].is_number && count == 1);
+            if (count == 1) assert_true(value == cases[i].value);
+            safetensors_close(file);
+        }
+    }
+}
+
+/* ---- other files ---- */
+
+#define ZIP(name_length) "PK\3\4\0\0\10\10\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0" name_length "\0\0\0"
+
+#define BYTES(text) text, sizeof(text) - 1
+
+static const struct {
+    const char *bytes;
+    size_t size;
+    const char *says, *too;
+} strangers[] = {
+    {BYTES(ZIP("\20") "archive/data.pkl...."), "PyTorch .pt/.ckpt file", "convert it to .safetensors"},
+    {BYTES("\x80\2\x8a\nl\xfc\x9c\x46\xf9 j\xa8P\x19."), "PyTorch .pt/.ckpt file", "convert it to .safetensors"},
+    {BYTES("\x80\4\x95 ........"), "PyTorch .pt/.ckpt file", "convert it to .safetensors"},
+    {BYTES(ZIP("\10") "mimetype............"), "a zip archive", "no safetensors file"},
+    {BYTES(ZIP("\377") "archive/data.pkl"), "a zip archive", "no safetensors file"}, /* a name longer than the file */
+    {BYTES("PK\3\4\1\1\1\1\1\1\1\1"), "a zip archive", "no safetensors file"},
+    {BYTES("GGUF\3\0\0\0...."), "GGUF", "no safetensors file"},
+    {BYTES("version https://git-lfs.github.com/spec/v1\noid"), "Git LFS pointer", "git lfs pull"},
+    {BYTES("<!DOCTYPE html><html>"), "web page", "no safetensors file"},
+    {BYTES("<html><head></head>"), "web page", "no safetensors file"},
+    {BYTES("{\"metadata\": {}}"), "JSON", "no safetensors file"},
+    {BYTES("\x89PNG\r\n\x1a\n............"), "PNG", "no safetensors file"},
+    {BYTES("...................."), "the header claims", "12 follow"},
+};
+
+static void strangers_are_named(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof strangers / sizeof *strangers; i++) {
+        const char *path = test_path("stranger.safetensors");
+        test_write(path, strangers[i].bytes, strangers[i].size);
+        safetensors *file;
+        assert_fails(safetensors_open(path, &file, &err), LECO_FORMAT, &err, path, strangers[i].says, strangers[i].too);
+    }
+    /* A header may be as long as these bytes say; this is no zip. */
+    static const char header[] = "PK\3\4\0\0\0\0";
+    test_write(test_path("long.safetensors"), header, 8);
+    safetensors *file;
+    assert_fails(safetensors_open(test_path("long.safetensors"), &file, &err), LECO_FORMAT, &err, "zip archive");
+}
+
+static void files_are_no_models(void **state)
+{
+    (void)state;
+    model *m;
+    static const struct {
+        const char *tensor, *says;
+    } cases[] = {
+        {"model.diffusion_model.out.2.bias", "a checkpoint in one file; make a folder of it"},
+        {"lora_unet_mid_block_attentions_0_proj_in.lora_up.weight", "--lora"},
+        {"unet.mid_block.attentions.0.proj_in.lora_A.weight", "--lora"},
+        {"down_blocks.0.resnets.0.conv1.bias", "model_index.json"},
+        {"text_model.embeddings.token_embedding.weight", "model_index.json"},
+        {"emb_params", "textual-inversion"},
+        {"x", "without the names of a model"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        static const char *const types[] = {"F32", "F8_E4M3"};
+        for (int k = 0; k < 2; k++) {
+            char all[512];
+            snprintf(all, sizeof all, "{\"%s\":{\"dtype\":\"%s\",\"shape\":[%d],\"data_offsets\":[0,4]}}",
+                     cases[i].tensor, types[k], k == 0 ? 1 : 4);
+            const char *path = put("single.safetensors", all, 4);
+            assert_fails(model_open(path, &m, &err), LECO_UNSUPPORTED, &err, path, "not a folder", cases[i].says);
+            assert_null(m);
+        }
+    }
+    for (size_t i = 0; i < 3; i++) { /* the pickles */
+        const char *path = test_path("single.ckpt");
+        test_write(path, strangers[i].bytes, strangers[i].size);
+        assert_fails(model_open(path, &m, &err), LECO_UNSUPPORTED, &err, path, "not a folder", strangers[i].says,
+                     "from_single_file");
+    }
+    test_write(test_path("nothing"), "....", 4);
+    assert_fails(model_open(test_path("nothing"), &m, &err), LECO_IO, &err, "nothing", "not a folder");
+}
+
+/* ---- folders ---- */
+
+static void folders_say_what_is_there(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *files[4];
+        leco_status status;
+        const char *says, *too;
+    } cases[] = {
+        {{"config.json"}, LECO_IO, "no weights here", "diffusion_pytorch_model.safetensors"},
+        {{"pytorch_model.bin"}, LECO_UNSUPPORTED, "(pytorch_model.bin)", "save_pretrained"},
+        {{"diffusion_pytorch_model.fp16.bin"}, LECO_UNSUPPORTED, "(diffusion_pytorch_model.fp16.bin)", "pickles"},
+        {{"model.ckpt"}, LECO_UNSUPPORTED, "(model.ckpt)", "pickles"},
+        {{"b.bin", "a.bin", "c.bin"}, LECO_UNSUPPORTED, "(a.bin)", "pickles"},
+        {{"model.safetensors.index.json"}, LECO_UNSUPPORTED, "/model.safetensors.index.json", "several files"},
+        {{"model.safetensors.index.fp16.json", "pytorch_model.bin"},
+         LECO_UNSUPPORTED,
+         "/model.safetensors.index.fp16.json",
+         "several files"},
+        {{"model-00002-of-00002.safetensors", "model-00001-of-00002.safetensors"},
+         LECO_UNSUPPORTED,
+         "/model-00001-of-00002.safetensors",
+         "several files"},
+        {{"diffusion_pytorch_model.fp16-00001-of-00003.safetensors"}, LECO_UNSUPPORTED, "fp16-00001", "several files"},
+        {{"model.non_ema.safetensors", "pytorch_model.bin"}, LECO_IO, "found model.non_ema.safetensors", "expected"},
+        {{"diffusion_flax_model.msgpack"}, LECO_UNSUPPORTED, "Flax", "diffusion_flax_model.msgpack"},
+        {{"tf_model.h5"}, LECO_UNSUPPORTED, "TensorFlow", "tf_model.h5"},
+        {{"model.onnx"}, LECO_UNSUPPORTED, "ONNX", "model.onnx"},
+        {{".bin"}, LECO_IO, "no weights here", ""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char folder[512], path[1024], name[32];
+        snprintf(name, sizeof name, "folder%zu", i);
+        snprintf(folder, sizeof folder, "%s", test_path(name));
+        assert_int_equal(mkdir(folder, 0755), 0);
+        for (int k = 0; k < 4 && cases[i].files[k]; k++) {
+            snprintf(path, sizeof path, "%s/%s", folder, cases[i].files[k]);
+            test_write(path, "", 0);
+        }
+        weights *w;
+        assert_fails(weights_open(folder, &w, &err), cases[i].status, &err, folder, cases[i].says, cases[i].too);
+        assert_null(w);
+    }
+}
+
+static void memory_may_run_out(void **state)
+{
+    (void)state;
+    char folder[512], path[1024];
+    snprintf(folder, sizeof folder, "%s", test_path("pickles"));
+    assert_int_equal(mkdir(folder, 0755), 0);
+    snprintf(path, sizeof path, "%s/pytorch_model.bin", folder);
+    test_write(path, "", 0);
+    for (int i = 0; i < 2; i++) { /* a folder of weights; a file as a model */
+        for (uint64_t nth = 1;; nth++) {
+            weights *w = NULL;
+            model *m = NULL;
+            uint64_t before = mem_allocations();
+            mem_fail_at(nth);
+            leco_status status =
+                i == 0 ? weights_open(folder, &w, &err) : model_open(FIXTURE("sd1-like/lora2.safetensors"), &m, &err);
+            mem_fail_at(0);
+            assert_null(w);
+            assert_null(m);
+            bool reached = mem_allocations() - before >= nth;
+            assert_int_equal(status, reached ? LECO_MEMORY : LECO_UNSUPPORTED);
+            if (!reached) break;
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(unreadable_weights_are_not_called_missing),
+        cmocka_unit_test(single_numbers_are_read),
+        cmocka_unit_test(strangers_are_named),
+        cmocka_unit_test(files_are_no_models),
+        cmocka_unit_test(folders_say_what_is_there),
+        cmocka_unit_test(memory_may_run_out),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
