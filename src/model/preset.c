@@ -13,7 +13,7 @@
     {                                                                                                                  \
         .in_channels = 3, .out_channels = 3, .latent_channels = 4, .level_count = 4, .channels = {128, 256, 512, 512}, \
         .layers = 2, .norm_groups = 32, .quant_conv = true, .post_quant_conv = true, .mid_attention = true,            \
-        .force_upcast = true, .scaling_factor = factor                                                                 \
+        .scaling_factor = factor                                                                                       \
     }
 
 #define SD_SCHEDULE(predicts)                                                                                          \

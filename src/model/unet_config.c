@@ -21,7 +21,7 @@ static const config_rule rules[] = {
     {"cross_attention_dim", "*"},
     {"down_block_types", "*"},
     {"up_block_types", "*"},
-    {"only_cross_attention", "*"},
+    {"only_cross_attention", NULL},
     {"norm_num_groups", "*"},
     {"norm_eps", "*"},
     {"flip_sin_to_cos", "*"},

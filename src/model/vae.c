@@ -25,11 +25,11 @@ static const config_rule rules[] = {
     {"use_quant_conv", "*"},
     {"use_post_quant_conv", "*"},
     {"mid_block_add_attention", "*"},
-    {"force_upcast", NULL},
     {"down_block_types", "*"},
     {"up_block_types", "*"},
     /* no matter */
-    {"sample_size", NULL}, /* the size of tiles, where a picture is decoded in tiles */
+    {"force_upcast", NULL}, /* float16 is too small for the model, which leco never computes it in */
+    {"sample_size", NULL},  /* the size of tiles, where a picture is decoded in tiles */
     /* other arithmetic */
     {"act_fn", "\"silu\"|\"swish\""},
     {"shift_factor", "0|null"},
@@ -72,7 +72,6 @@ static leco_status read_config(const json_t *root, const char *path, vae_config 
     LECO_TRY(json_get_bool(root, path, "use_quant_conv", true, &c->quant_conv, err));
     LECO_TRY(json_get_bool(root, path, "use_post_quant_conv", true, &c->post_quant_conv, err));
     LECO_TRY(json_get_bool(root, path, "mid_block_add_attention", true, &c->mid_attention, err));
-    LECO_TRY(json_get_bool(root, path, "force_upcast", true, &c->force_upcast, err));
     for (int64_t i = 0; i < c->level_count; i++)
         if (c->channels[i] % groups != 0)
             return error_set(err, LECO_INVALID, "%s: key \"norm_num_groups\": %lld groups don't divide %lld channels",

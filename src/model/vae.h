@@ -17,7 +17,6 @@ typedef struct vae_config {
     int norm_groups;
     bool quant_conv, post_quant_conv;
     bool mid_attention;
-    bool force_upcast; /* the model overflows float16; told for information */
     float scaling_factor;
 } vae_config;
 
