@@ -38,6 +38,7 @@ struct leco_model {
     text_bank *bank;           /* these are made when something is drawn, */
     drawing drawing[DRAWINGS]; /* and again after a LoRA was added */
     int next_drawing;
+    bool told_of_sampler; /* what of the folder's scheduler is not followed was logged */
 };
 
 /* Frees all sessions, for when the LoRAs changed or another module needs the workspace. */
