@@ -177,9 +177,10 @@ static leco_status time_training(bench *b, bench_run *run, latent_size one, leco
 
 static leco_status picture_size(const bench *b, latent_size *one, leco_error *err)
 {
-    const int factor = (int)vae_factor(&b->model->vae), own = (int)b->model->unet.sample_size * factor;
-    const int width = b->options->width ? b->options->width : own;
-    const int height = b->options->height ? b->options->height : own;
+    const unet_config *u = &b->model->unet;
+    const int factor = (int)vae_factor(&b->model->vae);
+    const int width = b->options->width ? b->options->width : (int)u->sample_width * factor;
+    const int height = b->options->height ? b->options->height : (int)u->sample_height * factor;
     if (width < factor || height < factor || width % factor || height % factor || width > 4096 || height > 4096)
         return error_set(err, LECO_INVALID, "%dx%d pixels: expected multiples of %d up to 4096", width, height, factor);
     b->result->width = width;

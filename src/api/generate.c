@@ -4,6 +4,7 @@
 
 #include "api/internal.h"
 #include "base/cpu.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "format/safetensors.h"
 
@@ -148,11 +149,29 @@ static leco_status get_painter(leco_model *handle, leco_error *err)
     return status;
 }
 
+/* The folder's scheduler may be made for another sampler; the noise schedule in it counts all the same. Logged with a
+ * model's first drawing only. */
+static void tell_of_sampler(leco_model *handle)
+{
+    const schedule_config *s = &handle->model->schedule;
+    const char *const file = "scheduler/scheduler_config.json";
+    if (handle->told_of_sampler) return;
+    handle->told_of_sampler = true;
+    if (s->spacing != SPACING_LEADING)
+        log_message(LOG_WARNING, "%s/%s: key \"timestep_spacing\": \"%s\" is not followed; drawing with \"leading\"",
+                    handle->model->folder, file, s->spacing == SPACING_TRAILING ? "trailing" : "linspace");
+    if (s->clip_sample)
+        log_message(LOG_WARNING,
+                    "%s/%s: key \"clip_sample\": true is not followed; Stable Diffusion's latents don't bear it",
+                    handle->model->folder, file);
+}
+
 leco_status draw_pictures(leco_model *handle, const draw_request *request, leco_images *images, size_t *done,
                           leco_error *err)
 {
     const leco_generate_options *o = request->options;
     *done = 0;
+    tell_of_sampler(handle);
     LECO_TRY(get_painter(handle, err));
     drawing d = {handle, request, images};
     const painting what = {.prompt = o->prompts,

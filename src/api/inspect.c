@@ -176,7 +176,9 @@ static leco_status add_weights(const model *m, const char *part, json_t *o, leco
 static json_t *unet_json(const model *m)
 {
     const unet_config *u = &m->unet;
-    return json_pack("{s:I, s:I, s:I, s:b, s:o}", "sample_size", u->sample_size, "context_width", unet_context_width(u),
+    json_t *size = u->sample_height == u->sample_width ? json_integer(u->sample_height)
+                                                       : json_pack("[I, I]", u->sample_height, u->sample_width);
+    return json_pack("{s:o, s:I, s:I, s:b, s:o}", "sample_size", size, "context_width", unet_context_width(u),
                      "norm_groups", (json_int_t)u->norm_groups, "linear_projection", (int)u->use_linear_projection,
                      "levels", levels_json(u));
 }
@@ -206,9 +208,10 @@ static leco_status inspect_model(const char *path, json_t *o, leco_error *err)
     model *m;
     LECO_TRY(model_open(path, &m, err));
     const schedule_config *s = &m->schedule;
-    const int64_t own = m->unet.sample_size * vae_factor(&m->vae);
+    const int64_t factor = vae_factor(&m->vae), width = m->unet.sample_width * factor;
     json_object_set_new(o, "kind", json_string("model"));
-    json_object_set_new(o, "size", json_sprintf("%lldx%lld", (long long)own, (long long)own));
+    json_object_set_new(o, "size",
+                        json_sprintf("%lldx%lld", (long long)width, (long long)(m->unet.sample_height * factor)));
     json_object_set_new(o, "prediction", json_string(s->prediction == PREDICT_V ? "v_prediction" : "epsilon"));
     json_t *parts[] = {text_json(m), unet_json(m), vae_json(m)};
     const char *const names[] = {"text_encoder", "unet", "vae"};

@@ -23,7 +23,8 @@ struct leco_model {
     noise_schedule *schedule;
     loaded_lora *lora;
     size_t lora_count;
-    painter *painter; /* made when something is drawn, and again after a LoRA was added */
+    painter *painter;     /* made when something is drawn, and again after a LoRA was added */
+    bool told_of_sampler; /* what of the folder's scheduler is not followed was logged */
 };
 
 /* The adapters in use as graphs take them; `use` has room for model->lora_count. */

@@ -2,10 +2,7 @@
 
 #include <math.h>
 
-#include "base/log.h"
 #include "base/mem.h"
-
-enum { MAX_TIMESTEPS = 100000 };
 
 /* torch.linspace in f32: from both ends towards the middle, one rounding an element (its vectorised path is fused). */
 static float linspace(float start, float end, int64_t count, int64_t i)
@@ -26,20 +23,15 @@ static float beta_at(const schedule_config *config, int64_t i)
 
 leco_status noise_schedule_create(const schedule_config *config, noise_schedule **out, leco_error *err)
 {
-    if (config->train_timesteps < 1 || config->train_timesteps > MAX_TIMESTEPS)
+    if (config->train_timesteps < 1 || config->train_timesteps > SCHEDULE_MAX_TIMESTEPS)
         return error_set(err, LECO_INVALID, "noise schedule: num_train_timesteps is %lld, expected 1 to %d",
-                         (long long)config->train_timesteps, MAX_TIMESTEPS);
+                         (long long)config->train_timesteps, SCHEDULE_MAX_TIMESTEPS);
     if (!(config->beta_start > 0 && config->beta_start < 1 && config->beta_end > 0 && config->beta_end < 1))
         return error_set(err, LECO_INVALID, "noise schedule: beta_start %g and beta_end %g must lie between 0 and 1",
                          config->beta_start, config->beta_end);
-    if (config->spacing != SPACING_LEADING)
-        return error_set(err, LECO_UNSUPPORTED, "noise schedule: only timestep_spacing \"leading\" is supported");
     if (config->steps_offset < 0 || config->steps_offset >= config->train_timesteps)
         return error_set(err, LECO_INVALID, "noise schedule: steps_offset is %lld, expected 0 to %lld",
                          (long long)config->steps_offset, (long long)config->train_timesteps - 1);
-    if (config->clip_sample)
-        log_message(LOG_WARNING,
-                    "noise schedule: clip_sample is on, which Stable Diffusion's latents don't bear; ignored");
 
     size_t count = (size_t)config->train_timesteps;
     size_t bytes = sizeof(noise_schedule) + count * sizeof(float);

@@ -18,8 +18,8 @@ typedef struct noise_schedule {
     float alpha_bar[];     /* [train_timesteps], falling */
 } noise_schedule;
 
-/* Owned by the caller (mem_free). Betas outside (0, 1), or timesteps outside [1, 100000], are LECO_INVALID; spacings
- * other than leading LECO_UNSUPPORTED. */
+/* Owned by the caller (mem_free). Betas outside (0, 1), or timesteps outside [1, SCHEDULE_MAX_TIMESTEPS], are
+ * LECO_INVALID. The config's spacing and clip_sample are a sampler's matter and not looked at. */
 leco_status noise_schedule_create(const schedule_config *config, noise_schedule **out, leco_error *err);
 
 /* The "leading" timesteps of a run of `steps` steps, falling:  timestep[i] = (steps - 1 - i) * stride + steps_offset,

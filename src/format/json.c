@@ -1,6 +1,7 @@
 #include "format/json.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -13,12 +14,72 @@ bool json_lacks_memory(const json_error_t *problem)
     return problem->text[0] == '\0' || json_error_code(problem) == json_error_out_of_memory;
 }
 
+/* ---- Python's words ---- */
+
+/* What Python's json writes, and reads, for numbers that JSON lacks. In place of each comes a string of the same length
+ * that no file has, so that positions in messages stay right and whoever needs a number says what stands there. */
+static const struct {
+    const char *word, *stand_in;
+} words[] = {{"NaN", "\"\x7f\""}, {"Infinity", "\"\x7fInfin\""}, {"-Infinity", "\"\x7f-Infin\""}};
+
+enum { WORDS = sizeof words / sizeof words[0] };
+
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+/* Puts the stand-in for a word that begins here and ends its value; returns its length, or 0. */
+static size_t replace_word(char *text, size_t size)
+{
+    for (size_t i = 0; i < WORDS; i++) {
+        size_t length = strlen(words[i].word), end = length;
+        if (size < length || memcmp(text, words[i].word, length) != 0) continue;
+        while (end < size && is_blank(text[end])) end++;
+        if (end < size && text[end] != ',' && text[end] != ']' && text[end] != '}') return 0;
+        memcpy(text, words[i].stand_in, length);
+        return length;
+    }
+    return 0;
+}
+
+static void replace_words(char *text, size_t size)
+{
+    bool quoted = false;
+    char before = ':'; /* the last character that is not blank: a value follows one of : , [ or stands alone */
+    for (size_t i = 0; i < size; i++) {
+        if (quoted && text[i] == '\\') {
+            i++;
+        } else if (text[i] == '"') {
+            quoted = !quoted;
+            before = '"';
+        } else if (!quoted && !is_blank(text[i])) {
+            size_t length = strchr(":,[", before) ? replace_word(text + i, size - i) : 0;
+            before = length ? '"' : text[i];
+            if (length) i += length - 1;
+        }
+    }
+}
+
+static const char *word_of(const json_t *value)
+{
+    const char *string = json_string_value(value);
+    if (!string || string[0] != '\x7f') return NULL;
+    for (size_t i = 0; i < WORDS; i++)
+        if (strncmp(string, words[i].stand_in + 1, strlen(string)) == 0 && strlen(string) + 2 == strlen(words[i].word))
+            return words[i].word;
+    return NULL;
+}
+
+/* ---- files ---- */
+
 leco_status json_read_file(const char *path, json_t **out, leco_error *err)
 {
     char *text;
     size_t size;
     *out = NULL;
     LECO_TRY(file_read_text(path, MAX_FILE_BYTES, &text, &size, err));
+    replace_words(text, size);
     json_error_t problem;
     leco_status status = LECO_OK;
     const size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY;
@@ -34,23 +95,53 @@ leco_status json_read_file(const char *path, json_t **out, leco_error *err)
     return status;
 }
 
-/* Describes a value for a message, in `text`. */
-static const char *describe(const json_t *value, char *text, size_t capacity)
+/* ---- messages ---- */
+
+const char *json_number(double value, char *text)
 {
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(text, 32, "%.*g", digits, value);
+        if (strtod(text, NULL) == value) break;
+    }
+    return text;
+}
+
+/* As a file would have it, where that fits. */
+static bool dump(const json_t *value, char *text, size_t capacity)
+{
+    for (size_t digits = 15; digits <= 17; digits++) {
+        const size_t flags = JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(digits);
+        size_t length = json_dumpb(value, text, capacity - 1, flags);
+        if (length == 0 || length >= capacity) return false;
+        text[length] = '\0';
+        json_t *back = json_loadb(text, length, JSON_DECODE_ANY, NULL);
+        bool same = back && json_equal(back, value);
+        json_decref(back);
+        if (same) return true;
+    }
+    return true;
+}
+
+const char *json_describe(const json_t *value, char *text, size_t capacity)
+{
+    if (!value) return "nothing";
+    if (word_of(value)) return word_of(value);
+    if (dump(value, text, capacity)) return text;
     if (json_is_object(value)) return "an object";
     if (json_is_array(value)) return "a list";
-    size_t length = json_dumpb(value, text, capacity - 1, JSON_ENCODE_ANY);
-    if (length == 0 || length >= capacity) return json_is_string(value) ? "a long string" : "another value";
-    text[length] = '\0';
-    return text;
+    return json_is_string(value) ? "a long string" : "another value";
 }
 
 static leco_status wrong(const json_t *value, const char *path, const char *key, const char *expected, leco_error *err)
 {
-    char found[100];
-    return error_set(err, LECO_INVALID, "%s: key \"%s\": expected %s, found %s", path, key, expected,
-                     describe(value, found, sizeof found));
+    char text[100];
+    const char *found = json_is_object(value)  ? "an object"
+                        : json_is_array(value) ? "a list"
+                                               : json_describe(value, text, sizeof text);
+    return error_set(err, LECO_INVALID, "%s: key \"%s\": expected %s, found %s", path, key, expected, found);
 }
+
+/* ---- getters ---- */
 
 /* *value becomes NULL where the fallback is to be used. */
 static leco_status look_up(const json_t *object, const char *path, const char *key, const json_t **value,

@@ -9,9 +9,17 @@
 #include "base/error.h"
 
 /* Parses a file of at most 64 MiB; syntax errors (LECO_FORMAT) give path:line:column. A key that stands twice in one
- * object, NaN and infinite numbers are syntax errors. Where an integer is beyond 64 bits, all of the file's numbers
+ * object is a syntax error. Python's NaN, Infinity and -Infinity are values of no use: no getter takes them for a
+ * number, a boolean or one of the strings it knows. Where an integer is beyond 64 bits, all of the file's numbers
  * become reals. Release with json_decref. */
 leco_status json_read_file(const char *path, json_t **out, leco_error *err);
+
+/* What a value looks like in a file, in one line and with no more digits than it takes ("1.4142"); what is longer than
+ * `capacity` (at least 32) is told by its kind. Returns `text` or a constant. */
+const char *json_describe(const json_t *value, char *text, size_t capacity);
+
+/* As few digits as give the number back; text has room for 32. Returns text. */
+const char *json_number(double value, char *text);
 
 /* Whether jansson failed for want of memory: it often sets no error text then, and no code. */
 bool json_lacks_memory(const json_error_t *problem);

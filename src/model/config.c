@@ -1,9 +1,11 @@
 #include "model/config.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/mem.h"
 
 leco_status config_open(const char *folder, const char *name, char **path, json_t **root, leco_error *err)
@@ -28,52 +30,108 @@ leco_status config_open(const char *folder, const char *name, char **path, json_
 leco_status config_refuse(const json_t *value, const char *path, const char *key, const char *supported,
                           leco_error *err)
 {
-    char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-    leco_status status = error_set(err, LECO_UNSUPPORTED, "%s: key \"%s\": %.200s is not supported (leco can do %s)",
-                                   path, key, text ? text : "this value", supported);
-    free(text);
-    return status;
+    char text[200];
+    return error_set(err, LECO_UNSUPPORTED, "%s: key \"%s\": %s is not supported (leco can do %s)", path, key,
+                     json_describe(value, text, sizeof text), supported);
 }
 
-/* Is `text` one of the alternatives in `only`? */
-static bool listed(const char *only, const char *text)
+/* The next of the alternatives in `only`, from *at on; *length is 0 after the last. */
+static const char *next_alternative(const char **at, size_t *length)
 {
-    size_t length = strlen(text);
-    for (const char *p = only; p;) {
-        const char *end = strchr(p, '|');
-        size_t part = end ? (size_t)(end - p) : strlen(p);
-        if (part == length && memcmp(p, text, part) == 0) return true;
-        p = end ? end + 1 : NULL;
+    const char *part = *at;
+    *length = strcspn(part, "|");
+    *at = part + *length + (part[*length] == '|');
+    return part;
+}
+
+/* Is the value one of the alternatives in `only`? */
+static bool allowed(const char *only, const json_t *value)
+{
+    if (strcmp(only, "*") == 0) return !json_is_null(value);
+    char text[100];
+    const char *found = json_describe(value, text, sizeof text), *part;
+    size_t length;
+    while ((part = next_alternative(&only, &length)), length) {
+        if (strlen(found) == length && memcmp(part, found, length) == 0) return true;
+        char *end;
+        double number = strtod(part, &end);
+        if (end == part + length && json_is_number(value) && json_number_value(value) == number) return true;
     }
     return false;
 }
 
-static leco_status check_key(const json_t *value, const char *path, const char *key, const config_rule *rules,
-                             leco_error *err)
+/* The alternatives in words; null, which is as good as absence, is not told. */
+static const char *spell(const char *only, char *text, size_t capacity)
 {
-    if (key[0] == '_' || json_is_null(value)) return LECO_OK;
-    const config_rule *rule = rules;
-    while (rule->key && strcmp(rule->key, key) != 0) rule++;
-    if (!rule->key) return json_is_false(value) ? LECO_OK : config_refuse(value, path, key, "without that key", err);
-    if (!rule->only) return LECO_OK;
-    char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-    bool good = text && listed(rule->only, text);
-    free(text);
-    return good ? LECO_OK : config_refuse(value, path, key, rule->only, err);
+    if (strcmp(only, "*") == 0) return "any other value";
+    size_t used = 0, length;
+    const char *part;
+    text[0] = '\0';
+    while ((part = next_alternative(&only, &length)), length) {
+        if (length == 4 && memcmp(part, "null", 4) == 0) continue;
+        int more = snprintf(text + used, capacity - used, "%s%.*s", used ? " or " : "", (int)length, part);
+        if (more < 0 || (size_t)more >= capacity - used) break;
+        used += (size_t)more;
+    }
+    return used ? text : "without that key";
 }
 
-leco_status config_check(const json_t *root, const char *path, const char *class_name, const config_rule *rules,
+/* Keys that training leaves in any model's config: the state of diffusers' EMAModel. */
+static const config_rule leftovers[] = {
+    {"decay", NULL},
+    {"min_decay", NULL},
+    {"optimization_step", NULL},
+    {"update_after_step", NULL},
+    {"use_ema_warmup", NULL},
+    {"inv_gamma", NULL},
+    {"power", NULL},
+    {"collected_params", NULL},
+    {NULL, NULL},
+};
+
+static const config_rule *find_rule(const config_rule *rules, const char *key)
+{
+    while (rules->key && strcmp(rules->key, key) != 0) rules++;
+    return rules->key ? rules : NULL;
+}
+
+static leco_status check_key(const json_t *value, const char *path, const char *key, const config_rule *rules,
+                             config_unknown unknown, leco_error *err)
+{
+    char text[200];
+    if (key[0] == '_') return LECO_OK;
+    const config_rule *rule = find_rule(rules, key);
+    if (!rule) rule = find_rule(leftovers, key);
+    if (rule && (!rule->only || allowed(rule->only, value))) return LECO_OK;
+    if (rule) return config_refuse(value, path, key, spell(rule->only, text, sizeof text), err);
+    if (json_is_null(value) || json_is_false(value)) return LECO_OK;
+    if (unknown == CONFIG_REFUSE_UNKNOWN)
+        return error_set(err, LECO_UNSUPPORTED, "%s: key \"%s\": %s is not supported (leco doesn't know that key)",
+                         path, key, json_describe(value, text, sizeof text));
+    log_message(LOG_WARNING, "%s: key \"%s\" is not known; ignored", path, key);
+    return LECO_OK;
+}
+
+leco_status config_check(const json_t *root, const char *path, const config_rule *rules, config_unknown unknown,
                          leco_error *err)
 {
-    const char *class_found;
-    LECO_TRY(json_get_string(root, path, "_class_name", class_name, &class_found, err));
-    if (strcmp(class_found, class_name) != 0)
-        return error_set(err, LECO_UNSUPPORTED, "%s: key \"_class_name\": expected \"%s\", found \"%s\"", path,
-                         class_name, class_found);
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)root, key, value) LECO_TRY(check_key(value, path, key, rules, err));
+    json_object_foreach((json_t *)(uintptr_t)root, key, value) {
+        LECO_TRY(check_key(value, path, key, rules, unknown, err));
+    }
     return LECO_OK;
+}
+
+leco_status config_check_model(const json_t *root, const char *path, const char *class_name, const config_rule *rules,
+                               leco_error *err)
+{
+    const char *found;
+    LECO_TRY(json_get_string(root, path, "_class_name", class_name, &found, err));
+    if (strcmp(found, class_name) != 0)
+        return error_set(err, LECO_UNSUPPORTED, "%s: key \"_class_name\": expected \"%s\", found \"%s\"", path,
+                         class_name, found);
+    return config_check(root, path, rules, CONFIG_REFUSE_UNKNOWN, err);
 }
 
 leco_status config_get_ints(const json_t *root, const char *path, const char *key, int64_t fallback, int64_t low,
@@ -104,10 +162,11 @@ leco_status config_get_number(const json_t *root, const char *path, const char *
                               double high, float *out, leco_error *err)
 {
     double value = fallback;
+    char text[32];
     LECO_TRY(json_get_double(root, path, key, fallback, &value, err));
     if (!(value >= low && value <= high))
-        return error_set(err, LECO_INVALID, "%s: key \"%s\": expected a number from %g to %g, found %g", path, key, low,
-                         high, value);
+        return error_set(err, LECO_INVALID, "%s: key \"%s\": expected a number from %g to %g, found %s", path, key, low,
+                         high, json_number(value, text));
     *out = (float)value;
     return LECO_OK;
 }

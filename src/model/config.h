@@ -4,20 +4,28 @@
 
 #include "format/json.h"
 
-/* A key that leco knows. `only` is NULL where the value is read (or doesn't matter), otherwise the JSON texts,
- * separated by '|', of the values that leco can do; null and absence always pass. */
+/* A key that leco knows. `only` is NULL where any value will do, because leco reads it or doesn't need it; "*" where
+ * leco reads it and null, which isn't absence to Python, would be another thing than the default; otherwise the JSON
+ * texts, separated by '|', of the values that leco can do (numbers are compared as numbers). */
 typedef struct config_rule {
     const char *key;
     const char *only;
 } config_rule;
 
+/* What becomes of a key that neither has a rule nor is null or false: a model's may change what it computes, elsewhere
+ * diffusers and transformers themselves pass over what they don't know, with a warning. */
+typedef enum config_unknown { CONFIG_REFUSE_UNKNOWN, CONFIG_WARN_OF_UNKNOWN } config_unknown;
+
 /* Opens FOLDER/config.json; *path (mem_free it) and *root (json_decref it) are set on success only. */
 leco_status config_open(const char *folder, const char *name, char **path, json_t **root, leco_error *err);
 
-/* LECO_UNSUPPORTED where `_class_name` isn't `class_name`, a rule is broken, or an unknown key has a value other than
- * null or false. Keys that start with '_' are comments. rules end with a NULL key. */
-leco_status config_check(const json_t *root, const char *path, const char *class_name, const config_rule *rules,
+/* LECO_UNSUPPORTED where a rule is broken. Keys that start with '_' are comments. rules end with a NULL key. */
+leco_status config_check(const json_t *root, const char *path, const config_rule *rules, config_unknown unknown,
                          leco_error *err);
+
+/* The same for a diffusers model: `_class_name`, where it is given, must be class_name; unknown keys are refused. */
+leco_status config_check_model(const json_t *root, const char *path, const char *class_name, const config_rule *rules,
+                               leco_error *err);
 
 /* An integer, or a list of exactly `count` integers, each in [low, high], into out[0..count). Absent: `fallback`. */
 leco_status config_get_ints(const json_t *root, const char *path, const char *key, int64_t fallback, int64_t low,

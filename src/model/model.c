@@ -11,6 +11,24 @@
 
 /* ---- opening ---- */
 
+/* The keys of StableDiffusionPipeline's model_index.json (and one of its children's). Each part's own config says what
+ * it is. */
+static const config_rule index_rules[] = {
+    {"vae", NULL},
+    {"text_encoder", NULL},
+    {"text_encoder_2", NULL}, /* refused below where there is one */
+    {"tokenizer", NULL},
+    {"tokenizer_2", NULL},
+    {"unet", NULL},
+    {"scheduler", NULL},
+    /* not needed to draw from a prompt */
+    {"safety_checker", NULL},
+    {"requires_safety_checker", NULL},
+    {"feature_extractor", NULL},
+    {"image_encoder", NULL},
+    {NULL, NULL},
+};
+
 static leco_status check_index(const json_t *root, const char *path, leco_error *err)
 {
     const char *name;
@@ -21,7 +39,7 @@ static leco_status check_index(const json_t *root, const char *path, leco_error 
                          path);
     if (strcmp(name, "StableDiffusionPipeline") != 0)
         return config_refuse(json_object_get(root, "_class_name"), path, "_class_name", "StableDiffusionPipeline", err);
-    return LECO_OK;
+    return config_check(root, path, index_rules, CONFIG_WARN_OF_UNKNOWN, err);
 }
 
 static leco_status read_index(const char *folder, leco_error *err)

@@ -18,7 +18,9 @@ typedef enum beta_schedule { BETA_SCALED_LINEAR, BETA_LINEAR } beta_schedule;
 typedef enum prediction { PREDICT_EPSILON, PREDICT_V } prediction;
 typedef enum timestep_spacing { SPACING_LEADING, SPACING_TRAILING, SPACING_LINSPACE } timestep_spacing;
 
-/* scheduler/scheduler_config.json, as diffusers' DDIM and PNDM schedulers read it. */
+enum { SCHEDULE_MAX_TIMESTEPS = 100000 };
+
+/* scheduler/scheduler_config.json of whatever class, as diffusers' DDIMScheduler.from_config reads it. */
 typedef struct schedule_config {
     int64_t train_timesteps;
     double beta_start, beta_end;
@@ -26,8 +28,8 @@ typedef struct schedule_config {
     prediction prediction;
     int64_t steps_offset;
     bool set_alpha_to_one;
-    timestep_spacing spacing;
-    bool clip_sample;
+    timestep_spacing spacing; /* these two are what the folder asks of a sampler that draws: */
+    bool clip_sample;         /* leco's takes leading timesteps and never clips */
 } schedule_config;
 
 leco_status schedule_config_read(const char *folder, schedule_config *config, leco_error *err);

@@ -9,11 +9,11 @@
         .heads = 12, .act = ACT_QUICK_GELU, .norm_eps = 1e-5f, .eos_token_id = 2                                       \
     }
 
-#define SD_VAE(factor, sample)                                                                                         \
+#define SD_VAE(factor)                                                                                                 \
     {                                                                                                                  \
         .in_channels = 3, .out_channels = 3, .latent_channels = 4, .level_count = 4, .channels = {128, 256, 512, 512}, \
         .layers = 2, .norm_groups = 32, .quant_conv = true, .post_quant_conv = true, .mid_attention = true,            \
-        .force_upcast = true, .scaling_factor = factor, .sample_size = sample                                          \
+        .scaling_factor = factor                                                                                       \
     }
 
 #define SD_SCHEDULE(predicts)                                                                                          \
@@ -36,7 +36,8 @@ static const struct preset {
 } presets[] = {
     {"sd15",
      {.text = CLIP_L,
-      .unet = {.sample_size = 64,
+      .unet = {.sample_height = 64,
+               .sample_width = 64,
                .in_channels = 4,
                .out_channels = 4,
                .level_count = 4,
@@ -45,7 +46,7 @@ static const struct preset {
                .norm_groups = 32,
                .norm_eps = 1e-5f,
                .flip_sin_to_cos = true},
-      .vae = SD_VAE(0.18215f, 512),
+      .vae = SD_VAE(0.18215f),
       .schedule = SD_SCHEDULE(PREDICT_EPSILON)}},
     {"sd21",
      {.text = {.vocab_size = 49408,
@@ -57,7 +58,8 @@ static const struct preset {
                .act = ACT_GELU,
                .norm_eps = 1e-5f,
                .eos_token_id = 2},
-      .unet = {.sample_size = 96,
+      .unet = {.sample_height = 96,
+               .sample_width = 96,
                .in_channels = 4,
                .out_channels = 4,
                .level_count = 4,
@@ -67,11 +69,12 @@ static const struct preset {
                .norm_eps = 1e-5f,
                .flip_sin_to_cos = true,
                .use_linear_projection = true},
-      .vae = SD_VAE(0.18215f, 768),
+      .vae = SD_VAE(0.18215f),
       .schedule = SD_SCHEDULE(PREDICT_V)}},
     {"sdxl",
      {.text = CLIP_L,
-      .unet = {.sample_size = 128,
+      .unet = {.sample_height = 128,
+               .sample_width = 128,
                .in_channels = 4,
                .out_channels = 4,
                .level_count = 3,
@@ -82,7 +85,7 @@ static const struct preset {
                .use_linear_projection = true,
                .addition_time_embed_dim = 256,
                .addition_embed_input_dim = 2816},
-      .vae = SD_VAE(0.13025f, 1024),
+      .vae = SD_VAE(0.13025f),
       .schedule = SD_SCHEDULE(PREDICT_EPSILON)}},
 };
 

@@ -10,6 +10,94 @@
 
 /* ---- configuration ---- */
 
+/* Every key of transformers' CLIPTextConfig, and of the class that all its configs descend from (4.57 to 5.24). */
+static const config_rule rules[] = {
+    /* read */
+    {"vocab_size", "*"},
+    {"hidden_size", "*"},
+    {"intermediate_size", "*"},
+    {"max_position_embeddings", "*"},
+    {"num_hidden_layers", "*"},
+    {"num_attention_heads", "*"},
+    {"hidden_act", "*"},
+    {"layer_norm_eps", "*"},
+    {"eos_token_id", NULL},
+    {"projection_dim", NULL},
+    {"model_type", NULL},
+    {"architectures", NULL},
+    /* other arithmetic */
+    {"use_attention_mask", "false|null"}, /* diffusers: whether tokens look at the padding */
+    {"quantization_config", "null"},
+    {"pruned_heads", "{}|null"},
+    /* training only */
+    {"dropout", NULL},
+    {"attention_dropout", NULL},
+    {"initializer_range", NULL},
+    {"initializer_factor", NULL},
+    /* the tokenizer says which these are */
+    {"pad_token_id", NULL},
+    {"bos_token_id", NULL},
+    {"sep_token_id", NULL},
+    {"tokenizer_class", NULL},
+    /* of how transformers holds a model and gives results */
+    {"dtype", NULL},
+    {"torch_dtype", NULL},
+    {"transformers_version", NULL},
+    {"name_or_path", NULL},
+    {"attn_implementation", NULL},
+    {"auto_map", NULL},
+    {"return_dict", NULL},
+    {"output_hidden_states", NULL},
+    {"output_attentions", NULL},
+    {"torchscript", NULL},
+    {"use_cache", NULL},
+    {"use_bfloat16", NULL},
+    {"tf_legacy_loss", NULL},
+    {"gradient_checkpointing", NULL},
+    {"chunk_size_feed_forward", NULL},
+    {"tie_word_embeddings", NULL},
+    {"tie_encoder_decoder", NULL},
+    /* of decoders, classifiers and generators of text, which this isn't */
+    {"is_decoder", NULL},
+    {"is_encoder_decoder", NULL},
+    {"add_cross_attention", NULL},
+    {"cross_attention_hidden_size", NULL},
+    {"decoder_start_token_id", NULL},
+    {"finetuning_task", NULL},
+    {"task_specific_params", NULL},
+    {"problem_type", NULL},
+    {"id2label", NULL},
+    {"label2id", NULL},
+    {"num_labels", NULL},
+    {"prefix", NULL},
+    {"bad_words_ids", NULL},
+    {"begin_suppress_tokens", NULL},
+    {"diversity_penalty", NULL},
+    {"do_sample", NULL},
+    {"early_stopping", NULL},
+    {"encoder_no_repeat_ngram_size", NULL},
+    {"exponential_decay_length_penalty", NULL},
+    {"forced_bos_token_id", NULL},
+    {"forced_eos_token_id", NULL},
+    {"length_penalty", NULL},
+    {"max_length", NULL},
+    {"min_length", NULL},
+    {"no_repeat_ngram_size", NULL},
+    {"num_beam_groups", NULL},
+    {"num_beams", NULL},
+    {"num_return_sequences", NULL},
+    {"output_scores", NULL},
+    {"remove_invalid_values", NULL},
+    {"repetition_penalty", NULL},
+    {"return_dict_in_generate", NULL},
+    {"suppress_tokens", NULL},
+    {"temperature", NULL},
+    {"top_k", NULL},
+    {"top_p", NULL},
+    {"typical_p", NULL},
+    {NULL, NULL},
+};
+
 static leco_status read_activation(const json_t *root, const char *path, activation *out, leco_error *err)
 {
     const char *name;
@@ -43,6 +131,7 @@ static leco_status read_config(const json_t *root, const char *path, text_config
     LECO_TRY(json_get_string(root, path, "model_type", "clip_text_model", &type, err));
     if (strcmp(type, "clip_text_model") != 0)
         return config_refuse(json_object_get(root, "model_type"), path, "model_type", "clip_text_model", err);
+    LECO_TRY(config_check(root, path, rules, CONFIG_WARN_OF_UNKNOWN, err));
     LECO_TRY(json_get_int(root, path, "vocab_size", 49408, 1, INT32_MAX, &c->vocab_size, err));
     LECO_TRY(json_get_int(root, path, "hidden_size", 512, 1, 65536, &c->hidden_size, err));
     LECO_TRY(json_get_int(root, path, "intermediate_size", 2048, 1, 1 << 20, &c->intermediate_size, err));

@@ -14,8 +14,10 @@
 
 typedef struct tokenizer tokenizer;
 
-/* Reads FOLDER/vocab.json and merges.txt, and, where present, tokenizer_config.json and special_tokens_map.json (pad
- * token, model_max_length). On failure *out is NULL. */
+/* Reads FOLDER/vocab.json and merges.txt, and, where present, what else transformers' CLIPTokenizer reads: names of
+ * tokens and model_max_length from tokenizer_config.json, and, unless that lists its added tokens,
+ * special_tokens_map.json, added_tokens.json and the added tokens of tokenizer.json. Tokens beyond vocab.json are
+ * LECO_UNSUPPORTED. On failure *out is NULL. */
 leco_status tokenizer_open(const char *folder, tokenizer **out, leco_error *err);
 void tokenizer_close(tokenizer *t); /* NULL is fine */
 

@@ -17,7 +17,7 @@ typedef struct unet_level {
 } unet_level;
 
 typedef struct unet_config {
-    int64_t sample_size; /* latent pixels a side the model was trained at: a default for the picture size */
+    int64_t sample_height, sample_width; /* latent pixels it was trained at: a default for the picture size */
     int64_t in_channels, out_channels;
     int64_t level_count;
     unet_level level[UNET_MAX_LEVELS]; /* from the highest resolution to the lowest */

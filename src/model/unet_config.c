@@ -7,42 +7,56 @@
 
 #define MOST_CHANNELS 65536
 
+/* Every key of diffusers' UNet2DConditionModel (0.35 to 0.42). */
 static const config_rule rules[] = {
+    /* read */
     {"sample_size", NULL},
-    {"in_channels", NULL},
-    {"out_channels", NULL},
-    {"block_out_channels", NULL},
-    {"layers_per_block", NULL},
-    {"transformer_layers_per_block", NULL},
-    {"attention_head_dim", NULL},
+    {"in_channels", "*"},
+    {"out_channels", "*"},
+    {"block_out_channels", "*"},
+    {"layers_per_block", "*"},
+    {"transformer_layers_per_block", "*"},
+    {"attention_head_dim", "*"},
     {"num_attention_heads", NULL},
-    {"cross_attention_dim", NULL},
-    {"down_block_types", NULL},
-    {"up_block_types", NULL},
+    {"cross_attention_dim", "*"},
+    {"down_block_types", "*"},
+    {"up_block_types", "*"},
     {"only_cross_attention", NULL},
-    {"norm_num_groups", NULL},
-    {"norm_eps", NULL},
-    {"flip_sin_to_cos", NULL},
-    {"freq_shift", NULL},
+    {"norm_num_groups", "*"},
+    {"norm_eps", "*"},
+    {"flip_sin_to_cos", "*"},
+    {"freq_shift", "*"},
     {"use_linear_projection", NULL},
-    {"addition_embed_type", "\"text_time\""},
+    {"addition_embed_type", "\"text_time\"|null"},
     {"addition_time_embed_dim", NULL},
     {"projection_class_embeddings_input_dim", NULL},
+    /* no matter */
     {"addition_embed_type_num_heads", NULL}, /* of another addition_embed_type */
     {"dropout", NULL},                       /* adapters are trained with the model in evaluation mode */
     {"upcast_attention", NULL},              /* softmax is in f32 always */
-    {"center_input_sample", "false"},
+    /* other arithmetic */
+    {"center_input_sample", "false|null"},
     {"mid_block_type", "\"UNetMidBlock2DCrossAttn\""},
-    {"mid_block_scale_factor", "1|1.0"},
-    {"mid_block_only_cross_attention", "false"},
+    {"mid_block_scale_factor", "1"},
+    {"mid_block_only_cross_attention", "false|null"},
     {"downsample_padding", "1"},
     {"act_fn", "\"silu\"|\"swish\""},
-    {"dual_cross_attention", "false"},
-    {"class_embeddings_concat", "false"},
+    {"dual_cross_attention", "false|null"},
+    {"class_embed_type", "null"},
+    {"num_class_embeds", "null"},
+    {"class_embeddings_concat", "false|null"},
     {"resnet_time_scale_shift", "\"default\""},
-    {"resnet_skip_time_act", "false"},
-    {"resnet_out_scale_factor", "1|1.0"},
+    {"resnet_skip_time_act", "false|null"},
+    {"resnet_out_scale_factor", "1"},
     {"time_embedding_type", "\"positional\""},
+    {"time_embedding_dim", "null"},
+    {"time_embedding_act_fn", "null"},
+    {"timestep_post_act", "null"},
+    {"time_cond_proj_dim", "null"},
+    {"encoder_hid_dim", "null"},
+    {"encoder_hid_dim_type", "null"},
+    {"reverse_transformer_layers_per_block", "null"},
+    {"cross_attention_norm", "null"},
     {"conv_in_kernel", "3"},
     {"conv_out_kernel", "3"},
     {"attention_type", "\"default\""},
@@ -93,18 +107,18 @@ static leco_status read_levels(const json_t *root, const char *path, unet_config
     LECO_TRY(config_get_ints(root, path, "transformer_layers_per_block", 1, 1, 64, transformers, n, err));
     LECO_TRY(config_get_ints(root, path, "cross_attention_dim", 1280, 1, MOST_CHANNELS, context, n, err));
     /* diffusers' attention_head_dim is the number of heads, whatever its name says; num_attention_heads wins. */
-    LECO_TRY(config_get_ints(root, path, "attention_head_dim", 8, 1, MOST_CHANNELS, heads, n, err));
     const json_t *true_heads = json_object_get(root, "num_attention_heads");
-    if (true_heads && !json_is_null(true_heads))
-        LECO_TRY(config_get_ints(root, path, "num_attention_heads", 8, 1, MOST_CHANNELS, heads, n, err));
+    const bool has_true = true_heads && !json_is_null(true_heads);
+    const char *heads_key = has_true ? "num_attention_heads" : "attention_head_dim";
+    LECO_TRY(config_get_ints(root, path, heads_key, 8, 1, MOST_CHANNELS, heads, n, err));
     LECO_TRY(read_blocks(root, path, "down_block_types", "CrossAttnDownBlock2D", "DownBlock2D", n, down, err));
     LECO_TRY(read_blocks(root, path, "up_block_types", "CrossAttnUpBlock2D", "UpBlock2D", n, up, err));
     c->level_count = n;
     for (int64_t i = 0; i < n; i++) {
         bool attention = down[i] || up[n - 1 - i] || i == n - 1;
         if (attention && channels[i] % heads[i] != 0)
-            return error_set(err, LECO_INVALID, "%s: key \"attention_head_dim\": %lld heads don't divide %lld channels",
-                             path, (long long)heads[i], (long long)channels[i]);
+            return error_set(err, LECO_INVALID, "%s: key \"%s\": %lld heads don't divide %lld channels", path,
+                             heads_key, (long long)heads[i], (long long)channels[i]);
         if (context[i] != context[0])
             return error_set(err, LECO_UNSUPPORTED, "%s: key \"cross_attention_dim\": differs between blocks", path);
         c->level[i] =
@@ -113,14 +127,21 @@ static leco_status read_levels(const json_t *root, const char *path, unet_config
     return LECO_OK;
 }
 
+/* diffusers before 0.9.0 saved 32 for models of 64; StableDiffusionPipeline has mended that ever since. */
+static bool is_before_0_9(const json_t *root)
+{
+    int major, minor;
+    const char *version = json_string_value(json_object_get(root, "_diffusers_version"));
+    return version && sscanf(version, "%3d.%3d", &major, &minor) == 2 && major == 0 && minor < 9;
+}
+
 static leco_status read_sample_size(const json_t *root, const char *path, unet_config *c, leco_error *err)
 {
-    const json_t *value = json_object_get(root, "sample_size");
-    if (!json_is_array(value))
-        return json_get_int(root, path, "sample_size", 64, 1, MOST_CHANNELS, &c->sample_size, err);
     int64_t sides[2];
     LECO_TRY(config_get_ints(root, path, "sample_size", 64, 1, MOST_CHANNELS, sides, 2, err));
-    c->sample_size = sides[0];
+    bool small = json_is_integer(json_object_get(root, "sample_size")) && sides[0] < 64;
+    c->sample_height = small && is_before_0_9(root) ? 64 : sides[0];
+    c->sample_width = small && is_before_0_9(root) ? 64 : sides[1];
     return LECO_OK;
 }
 
@@ -144,7 +165,7 @@ static leco_status read_added(const json_t *root, const char *path, unet_config 
 static leco_status read_config(const json_t *root, const char *path, unet_config *c, leco_error *err)
 {
     int64_t groups = 0;
-    LECO_TRY(config_check(root, path, "UNet2DConditionModel", rules, err));
+    LECO_TRY(config_check_model(root, path, "UNet2DConditionModel", rules, err));
     LECO_TRY(refuse_only_cross_attention(root, path, err));
     LECO_TRY(read_levels(root, path, c, err));
     LECO_TRY(read_sample_size(root, path, c, err));

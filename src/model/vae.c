@@ -12,23 +12,29 @@
 
 /* ---- configuration ---- */
 
+/* Every key of diffusers' AutoencoderKL (0.35 to 0.42). */
 static const config_rule rules[] = {
-    {"in_channels", NULL},
-    {"out_channels", NULL},
-    {"latent_channels", NULL},
-    {"block_out_channels", NULL},
-    {"layers_per_block", NULL},
-    {"norm_num_groups", NULL},
-    {"sample_size", NULL},
-    {"scaling_factor", NULL},
-    {"use_quant_conv", NULL},
-    {"use_post_quant_conv", NULL},
-    {"mid_block_add_attention", NULL},
-    {"force_upcast", NULL},
-    {"down_block_types", NULL},
-    {"up_block_types", NULL},
+    /* read */
+    {"in_channels", "*"},
+    {"out_channels", "*"},
+    {"latent_channels", "*"},
+    {"block_out_channels", "*"},
+    {"layers_per_block", "*"},
+    {"norm_num_groups", "*"},
+    {"scaling_factor", "*"},
+    {"use_quant_conv", "*"},
+    {"use_post_quant_conv", "*"},
+    {"mid_block_add_attention", "*"},
+    {"down_block_types", "*"},
+    {"up_block_types", "*"},
+    /* no matter */
+    {"force_upcast", NULL}, /* float16 is too small for the model, which leco never computes it in */
+    {"sample_size", NULL},  /* the size of tiles, where a picture is decoded in tiles */
+    /* other arithmetic */
     {"act_fn", "\"silu\"|\"swish\""},
-    {"shift_factor", "0|0.0"},
+    {"shift_factor", "0|null"},
+    {"latents_mean", "null"},
+    {"latents_std", "null"},
     {NULL, NULL},
 };
 
@@ -50,8 +56,8 @@ static leco_status check_blocks(const json_t *root, const char *path, const char
 
 static leco_status read_config(const json_t *root, const char *path, vae_config *c, leco_error *err)
 {
-    int64_t groups = 0;
-    LECO_TRY(config_check(root, path, "AutoencoderKL", rules, err));
+    int64_t groups = 0, sides[2];
+    LECO_TRY(config_check_model(root, path, "AutoencoderKL", rules, err));
     LECO_TRY(config_get_length(root, path, "block_out_channels", VAE_MAX_LEVELS, &c->level_count, err));
     LECO_TRY(config_get_ints(root, path, "block_out_channels", 0, 1, 65536, c->channels, c->level_count, err));
     LECO_TRY(check_blocks(root, path, "down_block_types", "DownEncoderBlock2D", c->level_count, err));
@@ -61,12 +67,11 @@ static leco_status read_config(const json_t *root, const char *path, vae_config 
     LECO_TRY(json_get_int(root, path, "latent_channels", 4, 1, 4096, &c->latent_channels, err));
     LECO_TRY(json_get_int(root, path, "layers_per_block", 1, 1, 16, &c->layers, err));
     LECO_TRY(json_get_int(root, path, "norm_num_groups", 32, 1, 65536, &groups, err));
-    LECO_TRY(json_get_int(root, path, "sample_size", 32, 1, 65536, &c->sample_size, err));
+    LECO_TRY(config_get_ints(root, path, "sample_size", 32, 1, 65536, sides, 2, err));
     LECO_TRY(config_get_number(root, path, "scaling_factor", 0.18215, 1e-6, 1e6, &c->scaling_factor, err));
     LECO_TRY(json_get_bool(root, path, "use_quant_conv", true, &c->quant_conv, err));
     LECO_TRY(json_get_bool(root, path, "use_post_quant_conv", true, &c->post_quant_conv, err));
     LECO_TRY(json_get_bool(root, path, "mid_block_add_attention", true, &c->mid_attention, err));
-    LECO_TRY(json_get_bool(root, path, "force_upcast", true, &c->force_upcast, err));
     for (int64_t i = 0; i < c->level_count; i++)
         if (c->channels[i] % groups != 0)
             return error_set(err, LECO_INVALID, "%s: key \"norm_num_groups\": %lld groups don't divide %lld channels",

@@ -17,9 +17,7 @@ typedef struct vae_config {
     int norm_groups;
     bool quant_conv, post_quant_conv;
     bool mid_attention;
-    bool force_upcast; /* the model overflows float16; told for information */
     float scaling_factor;
-    int64_t sample_size; /* picture pixels a side it was trained at */
 } vae_config;
 
 /* Reads FOLDER/config.json. What leco can't do is LECO_UNSUPPORTED, naming file, key and value. */

@@ -41,8 +41,9 @@ static leco_status write_file(const train_config *c, const model *m, const lora 
     time_t now = time(NULL);
     struct tm utc;
     if (gmtime_r(&now, &utc)) strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", &utc);
-    long long own = m->unet.sample_size * vae_factor(&m->vae);
-    snprintf(resolution, sizeof resolution, "%lldx%lld", own, own);
+    const int64_t factor = vae_factor(&m->vae);
+    snprintf(resolution, sizeof resolution, "%lldx%lld", (long long)(m->unet.sample_width * factor),
+             (long long)(m->unet.sample_height * factor));
     snprintf(step_text, sizeof step_text, "%lld", (long long)steps);
     snprintf(lr_text, sizeof lr_text, "%g", c->lr);
     snprintf(seed_text, sizeof seed_text, "%llu", (unsigned long long)c->seed);

@@ -62,7 +62,6 @@ static leco_status open_model(trainer *t, const char *device_name, leco_error *e
     if (c->compat == TIMESTEPS_P1ATDEV) { /* the scheduler that P makes, whatever the model's files say */
         schedule.steps_offset = 0;
         schedule.set_alpha_to_one = true;
-        schedule.spacing = SPACING_LEADING;
     }
     LECO_TRY(noise_schedule_create(&schedule, &t->schedule, err));
     denoising *run;
@@ -102,8 +101,9 @@ static leco_status encode_prompts(trainer *t, leco_error *err)
 
 static leco_status pair_size(const trainer *t, const train_prompt *p, latent_size *out, leco_error *err)
 {
-    int64_t factor = vae_factor(&t->model->vae), own = t->model->unet.sample_size * factor;
-    int64_t width = p->width ? p->width : own, height = p->height ? p->height : own;
+    int64_t factor = vae_factor(&t->model->vae);
+    int64_t width = p->width ? p->width : t->model->unet.sample_width * factor;
+    int64_t height = p->height ? p->height : t->model->unet.sample_height * factor;
     if (width % factor || height % factor)
         return error_set(err, LECO_INVALID, "%s: resolution: %lldx%lld is not a multiple of %lld pixels", p->place,
                          (long long)width, (long long)height, (long long)factor);

@@ -5,23 +5,10 @@
 
 #include "format/json.h"
 
-const char *const fuzz_words[] = {"\"sample_size\":",
-                                  "\"act_fn\":",
-                                  "null",
-                                  "true",
-                                  "false",
-                                  "1e400",
-                                  "-1",
-                                  "9223372036854775808",
-                                  "\"\\ud800\"",
-                                  "\\u0000",
-                                  "[[",
-                                  "{\"",
-                                  "}",
-                                  "\"silu\"",
-                                  "0.5",
-                                  "//",
-                                  NULL};
+const char *const fuzz_words[] = {
+    "\"sample_size\":", "\"act_fn\":", "null", "true", "false", "1e400",    "-1",  "9223372036854775808",
+    "\"\\ud800\"",      "\\u0000",     "[[",   "{\"",  "}",     "\"silu\"", "0.5", "//",
+    "-Infinity",        "NaN",         NULL};
 
 static const char *const keys[] = {"sample_size", "eps", "use_linear", "act_fn", "blocks", "none", "a"};
 
@@ -61,7 +48,8 @@ bool fuzz_seed(unsigned index, const char *path)
 {
     static const char *const seeds[] = {
         "{}", "[]", "{\"sample_size\": 64, \"eps\": 1e-05, \"use_linear\": true, \"act_fn\": \"silu\", \"none\": null}",
-        "{\"blocks\": [\"DownBlock2D\", {\"a\": [1, 2.5, -3]}], \"a\": \"\\u00e9\\ud83d\\ude00\\n\"}"};
+        "{\"blocks\": [\"DownBlock2D\", {\"a\": [1, 2.5, -3]}], \"a\": \"\\u00e9\\ud83d\\ude00\\n\"}",
+        "{\"eps\": -Infinity, \"blocks\": [NaN, Infinity], \"a\": \"NaN\"}"};
     if (index >= sizeof seeds / sizeof *seeds) return false;
     FILE *file = fopen(path, "wb");
     FUZZ_CHECK(file && fputs(seeds[index], file) >= 0 && fclose(file) == 0);

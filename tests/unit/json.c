@@ -30,7 +30,16 @@ static void syntax_errors_have_a_place(void **state)
                  {"", ":1:"},
                  {"{\"a\":1}}", ":1:"},
                  {"{\"a\":1,\n\"a\":2}", ":2:"},
-                 {"{\"a\":NaN}", ":1:"},
+                 {"{\"a\":nan}", ":1:8"},
+                 {"{\"a\":+Infinity}", ":1:"},
+                 {"{\"a\":Infinityx}", ":1:"},
+                 {"{\"a\":--Infinity}", ":1:"},
+                 {"{\"a\":1NaN}", ":1:"},
+                 {"{NaN:1}", ":1:"},
+                 {"{\"a\":1,NaN:1}", ":1:"},
+                 {"{\"a\" NaN}", ":1:"},
+                 {"[1 NaN]", ":1:"},
+                 {"{\"a\":[-Infinity, NaN],\n \"b\":-Infinity, \"c\": oops}", ":2:"},
                  {"{\"a\":1e999}", ":1:"},
                  {"{\"a\":\"\xff\"}", ":1:"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -41,6 +50,73 @@ static void syntax_errors_have_a_place(void **state)
     }
     json_t *root;
     assert_fails(json_read_file(test_path("absent"), &root, &err), LECO_IO, &err, "absent", "cannot open");
+}
+
+/* Python's json writes these three. They are values like any other as long as nobody asks for a number. */
+static void pythons_words_are_no_numbers(void **state)
+{
+    (void)state;
+    json_t *root = parse("{\"low\": -Infinity ,\n\"high\":Infinity,\"no\" : NaN\n, \"list\": [NaN,-Infinity, 1],"
+                         " \"text\": \"a \\\\\\\": NaN, -Infinity\", \"n\": 3}");
+    static const char *const keys[] = {"low", "high", "no"}, *const found[] = {"-Infinity", "Infinity", "NaN"};
+    for (size_t i = 0; i < 3; i++) {
+        double x;
+        int64_t n;
+        bool b;
+        char says[40];
+        snprintf(says, sizeof says, "found %s", found[i]);
+        assert_fails(json_get_double(root, "p", keys[i], 0, &x, &err), LECO_INVALID, &err, keys[i], "a number", says);
+        assert_fails(json_get_int(root, "p", keys[i], 0, 0, 9, &n, &err), LECO_INVALID, &err, keys[i], says);
+        assert_fails(json_get_bool(root, "p", keys[i], false, &b, &err), LECO_INVALID, &err, keys[i], says);
+    }
+    int64_t n;
+    const char *s;
+    assert_works(json_get_int(root, "p", "n", 0, 0, 9, &n, &err), &err);
+    assert_true(n == 3);
+    assert_works(json_get_string(root, "p", "text", "", &s, &err), &err);
+    assert_string_equal(s, "a \\\": NaN, -Infinity");
+    assert_int_equal(json_array_size(json_object_get(root, "list")), 3);
+    json_decref(root);
+
+    char text[32];
+    root = parse(" NaN ");
+    assert_string_equal(json_describe(root, text, sizeof text), "NaN");
+    json_decref(root);
+}
+
+/* Positions are those of the file as it is. */
+static void places_behind_pythons_words(void **state)
+{
+    (void)state;
+    json_t *root;
+    static const char text[] = "{\"a\": [-Infinity, Infinity, NaN], \"b\": oops}";
+    assert_fails(json_read_file(put(text), &root, &err), LECO_FORMAT, &err, ":1:43:", "oops");
+}
+
+/* Numbers are told as the file has them, with no digits of the machine's. */
+static void values_are_told_as_they_stand(void **state)
+{
+    (void)state;
+    static const char *const values[] = {"1.4142", "0.1",  "1e-5", "0.00085",  "-7",           "0.30000000000000004",
+                                         "1.0",    "true", "null", "\"silu\"", "[0.1,1.4142]", "{\"a\":0.7}"};
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        char text[100];
+        json_t *value = parse(values[i]);
+        assert_string_equal(json_describe(value, text, sizeof text), values[i]);
+        json_decref(value);
+    }
+    char text[32];
+    assert_string_equal(json_number(1.4142, text), "1.4142");
+    assert_string_equal(json_number(0.1 + 0.2, text), "0.30000000000000004");
+    json_t *list = parse("[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18]");
+    assert_string_equal(json_describe(list, text, sizeof text), "a list");
+    json_decref(list);
+    json_t *root = parse("{\"x\": 1.4142}");
+    int64_t n;
+    assert_fails(json_get_int(root, "p", "x", 0, 0, 9, &n, &err), LECO_INVALID, &err, "found 1.4142");
+    assert_null(strstr(err.message, "1.41420"));
+    assert_null(strstr(err.message, "1.41419"));
+    json_decref(root);
 }
 
 /* transformers writes model_max_length so where there is no limit. */
@@ -131,9 +207,14 @@ static void wrong_values_are_named(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(syntax_errors_have_a_place), cmocka_unit_test(huge_integers_are_reals),
-        cmocka_unit_test(values_are_typed),           cmocka_unit_test(absent_and_null_keys_fall_back),
+        cmocka_unit_test(syntax_errors_have_a_place),
+        cmocka_unit_test(huge_integers_are_reals),
+        cmocka_unit_test(values_are_typed),
+        cmocka_unit_test(absent_and_null_keys_fall_back),
         cmocka_unit_test(wrong_values_are_named),
+        cmocka_unit_test(pythons_words_are_no_numbers),
+        cmocka_unit_test(places_behind_pythons_words),
+        cmocka_unit_test(values_are_told_as_they_stand),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

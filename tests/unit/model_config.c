@@ -48,6 +48,7 @@ static void unet_refusals(void **state)
         {"down_block_types", "[\"DownBlock2D\"]", LECO_INVALID, "list of 3"},
         {"up_block_types", "[\"UpBlock2D\", 3, \"UpBlock2D\"]", LECO_UNSUPPORTED, "3"},
         {"mid_block_type", "\"UNetMidBlock2D\"", LECO_UNSUPPORTED, "UNetMidBlock2D"},
+        {"mid_block_type", "null", LECO_UNSUPPORTED, "null is not supported"},
         {"addition_embed_type", "\"image\"", LECO_UNSUPPORTED, "image"},
         {"time_cond_proj_dim", "256", LECO_UNSUPPORTED, "256"},
         {"encoder_hid_dim", "32", LECO_UNSUPPORTED, "32"},
@@ -79,7 +80,7 @@ static void unet_acceptance(void **state)
     static const char *const edits[][2] = {
         {"dropout", "0.1"},          {"upcast_attention", "true"}, {"some_new_switch", "false"},
         {"another", "null"},         {"_name_or_path", "\"x\""},   {"act_fn", "\"swish\""},
-        {"sample_size", "[64, 96]"}, {"mid_block_type", "null"},   {"only_cross_attention", "[false, false, false]"},
+        {"sample_size", "[64, 96]"}, {"decay", "0.9999"},          {"only_cross_attention", "[false, false, false]"},
     };
     for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
         leco_error err = {0};

@@ -34,9 +34,24 @@ static void impossible_schedules_are_refused(void **state)
     c = plain();
     c.steps_offset = 1000;
     assert_fails(noise_schedule_create(&c, &s, &err), LECO_INVALID, &err, "steps_offset", "1000");
-    c = plain();
-    c.spacing = SPACING_TRAILING;
-    assert_fails(noise_schedule_create(&c, &s, &err), LECO_UNSUPPORTED, &err, "timestep_spacing");
+}
+
+/* Spacing and clipping are what the folder asks of a sampler. */
+static void samplers_wishes_do_not_change_the_noise(void **state)
+{
+    (void)state;
+    schedule_config c = plain();
+    noise_schedule *s, *other;
+    assert_works(noise_schedule_create(&c, &s, &err), &err);
+    static const timestep_spacing spacings[] = {SPACING_TRAILING, SPACING_LINSPACE};
+    for (size_t i = 0; i < 2; i++) {
+        c.spacing = spacings[i];
+        c.clip_sample = true;
+        assert_works(noise_schedule_create(&c, &other, &err), &err);
+        assert_memory_equal(s, other, sizeof *s + 1000 * sizeof(float));
+        mem_free(other);
+    }
+    mem_free(s);
 }
 
 static void timesteps_stay_inside_the_schedule(void **state)
@@ -108,6 +123,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(impossible_schedules_are_refused),
+        cmocka_unit_test(samplers_wishes_do_not_change_the_noise),
         cmocka_unit_test(timesteps_stay_inside_the_schedule),
         cmocka_unit_test(a_perfect_model_is_followed_to_the_clean_latent),
         cmocka_unit_test(guidance_extrapolates),
