@@ -190,6 +190,10 @@ typedef struct leco_bench_options {
  * matrix rate measured in the same run. *text as in leco_inspect. */
 LECO_API leco_status leco_bench(const leco_bench_options *options, char **text, leco_error *err);
 
+/* For programs with options or keys of their own: which of `known` [count] somebody who wrote `word` may have meant, by
+ * its spelling or because another program calls it so; NULL: none is near. */
+LECO_API const char *leco_suggest(const char *word, const char *const *known, size_t count);
+
 LECO_API void leco_free(void *memory);
 
 #ifdef __cplusplus

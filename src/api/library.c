@@ -2,6 +2,7 @@
 #include "base/cpu.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/suggest.h"
 
 const char *leco_version(void)
 {
@@ -28,6 +29,11 @@ void leco_set_log(void (*callback)(void *user, leco_log_level level, const char 
 void leco_set_threads(int count)
 {
     cpu_set_threads(count);
+}
+
+const char *leco_suggest(const char *word, const char *const *known, size_t count)
+{
+    return suggest(word, known, count);
 }
 
 void leco_free(void *memory)

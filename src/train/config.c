@@ -198,6 +198,18 @@ static const rule prompt_rules[] = {
     {NULL, RULE_IGNORED, 0, 0, 0, NULL, NULL},
 };
 
+static const rule_section sections[] = {
+    {"", top_rules},      {"pretrained_model", model_rules}, {"network", network_rules}, {"train", train_rules},
+    {"save", save_rules}, {"logging", logging_rules},        {"other", other_rules},     {"prompts", prompt_rules},
+    {NULL, NULL},
+};
+enum { TOP, MODEL, NETWORK, TRAIN, SAVE, LOGGING, OTHER, PROMPTS };
+
+static leco_status read_section(const doc_node *map, int section, void *values, leco_error *err)
+{
+    return rules_read(map, &sections[section], sections, values, err);
+}
+
 /* ---- reading ---- */
 
 static leco_status resolve(const train_config *c, const char *path, const char **out, leco_error *err)
@@ -232,7 +244,7 @@ static leco_status read_prompt(const doc_node *n, const raw_config *raw, train_p
     if (n->kind != DOC_MAP)
         return error_set(err, LECO_INVALID, "%s: prompts: expected a list of entries with at least \"target: ...\"",
                          n->place);
-    LECO_TRY(rules_read(n, "prompts", prompt_rules, &r, err));
+    LECO_TRY(read_section(n, PROMPTS, &r, err));
     if (!r.target) return error_set(err, LECO_INVALID, "%s: prompts: an entry needs a target", n->place);
     *p = (train_prompt){.place = n->place,
                         .target = r.target,
@@ -274,13 +286,13 @@ static leco_status read_prompts(train_config *c, const raw_config *raw, leco_err
 
 static leco_status read_sections(const doc_node *root, raw_config *raw, leco_error *err)
 {
-    LECO_TRY(rules_read(root, "", top_rules, raw, err));
-    LECO_TRY(rules_read(raw->pretrained_model, "pretrained_model", model_rules, raw, err));
-    LECO_TRY(rules_read(raw->network, "network", network_rules, raw, err));
-    LECO_TRY(rules_read(raw->train, "train", train_rules, raw, err));
-    LECO_TRY(rules_read(raw->save, "save", save_rules, raw, err));
-    LECO_TRY(rules_read(raw->logging, "logging", logging_rules, raw, err));
-    return rules_read(raw->other, "other", other_rules, raw, err);
+    LECO_TRY(read_section(root, TOP, raw, err));
+    LECO_TRY(read_section(raw->pretrained_model, MODEL, raw, err));
+    LECO_TRY(read_section(raw->network, NETWORK, raw, err));
+    LECO_TRY(read_section(raw->train, TRAIN, raw, err));
+    LECO_TRY(read_section(raw->save, SAVE, raw, err));
+    LECO_TRY(read_section(raw->logging, LOGGING, raw, err));
+    return read_section(raw->other, OTHER, raw, err);
 }
 
 static leco_status check(const train_config *c, const raw_config *raw, leco_error *err)

@@ -46,7 +46,4 @@ leco_status doc_int(const doc_node *n, const char *key, int64_t low, int64_t hig
 leco_status doc_number(const doc_node *n, const char *key, double low, double high, double *out, leco_error *err);
 leco_status doc_bool(const doc_node *n, const char *key, bool *out, leco_error *err);
 
-/* The name nearest to `word` by edit distance, or NULL where none is near enough to suggest. */
-const char *nearest_name(const char *word, const char *const *names, size_t count);
-
 #endif

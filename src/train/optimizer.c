@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "train/document.h"
+#include "base/suggest.h"
 
 struct optimizer {
     optimizer_options options;
@@ -80,7 +80,7 @@ static leco_status parse_argument(optimizer_options *o, const char *key, const c
     }
     static const char *const adam_keys[] = {"betas", "eps", "weight_decay"};
     static const char *const sgd_keys[] = {"momentum", "dampening", "weight_decay", "nesterov"};
-    const char *near = sgd ? nearest_name(key, sgd_keys, 4) : nearest_name(key, adam_keys, 3);
+    const char *near = sgd ? suggest(key, sgd_keys, 4) : suggest(key, adam_keys, 3);
     return error_set(err, LECO_INVALID, "\"%s\" is not an argument of this optimizer%s%s%s", key,
                      near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 }
