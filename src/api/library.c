@@ -1,4 +1,5 @@
 #include "api/internal.h"
+#include "api/locale.h"
 #include "base/cpu.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -17,6 +18,7 @@ static void forward_log(void *user, log_level level, const char *message)
     leco_log_level public_level = level == LOG_DEBUG  ? LECO_LOG_DEBUG
                                   : level == LOG_INFO ? LECO_LOG_INFO
                                                       : LECO_LOG_WARNING;
+    IN_HOST_LOCALE;
     if (log_callback) log_callback(user, public_level, message);
 }
 

@@ -387,7 +387,7 @@ bool doc_is_null(const doc_node *n)
     return n->text[0] == '\0' || strcmp(n->text, "~") == 0 || strcasecmp(n->text, "null") == 0;
 }
 
-static leco_status wrong(const doc_node *n, const char *key, const char *expected, leco_error *err)
+leco_status doc_wrong(const doc_node *n, const char *key, const char *expected, leco_error *err)
 {
     if (n->kind == DOC_SCALAR)
         return error_set(err, LECO_INVALID, "%s: %s: expected %s, found \"%.200s\"", n->place, key, expected, n->text);
@@ -397,17 +397,17 @@ static leco_status wrong(const doc_node *n, const char *key, const char *expecte
 
 leco_status doc_text(const doc_node *n, const char *key, const char **out, leco_error *err)
 {
-    if (n->kind != DOC_SCALAR) return wrong(n, key, "a text", err);
+    if (n->kind != DOC_SCALAR) return doc_wrong(n, key, "a text", err);
     *out = n->text;
     return LECO_OK;
 }
 
 leco_status doc_number(const doc_node *n, const char *key, double low, double high, double *out, leco_error *err)
 {
-    if (n->kind != DOC_SCALAR || n->text[0] == '\0') return wrong(n, key, "a number", err);
+    if (n->kind != DOC_SCALAR || n->text[0] == '\0') return doc_wrong(n, key, "a number", err);
     char *end;
     double value = strtod(n->text, &end);
-    if (*end != '\0' || !isfinite(value)) return wrong(n, key, "a number", err);
+    if (*end != '\0' || !isfinite(value)) return doc_wrong(n, key, "a number", err);
     if (value < low || value > high)
         return error_set(err, LECO_INVALID, "%s: %s: expected a number from %g to %g, found %s", n->place, key, low,
                          high, n->text);
@@ -417,11 +417,11 @@ leco_status doc_number(const doc_node *n, const char *key, double low, double hi
 
 leco_status doc_int(const doc_node *n, const char *key, int64_t low, int64_t high, int64_t *out, leco_error *err)
 {
-    if (n->kind != DOC_SCALAR || n->text[0] == '\0') return wrong(n, key, "a whole number", err);
+    if (n->kind != DOC_SCALAR || n->text[0] == '\0') return doc_wrong(n, key, "a whole number", err);
     char *end;
     errno = 0;
     long long value = strtoll(n->text, &end, 10);
-    if (*end != '\0') return wrong(n, key, "a whole number", err);
+    if (*end != '\0') return doc_wrong(n, key, "a whole number", err);
     if (errno == ERANGE || value < low || value > high)
         return error_set(err, LECO_INVALID, "%s: %s: expected a whole number from %lld to %lld, found %s", n->place,
                          key, (long long)low, (long long)high, n->text);
@@ -440,5 +440,5 @@ leco_status doc_bool(const doc_node *n, const char *key, bool *out, leco_error *
             }
         }
     }
-    return wrong(n, key, "true or false", err);
+    return doc_wrong(n, key, "true or false", err);
 }
