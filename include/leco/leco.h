@@ -18,6 +18,7 @@
  *
  * Handles are opaque, made by open and freed by close (NULL is fine). A handle is used by one thread at a time.
  * Out-parameters are untouched on failure unless said otherwise. Strings are UTF-8. The library never prints nor exits.
+ * Numbers in files and messages have a decimal point in every locale; the host's locale is left as it is.
  */
 #ifndef LECO_LECO_H
 #define LECO_LECO_H
