@@ -18,6 +18,7 @@
  *
  * Handles are opaque, made by open and freed by close (NULL is fine). A handle is used by one thread at a time.
  * Out-parameters are untouched on failure unless said otherwise. Strings are UTF-8. The library never prints nor exits.
+ * Numbers in files and messages have a decimal point in every locale; the host's locale is left as it is.
  */
 #ifndef LECO_LECO_H
 #define LECO_LECO_H
@@ -189,6 +190,10 @@ typedef struct leco_bench_options {
 /* Times the U-Net's forward (batch 2) and a training step's student forward + backward (batch 1) against the machine's
  * matrix rate measured in the same run. *text as in leco_inspect. */
 LECO_API leco_status leco_bench(const leco_bench_options *options, char **text, leco_error *err);
+
+/* For programs with options or keys of their own: which of `known` [count] somebody who wrote `word` may have meant, by
+ * its spelling or because another program calls it so; NULL: none is near. */
+LECO_API const char *leco_suggest(const char *word, const char *const *known, size_t count);
 
 LECO_API void leco_free(void *memory);
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "api/internal.h"
+#include "api/locale.h"
 #include "base/cpu.h"
 #include "base/mem.h"
 #include "train/optimizer.h"
@@ -24,6 +25,12 @@ typedef struct bench {
     float *context, *x, *target; /* text states of one sample; latents of two */
 } bench;
 
+static bool ask(const leco_bench_options *o, const leco_progress *p)
+{
+    IN_HOST_LOCALE;
+    return o->progress(o->user, p);
+}
+
 static leco_status step_on(bench *b, leco_error *err)
 {
     const leco_bench_options *o = b->options;
@@ -37,7 +44,7 @@ static leco_status step_on(bench *b, leco_error *err)
                                                                 : -1,
                              .loss = NAN};
     b->stages_done++;
-    if (!o->progress || o->progress(o->user, &p)) return LECO_OK;
+    if (!o->progress || ask(o, &p)) return LECO_OK;
     return error_set(err, LECO_INTERRUPTED, "stopped");
 }
 
@@ -235,6 +242,7 @@ static leco_status choose_precisions(const leco_bench_options *o, bench_result *
 
 leco_status leco_bench(const leco_bench_options *options, char **text, leco_error *err)
 {
+    IN_C_LOCALE;
     if (!options->model == !options->preset)
         return error_set(err, LECO_INVALID, "a bench needs either a model's folder or a preset");
     bench_result result = {.model = options->preset ? options->preset : options->model};

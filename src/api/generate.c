@@ -3,9 +3,11 @@
 #include <time.h>
 
 #include "api/internal.h"
+#include "api/locale.h"
 #include "base/cpu.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/number.h"
 #include "format/safetensors.h"
 
 leco_generate_options leco_generate_defaults(void)
@@ -35,7 +37,8 @@ static leco_status check_numbers(const leco_generate_options *o, leco_error *err
     if (o->batch < 1 || o->batch > 256)
         return error_set(err, LECO_INVALID, "a batch of %d: expected 1 to 256", o->batch);
     if (!isfinite(o->guidance_scale) || fabs(o->guidance_scale) > 1000)
-        return error_set(err, LECO_INVALID, "a guidance scale of %g: expected -1000 to 1000", o->guidance_scale);
+        return error_set(err, LECO_INVALID, "a guidance scale of %g: expected -1000 to 1000",
+                         number_shown(o->guidance_scale));
     if (o->scheduler && strcmp(o->scheduler, "ddim") != 0)
         return error_set(err, LECO_INVALID, "scheduler \"%s\" is not known; there is \"ddim\"", o->scheduler);
     if (o->rng && strcmp(o->rng, "cpu") != 0 && strcmp(o->rng, "cuda") != 0)
@@ -173,6 +176,7 @@ static bool report(const batch_run *b, int64_t step)
                        .seconds_left = -1,
                        .loss = NAN};
     if (part > 0) p.seconds_left = p.seconds / part * ((double)b->request->overall - part);
+    IN_HOST_LOCALE;
     return o->progress(o->user, &p);
 }
 
@@ -251,7 +255,7 @@ static leco_status run_batch(batch_run *b, leco_images *images, leco_error *err)
         if (!isfinite(b->x[i]))
             return error_set(err, LECO_INVALID,
                              "the latents became %g: the model overflows in %s, or a LoRA's weight is too large",
-                             (double)b->x[i], dtype_name(b->handle->device.compute));
+                             number_shown(b->x[i]), dtype_name(b->handle->device.compute));
     return keep_pictures(b, images, err);
 }
 
@@ -305,6 +309,7 @@ leco_status draw_pictures(leco_model *handle, const draw_request *request, leco_
 leco_status leco_generate(leco_model *handle, const leco_generate_options *options, leco_images *images,
                           leco_error *err)
 {
+    IN_C_LOCALE;
     draw_request request;
     LECO_TRY(draw_check(handle, options, &request, err));
     float *latents = NULL;

@@ -5,6 +5,7 @@
 
 #include "api/font.h"
 #include "api/internal.h"
+#include "api/locale.h"
 #include "base/cpu.h"
 #include "base/mem.h"
 
@@ -181,6 +182,7 @@ static leco_status draw_sheet(leco_model *handle, const draw_request *request, l
 leco_status leco_grid(leco_model *handle, const leco_generate_options *options, const float *columns,
                       size_t weight_count, leco_images *sheet, leco_error *err)
 {
+    IN_C_LOCALE;
     if (handle->lora_count == 0) return error_set(err, LECO_INVALID, "a grid needs a LoRA");
     if (weight_count < 1 || weight_count > MAX_WEIGHTS)
         return error_set(err, LECO_INVALID, "%zu weights: expected 1 to %d", weight_count, MAX_WEIGHTS);

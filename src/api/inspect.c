@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "api/internal.h"
+#include "api/locale.h"
 #include "api/report.h"
 #include "base/file.h"
 #include "base/mem.h"
@@ -231,6 +232,7 @@ static leco_status inspect_model(const char *path, json_t *o, leco_error *err)
 
 leco_status leco_inspect(const char *path, bool json, char **text, leco_error *err)
 {
+    IN_C_LOCALE;
     json_t *o = json_object();
     if (!o) return error_memory(err, 0, "a description");
     json_object_set_new(o, "path", json_string(path));

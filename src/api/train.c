@@ -2,8 +2,10 @@
 #include <string.h>
 
 #include "api/internal.h"
+#include "api/locale.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/number.h"
 #include "base/utf8.h"
 #include "train/trainer.h"
 
@@ -22,8 +24,9 @@ static bool forward_progress(void *user, const train_progress *p)
                                .total = p->total,
                                .seconds = p->seconds,
                                .seconds_left = p->seconds_left,
-                               .loss = p->loss,
+                               .loss = number_shown(p->loss),
                                .saved = p->saved};
+    IN_HOST_LOCALE;
     return o->progress(o->user, &out);
 }
 
@@ -56,8 +59,8 @@ static leco_status train(trainer *t, const leco_train_options *o, leco_train_rep
         report->path = result.path;
         report->iterations = result.iterations;
         report->seconds = result.seconds;
-        report->first_loss = result.first_loss;
-        report->last_loss = result.last_loss;
+        report->first_loss = number_shown(result.first_loss);
+        report->last_loss = number_shown(result.last_loss);
     }
     use = trainer_allocated(t);
     report->measured_bytes = memory_total(&use);
@@ -67,6 +70,7 @@ static leco_status train(trainer *t, const leco_train_options *o, leco_train_rep
 leco_status leco_train(const char *config, const leco_train_options *options, leco_train_report *report,
                        leco_error *err)
 {
+    IN_C_LOCALE;
     const leco_train_options defaults = {0};
     const leco_train_options *o = options ? options : &defaults;
     train_config c;

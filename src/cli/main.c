@@ -38,7 +38,7 @@ static int unknown(const char *name)
 {
     const char *known[COMMAND_COUNT];
     for (size_t i = 0; i < COMMAND_COUNT; i++) known[i] = commands[i]->name;
-    const char *nearest = nearest_word(name, known, COMMAND_COUNT);
+    const char *nearest = leco_suggest(name, known, COMMAND_COUNT);
     if (nearest) return options_mistake("leco", "there is no command '%s'; did you mean '%s'?", name, nearest);
     return options_mistake("leco", "there is no command '%s'", name);
 }

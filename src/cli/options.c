@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cli/option_value.h"
+#include "leco/leco.h"
 
 #define HELP_INDENT 30
 #define HELP_WIDTH 100
@@ -22,48 +23,6 @@ int options_mistake(const char *program, const char *format, ...)
     return EXIT_USAGE;
 }
 
-/* Damerau-Levenshtein in its restricted form: insert, delete, replace, swap two neighbours. */
-static size_t edit_distance(const char *a, const char *b)
-{
-    enum { LONGEST = 63 };
-    size_t rows[3][LONGEST + 2], n = strlen(a), m = strlen(b);
-    if (n > LONGEST || m > LONGEST) return LONGEST;
-    size_t *before = rows[0], *last = rows[1], *now = rows[2];
-    for (size_t j = 0; j <= m; j++) last[j] = j;
-    for (size_t i = 1; i <= n; i++) {
-        now[0] = i;
-        for (size_t j = 1; j <= m; j++) {
-            size_t best = last[j - 1] + (a[i - 1] != b[j - 1]);
-            if (last[j] + 1 < best) best = last[j] + 1;
-            if (now[j - 1] + 1 < best) best = now[j - 1] + 1;
-            bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
-            if (swapped && before[j - 2] + 1 < best) best = before[j - 2] + 1;
-            now[j] = best;
-        }
-        size_t *spare = before;
-        before = last;
-        last = now;
-        now = spare;
-    }
-    return last[m];
-}
-
-const char *nearest_word(const char *word, const char *const *known, size_t count)
-{
-    const char *nearest = NULL;
-    size_t length = strlen(word), best = length / 3 + 2; /* farther than that is another word */
-    for (size_t i = 0; i < count; i++) {
-        size_t distance = edit_distance(word, known[i]);
-        bool begins = length >= 3 && strncmp(word, known[i], length) == 0; /* --guidance for --guidance-scale */
-        if (begins) distance = 1;
-        if (distance < best) {
-            best = distance;
-            nearest = known[i];
-        }
-    }
-    return nearest;
-}
-
 static int unknown_option(const command_line *line, const char *name, size_t length)
 {
     const char *known[128] = {"help"};
@@ -73,7 +32,7 @@ static int unknown_option(const command_line *line, const char *name, size_t len
             if (s->kind != OPTION_REFUSED) known[count++] = s->name;
     char word[64];
     snprintf(word, sizeof word, "%.*s", (int)(length < sizeof word ? length : sizeof word - 1), name);
-    const char *nearest = nearest_word(word, known, count);
+    const char *nearest = leco_suggest(word, known, count);
     if (nearest) return options_mistake(line->program, "there is no option --%s; did you mean --%s?", word, nearest);
     return options_mistake(line->program, "there is no option --%s", word);
 }

@@ -77,7 +77,4 @@ int options_mistake(const char *program, const char *format, ...) __attribute__(
 /* Reads a finite decimal number (no hex, inf or nan) that takes up the whole text. */
 bool number_read(const char *text, double *value);
 
-/* The nearest of `known` to `word` by edits, or NULL where none is near. */
-const char *nearest_word(const char *word, const char *const *known, size_t count);
-
 #endif

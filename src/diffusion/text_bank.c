@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/name_table.h"
 
 typedef struct entry {
     char *prompt;
@@ -20,6 +21,7 @@ struct text_bank {
     int32_t *ids; /* [tokens] */
     entry *entry;
     size_t count, capacity;
+    name_table by_prompt; /* places in entry */
 };
 
 static leco_status build(text_bank *b, const device *d, const adapter_set *adapters, text_options options,
@@ -62,6 +64,7 @@ void text_bank_clear(text_bank *b)
         mem_free(b->entry[i].states);
     }
     b->count = 0;
+    name_table_free(&b->by_prompt);
 }
 
 void text_bank_release_encoder(text_bank *b)
@@ -119,17 +122,18 @@ static leco_status grow(text_bank *b, leco_error *err)
 
 leco_status text_bank_get(text_bank *b, const char *prompt, const float **states, leco_error *err)
 {
-    for (size_t i = 0; i < b->count; i++) {
-        if (strcmp(b->entry[i].prompt, prompt) == 0) {
-            *states = b->entry[i].states;
-            return LECO_OK;
-        }
+    const size_t *known = name_table_find(&b->by_prompt, prompt);
+    if (known) {
+        *states = b->entry[*known].states;
+        return LECO_OK;
     }
     LECO_TRY(grow(b, err));
     entry e = {mem_strdup(prompt), mem_calloc(b->state_count, sizeof(float))};
     leco_status status =
         e.prompt && e.states ? LECO_OK : error_memory(err, b->state_count * sizeof(float), "a prompt's text states");
     if (status == LECO_OK) status = encode(b, prompt, e.states, err);
+    if (status == LECO_OK && !name_table_add(&b->by_prompt, e.prompt, b->count))
+        status = error_memory(err, (b->count + 1) * sizeof(name_slot), "the text states");
     if (status != LECO_OK) {
         mem_free(e.prompt);
         mem_free(e.states);
