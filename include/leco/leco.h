@@ -32,8 +32,6 @@
 extern "C" {
 #endif
 
-#define LECO_API __attribute__((visibility("default")))
-
 LECO_API const char *leco_version(void);
 
 typedef enum leco_log_level { LECO_LOG_DEBUG, LECO_LOG_INFO, LECO_LOG_WARNING } leco_log_level;
@@ -191,6 +189,11 @@ typedef struct leco_bench_options {
 LECO_API leco_status leco_bench(const leco_bench_options *options, char **text, leco_error *err);
 
 LECO_API void leco_free(void *memory);
+
+/* For a program's own handler of SIGBUS, which reading a mapped file raises where the file has become shorter meanwhile
+ * or its disk fails: the path of the file that leco has mapped at this address (siginfo_t's si_addr), or NULL. May be
+ * called from a signal handler; the text stays valid. The library itself handles no signals. */
+LECO_API const char *leco_mapped_file(const void *address);
 
 #ifdef __cplusplus
 }

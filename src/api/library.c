@@ -1,5 +1,6 @@
 #include "api/internal.h"
 #include "base/cpu.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -33,4 +34,9 @@ void leco_set_threads(int count)
 void leco_free(void *memory)
 {
     mem_free(memory);
+}
+
+const char *leco_mapped_file(const void *address)
+{
+    return file_mapped_at(address);
 }

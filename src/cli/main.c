@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/common.h"
+#include "cli/fault.h"
 
 static const command *const commands[] = {&command_train, &command_generate, &command_grid,
                                           &command_run,   &command_inspect,  &command_bench};
@@ -73,6 +74,7 @@ static int dispatch(int argc, char **argv)
 int main(int argc, char **argv)
 {
     calm_idle_threads(argv);
+    fault_catch();
     int status = dispatch(argc, argv);
     errno = 0;
     if (fflush(stdout) != 0 || ferror(stdout)) { /* results that got lost are no results */
