@@ -16,6 +16,9 @@
  *     leco_images_free(&images);
  *     leco_model_close(model);
  *
+ * Compile it with `cc demo.c $(pkg-config --cflags --libs leco)`. For the static library say --static, and
+ * -l:libleco.a in place of -lleco.
+ *
  * Handles are opaque, made by open and freed by close (NULL is fine). A handle is used by one thread at a time.
  * Out-parameters are untouched on failure unless said otherwise. Strings are UTF-8. The library never prints nor exits.
  */

@@ -23,9 +23,10 @@ static void print_help(FILE *to)
           "\nExamples\n"
           "  leco train examples/erase_red.yaml\n"
           "  leco generate -m models/shapes --lora out/erase_red.safetensors -p \"a red star\" --guidance-scale 4 -o "
-          "star.png\n"
-          "\nExit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.\n",
+          "star.png\n",
           to);
+    options_print_files(to);
+    fputs("\nExit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.\n", to);
 }
 
 static const command *find(const char *name)
