@@ -16,6 +16,9 @@
  *     leco_images_free(&images);
  *     leco_model_close(model);
  *
+ * Compile it with `cc demo.c $(pkg-config --cflags --libs leco)`. For the static library say --static, and
+ * -l:libleco.a in place of -lleco.
+ *
  * Handles are opaque, made by open and freed by close (NULL is fine). A handle is used by one thread at a time.
  * Out-parameters are untouched on failure unless said otherwise. Strings are UTF-8. The library never prints nor exits.
  * Numbers in files and messages have a decimal point in every locale; the host's locale is left as it is.
@@ -32,8 +35,6 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-#define LECO_API __attribute__((visibility("default")))
 
 LECO_API const char *leco_version(void);
 
@@ -196,6 +197,11 @@ LECO_API leco_status leco_bench(const leco_bench_options *options, char **text, 
 LECO_API const char *leco_suggest(const char *word, const char *const *known, size_t count);
 
 LECO_API void leco_free(void *memory);
+
+/* For a program's own handler of SIGBUS, which reading a mapped file raises where the file has become shorter meanwhile
+ * or its disk fails: the path of the file that leco has mapped at this address (siginfo_t's si_addr), or NULL. May be
+ * called from a signal handler; the text stays valid. The library itself handles no signals. */
+LECO_API const char *leco_mapped_file(const void *address);
 
 #ifdef __cplusplus
 }

@@ -9,6 +9,7 @@
 #include "api/locale.h"
 #include "base/cpu.h"
 #include "base/mem.h"
+#include "base/room.h"
 #include "train/optimizer.h"
 
 enum { TOKENS = 77, RANK = 4, MAX_RUNS = 5, STAGES = 3 /* a precision: forward, training step, the end */ };
@@ -205,11 +206,14 @@ static leco_status measure(bench *b, bench_run *run, leco_error *err)
     latent_size one = {0};
     LECO_TRY(picture_size(b, &one, err));
     rng_seed(&b->rng, RNG_CPU, 0);
+    LECO_TRY(room_for_threads(err));
+    LECO_TRY(room_for_kernels(err));
     run->rate_before = backend_cpu_matrix_rate(run->compute);
     LECO_TRY(device_open("cpu", dtype_name(run->compute), &b->device, err));
     LECO_TRY(time_training(b, run, one, err));
     LECO_TRY(step_on(b, err));
     run->peak_resident = peak_resident();
+    LECO_TRY(room_for_kernels(err));
     run->rate_after = backend_cpu_matrix_rate(run->compute);
     return LECO_OK;
 }

@@ -1,6 +1,7 @@
 #include "api/internal.h"
 #include "api/locale.h"
 #include "base/cpu.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/suggest.h"
@@ -41,4 +42,9 @@ const char *leco_suggest(const char *word, const char *const *known, size_t coun
 void leco_free(void *memory)
 {
     mem_free(memory);
+}
+
+const char *leco_mapped_file(const void *address)
+{
+    return file_mapped_at(address);
 }

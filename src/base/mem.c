@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static _Atomic uint64_t attempts; /* allocations asked for so far */
 static _Atomic uint64_t failing;  /* the attempt that fails; 0: none */
@@ -61,6 +62,15 @@ void *mem_aligned(size_t bytes)
     if (!allowed() || !mem_add(bytes, MEM_ALIGNMENT - 1, &padded)) return NULL;
     padded -= padded % MEM_ALIGNMENT; /* aligned_alloc wants a multiple */
     return aligned_alloc(MEM_ALIGNMENT, padded ? padded : MEM_ALIGNMENT);
+}
+
+bool mem_available(size_t bytes)
+{
+    if (!allowed()) return false;
+    void *block = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (block == MAP_FAILED) return false;
+    munmap(block, bytes);
+    return true;
 }
 
 char *mem_strndup(const char *text, size_t length)

@@ -17,6 +17,9 @@ void *mem_realloc(void *block, size_t count, size_t size);
 /* Aligned to MEM_ALIGNMENT, not zeroed; for tensors. Release with mem_free_aligned. */
 void *mem_aligned(size_t bytes);
 
+/* Whether that much could be had at this moment. Takes nothing and touches nothing: a microsecond. */
+bool mem_available(size_t bytes);
+
 char *mem_strdup(const char *text);
 char *mem_strndup(const char *text, size_t length);
 /* asprintf over mem_calloc. NULL when memory runs out. */

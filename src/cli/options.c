@@ -1,8 +1,11 @@
 #include "cli/options.h"
 
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/option_value.h"
 #include "leco/leco.h"
@@ -77,6 +80,26 @@ static void print_option(const option_spec *s)
     print_wrapped(body, HELP_INDENT, HELP_INDENT);
 }
 
+/* Where the help's paths begin: beside an installed program, or in the source tree that it was built in. */
+void options_print_files(FILE *to)
+{
+    static const char *const places[] = {LECO_DOC_FROM_PROGRAM, "../.."};
+    char self[PATH_MAX], path[2 * PATH_MAX];
+    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (length <= 0) return;
+    self[length] = '\0';
+    *strrchr(self, '/') = '\0';
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        snprintf(path, sizeof path, "%s/%s/docs/config.md", self, places[i]);
+        if (access(path, R_OK) != 0) continue;
+        *(strrchr(path, '/') - strlen("/docs")) = '\0';
+        char *plain = realpath(path, NULL);
+        fprintf(to, "\nFiles\n  docs/ and examples/ are in %s\n", plain ? plain : path);
+        free(plain);
+        return;
+    }
+}
+
 static void print_help(const command_line *line)
 {
     printf("%s: %s\n\nUsage: %s %s\n", line->program, line->summary, line->program, line->usage);
@@ -90,6 +113,7 @@ static void print_help(const command_line *line)
             if (s->kind != OPTION_REFUSED) print_option(s);
     }
     printf("\nExamples\n%s", line->examples);
+    options_print_files(stdout);
 }
 
 /* ---- reading ---- */
