@@ -51,18 +51,6 @@ static leco_status step_on(bench *b, leco_error *err)
 
 /* ---- memory of the process ---- */
 
-static uint64_t peak_resident(void)
-{
-    FILE *file = fopen("/proc/self/status", "r");
-    if (!file) return 0;
-    char line[256];
-    unsigned long long kib = 0;
-    while (fgets(line, sizeof line, file))
-        if (sscanf(line, "VmHWM: %llu kB", &kib) == 1) break;
-    fclose(file);
-    return kib * 1024;
-}
-
 /* Linux forgets the peak so far when a 5 is written there; elsewhere the peak stays that of the whole process. */
 static void reset_peak(void)
 {
@@ -212,7 +200,7 @@ static leco_status measure(bench *b, bench_run *run, leco_error *err)
     LECO_TRY(device_open("cpu", dtype_name(run->compute), &b->device, err));
     LECO_TRY(time_training(b, run, one, err));
     LECO_TRY(step_on(b, err));
-    run->peak_resident = peak_resident();
+    run->peak_resident = mem_peak_resident();
     LECO_TRY(room_for_kernels(err));
     run->rate_after = backend_cpu_matrix_rate(run->compute);
     return LECO_OK;

@@ -18,7 +18,7 @@ leco_generate_options leco_generate_defaults(void)
                                    .steps = 25,
                                    .guidance_scale = 7.5,
                                    .scheduler = "ddim",
-                                   .seed = -1,
+                                   .seed = 0,
                                    .rng = "cpu"};
 }
 
@@ -174,7 +174,10 @@ static bool report(const batch_run *b, int64_t step)
                        .total = (int64_t)b->request->overall,
                        .seconds = cpu_seconds() - b->request->start,
                        .seconds_left = -1,
-                       .loss = NAN};
+                       .loss = NAN,
+                       .part = "denoising",
+                       .part_done = step,
+                       .part_total = o->steps};
     if (part > 0) p.seconds_left = p.seconds / part * ((double)b->request->overall - part);
     IN_HOST_LOCALE;
     return o->progress(o->user, &p);

@@ -92,8 +92,10 @@ static json_t *lora_json(const safetensors *file)
     json_object_set_new(o, "modules", json_integer(modules));
     json_object_set_new(o, "rank", low == high ? json_integer(low) : json_pack("[I, I]", low, high));
     if (alphas)
-        json_object_set_new(
-            o, "alpha", alpha_low == alpha_high ? json_real(alpha_low) : json_pack("[f, f]", alpha_low, alpha_high));
+        json_object_set_new(o, "alpha",
+                            alpha_low < alpha_high
+                                ? json_pack("[o, o]", report_number(alpha_low), report_number(alpha_high))
+                                : report_number(alpha_low));
     json_object_set_new(o, "text_encoder", json_boolean(text));
     return o;
 }

@@ -138,6 +138,13 @@ void session_destroy(session *s)
     mem_free(s);
 }
 
+size_t session_bytes(const session *s)
+{
+    size_t nodes = graph_node_count(s->g);
+    return sizeof *s + nodes * (sizeof *s->steps + sizeof *s->memory.scratch) +
+           graph_tensor_count(s->g) * sizeof *s->memory.tensor;
+}
+
 size_t session_arena_bytes(const session *s)
 {
     return s->memory.arena_bytes;

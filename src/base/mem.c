@@ -110,3 +110,15 @@ void mem_free_aligned(void *block)
 {
     free(block);
 }
+
+uint64_t mem_peak_resident(void)
+{
+    FILE *file = fopen("/proc/self/status", "r");
+    if (!file) return 0;
+    char line[256];
+    unsigned long long kib = 0;
+    while (fgets(line, sizeof line, file))
+        if (sscanf(line, "VmHWM: %llu kB", &kib) == 1) break;
+    fclose(file);
+    return kib * 1024;
+}

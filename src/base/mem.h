@@ -32,6 +32,9 @@ void mem_free_aligned(void *block);
 bool mem_mul(size_t a, size_t b, size_t *out);
 bool mem_add(size_t a, size_t b, size_t *out);
 
+/* The most bytes of this process that were resident so far (VmHWM); 0 where the system doesn't tell. */
+uint64_t mem_peak_resident(void);
+
 /* Fault injection for tests/fault: the n-th allocation from now (1 = the next) fails, once. 0 turns it off.
  * mem_allocations counts every attempt since the start of the program. */
 void mem_fail_at(uint64_t nth);

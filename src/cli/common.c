@@ -198,6 +198,11 @@ void output_name(char *out, size_t size, const char *path, size_t number, size_t
     }
 }
 
+json_t *number_or_null(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
 json_t *json_text(const char *text)
 {
     if (!text) return json_null();

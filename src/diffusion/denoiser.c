@@ -15,6 +15,7 @@ struct denoiser {
     tensor *target, *loss; /* of a trainable one */
     const float **context; /* [batch] borrowed text states */
     float *staging;        /* the widest of the inputs that are put together here */
+    size_t staging_count;
 };
 
 void denoiser_destroy(denoiser *n)
@@ -62,6 +63,7 @@ leco_status denoiser_create(const device *d, const model *m, const denoiser_opti
     size_t widest = (size_t)n->size.batch * (n->context_count > pooled ? n->context_count : pooled);
     n->context = mem_calloc((size_t)n->size.batch, sizeof *n->context);
     n->staging = mem_calloc(widest, sizeof *n->staging);
+    n->staging_count = widest;
     leco_status status =
         n->context && n->staging ? LECO_OK : error_memory(err, widest * sizeof(float), "a denoiser's text states");
     if (status == LECO_OK) status = build(n, d, m, options, err);
@@ -81,6 +83,12 @@ latent_size denoiser_size(const denoiser *n)
 size_t denoiser_arena_bytes(const denoiser *n)
 {
     return session_arena_bytes(n->session);
+}
+
+size_t denoiser_bytes(const denoiser *n)
+{
+    return sizeof *n + graph_bytes(n->graph) + session_bytes(n->session) + (size_t)n->size.batch * sizeof *n->context +
+           n->staging_count * sizeof *n->staging;
 }
 
 graph *denoiser_graph(denoiser *n)

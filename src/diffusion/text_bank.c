@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/name_table.h"
+#include "model/prompt_syntax.h"
 
 typedef struct entry {
     char *prompt;
@@ -22,6 +23,7 @@ struct text_bank {
     entry *entry;
     size_t count, capacity;
     name_table by_prompt; /* places in entry */
+    bool syntax_told;
 };
 
 static leco_status build(text_bank *b, const device *d, const adapter_set *adapters, text_options options,
@@ -90,6 +92,27 @@ int64_t text_bank_tokens(const text_bank *b)
     return b->tokens;
 }
 
+size_t text_bank_bytes(const text_bank *b)
+{
+    size_t bytes = sizeof *b + (size_t)b->tokens * sizeof *b->ids + b->capacity * sizeof *b->entry;
+    for (size_t i = 0; i < b->count; i++) bytes += strlen(b->entry[i].prompt) + 1 + b->state_count * sizeof(float);
+    if (b->session) bytes += graph_bytes(b->graph) + session_bytes(b->session);
+    return bytes;
+}
+
+/* Once: somebody who knows it needn't hear it of every prompt. */
+static void tell_syntax(text_bank *b, const char *prompt)
+{
+    size_t length;
+    const char *piece = b->syntax_told ? NULL : prompt_syntax_find(prompt, &length);
+    if (!piece) return;
+    b->syntax_told = true;
+    log_message(LOG_WARNING,
+                "\"%.*s\" in a prompt is taken literally: leco reads prompts as plain text, without A1111's weights, "
+                "BREAK, AND, <lora:...> or embeddings",
+                (int)(length < 60 ? length : 60), piece);
+}
+
 static leco_status encode(text_bank *b, const char *prompt, float *states, leco_error *err)
 {
     if (!b->session) return error_set(err, LECO_INTERNAL, "prompt \"%s\" was not encoded in time", prompt);
@@ -98,6 +121,7 @@ static leco_status encode(text_bank *b, const char *prompt, float *states, leco_
     if (needed > (size_t)b->tokens)
         log_message(LOG_WARNING, "prompt \"%.60s...\" needs %zu tokens; all after the first %lld are ignored", prompt,
                     needed, (long long)b->tokens);
+    tell_syntax(b, prompt);
     session_write_i32(b->session, b->encoder.ids, b->ids, (size_t)b->tokens);
     if (b->encoder.eos) {
         int32_t position;

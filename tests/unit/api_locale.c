@@ -118,7 +118,7 @@ static void messages_have_points(void **state)
     NEEDS_COMMA();
     leco_train_options o = {.dry_run = true, .memory = 1000};
     leco_train_report report;
-    assert_fails(train(NULL, &o, &report), LECO_MEMORY, &err, "the budget is 0.0 MiB");
+    assert_fails(train(NULL, &o, &report), LECO_MEMORY, &err, "the budget of 0.0 MiB");
     assert_fails(train("train.lr=1,5", &o, &report), LECO_INVALID, &err, "train.lr", "1,5");
     assert_fails(train("train.optimizer_args=eps=1.5", &o, &report), LECO_INVALID, &err, "found 1.5");
     assert_true(has_comma());
