@@ -6,7 +6,7 @@
 #   make bench    time a full-size Stable Diffusion 1.5 U-Net on this machine
 #   make asan     build with the address and undefined-behaviour sanitizers (build/asan)
 #   make format   format the C sources
-#   make install  copy leco to PREFIX/bin (default /usr/local)
+#   make install  copy leco, its library, man pages, docs and examples below PREFIX (default /usr/local; DESTDIR works)
 #   make clean    remove build/ (results in out/ stay)
 PREFIX ?= /usr/local
 
@@ -14,7 +14,7 @@ PREFIX ?= /usr/local
 build: packages
 	@cmake --preset release >build.log 2>&1 || { cat build.log; exit 1; }
 	@rm -f build.log
-	@cmake --build build/release --target leco leco-probe
+	@cmake --build build/release --target leco_install leco-probe
 
 demo: build
 	@scripts/demo
@@ -32,8 +32,12 @@ asan: packages
 format:
 	scripts/check-format --fix
 
-install: build
+# After a build by somebody else, root only copies: files of root's in their build folder would be in the way.
+install:
+	@if [ ! -e build/release/leco ] || [ -O build/release/leco ]; then $(MAKE) --no-print-directory build; fi
 	cmake --install build/release --prefix $(PREFIX)
+	@rm -f build/release/install_manifest.txt
+	@if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ]; then ldconfig || true; fi # or libleco.so isn't found yet
 
 clean:
 	rm -rf build

@@ -211,9 +211,34 @@ static void count_column(const vocabulary *v, const probe_args *args, const leco
     }
 }
 
-static leco_status measure(const model_args *from, const probe_args *args, const leco_generate_options *o,
-                           const vocabulary *v, column *columns, size_t count, leco_error *err)
+/* One progress over all passes: each draws the same pictures, with another weight. */
+typedef struct passes {
+    progress *bar;
+    size_t done, count;
+    double before; /* seconds that the passes done took */
+    double now;    /* and this one so far */
+} passes;
+
+static bool show_pass(void *user, const leco_progress *state)
 {
+    passes *p = user;
+    leco_progress whole = *state;
+    p->now = state->seconds;
+    whole.done = (int64_t)p->done * state->total + state->done;
+    whole.total = (int64_t)p->count * state->total;
+    whole.seconds = p->before + state->seconds;
+    if (state->seconds_left >= 0)
+        whole.seconds_left += (double)(p->count - p->done - 1) * (state->seconds + state->seconds_left);
+    return progress_show(p->bar, &whole);
+}
+
+static leco_status measure(const model_args *from, const probe_args *args, const leco_generate_options *o,
+                           const vocabulary *v, column *columns, size_t count, progress *bar, leco_error *err)
+{
+    passes all = {.bar = bar, .count = count};
+    leco_generate_options options = *o;
+    options.progress = show_pass;
+    options.user = &all;
     leco_model *model = NULL;
     leco_status status = model_args_open(from, &model, err);
     for (size_t i = 0; i < count && status == LECO_OK; i++) {
@@ -222,7 +247,9 @@ static leco_status measure(const model_args *from, const probe_args *args, const
         columns[i].weight = args->weights.item[i];
         if (from->lora.count > 0)
             status = leco_model_set_lora_weight(model, from->lora.count - 1, (float)columns[i].weight, err);
-        if (status == LECO_OK) status = leco_generate(model, o, &images, err);
+        all.done = i;
+        if (status == LECO_OK) status = leco_generate(model, &options, &images, err);
+        all.before += all.now;
         if (status == LECO_OK) status = leco_probe(args->probe, images.image, images.count, &result, err);
         if (status == LECO_OK) count_column(v, args, o, &result, &columns[i]);
         leco_probe_result_free(&result);
@@ -320,7 +347,7 @@ static int probe_model(const model_args *model, const probe_args *args, const dr
             leco_generate_options o = drawing_apply(drawing, &bar);
             o.prompts = prompts;
             o.prompt_count = (size_t)args->count;
-            leco_status result = measure(model, args, &o, &words, columns, count, &err);
+            leco_status result = measure(model, args, &o, &words, columns, count, &bar, &err);
             progress_end(&bar, result == LECO_OK);
             if (result != LECO_OK)
                 status = report_failure(result, &err);

@@ -16,8 +16,12 @@
  *     leco_images_free(&images);
  *     leco_model_close(model);
  *
+ * Compile it with `cc demo.c $(pkg-config --cflags --libs leco)`. For the static library say --static, and
+ * -l:libleco.a in place of -lleco.
+ *
  * Handles are opaque, made by open and freed by close (NULL is fine). A handle is used by one thread at a time.
  * Out-parameters are untouched on failure unless said otherwise. Strings are UTF-8. The library never prints nor exits.
+ * Numbers in files and messages have a decimal point in every locale; the host's locale is left as it is.
  */
 #ifndef LECO_LECO_H
 #define LECO_LECO_H
@@ -32,8 +36,6 @@
 extern "C" {
 #endif
 
-#define LECO_API __attribute__((visibility("default")))
-
 LECO_API const char *leco_version(void);
 
 typedef enum leco_log_level { LECO_LOG_DEBUG, LECO_LOG_INFO, LECO_LOG_WARNING } leco_log_level;
@@ -45,15 +47,18 @@ LECO_API void leco_set_threads(int count);
 /* ---- progress ---- */
 
 typedef struct leco_progress {
-    const char *what;    /* "training", "drawing", ... */
-    int64_t done, total; /* steps, pictures */
-    double seconds;      /* since the start */
-    double seconds_left; /* an estimate; negative: not known yet */
-    double loss;         /* training: this step's, NaN elsewhere */
-    const char *saved;   /* a file that was just written, or NULL */
+    const char *what;              /* "training", "drawing", ... */
+    int64_t done, total;           /* steps, pictures */
+    double seconds;                /* since the start */
+    double seconds_left;           /* an estimate; negative: not known yet */
+    double loss;                   /* training: this step's, NaN elsewhere */
+    const char *saved;             /* a file that was just written, or NULL */
+    const char *part;              /* what a step or a picture begins with, "denoising", or NULL; */
+    int64_t part_done, part_total; /* and how far that has come */
 } leco_progress;
 
-/* Called between steps. Return false to stop: the call then ends with LECO_INTERRUPTED after saving what it has. */
+/* Called between steps, of denoising too. Return false to stop: the call then ends with LECO_INTERRUPTED after saving
+ * what it has. */
 typedef bool (*leco_progress_callback)(void *user, const leco_progress *progress);
 
 /* ---- models ---- */
@@ -104,7 +109,7 @@ typedef struct leco_generate_options {
     int steps;             /* default 25 */
     double guidance_scale; /* default 7.5; u + s (c - u) */
     const char *scheduler; /* "ddim" */
-    int64_t seed;          /* of the first picture; the others follow by 1. -1: from the clock */
+    int64_t seed;          /* of the first picture, default 0; the others follow by 1. -1: from the clock */
     const char *rng;       /* "cpu" (torch, ComfyUI) or "cuda" (A1111) */
     int width, height;     /* pixels; 0: the model's own size */
     const char *latents;   /* a .safetensors whose tensor "latents" [n,4,h,w] replaces the noise, or NULL */
@@ -129,9 +134,9 @@ LECO_API leco_status leco_grid(leco_model *model, const leco_generate_options *o
 typedef struct leco_train_options {
     const char *const *overrides; /* "train.iterations=100", ... */
     size_t override_count;
-    bool dry_run; /* plan and report, train nothing */
+    bool dry_run; /* check everything, also that the LoRA could be written; plan and report, train nothing */
     const char *device;
-    uint64_t memory; /* budget in bytes; 0: none */
+    uint64_t memory; /* budget for planned_bytes; 0: none */
     leco_progress_callback progress;
     void *user;
 } leco_train_options;
@@ -140,16 +145,19 @@ typedef struct leco_train_report {
     char *path;         /* the LoRA that was written last; NULL in a dry run */
     int64_t iterations; /* optimizer steps done */
     double seconds;
-    double first_loss, last_loss; /* means over the first and the last tenth */
-    uint64_t planned_bytes;       /* peak memory as planned: weights, activations, adapter, optimizer */
+    double first_loss, last_loss; /* means over the first and the last tenth; NaN where no step of these was done */
+    uint64_t planned_bytes;       /* the most memory that leco will allocate, as planned: weights, activations, texts,
+                                   * latents, graphs, adapter, optimizer */
     uint64_t measured_bytes;      /* what was allocated for these in the end; equal to the plan */
-    char *summary;                /* a few lines for people: model, adapter, modules, parameters, memory */
+    uint64_t resident_bytes; /* the most of the whole process so far, with the program, libraries and mapped files; 0
+                              * where the system doesn't tell */
+    char *summary;           /* a few lines for people: model, adapter, modules, parameters, memory */
 } leco_train_report;
 
 LECO_API void leco_train_report_free(leco_train_report *report);
 
 /* Trains what the YAML file at `config` says (docs/config.md) and writes the LoRA. On LECO_INTERRUPTED the report holds
- * the file that was saved. */
+ * the file that was saved; none where no step was done yet. */
 LECO_API leco_status leco_train(const char *config, const leco_train_options *options, leco_train_report *report,
                                 leco_error *err);
 
@@ -178,7 +186,16 @@ typedef struct leco_bench_options {
  * matrix rate measured in the same run. *text as in leco_inspect. */
 LECO_API leco_status leco_bench(const leco_bench_options *options, char **text, leco_error *err);
 
+/* For programs with options or keys of their own: which of `known` [count] somebody who wrote `word` may have meant, by
+ * its spelling or because another program calls it so; NULL: none is near. */
+LECO_API const char *leco_suggest(const char *word, const char *const *known, size_t count);
+
 LECO_API void leco_free(void *memory);
+
+/* For a program's own handler of SIGBUS, which reading a mapped file raises where the file has become shorter meanwhile
+ * or its disk fails: the path of the file that leco has mapped at this address (siginfo_t's si_addr), or NULL. May be
+ * called from a signal handler; the text stays valid. The library itself handles no signals. */
+LECO_API const char *leco_mapped_file(const void *address);
 
 #ifdef __cplusplus
 }

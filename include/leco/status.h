@@ -9,6 +9,8 @@
 extern "C" {
 #endif
 
+#define LECO_API __attribute__((visibility("default")))
+
 typedef enum leco_status {
     LECO_OK = 0,
     LECO_INVALID,     /* a value, option or configuration is wrong */
@@ -26,7 +28,7 @@ typedef struct leco_error {
 } leco_error;
 
 /* The code's name: "ok", "invalid", "io", ... Never NULL; static. */
-const char *leco_status_name(leco_status status);
+LECO_API const char *leco_status_name(leco_status status);
 
 #ifdef __cplusplus
 }

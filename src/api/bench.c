@@ -6,8 +6,10 @@
 #include <string.h>
 
 #include "api/internal.h"
+#include "api/locale.h"
 #include "base/cpu.h"
 #include "base/mem.h"
+#include "base/room.h"
 #include "diffusion/denoiser.h"
 #include "train/optimizer.h"
 
@@ -25,6 +27,12 @@ typedef struct bench {
     float *context, *x, *target; /* text states of one sample; latents of two */
 } bench;
 
+static bool ask(const leco_bench_options *o, const leco_progress *p)
+{
+    IN_HOST_LOCALE;
+    return o->progress(o->user, p);
+}
+
 static leco_status step_on(bench *b, leco_error *err)
 {
     const leco_bench_options *o = b->options;
@@ -38,23 +46,11 @@ static leco_status step_on(bench *b, leco_error *err)
                                                                 : -1,
                              .loss = NAN};
     b->stages_done++;
-    if (!o->progress || o->progress(o->user, &p)) return LECO_OK;
+    if (!o->progress || ask(o, &p)) return LECO_OK;
     return error_set(err, LECO_INTERRUPTED, "stopped");
 }
 
 /* ---- memory of the process ---- */
-
-static uint64_t peak_resident(void)
-{
-    FILE *file = fopen("/proc/self/status", "r");
-    if (!file) return 0;
-    char line[256];
-    unsigned long long kib = 0;
-    while (fgets(line, sizeof line, file))
-        if (sscanf(line, "VmHWM: %llu kB", &kib) == 1) break;
-    fclose(file);
-    return kib * 1024;
-}
 
 /* Linux forgets the peak so far when a 5 is written there; elsewhere the peak stays that of the whole process. */
 static void reset_peak(void)
@@ -199,11 +195,14 @@ static leco_status measure(bench *b, bench_run *run, leco_error *err)
     latent_size one = {0};
     LECO_TRY(picture_size(b, &one, err));
     rng_seed(&b->rng, RNG_CPU, 0);
+    LECO_TRY(room_for_threads(err));
+    LECO_TRY(room_for_kernels(err));
     run->rate_before = backend_cpu_matrix_rate(run->compute);
     LECO_TRY(device_open("cpu", dtype_name(run->compute), &b->device, err));
     LECO_TRY(time_training(b, run, one, err));
     LECO_TRY(step_on(b, err));
-    run->peak_resident = peak_resident();
+    run->peak_resident = mem_peak_resident();
+    LECO_TRY(room_for_kernels(err));
     run->rate_after = backend_cpu_matrix_rate(run->compute);
     return LECO_OK;
 }
@@ -236,6 +235,7 @@ static leco_status choose_precisions(const leco_bench_options *o, bench_result *
 
 leco_status leco_bench(const leco_bench_options *options, char **text, leco_error *err)
 {
+    IN_C_LOCALE;
     if (!options->model == !options->preset)
         return error_set(err, LECO_INVALID, "a bench needs either a model's folder or a preset");
     bench_result result = {.model = options->preset ? options->preset : options->model};

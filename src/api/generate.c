@@ -3,9 +3,11 @@
 #include <time.h>
 
 #include "api/internal.h"
+#include "api/locale.h"
 #include "base/cpu.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/number.h"
 #include "format/safetensors.h"
 
 leco_generate_options leco_generate_defaults(void)
@@ -16,7 +18,7 @@ leco_generate_options leco_generate_defaults(void)
                                    .steps = 25,
                                    .guidance_scale = 7.5,
                                    .scheduler = "ddim",
-                                   .seed = -1,
+                                   .seed = 0,
                                    .rng = "cpu"};
 }
 
@@ -35,7 +37,8 @@ static leco_status check_numbers(const leco_generate_options *o, leco_error *err
     if (o->batch < 1 || o->batch > 256)
         return error_set(err, LECO_INVALID, "a batch of %d: expected 1 to 256", o->batch);
     if (!isfinite(o->guidance_scale) || fabs(o->guidance_scale) > 1000)
-        return error_set(err, LECO_INVALID, "a guidance scale of %g: expected -1000 to 1000", o->guidance_scale);
+        return error_set(err, LECO_INVALID, "a guidance scale of %g: expected -1000 to 1000",
+                         number_shown(o->guidance_scale));
     if (o->rng && strcmp(o->rng, "cpu") != 0 && strcmp(o->rng, "cuda") != 0)
         return error_set(err, LECO_INVALID, "rng \"%s\" is not known; there are \"cpu\" and \"cuda\"", o->rng);
     if (o->seed < -1) return error_set(err, LECO_INVALID, "a seed of %lld: expected -1 or more", (long long)o->seed);
@@ -118,8 +121,12 @@ static bool go_on(void *user, size_t first, int64_t batch, int64_t step)
                        .total = (int64_t)d->request->overall,
                        .seconds = cpu_seconds() - d->request->start,
                        .seconds_left = -1,
-                       .loss = NAN};
+                       .loss = NAN,
+                       .part = "denoising",
+                       .part_done = step,
+                       .part_total = o->steps};
     if (part > 0) p.seconds_left = p.seconds / part * ((double)d->request->overall - part);
+    IN_HOST_LOCALE;
     return o->progress(o->user, &p);
 }
 
@@ -196,6 +203,7 @@ leco_status draw_pictures(leco_model *handle, const draw_request *request, leco_
 leco_status leco_generate(leco_model *handle, const leco_generate_options *options, leco_images *images,
                           leco_error *err)
 {
+    IN_C_LOCALE;
     draw_request request;
     LECO_TRY(draw_check(handle, options, &request, err));
     float *latents = NULL;

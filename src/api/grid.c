@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api/internal.h"
+#include "api/locale.h"
 #include "base/arena.h"
 #include "base/mem.h"
 #include "picture/sheet.h"
@@ -91,6 +92,7 @@ static leco_status draw_grid(grid *g, leco_images *out, leco_error *err)
 leco_status leco_grid(leco_model *handle, const leco_generate_options *options, const float *columns,
                       size_t weight_count, leco_images *out, leco_error *err)
 {
+    IN_C_LOCALE;
     if (handle->lora_count == 0) return error_set(err, LECO_INVALID, "a grid needs a LoRA");
     if (weight_count < 1 || weight_count > MAX_WEIGHTS)
         return error_set(err, LECO_INVALID, "%zu weights: expected 1 to %d", weight_count, MAX_WEIGHTS);

@@ -1,4 +1,5 @@
 #include "api/internal.h"
+#include "api/locale.h"
 #include "base/mem.h"
 
 leco_status images_create(size_t count, leco_images *out, leco_error *err)
@@ -31,12 +32,14 @@ void leco_images_free(leco_images *images)
 
 leco_status leco_image_write(const char *path, const leco_image *picture, const char *parameters, leco_error *err)
 {
+    IN_C_LOCALE;
     const image view = {picture->width, picture->height, picture->rgb};
     return png_write(path, &view, parameters, err);
 }
 
 leco_status leco_image_read(const char *path, leco_image *out, leco_error *err)
 {
+    IN_C_LOCALE;
     image read;
     LECO_TRY(png_read(path, &read, NULL, err));
     *out = (leco_image){read.width, read.height, read.rgb};

@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "api/internal.h"
+#include "api/locale.h"
 #include "api/report.h"
 #include "base/file.h"
 #include "base/mem.h"
@@ -91,8 +92,10 @@ static json_t *lora_json(const safetensors *file)
     json_object_set_new(o, "modules", json_integer(modules));
     json_object_set_new(o, "rank", low == high ? json_integer(low) : json_pack("[I, I]", low, high));
     if (alphas)
-        json_object_set_new(
-            o, "alpha", alpha_low == alpha_high ? json_real(alpha_low) : json_pack("[f, f]", alpha_low, alpha_high));
+        json_object_set_new(o, "alpha",
+                            alpha_low < alpha_high
+                                ? json_pack("[o, o]", report_number(alpha_low), report_number(alpha_high))
+                                : report_number(alpha_low));
     json_object_set_new(o, "text_encoder", json_boolean(text));
     return o;
 }
@@ -231,6 +234,7 @@ static leco_status inspect_model(const char *path, json_t *o, leco_error *err)
 
 leco_status leco_inspect(const char *path, bool json, char **text, leco_error *err)
 {
+    IN_C_LOCALE;
     json_t *o = json_object();
     if (!o) return error_memory(err, 0, "a description");
     json_object_set_new(o, "path", json_string(path));

@@ -1,7 +1,10 @@
 #include "api/internal.h"
+#include "api/locale.h"
 #include "base/cpu.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/suggest.h"
 
 const char *leco_version(void)
 {
@@ -16,6 +19,7 @@ static void forward_log(void *user, log_level level, const char *message)
     leco_log_level public_level = level == LOG_DEBUG  ? LECO_LOG_DEBUG
                                   : level == LOG_INFO ? LECO_LOG_INFO
                                                       : LECO_LOG_WARNING;
+    IN_HOST_LOCALE;
     if (log_callback) log_callback(user, public_level, message);
 }
 
@@ -30,7 +34,17 @@ void leco_set_threads(int count)
     cpu_set_threads(count);
 }
 
+const char *leco_suggest(const char *word, const char *const *known, size_t count)
+{
+    return suggest(word, known, count);
+}
+
 void leco_free(void *memory)
 {
     mem_free(memory);
+}
+
+const char *leco_mapped_file(const void *address)
+{
+    return file_mapped_at(address);
 }

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "api/internal.h"
+#include "api/locale.h"
 #include "base/mem.h"
 #include "format/safetensors.h"
 
@@ -30,6 +31,7 @@ static leco_status open_parts(leco_model *handle, const char *path, const leco_m
 
 leco_status leco_model_open(const char *path, const leco_model_options *options, leco_model **out, leco_error *err)
 {
+    IN_C_LOCALE;
     const leco_model_options defaults = {0};
     if (!path || !*path) return error_set(err, LECO_INVALID, "no model given");
     leco_model *handle = mem_calloc(1, sizeof *handle);
@@ -70,6 +72,7 @@ static leco_status check_weight(float multiplier, leco_error *err)
 
 leco_status leco_model_add_lora(leco_model *handle, const char *path, float multiplier, leco_error *err)
 {
+    IN_C_LOCALE;
     LECO_TRY(check_weight(multiplier, err));
     loaded_lora *grown = mem_realloc(handle->lora, handle->lora_count + 1, sizeof *grown);
     if (!grown) return error_memory(err, (handle->lora_count + 1) * sizeof *grown, "a LoRA");
@@ -93,6 +96,7 @@ leco_status leco_model_add_lora(leco_model *handle, const char *path, float mult
 
 leco_status leco_model_set_lora_weight(leco_model *handle, size_t index, float multiplier, leco_error *err)
 {
+    IN_C_LOCALE;
     LECO_TRY(check_weight(multiplier, err));
     if (index >= handle->lora_count)
         return error_set(err, LECO_INVALID, "there is no LoRA number %zu; %zu were added", index, handle->lora_count);

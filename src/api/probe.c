@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "api/internal.h"
+#include "api/locale.h"
 #include "base/mem.h"
 #include "diffusion/runner.h"
 #include "leco/probe.h"
@@ -127,6 +128,7 @@ static leco_status fill(const char *folder, const probe_config *config, const le
 leco_status leco_probe(const char *probe_folder, const leco_image *images, size_t count, leco_probe_result *result,
                        leco_error *err)
 {
+    IN_C_LOCALE;
     probe_config *config;
     LECO_TRY(probe_config_read(probe_folder, &config, err));
     leco_probe_result made = {.owner = config};

@@ -1,5 +1,6 @@
 #include "api/report.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,6 +116,11 @@ static void print_value(FILE *out, const json_t *value, int depth)
     else
         print_scalar(out, value);
     fputc('\n', out);
+}
+
+json_t *report_number(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
 }
 
 leco_status report_text(const json_t *document, bool json, char **text, leco_error *err)

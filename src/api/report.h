@@ -7,6 +7,9 @@
 
 #include "base/error.h"
 
+/* A number of a document; null where it is no number, which JSON can't say. */
+json_t *report_number(double value);
+
 /* *text: release with leco_free. What people get is fit for a terminal, whatever stands in the document (utf8_tidy);
  * JSON is exact. */
 leco_status report_text(const json_t *document, bool json, char **text, leco_error *err);

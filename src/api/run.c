@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "api/internal.h"
+#include "api/locale.h"
 #include "base/arena.h"
 #include "base/mem.h"
 #include "format/safetensors.h"
@@ -320,6 +321,7 @@ static leco_status run_module(module_run *r, const struct module_kind *kind, con
 leco_status leco_run(leco_model *handle, const char *module, const char *in, const char *prompt, const char *out,
                      leco_error *err)
 {
+    IN_C_LOCALE;
     const struct module_kind *kind = NULL;
     for (size_t i = 0; i < sizeof modules / sizeof modules[0]; i++)
         if (strcmp(modules[i].name, module) == 0) kind = &modules[i];

@@ -2,9 +2,12 @@
 #include <string.h>
 
 #include "api/internal.h"
+#include "api/locale.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/number.h"
 #include "base/utf8.h"
+#include "train/save.h"
 #include "train/trainer.h"
 
 void leco_train_report_free(leco_train_report *report)
@@ -22,8 +25,12 @@ static bool forward_progress(void *user, const train_progress *p)
                                .total = p->total,
                                .seconds = p->seconds,
                                .seconds_left = p->seconds_left,
-                               .loss = p->loss,
-                               .saved = p->saved};
+                               .loss = number_shown(p->loss),
+                               .saved = p->saved,
+                               .part = "denoising",
+                               .part_done = p->denoised,
+                               .part_total = p->denoised_total};
+    IN_HOST_LOCALE;
     return o->progress(o->user, &out);
 }
 
@@ -32,12 +39,15 @@ static leco_status check_budget(const trainer *t, uint64_t budget, leco_error *e
     const double mib = 1024.0 * 1024.0;
     const memory_use use = trainer_planned(t);
     if (budget == 0 || memory_total(&use) <= budget) return LECO_OK;
-    return error_set(err, LECO_MEMORY,
-                     "this training needs %.1f MiB (weights %.1f, activations %.1f, adapter %.1f, optimizer %.1f), the "
-                     "budget is %.1f MiB: %.1f MiB too little; a smaller resolution, batch_size or rank needs less",
-                     (double)memory_total(&use) / mib, (double)use.weights / mib, (double)use.activations / mib,
-                     (double)use.adapter / mib, (double)use.optimizer / mib, (double)budget / mib,
-                     (double)(memory_total(&use) - budget) / mib);
+    char *parts = memory_text(&use);
+    if (!parts) return error_memory(err, 0, "a message");
+    leco_status status =
+        error_set(err, LECO_MEMORY,
+                  "the budget of %.1f MiB is %.1f MiB too little: this training needs %s; a smaller resolution, "
+                  "batch_size or rank needs less",
+                  (double)budget / mib, (double)(memory_total(&use) - budget) / mib, parts);
+    mem_free(parts);
+    return status;
 }
 
 static leco_status train(trainer *t, const leco_train_options *o, leco_train_report *report, leco_error *err)
@@ -56,24 +66,27 @@ static leco_status train(trainer *t, const leco_train_options *o, leco_train_rep
         report->path = result.path;
         report->iterations = result.iterations;
         report->seconds = result.seconds;
-        report->first_loss = result.first_loss;
-        report->last_loss = result.last_loss;
+        report->first_loss = number_shown(result.first_loss);
+        report->last_loss = number_shown(result.last_loss);
     }
     use = trainer_allocated(t);
     report->measured_bytes = memory_total(&use);
+    report->resident_bytes = mem_peak_resident();
     return status;
 }
 
 leco_status leco_train(const char *config, const leco_train_options *options, leco_train_report *report,
                        leco_error *err)
 {
+    IN_C_LOCALE;
     const leco_train_options defaults = {0};
     const leco_train_options *o = options ? options : &defaults;
     train_config c;
     trainer *t;
     leco_train_report made = {0};
     LECO_TRY(train_config_read(config, o->overrides, o->override_count, &c, err));
-    leco_status status = trainer_create(&c, o->device, &t, err);
+    leco_status status = save_check(&c, err);
+    if (status == LECO_OK) status = trainer_create(&c, o->device, &t, err);
     if (status == LECO_OK) {
         status = train(t, o, &made, err);
         trainer_destroy(t);

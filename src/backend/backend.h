@@ -68,6 +68,7 @@ typedef struct session session;
 leco_status session_create(graph *g, const backend *b, workspace *w, session **out, leco_error *err);
 void session_destroy(session *s);
 size_t session_arena_bytes(const session *s);
+size_t session_bytes(const session *s); /* of the session itself; not what libraries keep for its kernels */
 
 /* Input and result memory. Valid until another session of the workspace runs or is created; write inputs before every
  * run, read results before the next. float arrays are converted to and from the tensor's dtype. */

@@ -4,6 +4,7 @@
 #include "backend/backend.h"
 #include "base/cpu.h"
 #include "base/mem.h"
+#include "base/room.h"
 #include "graph/plan.h"
 
 struct workspace {
@@ -75,6 +76,7 @@ static leco_status prepare_step(session *s, const backend *b, const node *n, lec
         return error_set(err, LECO_UNSUPPORTED, "%s: the %s backend has no kernel for %s in %s", n->name, b->name,
                          op_name(n->op), dtype_name(compute));
     }
+    LECO_TRY(room_for_kernels(err));
     s->prepared = (size_t)n->id + 1;
     return st->kernel->prepare != NULL ? st->kernel->prepare(n, compute, &st->plan, err)
                                        : prepare_plain(n, compute, &st->plan, err);
@@ -97,8 +99,10 @@ static leco_status session_fill(session *s, const backend *b, leco_error *err)
     size_t nodes = graph_node_count(s->g);
     s->steps = mem_calloc(nodes, sizeof *s->steps);
     if (s->steps == NULL) return error_memory(err, nodes * sizeof *s->steps, "a session");
+    LECO_TRY(room_for_threads(err));
     for (size_t i = 0; i < nodes; i++) LECO_TRY(prepare_step(s, b, graph_node_at(s->g, i), err));
-    return plan_memory(s, err);
+    LECO_TRY(plan_memory(s, err));
+    return room_for_kernels(err); /* running takes a little, too */
 }
 
 leco_status session_create(graph *g, const backend *b, workspace *w, session **out, leco_error *err)
@@ -132,6 +136,13 @@ void session_destroy(session *s)
     mem_free(s->steps);
     mem_free(s->seconds);
     mem_free(s);
+}
+
+size_t session_bytes(const session *s)
+{
+    size_t nodes = graph_node_count(s->g);
+    return sizeof *s + nodes * (sizeof *s->steps + sizeof *s->memory.scratch) +
+           graph_tensor_count(s->g) * sizeof *s->memory.tensor;
 }
 
 size_t session_arena_bytes(const session *s)

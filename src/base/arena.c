@@ -62,6 +62,13 @@ void *arena_alloc(arena *a, size_t count, size_t size)
     return result;
 }
 
+size_t arena_bytes(const arena *a)
+{
+    size_t bytes = sizeof *a;
+    for (const block *b = a->last; b; b = b->previous) bytes += sizeof *b + b->size;
+    return bytes;
+}
+
 char *arena_strdup(arena *a, const char *text)
 {
     size_t length = strlen(text);

@@ -11,6 +11,7 @@ void arena_destroy(arena *a); /* frees everything handed out; NULL is fine */
 
 /* Zeroed, 16-byte aligned, valid until arena_destroy. NULL when memory runs out or count * size overflows. */
 void *arena_alloc(arena *a, size_t count, size_t size);
+size_t arena_bytes(const arena *a); /* taken so far */
 char *arena_strdup(arena *a, const char *text);
 char *arena_printf(arena *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -16,13 +16,18 @@ typedef struct file_map {
 leco_status file_map_open(const char *path, file_map *map, leco_error *err);
 void file_map_close(file_map *map); /* safe on a zeroed map */
 
+/* The path of the mapped file that `address` lies in, or NULL. Reading from a map raises SIGBUS where the file has
+ * become shorter, or its disk fails: a handler of that signal may call this. */
+const char *file_mapped_at(const void *address);
+
 /* Reads a whole small text file or pipe (at most `limit` bytes, else LECO_FORMAT) into a NUL-terminated string that the
  * caller frees with mem_free. *size (may be NULL) excludes the NUL. */
 leco_status file_read_text(const char *path, size_t limit, char **text, size_t *size, leco_error *err);
 
 /* Atomic replacement: bytes go to a temporary file beside `path`; commit flushes it to disk (fsync), renames it over
  * `path` and syncs the folder. Until then, and after any failure, `path` is as it was and abort leaves nothing behind.
- */
+ * A process that is killed leaves its temporary file; open removes such files of others from the folder. A file that is
+ * replaced keeps its permissions; one without permission to write isn't replaced. */
 typedef struct file_writer file_writer;
 leco_status file_writer_open(const char *path, file_writer **out, leco_error *err);
 leco_status file_writer_write(file_writer *w, const void *data, size_t size, leco_error *err);

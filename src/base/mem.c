@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static _Atomic uint64_t attempts; /* allocations asked for so far */
 static _Atomic uint64_t failing;  /* the attempt that fails; 0: none */
@@ -63,6 +64,15 @@ void *mem_aligned(size_t bytes)
     return aligned_alloc(MEM_ALIGNMENT, padded ? padded : MEM_ALIGNMENT);
 }
 
+bool mem_available(size_t bytes)
+{
+    if (!allowed()) return false;
+    void *block = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (block == MAP_FAILED) return false;
+    munmap(block, bytes);
+    return true;
+}
+
 char *mem_strndup(const char *text, size_t length)
 {
     length = strnlen(text, length);
@@ -99,4 +109,16 @@ void mem_free(void *block)
 void mem_free_aligned(void *block)
 {
     free(block);
+}
+
+uint64_t mem_peak_resident(void)
+{
+    FILE *file = fopen("/proc/self/status", "r");
+    if (!file) return 0;
+    char line[256];
+    unsigned long long kib = 0;
+    while (fgets(line, sizeof line, file))
+        if (sscanf(line, "VmHWM: %llu kB", &kib) == 1) break;
+    fclose(file);
+    return kib * 1024;
 }

@@ -17,6 +17,9 @@ void *mem_realloc(void *block, size_t count, size_t size);
 /* Aligned to MEM_ALIGNMENT, not zeroed; for tensors. Release with mem_free_aligned. */
 void *mem_aligned(size_t bytes);
 
+/* Whether that much could be had at this moment. Takes nothing and touches nothing: a microsecond. */
+bool mem_available(size_t bytes);
+
 char *mem_strdup(const char *text);
 char *mem_strndup(const char *text, size_t length);
 /* asprintf over mem_calloc. NULL when memory runs out. */
@@ -28,6 +31,9 @@ void mem_free_aligned(void *block);
 /* *out = a * b or a + b; false (and *out untouched) on overflow. */
 bool mem_mul(size_t a, size_t b, size_t *out);
 bool mem_add(size_t a, size_t b, size_t *out);
+
+/* The most bytes of this process that were resident so far (VmHWM); 0 where the system doesn't tell. */
+uint64_t mem_peak_resident(void);
 
 /* Fault injection for tests/fault: the n-th allocation from now (1 = the next) fails, once. 0 turns it off.
  * mem_allocations counts every attempt since the start of the program. */

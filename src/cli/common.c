@@ -1,6 +1,7 @@
 #include "cli/common.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -161,8 +162,13 @@ int output_check(const char *program, const char *path, bool png)
     struct stat info;
     if (png && !ends_in_png(path))
         return options_mistake(program, "--output %s: pictures are written as PNG; call it something.png", path);
-    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode)) {
+    const bool there = stat(path, &info) == 0;
+    if (there && !S_ISREG(info.st_mode)) {
         fprintf(stderr, "leco: %s: cannot write: is not a file\n", path);
+        return EXIT_FAILED;
+    }
+    if (there ? faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) != 0 : errno != ENOENT && errno != ENOTDIR) {
+        fprintf(stderr, "leco: %s: cannot write: %s\n", path, strerror(errno));
         return EXIT_FAILED;
     }
     char folder[4096];
@@ -171,10 +177,10 @@ int output_check(const char *program, const char *path, bool png)
     if (length >= sizeof folder) return options_mistake(program, "--output: the path is too long");
     snprintf(folder, sizeof folder, "%.*s", slash ? (int)length : 1, slash ? path : ".");
     if (slash == path) strcpy(folder, "/");
-    int why = stat(folder, &info) != 0    ? errno
-              : !S_ISDIR(info.st_mode)    ? ENOTDIR
-              : access(folder, W_OK) != 0 ? errno
-                                          : 0;
+    int why = stat(folder, &info) != 0                             ? errno
+              : !S_ISDIR(info.st_mode)                             ? ENOTDIR
+              : faccessat(AT_FDCWD, folder, W_OK, AT_EACCESS) != 0 ? errno
+                                                                   : 0;
     if (why != 0) {
         fprintf(stderr, "leco: %s: cannot write: folder %s: %s\n", path, folder, strerror(why));
         return EXIT_FAILED;
@@ -190,6 +196,11 @@ void output_name(char *out, size_t size, const char *path, size_t number, size_t
         size_t stem = strlen(path) - strlen(".png");
         snprintf(out, size, "%.*s-%zu.png", (int)stem, path, number);
     }
+}
+
+json_t *number_or_null(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
 }
 
 json_t *json_text(const char *text)

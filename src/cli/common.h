@@ -81,6 +81,8 @@ void output_name(char *out, size_t size, const char *path, size_t number, size_t
 
 /* Prints a JSON document and a new line to stdout, and releases it. */
 void print_json(json_t *document);
+/* A number of a document; null where it isn't known (NaN) or no number (infinity), which JSON can't say. */
+json_t *number_or_null(double value);
 /* A string of a document; bytes that aren't UTF-8 (a file's name may hold any) become '?'. */
 json_t *json_text(const char *text);
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/common.h"
+#include "cli/fault.h"
 
 static const command *const commands[] = {&command_train, &command_generate, &command_grid,
                                           &command_run,   &command_inspect,  &command_bench};
@@ -22,9 +23,10 @@ static void print_help(FILE *to)
           "\nExamples\n"
           "  leco train examples/erase_red.yaml\n"
           "  leco generate -m models/shapes --lora out/erase_red.safetensors -p \"a red star\" --guidance-scale 4 -o "
-          "star.png\n"
-          "\nExit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.\n",
+          "star.png\n",
           to);
+    options_print_files(to);
+    fputs("\nExit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.\n", to);
 }
 
 static const command *find(const char *name)
@@ -38,7 +40,7 @@ static int unknown(const char *name)
 {
     const char *known[COMMAND_COUNT];
     for (size_t i = 0; i < COMMAND_COUNT; i++) known[i] = commands[i]->name;
-    const char *nearest = nearest_word(name, known, COMMAND_COUNT);
+    const char *nearest = leco_suggest(name, known, COMMAND_COUNT);
     if (nearest) return options_mistake("leco", "there is no command '%s'; did you mean '%s'?", name, nearest);
     return options_mistake("leco", "there is no command '%s'", name);
 }
@@ -73,6 +75,7 @@ static int dispatch(int argc, char **argv)
 int main(int argc, char **argv)
 {
     calm_idle_threads(argv);
+    fault_catch();
     int status = dispatch(argc, argv);
     errno = 0;
     if (fflush(stdout) != 0 || ferror(stdout)) { /* results that got lost are no results */

@@ -1,10 +1,14 @@
 #include "cli/options.h"
 
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/option_value.h"
+#include "leco/leco.h"
 
 #define HELP_INDENT 30
 #define HELP_WIDTH 100
@@ -22,48 +26,6 @@ int options_mistake(const char *program, const char *format, ...)
     return EXIT_USAGE;
 }
 
-/* Damerau-Levenshtein in its restricted form: insert, delete, replace, swap two neighbours. */
-static size_t edit_distance(const char *a, const char *b)
-{
-    enum { LONGEST = 63 };
-    size_t rows[3][LONGEST + 2], n = strlen(a), m = strlen(b);
-    if (n > LONGEST || m > LONGEST) return LONGEST;
-    size_t *before = rows[0], *last = rows[1], *now = rows[2];
-    for (size_t j = 0; j <= m; j++) last[j] = j;
-    for (size_t i = 1; i <= n; i++) {
-        now[0] = i;
-        for (size_t j = 1; j <= m; j++) {
-            size_t best = last[j - 1] + (a[i - 1] != b[j - 1]);
-            if (last[j] + 1 < best) best = last[j] + 1;
-            if (now[j - 1] + 1 < best) best = now[j - 1] + 1;
-            bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
-            if (swapped && before[j - 2] + 1 < best) best = before[j - 2] + 1;
-            now[j] = best;
-        }
-        size_t *spare = before;
-        before = last;
-        last = now;
-        now = spare;
-    }
-    return last[m];
-}
-
-const char *nearest_word(const char *word, const char *const *known, size_t count)
-{
-    const char *nearest = NULL;
-    size_t length = strlen(word), best = length / 3 + 2; /* farther than that is another word */
-    for (size_t i = 0; i < count; i++) {
-        size_t distance = edit_distance(word, known[i]);
-        bool begins = length >= 3 && strncmp(word, known[i], length) == 0; /* --guidance for --guidance-scale */
-        if (begins) distance = 1;
-        if (distance < best) {
-            best = distance;
-            nearest = known[i];
-        }
-    }
-    return nearest;
-}
-
 static int unknown_option(const command_line *line, const char *name, size_t length)
 {
     const char *known[128] = {"help"};
@@ -73,7 +35,7 @@ static int unknown_option(const command_line *line, const char *name, size_t len
             if (s->kind != OPTION_REFUSED) known[count++] = s->name;
     char word[64];
     snprintf(word, sizeof word, "%.*s", (int)(length < sizeof word ? length : sizeof word - 1), name);
-    const char *nearest = nearest_word(word, known, count);
+    const char *nearest = leco_suggest(word, known, count);
     if (nearest) return options_mistake(line->program, "there is no option --%s; did you mean --%s?", word, nearest);
     return options_mistake(line->program, "there is no option --%s", word);
 }
@@ -118,6 +80,26 @@ static void print_option(const option_spec *s)
     print_wrapped(body, HELP_INDENT, HELP_INDENT);
 }
 
+/* Where the help's paths begin: beside an installed program, or in the source tree that it was built in. */
+void options_print_files(FILE *to)
+{
+    static const char *const places[] = {LECO_DOC_FROM_PROGRAM, "../.."};
+    char self[PATH_MAX], path[2 * PATH_MAX];
+    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (length <= 0) return;
+    self[length] = '\0';
+    *strrchr(self, '/') = '\0';
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        snprintf(path, sizeof path, "%s/%s/docs/config.md", self, places[i]);
+        if (access(path, R_OK) != 0) continue;
+        *(strrchr(path, '/') - strlen("/docs")) = '\0';
+        char *plain = realpath(path, NULL);
+        fprintf(to, "\nFiles\n  docs/ and examples/ are in %s\n", plain ? plain : path);
+        free(plain);
+        return;
+    }
+}
+
 static void print_help(const command_line *line)
 {
     printf("%s: %s\n\nUsage: %s %s\n", line->program, line->summary, line->program, line->usage);
@@ -131,6 +113,7 @@ static void print_help(const command_line *line)
             if (s->kind != OPTION_REFUSED) print_option(s);
     }
     printf("\nExamples\n%s", line->examples);
+    options_print_files(stdout);
 }
 
 /* ---- reading ---- */

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
 
@@ -74,10 +75,10 @@ int options_read(const command_line *line, int argc, char **argv, const char **o
 /* "program: sentence" and where to read more, on stderr. Returns EXIT_USAGE. */
 int options_mistake(const char *program, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* A section of --help that tells where docs/ and examples/ are; nothing where they aren't. */
+void options_print_files(FILE *to);
+
 /* Reads a finite decimal number (no hex, inf or nan) that takes up the whole text. */
 bool number_read(const char *text, double *value);
-
-/* The nearest of `known` to `word` by edits, or NULL where none is near. */
-const char *nearest_word(const char *word, const char *const *known, size_t count);
 
 #endif

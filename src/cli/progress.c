@@ -11,18 +11,24 @@
 #define BAR_SECONDS 0.1    /* between two drawings of the bar */
 #define PLAIN_SECONDS 10.0 /* between two plain lines */
 #define BAR_WIDTH 28
-#define LOSS_STEPS 50 /* that the shown loss is averaged over: a single step's says little */
+#define SLOW_SECONDS 2.0 /* a step that takes longer is shown with the part of it that is done */
+#define LOSS_STEPS 50    /* that the shown loss is averaged over: a single step's says little */
 
 static progress *current;
 static bool log_debug, log_info;
 static volatile sig_atomic_t interrupted;
 
-/* ---- Ctrl-C ---- */
+/* ---- signals ---- */
 
 static void on_signal(int number)
 {
-    (void)number;
-    interrupted = 1; /* the handler is reset: a second Ctrl-C ends the program */
+    interrupted = 1;
+    /* A second Ctrl-C ends the program. A lost connection is often told twice, by the shell and by the system, or
+     * beside a SIGTERM: that is no impatience. */
+    if (number != SIGHUP) {
+        signal(SIGINT, SIG_DFL);
+        signal(SIGTERM, SIG_DFL);
+    }
 }
 
 static void catch_signal(int number)
@@ -31,7 +37,6 @@ static void catch_signal(int number)
     if (sigaction(number, NULL, &before) == 0 && before.sa_handler == SIG_IGN) return; /* nohup, or a script's "&" */
     memset(&action, 0, sizeof action);
     action.sa_handler = on_signal;
-    action.sa_flags = (int)SA_RESETHAND;
     sigemptyset(&action.sa_mask);
     sigaction(number, &action, NULL);
 }
@@ -65,6 +70,8 @@ void progress_begin(progress *p, const char *unit, bool quiet, bool verbose)
     if (!unit) return;
     catch_signal(SIGINT);
     catch_signal(SIGTERM);
+    catch_signal(SIGHUP);
+    signal(SIGPIPE, SIG_IGN); /* hours of work outlive whoever reads of their progress */
 }
 
 /* "0:42", "1:05:00" */
@@ -91,6 +98,10 @@ static void append_figures(const progress *p, const leco_progress *state, char *
         else
             used += (size_t)snprintf(line + used, size - used, "  %.3g s each", 1 / rate);
     }
+    const bool slow = state->done == 0 || state->seconds > SLOW_SECONDS * (double)state->done;
+    if (state->part && slow && state->part_total > 0 && state->done < state->total)
+        used += (size_t)snprintf(line + used, size - used, "  %.40s %lld/%lld", state->part,
+                                 (long long)state->part_done, (long long)state->part_total);
     if (state->seconds_left >= 0 && state->done < state->total)
         snprintf(line + used, size - used, "  %s left", clock_text(state->seconds_left, left));
     else if (state->done >= state->total)

@@ -1,6 +1,6 @@
 /* What a person sees while the program works: a progress bar on a terminal, a plain line now and then elsewhere, log
- * messages between them; all on stderr. And Ctrl-C: the first asks the library to finish the step and save, the second
- * ends the program. */
+ * messages between them; all on stderr. And signals: Ctrl-C, SIGTERM or a lost connection (SIGHUP) asks the library to
+ * finish the step and save, a second Ctrl-C or SIGTERM ends the program. */
 #ifndef LECO_CLI_PROGRESS_H
 #define LECO_CLI_PROGRESS_H
 
@@ -21,8 +21,9 @@ typedef struct progress {
     double loss_share; /* how much of a full average `loss` holds so far */
 } progress;
 
-/* Starts showing (one at a time), sends the library's log to stderr, and catches Ctrl-C, unless unit is NULL: work that
- * never calls back can't be asked to stop. verbose: debug messages, too. `p` outlives the work. */
+/* Starts showing (one at a time), sends the library's log to stderr, and catches signals, unless unit is NULL: work
+ * that never calls back can't be asked to stop. What nobody reads any more (a closed pipe, a terminal that is gone)
+ * doesn't end it then. verbose: debug messages, too. `p` outlives the work. */
 void progress_begin(progress *p, const char *unit, bool quiet, bool verbose);
 /* `path` without detours (examples/../out/x -> out/x): relative where it lies below the current folder. Into a static
  * buffer; `path` itself where it can't be resolved. */

@@ -23,7 +23,7 @@ static int check(const char *program, const char *module, const run_args *args, 
     bool known = false;
     for (size_t i = 0; i < count; i++) known = known || strcmp(module, modules[i]) == 0;
     if (!known) {
-        const char *nearest = nearest_word(module, modules, count);
+        const char *nearest = leco_suggest(module, modules, count);
         if (nearest) return options_mistake(program, "there is no module '%s'; did you mean %s?", module, nearest);
         return options_mistake(
             program, "there is no module '%s'; there are text-encoder, unet, vae-encoder and vae-decoder", module);

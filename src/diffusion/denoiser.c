@@ -14,6 +14,7 @@ struct denoiser {
     tensor *target, *loss; /* of a trainable one */
     const float **context; /* [batch] borrowed text states */
     float *staging;        /* the widest of the inputs that are put together here */
+    size_t staging_count;
 };
 
 void denoiser_destroy(denoiser *n)
@@ -75,6 +76,7 @@ leco_status denoiser_create(const device *d, const model *m, const denoiser_opti
     size_t widest = (size_t)n->size.batch * (n->context_count > pooled ? n->context_count : pooled);
     n->context = mem_calloc((size_t)n->size.batch, sizeof *n->context);
     n->staging = mem_calloc(widest, sizeof *n->staging);
+    n->staging_count = widest;
     leco_status status =
         n->context && n->staging ? LECO_OK : error_memory(err, widest * sizeof(float), "a denoiser's text states");
     if (status == LECO_OK) status = make_ready(n, d, m, options, err);
@@ -94,6 +96,12 @@ latent_size denoiser_size(const denoiser *n)
 size_t denoiser_arena_bytes(const denoiser *n)
 {
     return session_arena_bytes(n->runner.session);
+}
+
+size_t denoiser_bytes(const denoiser *n)
+{
+    return sizeof *n + graph_bytes(n->runner.graph) + session_bytes(n->runner.session) +
+           (size_t)n->size.batch * sizeof *n->context + n->staging_count * sizeof *n->staging;
 }
 
 graph *denoiser_graph(denoiser *n)

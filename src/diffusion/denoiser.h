@@ -24,6 +24,7 @@ void denoiser_destroy(denoiser *n); /* NULL is fine */
 
 latent_size denoiser_size(const denoiser *n);
 size_t denoiser_arena_bytes(const denoiser *n);
+size_t denoiser_bytes(const denoiser *n); /* of the graph, the session and what inputs are put together in */
 
 /* Text states [tokens,width] for one of the batch's samples; borrowed until replaced, and read by each run. */
 void denoiser_set_context(denoiser *n, int64_t sample, const float *states);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/number.h"
 #include "diffusion/decoder.h"
 #include "diffusion/guidance.h"
 
@@ -164,7 +165,7 @@ static leco_status denoise(batch_run *b, leco_error *err)
         if (!isfinite(b->x[i]))
             return error_set(err, LECO_INVALID,
                              "the latents became %g: the model overflows in %s, or a LoRA's weight is too large",
-                             (double)b->x[i], dtype_name(b->painter->device->compute));
+                             number_shown(b->x[i]), dtype_name(b->painter->device->compute));
     return LECO_OK;
 }
 

@@ -39,6 +39,12 @@ void denoising_destroy(denoising *d)
     mem_free(d);
 }
 
+size_t denoising_bytes(const denoising *d)
+{
+    size_t floats = (size_t)(1 + d->sampler->copies) * d->count;
+    return sizeof *d + (size_t)d->steps * sizeof *d->timestep + floats * sizeof(float);
+}
+
 int64_t denoising_jitter_range(const denoising *d)
 {
     int64_t stride = d->schedule->train_timesteps / d->steps;

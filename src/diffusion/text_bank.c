@@ -4,6 +4,8 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/name_table.h"
+#include "model/prompt_syntax.h"
 
 typedef struct entry {
     char *prompt;
@@ -20,6 +22,8 @@ struct text_bank {
     int32_t *ids; /* [tokens] */
     entry *entry;
     size_t count, capacity;
+    name_table by_prompt; /* places in entry */
+    bool syntax_told;
 };
 
 static void build(nn *c, void *user)
@@ -69,6 +73,7 @@ void text_bank_clear(text_bank *b)
         mem_free(b->entry[i].states);
     }
     b->count = 0;
+    name_table_free(&b->by_prompt);
 }
 
 void text_bank_release_encoder(text_bank *b)
@@ -91,6 +96,27 @@ int64_t text_bank_tokens(const text_bank *b)
     return b->tokens;
 }
 
+size_t text_bank_bytes(const text_bank *b)
+{
+    size_t bytes = sizeof *b + (size_t)b->tokens * sizeof *b->ids + b->capacity * sizeof *b->entry;
+    for (size_t i = 0; i < b->count; i++) bytes += strlen(b->entry[i].prompt) + 1 + b->state_count * sizeof(float);
+    if (b->runner.session) bytes += graph_bytes(b->runner.graph) + session_bytes(b->runner.session);
+    return bytes;
+}
+
+/* Once: somebody who knows it needn't hear it of every prompt. */
+static void tell_syntax(text_bank *b, const char *prompt)
+{
+    size_t length;
+    const char *piece = b->syntax_told ? NULL : prompt_syntax_find(prompt, &length);
+    if (!piece) return;
+    b->syntax_told = true;
+    log_message(LOG_WARNING,
+                "\"%.*s\" in a prompt is taken literally: leco reads prompts as plain text, without A1111's weights, "
+                "BREAK, AND, <lora:...> or embeddings",
+                (int)(length < 60 ? length : 60), piece);
+}
+
 static leco_status encode(text_bank *b, const char *prompt, float *states, leco_error *err)
 {
     if (!b->runner.session) return error_set(err, LECO_INTERNAL, "prompt \"%s\" was not encoded in time", prompt);
@@ -99,6 +125,7 @@ static leco_status encode(text_bank *b, const char *prompt, float *states, leco_
     if (needed > (size_t)b->tokens)
         log_message(LOG_WARNING, "prompt \"%.60s...\" needs %zu tokens; all after the first %lld are ignored", prompt,
                     needed, (long long)b->tokens);
+    tell_syntax(b, prompt);
     session_write_i32(b->runner.session, b->encoder.ids, b->ids, (size_t)b->tokens);
     if (b->encoder.eos) {
         int32_t position;
@@ -123,17 +150,18 @@ static leco_status grow(text_bank *b, leco_error *err)
 
 leco_status text_bank_get(text_bank *b, const char *prompt, const float **states, leco_error *err)
 {
-    for (size_t i = 0; i < b->count; i++) {
-        if (strcmp(b->entry[i].prompt, prompt) == 0) {
-            *states = b->entry[i].states;
-            return LECO_OK;
-        }
+    const size_t *known = name_table_find(&b->by_prompt, prompt);
+    if (known) {
+        *states = b->entry[*known].states;
+        return LECO_OK;
     }
     LECO_TRY(grow(b, err));
     entry e = {mem_strdup(prompt), mem_calloc(b->state_count, sizeof(float))};
     leco_status status =
         e.prompt && e.states ? LECO_OK : error_memory(err, b->state_count * sizeof(float), "a prompt's text states");
     if (status == LECO_OK) status = encode(b, prompt, e.states, err);
+    if (status == LECO_OK && !name_table_add(&b->by_prompt, e.prompt, b->count))
+        status = error_memory(err, (b->count + 1) * sizeof(name_slot), "the text states");
     if (status != LECO_OK) {
         mem_free(e.prompt);
         mem_free(e.states);

@@ -15,8 +15,10 @@ void text_bank_destroy(text_bank *b); /* NULL is fine */
 
 int64_t text_bank_tokens(const text_bank *b); /* of a prompt's states: 77 */
 
+size_t text_bank_bytes(const text_bank *b); /* of the states, and of the encoder while it is there */
+
 /* The final hidden states [tokens,width] of a prompt; owned by the bank, valid until clear or destroy. A prompt that is
- * too long is cut, with one warning in the log. */
+ * too long is cut, with one warning in the log; the first that holds another program's prompt syntax gives one, too. */
 leco_status text_bank_get(text_bank *b, const char *prompt, const float **states, leco_error *err);
 
 /* Forgets all states, after an adapter of the text encoder changed. */

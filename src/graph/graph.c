@@ -31,6 +31,12 @@ void graph_destroy(graph *g)
     mem_free(g);
 }
 
+size_t graph_bytes(const graph *g)
+{
+    return sizeof *g + arena_bytes(g->memory) + g->node_capacity * sizeof *g->nodes +
+           g->tensor_capacity * sizeof *g->tensors;
+}
+
 dtype graph_dtype(const graph *g)
 {
     return g->compute;

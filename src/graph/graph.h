@@ -17,6 +17,7 @@ graph *graph_create(dtype compute);
 void graph_destroy(graph *g);
 
 dtype graph_dtype(const graph *g);
+size_t graph_bytes(const graph *g); /* of the nodes, tensors and names */
 /* What params, gradients of params, statistics and losses are kept in: F32, or F64 in an F64 graph. */
 dtype graph_exact_dtype(const graph *g);
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "graph/taken.h"
 
 /* A run of memory alive from node `first` to node `last`, both included. Nodes are numbered from 0; -1 is before the
  * run, when the caller writes the inputs. */
@@ -98,47 +99,38 @@ static int by_size(const void *a, const void *b)
     return x < y ? -1 : 1;
 }
 
-static int by_offset(const void *a, const void *b)
+/* Largest first: the big activations settle at the bottom and small tensors fill the gaps between them. Each block goes
+ * to the lowest offset that is free for all of its life. */
+static leco_status place_blocks(block *const *order, size_t count, taken *t, size_t *peak, leco_error *err)
 {
-    const block *x = *(block *const *)a, *y = *(block *const *)b;
-    return x->offset < y->offset ? -1 : x->offset > y->offset;
-}
-
-/* Puts one block at the lowest offset that is free for all of its life. `rivals` is room for pointers. */
-static void place(block *b, block *const *placed, size_t count, block **rivals)
-{
-    size_t rival_count = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (placed[i]->first <= b->last && b->first <= placed[i]->last) rivals[rival_count++] = placed[i];
-    }
-    qsort(rivals, rival_count, sizeof(block *), by_offset);
-    size_t offset = 0;
-    for (size_t i = 0; i < rival_count; i++) {
-        if (rivals[i]->offset >= offset + b->bytes) break;
-        size_t end = rivals[i]->offset + rivals[i]->bytes;
-        if (end > offset) offset = end;
-    }
-    b->offset = offset;
-}
-
-/* Largest first: the big activations settle at the bottom and small tensors fill the gaps between them. */
-static leco_status place_all(layout *l, size_t *peak, leco_error *err)
-{
-    block **order = mem_calloc(l->count * 2, sizeof(block *));
-    if (order == NULL) return error_memory(err, l->count * 2 * sizeof(block *), "the memory plan");
-    size_t count = 0;
-    for (size_t i = 0; i < l->count; i++) {
-        if (l->blocks[i].bytes > 0) order[count++] = &l->blocks[i];
-    }
-    qsort(order, count, sizeof(block *), by_size);
     *peak = 0;
     for (size_t i = 0; i < count; i++) {
-        place(order[i], order, i, order + l->count);
-        size_t end = order[i]->offset + order[i]->bytes;
-        if (end > *peak) *peak = end;
+        block *b = order[i];
+        const size_t first = (size_t)(b->first + 1), last = (size_t)(b->last + 1);
+        b->offset = taken_fit(t, first, last, b->bytes);
+        if (!taken_add(t, first, last, b->offset, b->bytes)) return error_memory(err, 0, "the memory plan");
+        if (b->offset + b->bytes > *peak) *peak = b->offset + b->bytes;
     }
-    mem_free(order);
     return LECO_OK;
+}
+
+static leco_status place_all(layout *l, size_t *peak, leco_error *err)
+{
+    block **order = mem_calloc(l->count, sizeof(block *));
+    taken *t = taken_create(graph_node_count(l->g) + 2);
+    leco_status status = LECO_OK;
+    if (order == NULL || t == NULL) status = error_memory(err, l->count * sizeof(block *), "the memory plan");
+    size_t count = 0;
+    for (size_t i = 0; i < l->count && status == LECO_OK; i++) {
+        if (l->blocks[i].bytes > 0) order[count++] = &l->blocks[i];
+    }
+    if (status == LECO_OK) {
+        qsort(order, count, sizeof(block *), by_size);
+        status = place_blocks(order, count, t, peak, err);
+    }
+    taken_destroy(t);
+    mem_free(order);
+    return status;
 }
 
 /* The most bytes alive at once: a running sum over births and deaths. */

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/number.h"
 #include "model/adapter_internal.h"
 #include "model/walk.h"
 
@@ -128,7 +129,7 @@ leco_status lora_create(const unet_config *config, const lora_options *options, 
     if (options->rank < 1 || options->rank > 65536)
         return error_set(err, LECO_INVALID, "LoRA rank %lld: expected 1 to 65536", (long long)options->rank);
     if (!isfinite(options->alpha) || options->alpha <= 0)
-        return error_set(err, LECO_INVALID, "LoRA alpha %g: expected a positive number", (double)options->alpha);
+        return error_set(err, LECO_INVALID, "LoRA alpha %g: expected a positive number", number_shown(options->alpha));
     layer_list list;
     LECO_TRY(walk_unet(config, &list, err));
     size_t count = 0;

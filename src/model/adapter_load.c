@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/number.h"
 #include "format/safetensors.h"
 #include "model/adapter_internal.h"
 #include "model/walk.h"
@@ -321,7 +322,7 @@ static leco_status load_into(const safetensors *file, lora *l, lora_module *m, c
     LECO_TRY(load_tensor(file, key, LORA_ALPHA, (shape){.rank = 0}, false, &alpha, DTYPE_F32, err));
     if (alpha != m->alpha)
         return error_set(err, LECO_INVALID, "%s: tensor \"%s%s\": expected %g, found %g", safetensors_path(file), key,
-                         LORA_ALPHA, (double)m->alpha, (double)alpha);
+                         LORA_ALPHA, number_shown(m->alpha), number_shown(alpha));
     LECO_TRY(load_tensor(file, key, LORA_DOWN, m->down.shape, m->is_conv, m->down.value, l->exact, err));
     return load_tensor(file, key, LORA_UP, m->up.shape, m->is_conv, m->up.value, l->exact, err);
 }

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/name_table.h"
 #include "format/json.h"
 
 #define MOST_ID (1 << 24)
@@ -14,6 +15,7 @@
 /* transformers reads no more merges than this, which is what CLIP's own vocabulary has. */
 #define MOST_MERGES (49152 - 256 - 2)
 #define WORD_END "</w>"
+#define MOST_WORD (1 << 30)
 
 /* A piece of text that is a token or takes part in a merge. */
 typedef struct symbol {
@@ -30,8 +32,7 @@ struct bpe {
     arena *memory;
     symbol *symbols;
     size_t symbol_count, symbol_capacity;
-    int32_t *symbol_table; /* open addressing over symbols: index or -1 */
-    size_t symbol_slots;   /* a power of two */
+    name_table by_text;    /* places in symbols */
     merge *merge_table;    /* open addressing; left is -1 in a free slot */
     size_t merge_slots;    /* a power of two */
     int32_t *symbol_of_id; /* [id_count], -1 where no token has the id */
@@ -40,13 +41,6 @@ struct bpe {
 };
 
 /* ---- hash tables ---- */
-
-static uint64_t hash_text(const char *text)
-{
-    uint64_t h = UINT64_C(14695981039346656037); /* FNV-1a */
-    for (const unsigned char *p = (const unsigned char *)text; *p; p++) h = (h ^ *p) * UINT64_C(1099511628211);
-    return h ^ h >> 29;
-}
 
 static uint64_t hash_pair(int32_t left, int32_t right)
 {
@@ -62,45 +56,26 @@ static size_t slots_for(size_t count)
     return slots;
 }
 
-static int32_t *find_slot(const bpe *b, const char *text)
-{
-    size_t i = hash_text(text) & (b->symbol_slots - 1);
-    while (b->symbol_table[i] >= 0 && strcmp(b->symbols[b->symbol_table[i]].text, text) != 0)
-        i = (i + 1) & (b->symbol_slots - 1);
-    return &b->symbol_table[i];
-}
-
-static leco_status grow_symbols(bpe *b, size_t count, leco_error *err)
-{
-    size_t slots = slots_for(count);
-    symbol *symbols = mem_realloc(b->symbols, slots / 2, sizeof *symbols);
-    if (symbols) b->symbols = symbols;
-    int32_t *table = mem_calloc(slots, sizeof *table);
-    if (!symbols || !table) {
-        mem_free(table);
-        return error_memory(err, slots * sizeof *table, "a vocabulary");
-    }
-    mem_free(b->symbol_table);
-    b->symbol_table = table;
-    b->symbol_slots = slots;
-    b->symbol_capacity = slots / 2;
-    memset(table, 0xff, slots * sizeof *table);
-    for (size_t i = 0; i < b->symbol_count; i++) *find_slot(b, b->symbols[i].text) = (int32_t)i;
-    return LECO_OK;
-}
-
 /* The symbol of `text`, new (with id -1) if need be. */
 static leco_status intern(bpe *b, const char *text, int32_t *out, leco_error *err)
 {
-    if (b->symbol_count == b->symbol_capacity) LECO_TRY(grow_symbols(b, b->symbol_count + 1, err));
-    int32_t *slot = find_slot(b, text);
-    if (*slot < 0) {
-        const char *copy = arena_strdup(b->memory, text);
-        if (!copy) return error_memory(err, strlen(text), "a vocabulary");
-        b->symbols[b->symbol_count] = (symbol){copy, -1};
-        *slot = (int32_t)b->symbol_count++;
+    const size_t *known = name_table_find(&b->by_text, text);
+    if (known) {
+        *out = (int32_t)*known;
+        return LECO_OK;
     }
-    *out = *slot;
+    if (b->symbol_count == b->symbol_capacity) {
+        size_t capacity = b->symbol_capacity ? 2 * b->symbol_capacity : 1024;
+        symbol *grown = mem_realloc(b->symbols, capacity, sizeof *grown);
+        if (!grown) return error_memory(err, capacity * sizeof *grown, "a vocabulary");
+        b->symbols = grown;
+        b->symbol_capacity = capacity;
+    }
+    const char *copy = arena_strdup(b->memory, text);
+    if (!copy || !name_table_add(&b->by_text, copy, b->symbol_count))
+        return error_memory(err, strlen(text), "a vocabulary");
+    b->symbols[b->symbol_count] = (symbol){copy, -1};
+    *out = (int32_t)b->symbol_count++;
     return LECO_OK;
 }
 
@@ -149,7 +124,6 @@ static leco_status read_vocabulary(bpe *b, const char *path, leco_error *err)
     leco_status status = LECO_OK;
     if (!json_is_object(root) || json_object_size(root) == 0)
         status = error_set(err, LECO_FORMAT, "%s: expected a JSON object of tokens and their ids", path);
-    if (status == LECO_OK) status = grow_symbols(b, 2 * json_object_size(root) + 1024, err);
     json_object_foreach(root, key, value) {
         if (status == LECO_OK) status = add_token(b, path, key, value, err);
     }
@@ -259,7 +233,7 @@ void bpe_close(bpe *b)
     if (!b) return;
     arena_destroy(b->memory);
     mem_free(b->symbols);
-    mem_free(b->symbol_table);
+    name_table_free(&b->by_text);
     mem_free(b->merge_table);
     mem_free(b->symbol_of_id);
     mem_free(b);
@@ -267,8 +241,8 @@ void bpe_close(bpe *b)
 
 int32_t bpe_id(const bpe *b, const char *text)
 {
-    int32_t index = *find_slot(b, text);
-    return index < 0 ? -1 : b->symbols[index].id;
+    const size_t *index = name_table_find(&b->by_text, text);
+    return index ? b->symbols[*index].id : -1;
 }
 
 const char *bpe_text(const bpe *b, int32_t id)
@@ -284,64 +258,109 @@ size_t bpe_id_count(const bpe *b)
 
 /* ---- encoding ---- */
 
-#define NO_MERGE UINT32_MAX
-#define STALE (UINT32_MAX - 1)
+#define NOTHING UINT32_MAX
 
-/* A word under merging; rank[i] is that of the pair (part[i], part[i + 1]). */
+/* A word under merging: a chain of parts, each at the place of its first byte, and a heap of the pairs of neighbors
+ * that may be merged, the lowest rank first and of equal ranks the leftmost. A pair that is gone stays in the heap
+ * until its turn: it is known by its rank, which is no longer that of its place. */
 typedef struct word {
-    int32_t *part;
-    uint32_t *rank;
-    size_t count;
+    const bpe *bpe;
+    int32_t *part;         /* symbols */
+    uint32_t *next, *last; /* places of the neighbors; NOTHING past either end */
+    uint32_t *rank;        /* of a part and its right neighbor, or NOTHING */
+    uint64_t *heap;        /* rank << 32 | place */
+    size_t heap_count;
+    uint32_t *touched; /* places whose pair is new since the last rank was done */
+    size_t touched_count;
 } word;
 
-static void look_up_ranks(const bpe *b, word *w)
+static void heap_push(word *w, uint64_t key)
 {
-    for (size_t i = 0; i + 1 < w->count; i++) {
-        if (w->rank[i] != STALE) continue;
-        const merge *m = find_merge_slot(b, w->part[i], w->part[i + 1]);
-        w->rank[i] = m->left >= 0 ? m->rank : NO_MERGE;
+    size_t i = w->heap_count++;
+    for (; i > 0 && w->heap[(i - 1) / 2] > key; i = (i - 1) / 2) w->heap[i] = w->heap[(i - 1) / 2];
+    w->heap[i] = key;
+}
+
+static uint64_t heap_pop(word *w)
+{
+    uint64_t first = w->heap[0], key = w->heap[--w->heap_count];
+    size_t i = 0;
+    for (size_t child = 1; child < w->heap_count; child = 2 * i + 1) {
+        if (child + 1 < w->heap_count && w->heap[child + 1] < w->heap[child]) child++;
+        if (w->heap[child] >= key) break;
+        w->heap[i] = w->heap[child];
+        i = child;
+    }
+    w->heap[i] = key;
+    return first;
+}
+
+/* Looks up what merges the part at `i` and its right neighbor. */
+static void look_up(word *w, uint32_t i)
+{
+    w->rank[i] = NOTHING;
+    if (w->next[i] == NOTHING) return;
+    const merge *m = find_merge_slot(w->bpe, w->part[i], w->part[w->next[i]]);
+    if (m->left < 0) return;
+    w->rank[i] = m->rank;
+    heap_push(w, (uint64_t)m->rank << 32 | i);
+}
+
+static void merge_at(word *w, uint32_t i)
+{
+    uint32_t right = w->next[i], after = w->next[right];
+    w->part[i] = find_merge_slot(w->bpe, w->part[i], w->part[right])->result;
+    w->rank[right] = w->rank[i] = NOTHING;
+    w->next[i] = after;
+    if (after != NOTHING) w->last[after] = i;
+    w->touched[w->touched_count++] = i;
+    if (w->last[i] == NOTHING) return;
+    w->rank[w->last[i]] = NOTHING;
+    w->touched[w->touched_count++] = w->last[i];
+}
+
+/* Merges the pair of the lowest rank wherever it stands, from the left. The pairs that this makes wait until that is
+ * done, even those of a lower rank. */
+static void merge_best(word *w)
+{
+    const uint64_t best = w->heap[0] >> 32;
+    w->touched_count = 0;
+    while (w->heap_count > 0 && w->heap[0] >> 32 == best) {
+        uint32_t i = (uint32_t)heap_pop(w);
+        if (w->rank[i] == best) merge_at(w, i);
+    }
+    for (size_t k = 0; k < w->touched_count; k++) {
+        uint32_t i = w->touched[k];
+        if (w->rank[i] == NOTHING) look_up(w, i);
     }
 }
 
-/* Merges the pair of the lowest rank wherever it stands, from the left. False where there is none. */
-static bool merge_best(const bpe *b, word *w)
+static void begin(word *w, const char *text, uint32_t size)
 {
-    uint32_t best = NO_MERGE;
-    for (size_t i = 0; i + 1 < w->count; i++)
-        if (w->rank[i] < best) best = w->rank[i];
-    if (best == NO_MERGE) return false;
-    size_t to = 0;
-    for (size_t from = 0; from < w->count; to++) {
-        bool merges = from + 1 < w->count && w->rank[from] == best;
-        if (merges) {
-            w->part[to] = find_merge_slot(b, w->part[from], w->part[from + 1])->result;
-            w->rank[to] = STALE;
-            if (to > 0) w->rank[to - 1] = STALE;
-        } else {
-            w->part[to] = w->part[from];
-            w->rank[to] = w->rank[from];
-        }
-        from += merges ? 2 : 1;
+    for (uint32_t i = 0; i < size; i++) {
+        unsigned char byte = (unsigned char)text[i];
+        w->part[i] = i + 1 < size ? w->bpe->byte_symbol[byte] : w->bpe->last_byte_symbol[byte];
+        w->last[i] = i > 0 ? i - 1 : NOTHING;
+        w->next[i] = i + 1 < size ? i + 1 : NOTHING;
     }
-    w->count = to;
-    look_up_ranks(b, w);
-    return true;
+    for (uint32_t i = 0; i < size; i++) look_up(w, i);
 }
 
 leco_status bpe_encode(const bpe *b, const char *text, size_t size, int32_t *ids, size_t *count, leco_error *err)
 {
-    word w = {.part = ids, .rank = mem_calloc(size, sizeof *w.rank), .count = size};
-    if (!w.rank) return error_memory(err, size * sizeof *w.rank, "a word");
-    for (size_t i = 0; i < size; i++) {
-        unsigned char byte = (unsigned char)text[i];
-        w.part[i] = i + 1 < size ? b->byte_symbol[byte] : b->last_byte_symbol[byte];
-        w.rank[i] = STALE;
-    }
-    look_up_ranks(b, &w);
-    while (merge_best(b, &w)) {
-    }
-    for (size_t i = 0; i < w.count; i++) ids[i] = b->symbols[w.part[i]].id;
-    *count = w.count;
-    mem_free(w.rank);
+    /* A merge takes a part away and pushes two pairs at most. */
+    const size_t bytes = sizeof(uint64_t) * 3 + sizeof(uint32_t) * 5;
+    if (size > MOST_WORD) return error_set(err, LECO_INVALID, "a word of %zu bytes is too long", size);
+    word w = {.bpe = b, .part = ids, .heap = mem_calloc(size, bytes)};
+    if (!w.heap) return error_memory(err, size * bytes, "a word");
+    w.next = (uint32_t *)(w.heap + 3 * size);
+    w.last = w.next + size;
+    w.rank = w.last + size;
+    w.touched = w.rank + size;
+    begin(&w, text, (uint32_t)size);
+    while (w.heap_count > 0) merge_best(&w);
+    *count = 0;
+    for (uint32_t i = 0; i != NOTHING; i = w.next[i]) ids[(*count)++] = b->symbols[ids[i]].id;
+    mem_free(w.heap);
     return LECO_OK;
 }

@@ -384,3 +384,14 @@ size_t weights_packed_bytes(const weights *w)
     for (size_t i = 0; i < w->count; i++) bytes += weight_variant_bytes(&w->slots[i]->w);
     return bytes;
 }
+
+size_t weights_mapped_bytes(const weights *w)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < w->count; i++) {
+        const weight *each = &w->slots[i]->w;
+        if (each->data && !each->keep_out_of_place) /* that one is made up */
+            bytes += (size_t)shape_count(&each->shape) * dtype_size(each->type);
+    }
+    return bytes;
+}

@@ -40,6 +40,7 @@ bool weights_has(const weights *w, const char *name); /* true for random and bla
 leco_status weights_check(weights *w, leco_error *err);
 
 const char *weights_path(const weights *w);    /* the file, or "(random)" or "(blank)" */
+size_t weights_mapped_bytes(const weights *w); /* of the tensors in the file */
 size_t weights_packed_bytes(const weights *w); /* memory of the backends' copies */
 
 #endif

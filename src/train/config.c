@@ -198,6 +198,18 @@ static const rule prompt_rules[] = {
     {NULL, RULE_IGNORED, 0, 0, 0, NULL, NULL},
 };
 
+static const rule_section sections[] = {
+    {"", top_rules},      {"pretrained_model", model_rules}, {"network", network_rules}, {"train", train_rules},
+    {"save", save_rules}, {"logging", logging_rules},        {"other", other_rules},     {"prompts", prompt_rules},
+    {NULL, NULL},
+};
+enum { TOP, MODEL, NETWORK, TRAIN, SAVE, LOGGING, OTHER, PROMPTS };
+
+static leco_status read_section(const doc_node *map, int section, void *values, leco_error *err)
+{
+    return rules_read(map, &sections[section], sections, values, err);
+}
+
 /* ---- reading ---- */
 
 static leco_status resolve(const train_config *c, const char *path, const char **out, leco_error *err)
@@ -217,23 +229,35 @@ static leco_status read_resolution(const doc_node *n, train_prompt *p, leco_erro
     if (doc_is_null(n)) return LECO_OK;
     if (n->kind == DOC_LIST) {
         if (n->count != 2)
-            return error_set(err, LECO_INVALID, "%s: resolution: expected a size or [height, width]", n->place);
-        LECO_TRY(doc_int(n->item[0].value, "resolution", 8, (int64_t)largest, &p->height, err));
-        return doc_int(n->item[1].value, "resolution", 8, (int64_t)largest, &p->width, err);
+            return error_set(err, LECO_INVALID,
+                             "%s: prompts.resolution: expected a size or [height, width], found a list of %zu",
+                             n->place, n->count);
+        LECO_TRY(doc_int(n->item[0].value, "prompts.resolution", 8, (int64_t)largest, &p->height, err));
+        return doc_int(n->item[1].value, "prompts.resolution", 8, (int64_t)largest, &p->width, err);
     }
-    LECO_TRY(doc_int(n, "resolution", 8, (int64_t)largest, &p->height, err));
+    if (n->kind == DOC_MAP) return doc_wrong(n, "prompts.resolution", "a size or [height, width]", err);
+    LECO_TRY(doc_int(n, "prompts.resolution", 8, (int64_t)largest, &p->height, err));
     p->width = p->height;
     return LECO_OK;
+}
+
+/* What a computation in float32 would take for zero: then the pair would train nothing. */
+static leco_status check_not_zero(const doc_node *entry, const char *key, double value, const char *why,
+                                  leco_error *err)
+{
+    if ((float)value != 0.0f) return LECO_OK;
+    return error_set(err, LECO_INVALID, "%s: prompts.%s: expected another number than 0: %s",
+                     doc_find(entry, key)->place, key, why);
 }
 
 static leco_status read_prompt(const doc_node *n, const raw_config *raw, train_prompt *p, leco_error *err)
 {
     raw_prompt r = {.guidance_scale = 1.0, .multiplier = 1.0, .weight = 1.0, .batch_size = raw->batch_size};
-    if (n->kind != DOC_MAP)
-        return error_set(err, LECO_INVALID, "%s: prompts: expected a list of entries with at least \"target: ...\"",
-                         n->place);
-    LECO_TRY(rules_read(n, "prompts", prompt_rules, &r, err));
+    if (n->kind != DOC_MAP) return doc_wrong(n, "prompts", "a list of entries with at least \"target: ...\"", err);
+    LECO_TRY(read_section(n, PROMPTS, &r, err));
     if (!r.target) return error_set(err, LECO_INVALID, "%s: prompts: an entry needs a target", n->place);
+    LECO_TRY(check_not_zero(n, "multiplier", r.multiplier, "the adapter would be off while it is trained", err));
+    LECO_TRY(check_not_zero(n, "weight", r.weight, "the entry would train nothing; leave it out instead", err));
     *p = (train_prompt){.place = n->place,
                         .target = r.target,
                         .positive = r.positive ? r.positive : r.target,
@@ -262,9 +286,9 @@ static leco_status read_prompts(train_config *c, const raw_config *raw, leco_err
     if (!list)
         return error_set(err, LECO_INVALID, "%s: no prompts: give a list under \"prompts\", or a \"prompts_file\"",
                          where);
-    if (list->count == 0) return error_set(err, LECO_INVALID, "%s: the list of prompts is empty", list->place);
-    if (list->kind != DOC_LIST)
-        return error_set(err, LECO_INVALID, "%s: prompts: expected a list (\"- target: ...\")", list->place);
+    if (list->kind != DOC_SCALAR && list->count == 0)
+        return error_set(err, LECO_INVALID, "%s: the list of prompts is empty", list->place);
+    if (list->kind != DOC_LIST) return doc_wrong(list, "prompts", "a list (\"- target: ...\")", err);
     c->prompt = arena_alloc(c->memory, list->count, sizeof *c->prompt);
     if (!c->prompt) return error_memory(err, list->count * sizeof *c->prompt, "the prompts");
     c->prompt_count = list->count;
@@ -274,13 +298,13 @@ static leco_status read_prompts(train_config *c, const raw_config *raw, leco_err
 
 static leco_status read_sections(const doc_node *root, raw_config *raw, leco_error *err)
 {
-    LECO_TRY(rules_read(root, "", top_rules, raw, err));
-    LECO_TRY(rules_read(raw->pretrained_model, "pretrained_model", model_rules, raw, err));
-    LECO_TRY(rules_read(raw->network, "network", network_rules, raw, err));
-    LECO_TRY(rules_read(raw->train, "train", train_rules, raw, err));
-    LECO_TRY(rules_read(raw->save, "save", save_rules, raw, err));
-    LECO_TRY(rules_read(raw->logging, "logging", logging_rules, raw, err));
-    return rules_read(raw->other, "other", other_rules, raw, err);
+    LECO_TRY(read_section(root, TOP, raw, err));
+    LECO_TRY(read_section(raw->pretrained_model, MODEL, raw, err));
+    LECO_TRY(read_section(raw->network, NETWORK, raw, err));
+    LECO_TRY(read_section(raw->train, TRAIN, raw, err));
+    LECO_TRY(read_section(raw->save, SAVE, raw, err));
+    LECO_TRY(read_section(raw->logging, LOGGING, raw, err));
+    return read_section(raw->other, OTHER, raw, err);
 }
 
 static leco_status check(const train_config *c, const raw_config *raw, leco_error *err)

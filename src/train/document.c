@@ -9,16 +9,28 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/name_table.h"
 
-enum { MAX_BYTES = 4 << 20, MAX_NODES = 200000, MAX_DEPTH = 32 };
+enum { MAX_BYTES = 4 << 20, MAX_NODES = 200000, MAX_DEPTH = 32, MAX_DIRECTIVES = 64 };
 
 /* ---- YAML to tree ---- */
 
+/* A node that may be repeated by "*name". */
+typedef struct anchored {
+    const doc_node *node;
+    bool whole; /* false while it is being read: it can't contain itself */
+} anchored;
+
+/* The tree grows with the parser's events, not from libyaml's finished document: there, depth and the number of nodes
+ * and anchors cost time squared before they could be refused. */
 typedef struct reader {
     arena *memory;
     const char *source; /* the file's path, or the --set assignment */
     bool is_file;
-    yaml_document_t *yaml;
+    yaml_parser_t parser;
+    name_table anchors; /* places in anchor */
+    anchored *anchor;
+    size_t anchor_capacity;
     int nodes;
 } reader;
 
@@ -28,85 +40,240 @@ static const char *place_of(const reader *r, size_t line)
     return arena_printf(r->memory, "%s:%zu", r->source, line + 1);
 }
 
-static leco_status convert(reader *r, int index, int depth, doc_node **out, leco_error *err);
-
-static leco_status convert_map(reader *r, const yaml_node_t *y, int depth, doc_node *n, leco_error *err)
+static leco_status out_of_memory(const reader *r, size_t bytes, leco_error *err)
 {
-    n->kind = DOC_MAP;
-    n->count = (size_t)(y->data.mapping.pairs.top - y->data.mapping.pairs.start);
-    n->item = arena_alloc(r->memory, n->count + 1, sizeof *n->item);
-    if (!n->item) return error_memory(err, n->count * sizeof *n->item, r->source);
-    for (size_t i = 0; i < n->count; i++) {
-        yaml_node_pair_t pair = y->data.mapping.pairs.start[i];
-        doc_node *key;
-        LECO_TRY(convert(r, pair.key, depth + 1, &key, err));
-        if (key->kind != DOC_SCALAR) return error_set(err, LECO_FORMAT, "%s: a key must be plain text", key->place);
-        for (size_t j = 0; j < i; j++)
-            if (strcmp(n->item[j].key, key->text) == 0)
-                return error_set(err, LECO_FORMAT, "%s: key \"%s\" is given twice", key->place, key->text);
-        n->item[i].key = key->text;
-        LECO_TRY(convert(r, pair.value, depth + 1, &n->item[i].value, err));
-        /* A value may stand lines below its key (a list under it); complaints are about the key's line. */
-        if (n->item[i].value->kind != DOC_SCALAR) n->item[i].value->place = key->place;
-    }
-    return LECO_OK;
+    return error_memory(err, bytes, r->source);
 }
 
-static leco_status convert_list(reader *r, const yaml_node_t *y, int depth, doc_node *n, leco_error *err)
+/* The parser's next event; yaml_event_delete it. */
+static leco_status next_event(reader *r, yaml_event_t *event, leco_error *err)
 {
-    n->kind = DOC_LIST;
-    n->count = (size_t)(y->data.sequence.items.top - y->data.sequence.items.start);
-    n->item = arena_alloc(r->memory, n->count + 1, sizeof *n->item);
-    if (!n->item) return error_memory(err, n->count * sizeof *n->item, r->source);
-    for (size_t i = 0; i < n->count; i++)
-        LECO_TRY(convert(r, y->data.sequence.items.start[i], depth + 1, &n->item[i].value, err));
-    return LECO_OK;
+    if (yaml_parser_parse(&r->parser, event)) return LECO_OK;
+    const yaml_parser_t *p = &r->parser;
+    if (p->error == YAML_MEMORY_ERROR) return error_memory(err, 0, "the YAML parser");
+    size_t line = p->problem_mark.line ? p->problem_mark.line : p->context_mark.line;
+    return error_set(err, LECO_FORMAT, "%s: not valid YAML: %s", place_of(r, line),
+                     p->problem ? p->problem : "unreadable");
 }
 
-static leco_status convert(reader *r, int index, int depth, doc_node **out, leco_error *err)
+static leco_status new_node(reader *r, const char *place, int depth, doc_node **out, leco_error *err)
 {
-    const yaml_node_t *y = yaml_document_get_node(r->yaml, index);
     doc_node *n = arena_alloc(r->memory, 1, sizeof *n);
-    const char *place = y ? place_of(r, y->start_mark.line) : NULL;
-    if (!n || !place) return error_memory(err, sizeof *n, r->source);
-    /* Aliases repeat what they stand for, and may contain themselves. */
+    if (!n || !place) return out_of_memory(r, sizeof *n, err);
     if (++r->nodes > MAX_NODES || depth > MAX_DEPTH)
         return error_set(err, LECO_FORMAT, "%s: too many values, or nested too deeply", place);
     n->place = place;
     n->text = "";
     *out = n;
-    if (y->type == YAML_MAPPING_NODE) return convert_map(r, y, depth, n, err);
-    if (y->type == YAML_SEQUENCE_NODE) return convert_list(r, y, depth, n, err);
-    const char *text = (const char *)y->data.scalar.value;
-    if (strlen(text) != y->data.scalar.length)
-        return error_set(err, LECO_FORMAT, "%s: a NUL character inside a value", place);
+    return LECO_OK;
+}
+
+/* Appends to a list or map of which `capacity` elements have been allocated. */
+static leco_status append(const reader *r, doc_node *n, size_t *capacity, doc_item item, leco_error *err)
+{
+    if (n->count == *capacity) {
+        size_t grown = *capacity ? 2 * *capacity : 4;
+        doc_item *items = arena_alloc(r->memory, grown, sizeof *items);
+        if (!items) return out_of_memory(r, grown * sizeof *items, err);
+        if (n->count > 0) memcpy(items, n->item, n->count * sizeof *items);
+        n->item = items;
+        *capacity = grown;
+    }
+    n->item[n->count++] = item;
+    return LECO_OK;
+}
+
+/* ---- anchors and aliases ---- */
+
+static leco_status add_anchor(reader *r, const char *name, const doc_node *n, size_t *index, leco_error *err)
+{
+    *index = r->anchors.count;
+    if (name_table_find(&r->anchors, name))
+        return error_set(err, LECO_FORMAT, "%s: the anchor &%.100s is given twice", n->place, name);
+    if (*index == r->anchor_capacity) {
+        size_t capacity = r->anchor_capacity ? 2 * r->anchor_capacity : 16;
+        anchored *grown = mem_realloc(r->anchor, capacity, sizeof *grown);
+        if (!grown) return out_of_memory(r, capacity * sizeof *grown, err);
+        r->anchor = grown;
+        r->anchor_capacity = capacity;
+    }
+    r->anchor[*index] = (anchored){n, false};
+    const char *copy = arena_strdup(r->memory, name);
+    if (!copy || !name_table_add(&r->anchors, copy, *index)) return out_of_memory(r, strlen(name), err);
+    return LECO_OK;
+}
+
+/* A copy, since an override may change one of the two. */
+static leco_status copy_node(reader *r, const doc_node *from, int depth, doc_node **out, leco_error *err)
+{
+    doc_node *n;
+    LECO_TRY(new_node(r, from->place, depth, &n, err));
+    *n = *from;
+    *out = n;
+    if (n->kind == DOC_SCALAR) return LECO_OK;
+    n->item = arena_alloc(r->memory, n->count, sizeof *n->item);
+    if (!n->item) return out_of_memory(r, n->count * sizeof *n->item, err);
+    for (size_t i = 0; i < n->count; i++) {
+        n->item[i].key = from->item[i].key;
+        LECO_TRY(copy_node(r, from->item[i].value, depth + 1, &n->item[i].value, err));
+    }
+    return LECO_OK;
+}
+
+static leco_status read_alias(reader *r, const yaml_event_t *event, int depth, doc_node **out, leco_error *err)
+{
+    const char *name = (const char *)event->data.alias.anchor, *place = place_of(r, event->start_mark.line);
+    if (!place) return out_of_memory(r, strlen(r->source), err);
+    const size_t *index = name_table_find(&r->anchors, name);
+    if (!index) return error_set(err, LECO_FORMAT, "%s: there is no anchor &%.100s above *%.100s", place, name, name);
+    if (!r->anchor[*index].whole)
+        return error_set(err, LECO_FORMAT, "%s: *%.100s stands in what it repeats, which is nested too deeply then",
+                         place, name);
+    return copy_node(r, r->anchor[*index].node, depth, out, err);
+}
+
+/* ---- nodes ---- */
+
+static leco_status read_node(reader *r, const yaml_event_t *event, int depth, doc_node **out, leco_error *err);
+
+/* The next node of a list or map; *out is NULL at its end. */
+static leco_status read_next(reader *r, int depth, doc_node **out, leco_error *err)
+{
+    yaml_event_t event;
+    LECO_TRY(next_event(r, &event, err));
+    leco_status status = LECO_OK;
+    *out = NULL;
+    if (event.type != YAML_SEQUENCE_END_EVENT && event.type != YAML_MAPPING_END_EVENT)
+        status = read_node(r, &event, depth, out, err);
+    yaml_event_delete(&event);
+    return status;
+}
+
+static leco_status read_list(reader *r, int depth, doc_node *n, leco_error *err)
+{
+    size_t capacity = 0;
+    n->kind = DOC_LIST;
+    for (;;) {
+        doc_item item = {NULL, NULL};
+        LECO_TRY(read_next(r, depth + 1, &item.value, err));
+        if (!item.value) return LECO_OK;
+        LECO_TRY(append(r, n, &capacity, item, err));
+    }
+}
+
+/* `keys` holds those read so far. */
+static leco_status read_pairs(reader *r, int depth, doc_node *n, name_table *keys, leco_error *err)
+{
+    size_t capacity = 0;
+    for (;;) {
+        doc_node *key, *value;
+        LECO_TRY(read_next(r, depth + 1, &key, err));
+        if (!key) return LECO_OK;
+        if (key->kind != DOC_SCALAR) return error_set(err, LECO_FORMAT, "%s: a key must be plain text", key->place);
+        if (name_table_find(keys, key->text))
+            return error_set(err, LECO_FORMAT, "%s: key \"%s\" is given twice", key->place, key->text);
+        if (!name_table_add(keys, key->text, n->count)) return out_of_memory(r, strlen(key->text), err);
+        LECO_TRY(read_next(r, depth + 1, &value, err));
+        /* A value may stand lines below its key (a list under it); complaints are about the key's line. */
+        if (value->kind != DOC_SCALAR) value->place = key->place;
+        LECO_TRY(append(r, n, &capacity, (doc_item){key->text, value}, err));
+    }
+}
+
+static leco_status read_map(reader *r, int depth, doc_node *n, leco_error *err)
+{
+    name_table keys = {0};
+    n->kind = DOC_MAP;
+    leco_status status = read_pairs(r, depth, n, &keys, err);
+    name_table_free(&keys);
+    return status;
+}
+
+static leco_status read_scalar(const reader *r, const yaml_event_t *event, doc_node *n, leco_error *err)
+{
+    const char *text = (const char *)event->data.scalar.value;
+    if (strlen(text) != event->data.scalar.length)
+        return error_set(err, LECO_FORMAT, "%s: a NUL character inside a value", n->place);
     n->kind = DOC_SCALAR;
-    n->quoted = y->data.scalar.style != YAML_PLAIN_SCALAR_STYLE;
+    n->quoted = event->data.scalar.style != YAML_PLAIN_SCALAR_STYLE;
     n->text = arena_strdup(r->memory, text);
-    return n->text ? LECO_OK : error_memory(err, strlen(text), r->source);
+    return n->text ? LECO_OK : out_of_memory(r, strlen(text), err);
+}
+
+static leco_status read_node(reader *r, const yaml_event_t *event, int depth, doc_node **out, leco_error *err)
+{
+    if (event->type == YAML_ALIAS_EVENT) return read_alias(r, event, depth, out, err);
+    doc_node *n;
+    LECO_TRY(new_node(r, place_of(r, event->start_mark.line), depth, &n, err));
+    const yaml_char_t *anchor = event->type == YAML_SCALAR_EVENT           ? event->data.scalar.anchor
+                                : event->type == YAML_SEQUENCE_START_EVENT ? event->data.sequence_start.anchor
+                                                                           : event->data.mapping_start.anchor;
+    size_t index = 0;
+    if (anchor) LECO_TRY(add_anchor(r, (const char *)anchor, n, &index, err));
+    if (event->type == YAML_SCALAR_EVENT)
+        LECO_TRY(read_scalar(r, event, n, err));
+    else if (event->type == YAML_SEQUENCE_START_EVENT)
+        LECO_TRY(read_list(r, depth, n, err));
+    else
+        LECO_TRY(read_map(r, depth, n, err));
+    if (anchor) r->anchor[index].whole = true;
+    *out = n;
+    return LECO_OK;
+}
+
+/* ---- documents ---- */
+
+/* Expects an event of one of two types; *is_first says which it was. */
+static leco_status read_mark(reader *r, yaml_event_type_t first, size_t *line, bool *is_first, leco_error *err)
+{
+    yaml_event_t event;
+    LECO_TRY(next_event(r, &event, err));
+    *is_first = event.type == first;
+    *line = event.start_mark.line;
+    yaml_event_delete(&event);
+    return LECO_OK;
+}
+
+/* libyaml compares each "%TAG" line with all before it, ere it returns anything. */
+static leco_status check_directives(const reader *r, const char *text, size_t size, leco_error *err)
+{
+    size_t lines = 0, count = 0;
+    for (size_t i = 0; i < size; i++) {
+        bool starts = i == 0 || text[i - 1] == '\n' || text[i - 1] == '\r';
+        if (starts && text[i] == '%' && ++count > MAX_DIRECTIVES)
+            return error_set(err, LECO_FORMAT, "%s: more than %d directives (lines that begin with %%)",
+                             place_of(r, lines), MAX_DIRECTIVES);
+        lines += text[i] == '\n';
+    }
+    return LECO_OK;
+}
+
+static leco_status read_document(reader *r, doc_node **out, leco_error *err)
+{
+    bool is_one;
+    size_t line;
+    LECO_TRY(read_mark(r, YAML_STREAM_START_EVENT, &line, &is_one, err));
+    LECO_TRY(read_mark(r, YAML_DOCUMENT_START_EVENT, &line, &is_one, err));
+    if (!is_one) return LECO_OK;
+    LECO_TRY(read_next(r, 0, out, err));
+    LECO_TRY(read_mark(r, YAML_DOCUMENT_END_EVENT, &line, &is_one, err));
+    LECO_TRY(read_mark(r, YAML_DOCUMENT_START_EVENT, &line, &is_one, err));
+    if (is_one)
+        return error_set(err, LECO_FORMAT, "%s: a second YAML document begins here; expected a single one",
+                         place_of(r, line));
+    return LECO_OK;
 }
 
 /* Parses `text`; what messages call it is r->source. *out stays NULL where the text holds nothing. */
 static leco_status parse(reader *r, const char *text, size_t size, doc_node **out, leco_error *err)
 {
-    yaml_parser_t parser;
-    yaml_document_t document;
-    if (!yaml_parser_initialize(&parser)) return error_memory(err, 0, "the YAML parser");
-    yaml_parser_set_input_string(&parser, (const unsigned char *)text, size);
-    if (!yaml_parser_load(&parser, &document)) {
-        size_t line = parser.problem_mark.line ? parser.problem_mark.line : parser.context_mark.line;
-        leco_status status = parser.error == YAML_MEMORY_ERROR
-                                 ? error_memory(err, 0, "the YAML parser")
-                                 : error_set(err, LECO_FORMAT, "%s: not valid YAML: %s", place_of(r, line),
-                                             parser.problem ? parser.problem : "unreadable");
-        yaml_parser_delete(&parser);
-        return status;
-    }
-    r->yaml = &document;
-    leco_status status = LECO_OK;
-    if (yaml_document_get_root_node(&document)) status = convert(r, 1, 0, out, err);
-    yaml_document_delete(&document);
-    yaml_parser_delete(&parser);
+    LECO_TRY(check_directives(r, text, size, err));
+    if (!yaml_parser_initialize(&r->parser)) return error_memory(err, 0, "the YAML parser");
+    yaml_parser_set_input_string(&r->parser, (const unsigned char *)text, size);
+    leco_status status = read_document(r, out, err);
+    yaml_parser_delete(&r->parser);
+    name_table_free(&r->anchors);
+    mem_free(r->anchor);
     return status;
 }
 
@@ -125,7 +292,7 @@ leco_status document_read(arena *memory, const char *path, doc_node **out, leco_
     char *text;
     size_t size;
     LECO_TRY(file_read_text(path, MAX_BYTES, &text, &size, err));
-    reader r = {memory, arena_strdup(memory, path), true, NULL, 0};
+    reader r = {.memory = memory, .source = arena_strdup(memory, path), .is_file = true};
     doc_node *root = NULL;
     leco_status status = r.source ? parse(&r, text, size, &root, err) : error_memory(err, strlen(path), "a path");
     mem_free(text);
@@ -183,7 +350,7 @@ leco_status document_set(arena *memory, doc_node *root, const char *assignment, 
     if (!place || !path) return error_memory(err, strlen(assignment), "an override");
     path[equals - assignment] = '\0';
 
-    reader r = {memory, place, false, NULL, 0};
+    reader r = {.memory = memory, .source = place};
     doc_node *value = NULL;
     LECO_TRY(parse(&r, equals + 1, strlen(equals + 1), &value, err));
     if (!value) { /* "key=": an empty text */
@@ -220,7 +387,7 @@ bool doc_is_null(const doc_node *n)
     return n->text[0] == '\0' || strcmp(n->text, "~") == 0 || strcasecmp(n->text, "null") == 0;
 }
 
-static leco_status wrong(const doc_node *n, const char *key, const char *expected, leco_error *err)
+leco_status doc_wrong(const doc_node *n, const char *key, const char *expected, leco_error *err)
 {
     if (n->kind == DOC_SCALAR)
         return error_set(err, LECO_INVALID, "%s: %s: expected %s, found \"%.200s\"", n->place, key, expected, n->text);
@@ -230,17 +397,17 @@ static leco_status wrong(const doc_node *n, const char *key, const char *expecte
 
 leco_status doc_text(const doc_node *n, const char *key, const char **out, leco_error *err)
 {
-    if (n->kind != DOC_SCALAR) return wrong(n, key, "a text", err);
+    if (n->kind != DOC_SCALAR) return doc_wrong(n, key, "a text", err);
     *out = n->text;
     return LECO_OK;
 }
 
 leco_status doc_number(const doc_node *n, const char *key, double low, double high, double *out, leco_error *err)
 {
-    if (n->kind != DOC_SCALAR || n->text[0] == '\0') return wrong(n, key, "a number", err);
+    if (n->kind != DOC_SCALAR || n->text[0] == '\0') return doc_wrong(n, key, "a number", err);
     char *end;
     double value = strtod(n->text, &end);
-    if (*end != '\0' || !isfinite(value)) return wrong(n, key, "a number", err);
+    if (*end != '\0' || !isfinite(value)) return doc_wrong(n, key, "a number", err);
     if (value < low || value > high)
         return error_set(err, LECO_INVALID, "%s: %s: expected a number from %g to %g, found %s", n->place, key, low,
                          high, n->text);
@@ -250,11 +417,11 @@ leco_status doc_number(const doc_node *n, const char *key, double low, double hi
 
 leco_status doc_int(const doc_node *n, const char *key, int64_t low, int64_t high, int64_t *out, leco_error *err)
 {
-    if (n->kind != DOC_SCALAR || n->text[0] == '\0') return wrong(n, key, "a whole number", err);
+    if (n->kind != DOC_SCALAR || n->text[0] == '\0') return doc_wrong(n, key, "a whole number", err);
     char *end;
     errno = 0;
     long long value = strtoll(n->text, &end, 10);
-    if (*end != '\0') return wrong(n, key, "a whole number", err);
+    if (*end != '\0') return doc_wrong(n, key, "a whole number", err);
     if (errno == ERANGE || value < low || value > high)
         return error_set(err, LECO_INVALID, "%s: %s: expected a whole number from %lld to %lld, found %s", n->place,
                          key, (long long)low, (long long)high, n->text);
@@ -273,45 +440,5 @@ leco_status doc_bool(const doc_node *n, const char *key, bool *out, leco_error *
             }
         }
     }
-    return wrong(n, key, "true or false", err);
-}
-
-/* ---- suggestions ---- */
-
-/* Levenshtein distance, with a swap of neighbours as one edit; words of up to 63 characters. */
-static size_t edit_distance(const char *a, const char *b)
-{
-    enum { LIMIT = 63 };
-    size_t rows[3][LIMIT + 1];
-    size_t m = strlen(a), n = strlen(b);
-    if (m > LIMIT || n > LIMIT) return SIZE_MAX;
-    for (size_t j = 0; j <= n; j++) rows[0][j] = j;
-    for (size_t i = 1; i <= m; i++) {
-        size_t *now = rows[i % 3];
-        const size_t *last = rows[(i - 1) % 3], *before = rows[(i + 1) % 3];
-        now[0] = i;
-        for (size_t j = 1; j <= n; j++) {
-            size_t best = last[j - 1] + (a[i - 1] != b[j - 1]);
-            if (last[j] + 1 < best) best = last[j] + 1;
-            if (now[j - 1] + 1 < best) best = now[j - 1] + 1;
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && before[j - 2] + 1 < best)
-                best = before[j - 2] + 1;
-            now[j] = best;
-        }
-    }
-    return rows[m % 3][n];
-}
-
-const char *nearest_name(const char *word, const char *const *names, size_t count)
-{
-    const char *best = NULL;
-    size_t least = 1 + (strlen(word) + 1) / 3; /* a third of the letters may be wrong */
-    for (size_t i = 0; i < count; i++) {
-        size_t distance = edit_distance(word, names[i]);
-        if (distance <= least && (!best || distance < least)) {
-            best = names[i];
-            least = distance;
-        }
-    }
-    return best;
+    return doc_wrong(n, key, "true or false", err);
 }

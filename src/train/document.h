@@ -40,13 +40,13 @@ leco_status document_set(arena *memory, doc_node *root, const char *assignment, 
 const doc_node *doc_find(const doc_node *map, const char *key); /* NULL: not there */
 bool doc_is_null(const doc_node *n);                            /* NULL, or an unquoted null, ~ or nothing */
 
-/* A scalar as a type. Another kind or text that doesn't parse is LECO_INVALID "PLACE: KEY: expected ..., found ...". */
+/* LECO_INVALID "PLACE: KEY: expected ..., found ...". */
+leco_status doc_wrong(const doc_node *n, const char *key, const char *expected, leco_error *err);
+
+/* A scalar as a type. Another kind or text that doesn't parse is LECO_INVALID as above. */
 leco_status doc_text(const doc_node *n, const char *key, const char **out, leco_error *err);
 leco_status doc_int(const doc_node *n, const char *key, int64_t low, int64_t high, int64_t *out, leco_error *err);
 leco_status doc_number(const doc_node *n, const char *key, double low, double high, double *out, leco_error *err);
 leco_status doc_bool(const doc_node *n, const char *key, bool *out, leco_error *err);
-
-/* The name nearest to `word` by edit distance, or NULL where none is near enough to suggest. */
-const char *nearest_name(const char *word, const char *const *names, size_t count);
 
 #endif

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "train/document.h"
+#include "base/suggest.h"
 
 struct optimizer {
     optimizer_options options;
@@ -26,6 +26,9 @@ optimizer_options optimizer_defaults(optimizer_kind kind)
 
 /* ---- arguments ---- */
 
+/* Without an eps that float32 can hold, a gradient of 0 (which all of a LoRA's down have at first) is divided by 0. */
+#define LEAST_EPS 1e-37
+
 typedef struct argument {
     const char *key;
     double *value;
@@ -33,6 +36,7 @@ typedef struct argument {
     bool for_adam, for_sgd;
 } argument;
 
+/* Reads a number that ends where `text` does, at end_mark or at its end; *rest is behind it. */
 static leco_status parse_number(const char *text, const argument *a, char end_mark, const char **rest, leco_error *err)
 {
     char *end;
@@ -40,28 +44,33 @@ static leco_status parse_number(const char *text, const argument *a, char end_ma
     if (end == text || (*end != '\0' && *end != end_mark))
         return error_set(err, LECO_INVALID, "%s: expected a number, found \"%.100s\"", a->key, text);
     if (!(value >= a->low && value < a->high))
-        return error_set(err, LECO_INVALID, "%s: expected a number from %g to below %g, found %g", a->key, a->low,
-                         a->high, value);
+        return error_set(err, LECO_INVALID, "%s: expected a number from %g to below %g, found %.*s", a->key, a->low,
+                         a->high, end - text < 100 ? (int)(end - text) : 100, text);
     *a->value = value;
     *rest = *end ? end + 1 : end;
     return LECO_OK;
 }
 
+/* "(0.9,0.99)", in round, square or no brackets. */
 static leco_status parse_betas(optimizer_options *o, const char *text, leco_error *err)
 {
     argument beta1 = {"betas", &o->beta1, 0, 1, true, false}, beta2 = {"betas", &o->beta2, 0, 1, true, false};
-    if (*text == '(' || *text == '[') text++;
-    const char *rest;
-    LECO_TRY(parse_number(text, &beta1, ',', &rest, err));
-    char end_mark = strpbrk(rest, ")]") ? *strpbrk(rest, ")]") : '\0';
-    return parse_number(rest, &beta2, end_mark, &rest, err);
+    const char close = (char)(*text == '(' ? ')' : *text == '[' ? ']' : '\0');
+    const size_t length = strlen(text);
+    const char *rest = close ? text + 1 : text;
+    bool whole = strchr(text, ',') && (!close || text[length - 1] == close);
+    if (!whole) return error_set(err, LECO_INVALID, "betas: expected two numbers, found \"%.100s\"", text);
+    LECO_TRY(parse_number(rest, &beta1, ',', &rest, err));
+    LECO_TRY(parse_number(rest, &beta2, close, &rest, err));
+    if (*rest) return error_set(err, LECO_INVALID, "betas: expected two numbers, found \"%.100s\"", text);
+    return LECO_OK;
 }
 
 static leco_status parse_argument(optimizer_options *o, const char *key, const char *value, leco_error *err)
 {
     const bool sgd = o->kind == OPTIMIZER_SGD;
     const argument known[] = {
-        {"eps", &o->eps, 0, 1, true, false},
+        {"eps", &o->eps, LEAST_EPS, 1, true, false},
         {"weight_decay", &o->weight_decay, 0, 10, true, true},
         {"momentum", &o->momentum, 0, 1, false, true},
         {"dampening", &o->dampening, 0, 1, false, true},
@@ -80,7 +89,7 @@ static leco_status parse_argument(optimizer_options *o, const char *key, const c
     }
     static const char *const adam_keys[] = {"betas", "eps", "weight_decay"};
     static const char *const sgd_keys[] = {"momentum", "dampening", "weight_decay", "nesterov"};
-    const char *near = sgd ? nearest_name(key, sgd_keys, 4) : nearest_name(key, adam_keys, 3);
+    const char *near = sgd ? suggest(key, sgd_keys, 4) : suggest(key, adam_keys, 3);
     return error_set(err, LECO_INVALID, "\"%s\" is not an argument of this optimizer%s%s%s", key,
                      near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 }

@@ -4,20 +4,38 @@
 #include <string.h>
 #include <strings.h>
 
-enum { MAX_NAMES = 64, MAX_KEY = 128 };
+#include "base/suggest.h"
 
-static leco_status unknown_key(const doc_node *map, const char *section, const char *key, const rule *rules,
-                               leco_error *err)
+enum { MAX_NAMES = 96, MAX_KEY = 128 };
+
+/* The keys of all sections as one would write them there: "lr", or "train.lr" in another section. */
+typedef struct key_list {
+    const char *name[MAX_NAMES];
+    char text[MAX_NAMES][48];
+    size_t count;
+} key_list;
+
+static void add_keys(key_list *list, const rule_section *s, const rule_section *here)
 {
-    const char *names[MAX_NAMES];
-    size_t count = 0;
-    for (const rule *r = rules; r->key && count < MAX_NAMES; r++) names[count++] = r->key;
-    const char *near = nearest_name(key, names, count);
-    const char *dot = *section ? "." : "";
-    if (near)
-        return error_set(err, LECO_INVALID, "%s: %s%s%s is not a known key; did you mean \"%s\"?", map->place, section,
-                         dot, key, near);
-    return error_set(err, LECO_INVALID, "%s: %s%s%s is not a known key", map->place, section, dot, key);
+    const bool dotted = s != here && *s->name;
+    for (const rule *r = s->rules; r->key && list->count < MAX_NAMES; r++) {
+        char *text = list->text[list->count];
+        snprintf(text, sizeof list->text[0], "%s%s%s", dotted ? s->name : "", dotted ? "." : "", r->key);
+        list->name[list->count++] = text;
+    }
+}
+
+static leco_status unknown_key(const doc_node *map, const char *key, const rule_section *section,
+                               const rule_section *all, leco_error *err)
+{
+    key_list known = {.count = 0};
+    add_keys(&known, section, section); /* first: of two that are equally near it is this section's */
+    for (const rule_section *other = all; other->name; other++)
+        if (other != section) add_keys(&known, other, section);
+    const char *near = suggest(key, known.name, known.count);
+    return error_set(err, LECO_INVALID, "%s: %s%s%s is not a known key%s%s%s", map->place, section->name,
+                     *section->name ? "." : "", key, near ? "; did you mean \"" : "", near ? near : "",
+                     near ? "\"?" : "");
 }
 
 static leco_status read_choice(const doc_node *n, const char *key, const choice *choices, int *out, leco_error *err)
@@ -39,7 +57,7 @@ static leco_status read_choice(const doc_node *n, const char *key, const choice 
         size_t used = strlen(list);
         snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "", c->name);
     }
-    const char *near = nearest_name(text, names, count);
+    const char *near = suggest(text, names, count);
     return error_set(err, LECO_INVALID, "%s: %s: \"%.100s\" is not known%s%s%s; there are %s", n->place, key, text,
                      near ? "; did you mean \"" : "", near ? near : "", near ? "\"" : "", list);
 }
@@ -86,21 +104,23 @@ static leco_status read_value(const doc_node *n, const char *key, const rule *r,
     return LECO_OK;
 }
 
-leco_status rules_read(const doc_node *map, const char *section, const rule *rules, void *values, leco_error *err)
+leco_status rules_read(const doc_node *map, const rule_section *section, const rule_section *all, void *values,
+                       leco_error *err)
 {
+    const char *name = section->name;
     if (doc_is_null(map)) return LECO_OK;
     if (map->kind != DOC_MAP)
         return error_set(err, LECO_INVALID, "%s: %s: expected keys with values, found a %s", map->place,
-                         *section ? section : "the file", map->kind == DOC_LIST ? "list" : "single value");
+                         *name ? name : "the file", map->kind == DOC_LIST ? "list" : "single value");
     for (size_t i = 0; i < map->count; i++) {
         const doc_item *item = &map->item[i];
-        const rule *r = rules;
+        const rule *r = section->rules;
         while (r->key && strcmp(r->key, item->key) != 0) r++;
         /* For a key's line its value's place is nearer than the map's. */
-        if (!r->key) return unknown_key(item->value, section, item->key, rules, err);
+        if (!r->key) return unknown_key(item->value, item->key, section, all, err);
         if (doc_is_null(item->value)) continue;
         char key[MAX_KEY];
-        snprintf(key, sizeof key, "%s%s%s", section, *section ? "." : "", item->key);
+        snprintf(key, sizeof key, "%s%s%s", name, *name ? "." : "", item->key);
         LECO_TRY(read_value(item->value, key, r, values, err));
     }
     return LECO_OK;

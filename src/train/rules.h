@@ -33,9 +33,15 @@ typedef struct rule {
     const char *refusal;
 } rule;
 
-/* Reads the map into `values`, whose fields hold the defaults: absent and null keys leave them. `section` is what
- * messages call the map ("train"; "" at the top). A NULL or null map is fine. Unknown keys are LECO_INVALID with the
- * nearest known one. */
-leco_status rules_read(const doc_node *map, const char *section, const rule *rules, void *values, leco_error *err);
+/* The map called `name` ("train"; "" is the file itself) and what may stand in it. */
+typedef struct rule_section {
+    const char *name; /* NULL ends a list */
+    const rule *rules;
+} rule_section;
+
+/* Reads the map into `values`, whose fields hold the defaults: absent and null keys leave them. A NULL or null map is
+ * fine. Unknown keys are LECO_INVALID and suggest a known one, be it of another one of `all` sections. */
+leco_status rules_read(const doc_node *map, const rule_section *section, const rule_section *all, void *values,
+                       leco_error *err);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -62,15 +63,22 @@ static leco_status write_file(const train_config *c, const model *m, const lora 
     return status;
 }
 
+/* SAVE_PATH/NAME.safetensors, or with the steps in it; mem_free it; NULL: out of memory. */
+static char *file_name(const train_config *c, int64_t steps, bool last)
+{
+    char *name = last ? mem_printf("%s.safetensors", c->save_name)
+                      : mem_printf("%s_%06lld.safetensors", c->save_name, (long long)steps);
+    char *full = name ? file_join(c->save_path, name) : NULL;
+    mem_free(name);
+    return full;
+}
+
 leco_status save_adapter(const train_config *config, const model *m, lora *l, int64_t steps, bool last, char **path,
                          leco_error *err)
 {
     LECO_TRY(check_finite(l, config->save_precision, err));
     LECO_TRY(file_make_folders(config->save_path, err));
-    char *name = last ? mem_printf("%s.safetensors", config->save_name)
-                      : mem_printf("%s_%06lld.safetensors", config->save_name, (long long)steps);
-    char *full = name ? file_join(config->save_path, name) : NULL;
-    mem_free(name);
+    char *full = file_name(config, steps, last);
     if (!full) return error_memory(err, 0, "a file's name");
     leco_status status = write_file(config, m, l, steps, full, err);
     if (status == LECO_OK)
@@ -80,14 +88,53 @@ leco_status save_adapter(const train_config *config, const model *m, lora *l, in
     return status;
 }
 
+/* How much of a path is there already: the length of the longest part that exists, up to a slash. */
+static size_t existing_length(char *path)
+{
+    size_t length = strlen(path);
+    while (length > 0) {
+        char kept = path[length];
+        path[length] = '\0';
+        bool there = file_exists(path);
+        path[length] = kept;
+        if (there) break;
+        while (length > 0 && path[length - 1] == '/') length--;
+        while (length > 0 && path[length - 1] != '/') length--;
+    }
+    return length;
+}
+
+/* Removes folders that were made, deepest first, down to the part of the path that was there before. */
+static void remove_folders(char *path, size_t kept)
+{
+    for (size_t length = strlen(path); length > kept;) {
+        path[length] = '\0';
+        rmdir(path); /* one that isn't empty is somebody else's by now, and stays */
+        while (length > kept && path[length - 1] != '/') length--;
+        while (length > kept && path[length - 1] == '/') length--;
+    }
+}
+
+/* Begins a file and gives it up. */
+static leco_status try_file(char *path, leco_error *err)
+{
+    if (!path) return error_memory(err, 0, "a file's name");
+    file_writer *w;
+    leco_status status = file_writer_open(path, &w, err);
+    if (status == LECO_OK) file_writer_abort(w);
+    mem_free(path);
+    return status;
+}
+
 leco_status save_check(const train_config *config, leco_error *err)
 {
-    LECO_TRY(file_make_folders(config->save_path, err));
-    char *probe = mem_printf("%s/.%s.%ld", config->save_path, config->save_name, (long)getpid());
-    if (!probe) return error_memory(err, 0, "a file's name");
-    file_writer *w;
-    leco_status status = file_writer_open(probe, &w, err);
-    if (status == LECO_OK) file_writer_abort(w);
-    mem_free(probe);
+    char *folder = mem_strdup(config->save_path);
+    if (!folder) return error_memory(err, strlen(config->save_path), "a path");
+    const size_t kept = existing_length(folder);
+    leco_status status = file_make_folders(folder, err);
+    if (status == LECO_OK) status = try_file(file_name(config, config->iterations, true), err);
+    if (status == LECO_OK) status = try_file(file_name(config, config->iterations, false), err);
+    remove_folders(folder, kept);
+    mem_free(folder);
     return status;
 }

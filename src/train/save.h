@@ -11,7 +11,8 @@
 leco_status save_adapter(const train_config *config, const model *m, lora *l, int64_t steps, bool last, char **path,
                          leco_error *err);
 
-/* Makes the folder and a file in it, so that an unwritable output is known before the training, not after it. */
+/* Makes the folder and the files in it, and takes them away again, so that an output that can't be written is known
+ * before the training, not after it. What is there stays as it is. */
 leco_status save_check(const train_config *config, leco_error *err);
 
 #endif

@@ -31,6 +31,13 @@ size_t denoiser_pool_arena_bytes(const denoiser_pool *pool)
     return largest;
 }
 
+size_t denoiser_pool_bytes(const denoiser_pool *pool)
+{
+    size_t bytes = pool->count * sizeof *pool->entry;
+    for (size_t i = 0; i < pool->count; i++) bytes += denoiser_bytes(pool->entry[i].denoiser);
+    return bytes;
+}
+
 static leco_status pool_get(denoiser_pool *pool, role kind, float multiplier, latent_size size, denoiser **out,
                             leco_error *err)
 {
@@ -110,6 +117,13 @@ void stage_free(stage *s)
     mem_free(s->predictions);
     mem_free(s->wanted);
     *s = (stage){0};
+}
+
+size_t stage_bytes(const stage *s)
+{
+    size_t guiding = 2 * latent_count(denoiser_size(s->generate.denoiser));
+    return sizeof *s + denoising_bytes(s->run) +
+           (guiding + (2 * s->terms.count + 1) * latent_count(s->size)) * sizeof(float);
 }
 
 void stage_begin(stage *s)

@@ -24,6 +24,7 @@ typedef struct denoiser_pool {
 
 void denoiser_pool_free(denoiser_pool *pool);
 size_t denoiser_pool_arena_bytes(const denoiser_pool *pool); /* the largest arena of all */
+size_t denoiser_pool_bytes(const denoiser_pool *pool);       /* of all graphs and sessions */
 
 typedef struct stage {
     latent_size size;
@@ -40,6 +41,7 @@ typedef struct stage {
 leco_status stage_create(denoiser_pool *pool, text_bank *bank, const train_config *config, size_t prompt,
                          latent_size size, const noise_schedule *schedule, stage *out, leco_error *err);
 void stage_free(stage *s); /* safe on a zeroed one */
+size_t stage_bytes(const stage *s);
 
 /* Puts the pair's texts before the shared sessions; call when another pair may have run. */
 void stage_begin(stage *s);

@@ -29,6 +29,14 @@ void terms_add(term_list *list, double factor, int model_index, const char *prom
  * enhance  neutral + guidance_scale (positive - unconditional) */
 term_list terms_of_prompt(const train_prompt *p);
 
+/* Is the target what model 0 predicts for `prompt` anyway? A student of that prompt has nothing to learn from it. */
+bool terms_hold_still(const term_list *list, const char *prompt);
+
+/* Refuses a config of which no pair can move the adapter, saying what to write; a pair that can't, among others that
+ * do, is a warning in the log, unless its guidance_scale or weight is 0: such pairs are meant to hold a prompt still or
+ * are switched off. */
+leco_status terms_check(const train_config *config, leco_error *err);
+
 /* target [count] = the weighted sum of predictions [terms, count], in the list's order. */
 void terms_sum(const term_list *list, const float *predictions, float *target, size_t count);
 

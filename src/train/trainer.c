@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "train/pace.h"
 #include "train/save.h"
 #include "train/stage.h"
 
@@ -21,9 +22,11 @@ struct trainer {
     lora *lora;
     optimizer *optimizer;
     denoiser_pool pool;
-    stage *stages;     /* one a pair */
-    size_t text_bytes; /* the most that the text encoder's phase took of the workspace */
-    float *x, *kept;   /* of the largest pair: [B,h,w,C], [samples_per_trajectory, B,h,w,C] */
+    stage *stages;           /* one a pair */
+    size_t text_arena_bytes; /* what the text encoder's phase took of the workspace */
+    size_t encoding_bytes;   /* and all in all */
+    size_t largest;          /* floats of the largest pair's latents */
+    float *x, *kept;         /* of that size: [B,h,w,C], [samples_per_trajectory, B,h,w,C] */
     float *noise, *scratch;
     int64_t *kept_steps; /* [samples_per_trajectory] */
 };
@@ -93,9 +96,13 @@ static leco_status encode_prompts(trainer *t, leco_error *err)
             if (status != LECO_OK) return error_prefix(err, status, "%s", p->place);
         }
     }
-    t->text_bytes = workspace_bytes(t->device.workspace);
+    t->text_arena_bytes = workspace_bytes(t->device.workspace);
+    t->encoding_bytes =
+        t->text_arena_bytes + text_bank_bytes(t->bank) + weights_packed_bytes(t->model->weights[PART_TEXT_ENCODER]);
     text_bank_release_encoder(t->bank);
     model_unload(t->model, PART_TEXT_ENCODER);
+    tokenizer_close(t->model->tokenizer);
+    t->model->tokenizer = NULL;
     return LECO_OK;
 }
 
@@ -111,9 +118,9 @@ static leco_status pair_size(const trainer *t, const train_prompt *p, latent_siz
     return LECO_OK;
 }
 
-static leco_status make_buffers(trainer *t, size_t largest, leco_error *err)
+static leco_status make_buffers(trainer *t, leco_error *err)
 {
-    size_t samples = (size_t)t->config->samples_per_trajectory;
+    const size_t samples = (size_t)t->config->samples_per_trajectory, largest = t->largest;
     t->x = mem_calloc(largest, sizeof(float));
     t->noise = mem_calloc(largest, sizeof(float));
     t->scratch = mem_calloc(largest, sizeof(float));
@@ -131,14 +138,13 @@ static leco_status make_stages(trainer *t, leco_error *err)
         (denoiser_pool){.device = &t->device, .model = t->model, .lora = t->lora, .tokens = text_bank_tokens(t->bank)};
     t->stages = mem_calloc(c->prompt_count, sizeof *t->stages);
     if (!t->stages) return error_memory(err, c->prompt_count * sizeof *t->stages, "the pairs");
-    size_t largest = 0;
     for (size_t i = 0; i < c->prompt_count; i++) {
         latent_size size;
         LECO_TRY(pair_size(t, &c->prompt[i], &size, err));
         LECO_TRY(stage_create(&t->pool, t->bank, c, i, size, t->schedule, &t->stages[i], err));
-        if (latent_count(size) > largest) largest = latent_count(size);
+        if (latent_count(size) > t->largest) t->largest = latent_count(size);
     }
-    return make_buffers(t, largest, err);
+    return make_buffers(t, err);
 }
 
 static leco_status make_optimizer(trainer *t, leco_error *err)
@@ -154,6 +160,7 @@ static leco_status make_optimizer(trainer *t, leco_error *err)
 
 static leco_status prepare(trainer *t, const char *device_name, leco_error *err)
 {
+    LECO_TRY(terms_check(t->config, err));
     LECO_TRY(open_model(t, device_name, err));
     LECO_TRY(encode_prompts(t, err));
     LECO_TRY(model_load(t->model, MODEL_UNET, err));
@@ -202,14 +209,23 @@ latent_size trainer_latents(const trainer *t, size_t prompt)
 
 uint64_t memory_total(const memory_use *use)
 {
-    return use->weights + use->activations + use->adapter + use->optimizer;
+    const uint64_t training =
+        use->weights + use->activations + use->texts + use->latents + use->graphs + use->adapter + use->optimizer;
+    return training > use->encoding ? training : use->encoding;
 }
 
 static memory_use memory_of(const trainer *t, size_t activations)
 {
+    const size_t largest = t->largest, samples = (size_t)t->config->samples_per_trajectory;
     memory_use use = {.weights = weights_packed_bytes(t->model->weights[PART_UNET]),
                       .activations = activations,
-                      .optimizer = optimizer_bytes(t->optimizer)};
+                      .texts = text_bank_bytes(t->bank),
+                      .latents = (3 + samples) * largest * sizeof(float) + samples * sizeof *t->kept_steps,
+                      .graphs = denoiser_pool_bytes(&t->pool),
+                      .optimizer = optimizer_bytes(t->optimizer),
+                      .encoding = t->encoding_bytes,
+                      .mapped = weights_mapped_bytes(t->model->weights[PART_UNET])};
+    for (size_t i = 0; i < t->config->prompt_count; i++) use.latents += stage_bytes(&t->stages[i]);
     for (size_t i = 0; i < lora_param_count(t->lora); i++) {
         const param *p = lora_param_at(t->lora, i);
         use.adapter += 2 * dtype_size(p->type) * (uint64_t)shape_count(&p->shape);
@@ -220,7 +236,7 @@ static memory_use memory_of(const trainer *t, size_t activations)
 memory_use trainer_planned(const trainer *t)
 {
     size_t sessions = denoiser_pool_arena_bytes(&t->pool);
-    return memory_of(t, sessions > t->text_bytes ? sessions : t->text_bytes);
+    return memory_of(t, sessions > t->text_arena_bytes ? sessions : t->text_arena_bytes);
 }
 
 memory_use trainer_allocated(const trainer *t)
@@ -228,53 +244,101 @@ memory_use trainer_allocated(const trainer *t)
     return memory_of(t, workspace_bytes(t->device.workspace));
 }
 
+char *memory_text(const memory_use *use)
+{
+    const double mib = 1024.0 * 1024.0, total = (double)memory_total(use) / mib;
+    char encoding[96] = "";
+    if (memory_total(use) == use->encoding)
+        snprintf(encoding, sizeof encoding, "%.1f MiB while the texts are encoded, then ", total);
+    return mem_printf(
+        "%s%.1f MiB = weights %.1f + activations %.1f + texts %.1f + latents %.1f + graphs %.1f + adapter "
+        "%.1f + optimizer %.1f",
+        encoding,
+        (double)(use->weights + use->activations + use->texts + use->latents + use->graphs + use->adapter +
+                 use->optimizer) /
+            mib,
+        (double)use->weights / mib, (double)use->activations / mib, (double)use->texts / mib,
+        (double)use->latents / mib, (double)use->graphs / mib, (double)use->adapter / mib,
+        (double)use->optimizer / mib);
+}
+
 char *trainer_summary(const trainer *t)
 {
-    const double mib = 1024.0 * 1024.0;
     const memory_use use = trainer_planned(t);
     const train_config *c = t->config;
     const latent_size size = t->stages[0].size;
     const long long factor = vae_factor(&t->model->vae);
-    return mem_printf("model      %s (%s, %s)\n"
-                      "adapter    LoRA rank %lld, alpha %g, %zu modules, %lld parameters\n"
-                      "prompts    %zu (\"%s\"%s), %lldx%lld pixels, batch %lld\n"
-                      "training   %lld steps, lr %g, %lld of %lld denoising steps kept a trajectory\n"
-                      "memory     %.1f MiB = weights %.1f + activations %.1f + adapter %.1f + optimizer %.1f\n",
-                      c->model, dtype_name(t->device.compute), t->device.backend->name, (long long)c->network.rank,
-                      (double)c->network.alpha, lora_module_count(t->lora), (long long)lora_value_count(t->lora),
-                      c->prompt_count, c->prompt[0].target, c->prompt_count > 1 ? ", ..." : "", size.width * factor,
-                      size.height * factor, (long long)size.batch, (long long)c->iterations, c->lr,
-                      (long long)c->samples_per_trajectory, (long long)c->denoising_steps,
-                      (double)memory_total(&use) / mib, (double)use.weights / mib, (double)use.activations / mib,
-                      (double)use.adapter / mib, (double)use.optimizer / mib);
+    char *memory = memory_text(&use);
+    if (!memory) return NULL;
+    char *text = mem_printf(
+        "model      %s (%s, %s)\n"
+        "adapter    LoRA rank %lld, alpha %g, %zu modules, %lld parameters\n"
+        "prompts    %zu (\"%s\"%s), %lldx%lld pixels, batch %lld\n"
+        "training   %lld steps, lr %g, %lld of %lld denoising steps kept a trajectory\n"
+        "memory     %s\n"
+        "           not counted: the U-Net's file, %.1f MiB of it mapped, which the system takes back where memory is "
+        "short;\n"
+        "           and what the program and its libraries take for themselves: some 50 MiB, more with a large model\n",
+        c->model, dtype_name(t->device.compute), t->device.backend->name, (long long)c->network.rank,
+        (double)c->network.alpha, lora_module_count(t->lora), (long long)lora_value_count(t->lora), c->prompt_count,
+        c->prompt[0].target, c->prompt_count > 1 ? ", ..." : "", size.width * factor, size.height * factor,
+        (long long)size.batch, (long long)c->iterations, c->lr, (long long)c->samples_per_trajectory,
+        (long long)c->denoising_steps, memory, (double)use.mapped / (1024.0 * 1024.0));
+    mem_free(memory);
+    return text;
 }
 
 /* ---- training ---- */
 
+static bool all_finite(const float *x, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!isfinite(x[i])) return false;
+    return true;
+}
+
+/* What is known of a loss that isn't finite: which of the numbers that go into it was the first to be no number. */
+static leco_status blame(const trainer *t, const trajectory *plan, const float *x, double loss, leco_error *err)
+{
+    const train_config *c = t->config;
+    const stage *s = &t->stages[plan->prompt];
+    const size_t count = latent_count(s->size);
+    const long long done = (long long)optimizer_steps(t->optimizer);
+    const char *what = !all_finite(x, count)           ? "the latents denoised with the adapter on are not finite"
+                       : !all_finite(s->wanted, count) ? "what the model itself predicts is not finite"
+                                                       : "the prediction with the adapter on is not finite, or too far "
+                                                         "from its target";
+    if (done == 0)
+        return error_set(err, LECO_INVALID, "%s: the loss of the first step is %g: %s in %s; nothing was trained",
+                         c->prompt[plan->prompt].place, loss, what, dtype_name(t->device.compute));
+    return error_set(err, LECO_INVALID,
+                     "%s: the loss is %g after %lld steps with train.lr %g: %s in %s; the adapter as it is now was not "
+                     "saved",
+                     c->prompt[plan->prompt].place, loss, done, c->lr, what, dtype_name(t->device.compute));
+}
+
 leco_status trainer_follow(trainer *t, const trajectory *plan, const float *noise, size_t limit, double *losses,
-                           bool (*go_on)(void *user), void *user, leco_error *err)
+                           const train_watch *watch, leco_error *err)
 {
     const train_config *c = t->config;
     stage *s = &t->stages[plan->prompt];
+    const train_watch nobody = {0}, *w = watch ? watch : &nobody;
     const float weight_of_pair = (float)c->prompt[plan->prompt].weight;
     const size_t count = latent_count(s->size);
     stage_begin(s);
     denoising_begin(s->run, plan->jitter, &t->rng, 1);
     for (size_t i = 0; i < count; i++) t->x[i] = noise[i] * s->run->noise_scale;
-    if (!trajectory_run(&s->generate, s->run, plan, t->x, t->kept, go_on, user))
+    if (!trajectory_run(&s->generate, s->run, plan, t->x, t->kept, w->denoised, w->user))
         return error_set(err, LECO_INTERRUPTED, "stopped");
     for (size_t i = 0; i < plan->kept_count && i < limit; i++) {
-        double timestep = trajectory_timestep(s->run, c->compat, plan->kept[i]);
-        double loss = stage_learn(s, t->kept + i * count, timestep);
-        int64_t done = optimizer_steps(t->optimizer);
-        if (!isfinite(loss))
-            return error_set(
-                err, LECO_INVALID,
-                "the loss became %g after %lld steps: train.lr (%g) is too high, or the model overflows in "
-                "%s; nothing was saved since",
-                loss, (long long)done, c->lr, dtype_name(t->device.compute));
-        optimizer_step(t->optimizer, lr_at(c->lr_schedule, c->lr, done, c->iterations), weight_of_pair);
-        if (losses) losses[i] = loss * (double)weight_of_pair;
+        const float *x = t->kept + i * count;
+        double loss = stage_learn(s, x, trajectory_timestep(s->run, c->compat, plan->kept[i]));
+        if (!isfinite(loss)) return blame(t, plan, x, loss, err);
+        optimizer_step(t->optimizer, lr_at(c->lr_schedule, c->lr, optimizer_steps(t->optimizer), c->iterations),
+                       weight_of_pair);
+        loss *= (double)weight_of_pair;
+        if (losses) losses[i] = loss;
+        if (w->learnt && !w->learnt(w->user, loss)) return error_set(err, LECO_INTERRUPTED, "stopped");
     }
     return LECO_OK;
 }
@@ -284,42 +348,70 @@ typedef struct training_run {
     trainer *t;
     train_callback callback;
     void *user;
-    double start;
+    double start, mark; /* when the run began; when the last piece of work was done */
+    pace pace;
+    int64_t trajectory_end; /* optimizer steps done when this trajectory is through */
     train_progress progress;
     train_result *result;
     double first_sum, last_sum;
     int64_t first_count, last_count;
 } training_run;
 
+/* What is left of this trajectory, and of those to come: as long as they are on average. */
+static double seconds_left(const training_run *r)
+{
+    const train_config *c = r->t->config;
+    const train_progress *p = &r->progress;
+    const double mean = pace_mean_largest(trajectory_first_step(c), c->denoising_steps, c->samples_per_trajectory);
+    double trajectories = (double)(p->total - r->trajectory_end) / (double)c->samples_per_trajectory;
+    return pace_seconds(&r->pace, (double)(p->denoised_total - p->denoised) + trajectories * mean,
+                        (double)(p->total - p->done));
+}
+
 static bool report(training_run *r, const char *saved)
 {
     train_progress *p = &r->progress;
     p->seconds = cpu_seconds() - r->start;
-    p->seconds_left = p->done > 0 ? p->seconds / (double)p->done * (double)(p->total - p->done) : -1;
+    p->seconds_left = seconds_left(r);
     p->saved = saved;
     return !r->callback || r->callback(r->user, p);
 }
 
-static bool go_on_denoising(void *user)
+/* Seconds since the last piece of work. */
+static double lap(training_run *r)
 {
-    return report(user, NULL);
+    double now = cpu_seconds(), seconds = now - r->mark;
+    r->mark = now;
+    return seconds;
 }
 
-static void note_losses(training_run *r, const double *losses, size_t count)
+static bool on_denoised(void *user)
 {
-    int64_t tenth = (r->progress.total + 9) / 10;
-    for (size_t i = 0; i < count; i++) {
-        if (r->progress.done < tenth) {
-            r->first_sum += losses[i];
-            r->first_count++;
-        }
-        if (r->progress.done >= r->progress.total - tenth) {
-            r->last_sum += losses[i];
-            r->last_count++;
-        }
-        r->progress.done++;
-        r->progress.loss = losses[i];
+    training_run *r = user;
+    r->pace.denoising += lap(r);
+    r->pace.denoised++;
+    r->progress.denoised++;
+    return report(r, NULL);
+}
+
+static bool on_learnt(void *user, double loss)
+{
+    training_run *r = user;
+    train_progress *p = &r->progress;
+    const int64_t tenth = (p->total + 9) / 10;
+    r->pace.learning += lap(r);
+    r->pace.learnt++;
+    if (p->done < tenth) {
+        r->first_sum += loss;
+        r->first_count++;
     }
+    if (p->done >= p->total - tenth) {
+        r->last_sum += loss;
+        r->last_count++;
+    }
+    p->done++;
+    p->loss = loss;
+    return report(r, NULL) || p->done == p->total; /* after the last step there is nothing to stop */
 }
 
 static leco_status save(training_run *r, bool last, leco_error *err)
@@ -331,27 +423,30 @@ static leco_status save(training_run *r, bool last, leco_error *err)
     return LECO_OK;
 }
 
-static leco_status run_trajectories(training_run *r, double *losses, leco_error *err)
+static leco_status run_trajectories(training_run *r, leco_error *err)
 {
     trainer *t = r->t;
     const train_config *c = t->config;
+    train_progress *p = &r->progress;
+    const train_watch watch = {on_denoised, on_learnt, r};
     int64_t saved_at = 0;
-    while (r->progress.done < r->progress.total) {
+    while (p->done < p->total) {
         trajectory plan = trajectory_draw(&t->rng, c, denoising_jitter_range(t->stages[0].run), t->kept_steps);
         latents_draw(&t->rng, t->scratch, t->noise, t->stages[plan.prompt].size);
-        size_t limit = (size_t)(r->progress.total - r->progress.done);
+        size_t limit = (size_t)(p->total - p->done);
         if (limit > plan.kept_count) limit = plan.kept_count;
-        LECO_TRY(trainer_follow(t, &plan, t->noise, limit, losses, go_on_denoising, r, err));
-        note_losses(r, losses, limit);
-        const char *saved = NULL;
-        bool due = c->save_every > 0 && r->progress.done / c->save_every > saved_at / c->save_every;
-        if (due && r->progress.done < r->progress.total) {
+        p->denoised = 0;
+        p->denoised_total = plan.kept[plan.kept_count - 1];
+        r->trajectory_end = p->done + (int64_t)limit;
+        r->mark = cpu_seconds();
+        if (p->done == 0 && !report(r, NULL)) return error_set(err, LECO_INTERRUPTED, "stopped");
+        LECO_TRY(trainer_follow(t, &plan, t->noise, limit, NULL, &watch, err));
+        bool due = c->save_every > 0 && p->done / c->save_every > saved_at / c->save_every;
+        if (due && p->done < p->total) {
             LECO_TRY(save(r, false, err));
-            saved = r->result->path;
-            saved_at = r->progress.done;
+            saved_at = p->done;
+            if (!report(r, r->result->path)) return error_set(err, LECO_INTERRUPTED, "stopped");
         }
-        if (!report(r, saved) && r->progress.done < r->progress.total)
-            return error_set(err, LECO_INTERRUPTED, "stopped");
     }
     return LECO_OK;
 }
@@ -359,20 +454,21 @@ static leco_status run_trajectories(training_run *r, double *losses, leco_error 
 leco_status trainer_run(trainer *t, train_callback callback, void *user, train_result *result, leco_error *err)
 {
     *result = (train_result){.first_loss = NAN, .last_loss = NAN};
-    LECO_TRY(save_check(t->config, err));
     training_run r = {.t = t, .callback = callback, .user = user, .start = cpu_seconds(), .result = result};
     r.progress = (train_progress){.total = t->config->iterations, .loss = NAN};
-    double *losses = mem_calloc((size_t)t->config->samples_per_trajectory, sizeof *losses);
-    if (!losses) return error_memory(err, (size_t)t->config->samples_per_trajectory * sizeof *losses, "the losses");
 
-    leco_status status = run_trajectories(&r, losses, err);
-    mem_free(losses);
+    leco_status status = run_trajectories(&r, err);
     bool stopped = status == LECO_INTERRUPTED;
     if (status == LECO_OK || (stopped && r.progress.done > 0)) {
         leco_status saved = save(&r, !stopped, err);
         if (saved != LECO_OK) status = saved;
     }
     if (status == LECO_OK) report(&r, result->path);
+    if (status == LECO_INTERRUPTED && r.progress.done == 0)
+        error_set(err, status, "stopped before the first step was done: there is nothing to save");
+    else if (status == LECO_INTERRUPTED)
+        error_set(err, status, "stopped after %lld of %lld steps", (long long)r.progress.done,
+                  (long long)r.progress.total);
     result->iterations = r.progress.done;
     result->seconds = cpu_seconds() - r.start;
     if (r.first_count > 0) result->first_loss = r.first_sum / (double)r.first_count;

@@ -17,12 +17,18 @@ typedef struct trainer trainer;
 leco_status trainer_create(const train_config *config, const char *device, trainer **out, leco_error *err);
 void trainer_destroy(trainer *t); /* NULL is fine */
 
-/* Bytes. `weights` are the frozen ones in the compute dtype, `activations` the arena that all sessions share, `adapter`
- * its values and gradients, `optimizer` its states. The text encoder is gone before the U-Net comes. */
+/* Bytes that leco allocates. `weights` are the frozen ones as kernels want them, `activations` the arena that all
+ * sessions share, `texts` the prompts' states, `latents` what goes into and comes out of the sessions, `graphs` nodes
+ * and sessions, `adapter` its values and gradients, `optimizer` its states. The text encoder is gone before the U-Net
+ * comes: `encoding` is all that there is until then. Not leco's own, and not counted: `mapped`, the tensors in the
+ * U-Net's file, and what libraries keep. */
 typedef struct memory_use {
-    uint64_t weights, activations, adapter, optimizer;
+    uint64_t weights, activations, texts, latents, graphs, adapter, optimizer;
+    uint64_t encoding;
+    uint64_t mapped;
 } memory_use;
-uint64_t memory_total(const memory_use *use);
+uint64_t memory_total(const memory_use *use); /* the most at any time */
+char *memory_text(const memory_use *use);     /* "24.0 MiB = weights 18.1 + ..."; mem_free it; NULL: out of memory */
 
 memory_use trainer_planned(const trainer *t);   /* what the plans of all sessions say */
 memory_use trainer_allocated(const trainer *t); /* what is allocated now */
@@ -31,13 +37,14 @@ memory_use trainer_allocated(const trainer *t); /* what is allocated now */
 char *trainer_summary(const trainer *t);
 
 typedef struct train_progress {
-    int64_t done, total;          /* optimizer steps */
-    double seconds, seconds_left; /* the latter negative as long as it isn't known */
-    double loss;                  /* of the last step, NaN before the first */
-    const char *saved;            /* a file that was just written, or NULL */
+    int64_t done, total;              /* optimizer steps */
+    int64_t denoised, denoised_total; /* denoising steps of this trajectory */
+    double seconds, seconds_left;     /* the latter negative as long as it isn't known */
+    double loss;                      /* of the last step, NaN before the first */
+    const char *saved;                /* a file that was just written, or NULL */
 } train_progress;
 
-/* Called before every denoising step and after every optimizer step; false stops the run. */
+/* Called at the start, after every denoising step and after every optimizer step; false stops the run. */
 typedef bool (*train_callback)(void *user, const train_progress *progress);
 
 typedef struct train_result {
@@ -48,9 +55,9 @@ typedef struct train_result {
 } train_result;
 
 /* Runs config->iterations optimizer steps, saving every save_every steps as NAME_<steps, six digits>.safetensors, and
- * at the end as NAME.safetensors. Stopped by the callback, it saves under the number of steps and returns
- * LECO_INTERRUPTED. A loss or an adapter that isn't finite is LECO_INVALID; nothing is saved then. *result is filled in
- * any case. */
+ * at the end as NAME.safetensors. Stopped by the callback, it saves under the number of steps (nothing where
+ * there are none) and returns LECO_INTERRUPTED. A loss or an adapter that isn't finite is LECO_INVALID; nothing is
+ * saved then. *result is filled in any case: its iterations are the steps that moved the adapter. */
 leco_status trainer_run(trainer *t, train_callback callback, void *user, train_result *result, leco_error *err);
 
 /* ---- for tests: the same run step by step, with given draws ---- */
@@ -60,9 +67,16 @@ rng *trainer_rng(trainer *t);
 const noise_schedule *trainer_schedule(const trainer *t);
 latent_size trainer_latents(const trainer *t, size_t prompt); /* of the pair's pictures */
 
+/* Who watches a trajectory being followed; false stops it. */
+typedef struct train_watch {
+    bool (*denoised)(void *user);            /* after each denoising step */
+    bool (*learnt)(void *user, double loss); /* after each optimizer step */
+    void *user;
+} train_watch;
+
 /* Follows one trajectory from noise [B,h,w,C] and takes an optimizer step at each kept latent, at most `limit`. losses
- * [kept_count] (may be NULL) gets each step's. LECO_INTERRUPTED where go_on said no. */
+ * [kept_count] (may be NULL) gets each step's. watch may be NULL; LECO_INTERRUPTED where it said no. */
 leco_status trainer_follow(trainer *t, const trajectory *plan, const float *noise, size_t limit, double *losses,
-                           bool (*go_on)(void *user), void *user, leco_error *err);
+                           const train_watch *watch, leco_error *err);
 
 #endif

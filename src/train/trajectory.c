@@ -16,12 +16,17 @@ static void draw_step(rng *r, int64_t low, int64_t high, int64_t *taken, size_t 
     taken[i] = step;
 }
 
+int64_t trajectory_first_step(const train_config *config)
+{
+    return config->compat == TIMESTEPS_P1ATDEV ? 1 : 0;
+}
+
 trajectory trajectory_draw(rng *r, const train_config *config, int64_t jitter_range, int64_t *kept)
 {
     trajectory t = {.kept_count = (size_t)config->samples_per_trajectory, .kept = kept};
     t.prompt = (size_t)rng_randint(r, 0, (int64_t)config->prompt_count);
-    int64_t low = config->compat == TIMESTEPS_P1ATDEV ? 1 : 0;
-    for (size_t i = 0; i < t.kept_count; i++) draw_step(r, low, config->denoising_steps, kept, i);
+    for (size_t i = 0; i < t.kept_count; i++)
+        draw_step(r, trajectory_first_step(config), config->denoising_steps, kept, i);
     if (config->timestep_jitter) t.jitter = rng_randint(r, 0, jitter_range);
     return t;
 }
@@ -34,14 +39,14 @@ double trajectory_timestep(const denoising *run, timestep_compat compat, int64_t
     return (double)(all - 1 - done * all / run->steps);
 }
 
-bool trajectory_run(guided *g, denoising *run, const trajectory *plan, float *x, float *kept, bool (*go_on)(void *user),
-                    void *user)
+bool trajectory_run(guided *g, denoising *run, const trajectory *plan, float *x, float *kept,
+                    bool (*denoised)(void *user), void *user)
 {
     int64_t done = 0;
     for (size_t i = 0; i < plan->kept_count; i++) {
         for (; done < plan->kept[i]; done++) {
-            if (go_on && !go_on(user)) return false;
             guided_step(g, run, done, x);
+            if (denoised && !denoised(user)) return false;
         }
         denoising_latent(run, done, x, kept + i * run->count);
     }

@@ -153,7 +153,7 @@ static double follow_all(trainer *t, const safetensors *file)
         const trajectory plan = {.jitter = ((const int64_t *)offsets->data)[i],
                                  .kept_count = samples,
                                  .kept = (const int64_t *)kept->data + (size_t)i * samples};
-        assert_works(trainer_follow(t, &plan, noise, samples, ours, NULL, NULL, &err), &err);
+        assert_works(trainer_follow(t, &plan, noise, samples, ours, NULL, &err), &err);
         for (size_t k = 0; k < samples; k++) {
             double wanted = (double)losses[(size_t)i * samples + k];
             double e = fabs(ours[k] - wanted) / fabs(wanted);

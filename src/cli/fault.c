@@ -1,0 +1,41 @@
+#include "cli/fault.h"
+
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/options.h"
+#include "leco/leco.h"
+
+/* Inside a signal's handler: no stdio. */
+static void say(const char *text)
+{
+    ssize_t written = write(STDERR_FILENO, text, strlen(text));
+    (void)written;
+}
+
+static void on_bus_error(int number, siginfo_t *info, void *context)
+{
+    (void)number;
+    (void)context;
+    const char *path = info->si_code > 0 ? leco_mapped_file(info->si_addr) : NULL; /* or else kill(2) sent it */
+    if (!path) { /* not ours to explain: with the handler reset, it happens again */
+        raise(SIGBUS);
+        return;
+    }
+    if (isatty(STDERR_FILENO)) say("\r\033[K"); /* a progress bar may stand there */
+    say("leco: ");
+    say(path);
+    say(": became shorter while it was read, or its disk failed\n");
+    _exit(EXIT_FAILED);
+}
+
+void fault_catch(void)
+{
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_sigaction = on_bus_error;
+    action.sa_flags = (int)(SA_SIGINFO | SA_RESETHAND);
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGBUS, &action, NULL);
+}

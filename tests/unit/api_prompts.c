@@ -1,0 +1,103 @@
+/* Another program's prompt syntax is said to be taken literally: once, whatever is drawn or trained. */
+#include "test_support.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "leco/leco.h"
+
+#define FIXTURE LECO_SOURCE_DIR "/tests/parity/fixtures/sd1-like"
+
+static leco_error err;
+static int told;
+static char first[1024];
+
+static void on_log(void *user, leco_log_level level, const char *message)
+{
+    (void)user;
+    if (level != LECO_LOG_WARNING || !strstr(message, "taken literally")) return;
+    if (told++ == 0) snprintf(first, sizeof first, "%s", message);
+}
+
+static void draw(const char *const *prompts, size_t count, const char *negative, const float *weights)
+{
+    const leco_model_options float32 = {.precision = "float32"};
+    leco_model *model;
+    leco_images images;
+    leco_generate_options o = leco_generate_defaults();
+    o.prompts = prompts;
+    o.prompt_count = count;
+    o.negative = negative;
+    o.steps = 1;
+    told = 0;
+    assert_works(leco_model_open(FIXTURE, &float32, &model, &err), &err);
+    if (weights) {
+        assert_works(leco_model_add_lora(model, FIXTURE "/lora.safetensors", 1, &err), &err);
+        assert_works(leco_grid(model, &o, weights, 2, &images, &err), &err);
+    } else {
+        assert_works(leco_generate(model, &o, &images, &err), &err);
+    }
+    leco_images_free(&images);
+    leco_model_close(model);
+}
+
+static void drawing_says_it_once(void **state)
+{
+    (void)state;
+    draw((const char *[]){"a (red:1.3) star", "a ((blue)) star"}, 2, "", NULL);
+    assert_int_equal(told, 1);
+    assert_non_null(strstr(first, "\"(red:1.3)\""));
+    draw((const char *[]){"a star (red)"}, 1, "blurry BREAK", NULL);
+    assert_int_equal(told, 1);
+    assert_non_null(strstr(first, "\"BREAK\""));
+    draw((const char *[]){"a star (red), [blue]"}, 1, "a moon", NULL);
+    assert_int_equal(told, 0);
+}
+
+static void grids_say_it_once(void **state)
+{
+    (void)state;
+    const float weights[] = {0, 1};
+    draw((const char *[]){"a star <lora:x:1>", "a star"}, 2, "", weights);
+    assert_int_equal(told, 1);
+    assert_non_null(strstr(first, "<lora:x:1>"));
+}
+
+static void training_says_it_once(void **state)
+{
+    (void)state;
+    static const char config[] = "pretrained_model: {name_or_path: \"" FIXTURE "\"}\n"
+                                 "prompts: [{target: 'a (red:1.3) star'}, {target: a moon AND a star}]\n";
+    test_write(test_path("train.yaml"), config, strlen(config));
+    const leco_train_options o = {.dry_run = true};
+    leco_train_report report;
+    told = 0;
+    assert_works(leco_train(test_path("train.yaml"), &o, &report, &err), &err);
+    leco_train_report_free(&report);
+    assert_int_equal(told, 1);
+    assert_non_null(strstr(first, "(red:1.3)"));
+}
+
+static void the_seed_is_the_command_s(void **state)
+{
+    (void)state;
+    assert_int_equal(leco_generate_defaults().seed, 0);
+}
+
+static int start(void **state)
+{
+    (void)state;
+    leco_set_log(on_log, NULL);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(drawing_says_it_once),
+        cmocka_unit_test(grids_say_it_once),
+        cmocka_unit_test(training_says_it_once),
+        cmocka_unit_test(the_seed_is_the_command_s),
+    };
+    return cmocka_run_group_tests_name("unit/api_prompts", tests, start, NULL);
+}
