@@ -253,7 +253,7 @@ static leco_status run_batch(batch_run *b, leco_images *images, leco_error *err)
         if (!isfinite(b->x[i]))
             return error_set(err, LECO_INVALID,
                              "the latents became %g: the model overflows in %s, or a LoRA's weight is too large",
-                             (double)b->x[i], dtype_name(b->handle->device.compute));
+                             isnan(b->x[i]) ? (double)NAN : (double)b->x[i], dtype_name(b->handle->device.compute));
     return keep_pictures(b, images, err);
 }
 
