@@ -26,10 +26,21 @@ static bool is_flat(const json_t *value)
     return json_object_size(value) <= 6;
 }
 
+/* Names and texts are out of files that nobody has checked: their control characters would steer the terminal. A text
+ * may have lines. */
+static void print_text(FILE *out, const char *text, bool lines)
+{
+    for (const char *p = text; *p; p++) {
+        size_t bytes = lines && *p == '\n' ? 0 : error_control(p);
+        fputc(bytes ? '?' : *p, out);
+        if (bytes) p += bytes - 1;
+    }
+}
+
 static void print_scalar(FILE *out, const json_t *value)
 {
     if (json_is_string(value))
-        fputs(json_string_value(value), out);
+        print_text(out, json_string_value(value), true);
     else if (json_is_integer(value))
         fprintf(out, "%lld", (long long)json_integer_value(value));
     else if (json_is_real(value))
@@ -56,7 +67,9 @@ static void print_flat(FILE *out, const json_t *value)
     const char *key;
     json_t *item;
     json_object_foreach((json_t *)(uintptr_t)value, key, item) {
-        fprintf(out, "%s%s ", separator, key);
+        fputs(separator, out);
+        print_text(out, key, false);
+        fputc(' ', out);
         if (json_is_array(item))
             print_flat(out, item);
         else
@@ -73,7 +86,9 @@ static void print_items(FILE *out, const json_t *object, int depth)
     json_object_foreach((json_t *)(uintptr_t)object, key, item)
         if (strlen(key) > widest) widest = strlen(key);
     json_object_foreach((json_t *)(uintptr_t)object, key, item) {
-        fprintf(out, "%*s%-*s  ", 2 * depth, "", (int)widest, key);
+        fprintf(out, "%*s", 2 * depth, "");
+        print_text(out, key, false);
+        fprintf(out, "%*s", (int)(widest - strlen(key)) + 2, "");
         print_value(out, item, depth + 1);
     }
 }

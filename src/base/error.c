@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 static const char *const status_names[] = {
     [LECO_OK] = "ok",
     [LECO_INVALID] = "invalid",
@@ -21,9 +23,14 @@ const char *leco_status_name(leco_status status)
     return index < sizeof status_names / sizeof *status_names ? status_names[index] : "unknown";
 }
 
-/* Sentences quote names out of files that nobody has checked: without this, a tensor's name could send escape sequences
- * to the user's terminal. Also keeps a sentence that was cut from ending in the middle of a UTF-8 character. */
-static void tidy(char *text, size_t capacity)
+size_t error_control(const char *text)
+{
+    const unsigned char *p = (const unsigned char *)text;
+    if (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0) return 2;
+    return *p < 0x20 || *p == 0x7f;
+}
+
+void error_tidy(char *text, size_t capacity)
 {
     size_t length = strlen(text);
     if (length + 1 == capacity) {
@@ -31,11 +38,10 @@ static void tidy(char *text, size_t capacity)
         while (start > 0 && ((unsigned char)text[start - 1] & 0xc0) == 0x80) start--;
         if (start > 0 && ((unsigned char)text[start - 1] & 0xc0) == 0xc0) text[start - 1] = '\0';
     }
-    for (char *p = text; *p; p++) {
-        if (*p == '\n' || *p == '\t')
-            *p = ' ';
-        else if ((unsigned char)*p < 0x20 || *p == 0x7f)
-            *p = '?';
+    for (char *p = text; *p;) {
+        size_t bytes = utf8_bytes(p), bad = bytes ? error_control(p) : 1;
+        if (bad) memset(p, *p == '\n' || *p == '\t' ? ' ' : '?', bad);
+        p += bad ? bad : bytes;
     }
 }
 
@@ -47,7 +53,7 @@ leco_status error_set(leco_error *err, leco_status status, const char *format, .
     va_start(args, format);
     if (vsnprintf(text, sizeof text, format, args) < 0) text[0] = '\0';
     va_end(args);
-    tidy(text, sizeof text);
+    error_tidy(text, sizeof text);
     err->status = status;
     memcpy(err->message, text, strlen(text) + 1);
     return status;

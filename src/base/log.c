@@ -4,6 +4,8 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#include "base/error.h"
+
 static void (*log_callback)(void *user, log_level level, const char *message);
 static void *log_user;
 
@@ -21,5 +23,7 @@ void log_message(log_level level, const char *format, ...)
     va_start(args, format);
     int length = vsnprintf(message, sizeof message, format, args);
     va_end(args);
-    if (length >= 0) log_callback(log_user, level, message);
+    if (length < 0) return;
+    error_tidy(message, sizeof message);
+    log_callback(log_user, level, message);
 }

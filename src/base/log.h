@@ -1,4 +1,5 @@
-/* The log: messages go to the callback that the program sets; without one they are dropped. */
+/* The log: messages go to the callback that the program sets, without control characters (error_tidy); without one they
+ * are dropped. */
 #ifndef LECO_BASE_LOG_H
 #define LECO_BASE_LOG_H
 

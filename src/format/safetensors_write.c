@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 
 /* ---- the header's text ---- */
 
@@ -46,32 +47,20 @@ static leco_status text_add_number(text *t, leco_error *err, size_t number)
     return text_add(t, err, digits);
 }
 
-/* Bytes of the UTF-8 character at p, which a NUL follows somewhere; 0 where it is none. (Overlong forms, surrogates and
- * what lies above U+10FFFF are none: readers refuse them.) */
-static size_t utf8_bytes(const unsigned char *p)
-{
-    size_t bytes = *p < 0x80 ? 1 : *p < 0xc2 ? 0 : *p < 0xe0 ? 2 : *p < 0xf0 ? 3 : *p < 0xf5 ? 4 : 0;
-    for (size_t i = 1; i < bytes; i++)
-        if ((p[i] & 0xc0) != 0x80) return 0;
-    if ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] > 0x9f)) return 0;
-    if ((*p == 0xf0 && p[1] < 0x90) || (*p == 0xf4 && p[1] > 0x8f)) return 0;
-    return bytes;
-}
-
 /* Adds a string in quotes, escaped. */
 static leco_status text_add_quoted(text *t, leco_error *err, const char *string)
 {
     LECO_TRY(text_add(t, err, "\""));
-    for (const unsigned char *p = (const unsigned char *)string; *p;) {
+    for (const char *p = string; *p;) {
         char piece[8];
         size_t bytes = utf8_bytes(p);
         if (bytes == 0) return error_set(err, LECO_INVALID, "%s: cannot write \"%s\": is not UTF-8", t->path, string);
         if (*p == '"' || *p == '\\')
             snprintf(piece, sizeof piece, "\\%c", *p);
-        else if (*p < 0x20)
+        else if ((unsigned char)*p < 0x20)
             snprintf(piece, sizeof piece, "\\u%04x", (unsigned)*p);
         else
-            snprintf(piece, sizeof piece, "%.*s", (int)bytes, (const char *)p);
+            snprintf(piece, sizeof piece, "%.*s", (int)bytes, p);
         LECO_TRY(text_add(t, err, piece));
         p += bytes;
     }
