@@ -25,10 +25,12 @@ size_t fuzz_repair(uint8_t *data, size_t size, size_t capacity);
 /* Words that the format knows; ends with NULL. */
 extern const char *const fuzz_words[];
 
-/* ---- mutations (fuzz_mutate.c) ---- */
+/* ---- mutations (fuzz_mutate.c, fuzz_mutate_json.c) ---- */
 
 /* One change; `state` is that of the random numbers. Returns the new size. */
 size_t fuzz_mutate(uint8_t *data, size_t size, size_t capacity, uint64_t *state);
+/* One change to a value of the JSON text that the input (or one of its files, or its header) may be. */
+size_t fuzz_mutate_json(uint8_t *data, size_t size, size_t capacity, uint64_t *state);
 size_t fuzz_random(uint64_t *state, size_t limit); /* in [0, limit), and 0 where limit is 0 */
 
 /* ---- inputs (fuzz_support.c) ---- */

@@ -75,6 +75,19 @@ static void check_word(const bpe *b, const char *word, size_t size)
     free(ids);
 }
 
+/* One byte is one token, or unknown. */
+static void check_byte(const bpe *b, char byte)
+{
+    leco_error err = {0};
+    int32_t id;
+    size_t count;
+    char expected[8] = "", *end = expected;
+    put_byte(&end, (unsigned char)byte);
+    strcpy(end, "</w>");
+    FUZZ_CHECK(bpe_encode(b, &byte, 1, &id, &count, &err) == LECO_OK);
+    FUZZ_CHECK(count == 1 && id == bpe_id(b, expected));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     leco_error err = {0};
@@ -97,6 +110,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     FUZZ_CHECK(bpe_id_count(b) >= 1 && !bpe_text(b, -1) && !bpe_text(b, (int32_t)bpe_id_count(b)));
     char *word = fuzz_text(&parts[2]);
     if (word && parts[2].size > 0) check_word(b, word, parts[2].size);
+    for (size_t i = 0; word && i < parts[2].size; i++) check_byte(b, word[i]);
     free(word);
     bpe_close(b);
     return 0;
@@ -116,6 +130,6 @@ bool fuzz_seed(unsigned index, const char *path)
     fuzz_put_file(path, "models/shapes/tokenizer/vocab.json");
     fuzz_put(path, "\n=== merges.txt\n");
     fuzz_put_file(path, "models/shapes/tokenizer/merges.txt");
-    fuzz_put(path, "=== @word\nstriped");
+    fuzz_put(path, "=== @word\nstriped \x7f\x80\xa0\xad\xff! red");
     return true;
 }

@@ -39,6 +39,14 @@ const char *const fuzz_words[] = {"=== prompts.yaml\n",
                                   "erase",
                                   "enhance",
                                   "train.seed=7\n",
+                                  "prompts=[]\n",
+                                  "prompts.0.weight=-0.5\n",
+                                  "network.rank=0\n",
+                                  "train.samples_per_trajectory=51\n",
+                                  "save.name=a/b\n",
+                                  "[]",
+                                  "{}",
+                                  "-1",
                                   NULL};
 
 static const char *const names[] = {"config.yaml", "prompts.yaml", "@set", NULL};
@@ -210,6 +218,7 @@ bool fuzz_seed(unsigned index, const char *path)
         "network: {type: lierla, rank: 8, alpha: 0.5, training_method: noxattn}\n"
         "train:\n  precision: bfloat16\n  noise_scheduler: ddim\n  iterations: 20\n  lr: 1e-4\n  optimizer: AdamW\n"
         "  optimizer_args: betas=(0.9,0.99) weight_decay=0.02\n  lr_scheduler: cosine\n  max_denoising_steps: 30\n"
+        "  samples_per_trajectory: 4\n  batch_size: 2\n  trajectory_guidance_scale: 3\n"
         "=== prompts.yaml\n- target: red\n  positive: a red thing\n  unconditional: ''\n  neutral: thing\n"
         "  action: erase\n  guidance_scale: 1.5\n  resolution: 64\n  batch_size: 2\n  multiplier: -1\n  weight: 0.5\n"
         "- target: blue\n  action: enhance\n  resolution: [64, 128]\n  dynamic_resolution: false\n",

@@ -6,7 +6,7 @@
 
 #include "train/document.h"
 
-#define MAX_DEPTH 40 /* document.c stops at 32; assignments add to that */
+#define MAX_DEPTH 32
 
 const char *const fuzz_words[] = {"=== @set\n",
                                   "a: ",
@@ -180,7 +180,13 @@ static void check_assigned(arena *memory, const doc_node *root, const char *assi
         if (length > 0) { /* "a..b" is "a.b" */
             memcpy(alone, p, length);
             alone[length] = '\0';
-            at = at->kind == DOC_LIST ? at->item[strtoull(alone, NULL, 10)].value : doc_find(at, alone);
+            if (at->kind == DOC_LIST) {
+                size_t position = strtoull(alone, NULL, 10);
+                FUZZ_CHECK(position < at->count);
+                at = at->item[position].value;
+            } else {
+                at = doc_find(at, alone);
+            }
             FUZZ_CHECK(at);
         }
         p += length + (p[length] == '.');
@@ -231,11 +237,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 bool fuzz_seed(unsigned index, const char *path)
 {
     static const char *const seeds[] = {
-        "", "prompts_file: \"prompts.yaml\"\nnetwork:\n  type: lierla\n  rank: 4\n# a comment\ntrain: {lr: 1e-4}\n",
+        "",
+        "prompts_file: \"prompts.yaml\"\nnetwork:\n  type: lierla\n  rank: 4\n# a comment\ntrain: {lr: 1e-4}\n",
         "- target: red\n  positive: 'a \"red\" thing'\n  action: erase\n- &b\n  target: |\n    two\n    lines\n- *b\n",
         "prompts: [{action: enhance}, {action: no}]\n=== @set\nprompts.0.action=erase\nprompts.1={a: "
         "b}\ntrain.lr=1e-3\n",
-        "a: \"\\u263a\\x41\"\nb: caf\xc3\xa9\nc:\nd: ~\n=== @set\nc=\nb.c=1\nb=[1, 2]\n"};
+        "a: \"\\u263a\\x41\"\nb: caf\xc3\xa9\nc:\nd: ~\n=== @set\nc=\nb.c=1\nb=[1, 2]\n",
+        "- {a: [1, 2, [3, 4]]}\n- x\n=== @set\n0.a.2.1=5\n0.a.0=6\n1=y\n",
+        "- - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - x\n"};
     if (index < sizeof seeds / sizeof *seeds) {
         fuzz_put(path, seeds[index]);
         return true;

@@ -132,8 +132,8 @@ static int run_mutations(double seconds, unsigned long most)
     while (count < most && (count < FEWEST_INPUTS || now() < start + seconds)) {
         uint64_t state = ++count * UINT64_C(0x9e3779b97f4a7c15); /* each input depends on its number alone */
         copy(&seeds[fuzz_random(&state, seed_count)], &current);
-        for (size_t n = 1 + fuzz_random(&state, 6); n > 0; n--)
-            current.size = fuzz_mutate(current.data, current.size, CAPACITY, &state);
+        size_t changes = fuzz_random(&state, 2) ? 1 : 2 + fuzz_random(&state, 5);
+        for (size_t n = 0; n < changes; n++) current.size = fuzz_mutate(current.data, current.size, CAPACITY, &state);
         if (fuzz_random(&state, 4) > 0) current.size = fuzz_repair(current.data, current.size, CAPACITY);
         alarm(MOST_SECONDS);
         LLVMFuzzerTestOneInput(current.data, current.size);

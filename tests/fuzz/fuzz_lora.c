@@ -90,6 +90,18 @@ static void check_finite(const void *values, size_t count)
     for (size_t i = 0; i < count; i++) FUZZ_CHECK(isfinite(value[i]));
 }
 
+/* All values of the modules are out of the file. */
+static void check_count(const char *path, int64_t values)
+{
+    leco_error err = {0};
+    safetensors *file;
+    int64_t count = 0;
+    FUZZ_CHECK(safetensors_open(path, &file, &err) == LECO_OK);
+    for (size_t i = 0; i < safetensors_count(file); i++) count += (int64_t)safetensors_at(file, i)->count;
+    FUZZ_CHECK(values <= count);
+    safetensors_close(file);
+}
+
 static void check_modules(lora *l)
 {
     int64_t values = 0;
@@ -160,6 +172,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_accepted = status == LECO_OK;
     if (fuzz_accepted) {
         check_modules(l);
+        check_count(path, lora_value_count(l));
         check_values(path);
         check_again(l);
         lora_destroy(l);

@@ -154,15 +154,19 @@ static void change_bytes(input *in)
 size_t fuzz_mutate(uint8_t *data, size_t size, size_t capacity, uint64_t *state)
 {
     input in = {data, size, capacity, state};
-    switch (random_below(&in, 4)) {
+    switch (random_below(&in, 6)) {
     case 0:
         replace_word(&in);
         break;
     case 1:
         change_lines(&in);
         break;
-    default:
+    case 2:
+    case 3:
         change_bytes(&in);
+        break;
+    default:
+        return fuzz_mutate_json(data, size, capacity, state);
     }
     return in.size;
 }

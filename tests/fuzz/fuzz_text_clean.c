@@ -36,7 +36,7 @@ const char *const fuzz_words[] = {"\xce\xa3" /* capital sigma */,
 
 static void check_clean(const char *text, size_t size)
 {
-    FUZZ_CHECK(fuzz_is_utf8(text, size) && strlen(text) == size);
+    FUZZ_CHECK(fuzz_is_utf8(text, size) && strlen(text) == size && !strstr(text, "\xef\xbf\xbd"));
     for (size_t i = 0; i < size; i++) {
         unsigned char c = (unsigned char)text[i];
         FUZZ_CHECK(c >= 0x20 && c != 0x7f && !(c >= 'A' && c <= 'Z'));
