@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/utf8.h"
 
 static void print_value(FILE *out, const json_t *value, int depth);
 
@@ -26,21 +27,17 @@ static bool is_flat(const json_t *value)
     return json_object_size(value) <= 6;
 }
 
-/* Names and texts are out of files that nobody has checked: their control characters would steer the terminal. A text
- * may have lines. */
-static void print_text(FILE *out, const char *text, bool lines)
+/* Keys, and strings among others on a line: they may come out of a file, and must not break the line. The rest of what
+ * could harm is seen to at the end, in report_text. */
+static void print_word(FILE *out, const char *text)
 {
-    for (const char *p = text; *p; p++) {
-        size_t bytes = lines && *p == '\n' ? 0 : error_control(p);
-        fputc(bytes ? '?' : *p, out);
-        if (bytes) p += bytes - 1;
-    }
+    for (; *text; text++) fputc(strchr("\n\r\t", *text) ? ' ' : *text, out);
 }
 
 static void print_scalar(FILE *out, const json_t *value)
 {
     if (json_is_string(value))
-        print_text(out, json_string_value(value), true);
+        print_word(out, json_string_value(value));
     else if (json_is_integer(value))
         fprintf(out, "%lld", (long long)json_integer_value(value));
     else if (json_is_real(value))
@@ -68,7 +65,7 @@ static void print_flat(FILE *out, const json_t *value)
     json_t *item;
     json_object_foreach((json_t *)(uintptr_t)value, key, item) {
         fputs(separator, out);
-        print_text(out, key, false);
+        print_word(out, key);
         fputc(' ', out);
         if (json_is_array(item))
             print_flat(out, item);
@@ -87,7 +84,7 @@ static void print_items(FILE *out, const json_t *object, int depth)
         if (strlen(key) > widest) widest = strlen(key);
     json_object_foreach((json_t *)(uintptr_t)object, key, item) {
         fprintf(out, "%*s", 2 * depth, "");
-        print_text(out, key, false);
+        print_word(out, key);
         fprintf(out, "%*s", (int)(widest - strlen(key)) + 2, "");
         print_value(out, item, depth + 1);
     }
@@ -113,6 +110,8 @@ static void print_value(FILE *out, const json_t *value, int depth)
     }
     if (json_is_object(value) || json_is_array(value))
         print_flat(out, value);
+    else if (json_is_string(value))
+        fputs(json_string_value(value), out); /* may have several lines: the settings of a picture */
     else
         print_scalar(out, value);
     fputc('\n', out);
@@ -130,6 +129,7 @@ leco_status report_text(const json_t *document, bool json, char **text, leco_err
     else
         print_items(out, document, 0);
     failed = fclose(out) != 0 || failed;
+    if (!failed && !json) utf8_tidy(buffer, true);
     char *copy = failed ? NULL : mem_strdup(buffer); /* leco_free is not free */
     free(buffer);
     if (!copy) return error_memory(err, size, "a report");

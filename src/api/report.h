@@ -7,7 +7,8 @@
 
 #include "base/error.h"
 
-/* *text: release with leco_free. */
+/* *text: release with leco_free. What people get is fit for a terminal, whatever stands in the document (utf8_tidy);
+ * JSON is exact. */
 leco_status report_text(const json_t *document, bool json, char **text, leco_error *err);
 
 #endif

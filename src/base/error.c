@@ -23,14 +23,8 @@ const char *leco_status_name(leco_status status)
     return index < sizeof status_names / sizeof *status_names ? status_names[index] : "unknown";
 }
 
-size_t error_control(const char *text)
-{
-    const unsigned char *p = (const unsigned char *)text;
-    if (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0) return 2;
-    return *p < 0x20 || *p == 0x7f;
-}
-
-void error_tidy(char *text, size_t capacity)
+/* Keeps a sentence that was cut from ending in the middle of a UTF-8 character, and see base/utf8.h. */
+static void tidy(char *text, size_t capacity)
 {
     size_t length = strlen(text);
     if (length + 1 == capacity) {
@@ -38,11 +32,7 @@ void error_tidy(char *text, size_t capacity)
         while (start > 0 && ((unsigned char)text[start - 1] & 0xc0) == 0x80) start--;
         if (start > 0 && ((unsigned char)text[start - 1] & 0xc0) == 0xc0) text[start - 1] = '\0';
     }
-    for (char *p = text; *p;) {
-        size_t bytes = utf8_bytes(p), bad = bytes ? error_control(p) : 1;
-        if (bad) memset(p, *p == '\n' || *p == '\t' ? ' ' : '?', bad);
-        p += bad ? bad : bytes;
-    }
+    utf8_tidy(text, false);
 }
 
 leco_status error_set(leco_error *err, leco_status status, const char *format, ...)
@@ -53,7 +43,7 @@ leco_status error_set(leco_error *err, leco_status status, const char *format, .
     va_start(args, format);
     if (vsnprintf(text, sizeof text, format, args) < 0) text[0] = '\0';
     va_end(args);
-    error_tidy(text, sizeof text);
+    tidy(text, sizeof text);
     err->status = status;
     memcpy(err->message, text, strlen(text) + 1);
     return status;

@@ -8,8 +8,8 @@
 
 /* Sets *err (may be NULL) to `status` and the formatted sentence, and returns `status`:
  *     return error_set(err, LECO_FORMAT, "%s: header is %llu bytes long, the file only %zu", path, ...);
- * A longer sentence is cut. Control characters, which names out of hostile files may hold, and bytes that aren't UTF-8
- * are replaced by '?', new lines and tabs by spaces. The arguments may point into *err. */
+ * A longer sentence is cut. What a terminal would act on, which names out of hostile files may hold, is replaced
+ * (utf8_tidy). The arguments may point into *err. */
 leco_status error_set(leco_error *err, leco_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
@@ -22,13 +22,6 @@ leco_status error_memory(leco_error *err, size_t bytes, const char *what);
 
 /* "PATH: ACTION: strerror(number)". Returns LECO_IO. */
 leco_status error_errno(leco_error *err, const char *path, const char *action, int number);
-
-/* Sentences quote names out of files that nobody has checked: a tensor's name must not send escape sequences to the
- * user's terminal. Replaces what error_set replaces; a text that fills `capacity` was cut, and loses what is left of a
- * UTF-8 character at its end. */
-void error_tidy(char *text, size_t capacity);
-/* Bytes (1 or 2) of the control character at `text`, of the first 32, DEL, or U+0080 to U+009F; 0: it is none. */
-size_t error_control(const char *text);
 
 #define LECO_TRY(call)                                                                                                 \
     do {                                                                                                               \

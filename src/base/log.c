@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#include "base/error.h"
+#include "base/utf8.h"
 
 static void (*log_callback)(void *user, log_level level, const char *message);
 static void *log_user;
@@ -24,6 +24,6 @@ void log_message(log_level level, const char *format, ...)
     int length = vsnprintf(message, sizeof message, format, args);
     va_end(args);
     if (length < 0) return;
-    error_tidy(message, sizeof message);
+    utf8_tidy(message, false);
     log_callback(log_user, level, message);
 }

@@ -1,11 +1,11 @@
-/* The log: messages go to the callback that the program sets, without control characters (error_tidy); without one they
- * are dropped. */
+/* The log: messages go to the callback that the program sets; without one they are dropped. */
 #ifndef LECO_BASE_LOG_H
 #define LECO_BASE_LOG_H
 
 typedef enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARNING } log_level;
 
-/* Set it before threads that log are started. The callback must not keep `message`. */
+/* Set it before threads that log are started. The callback must not keep `message`, one line that is fit to be shown
+ * (utf8_tidy). */
 void log_set_callback(void (*callback)(void *user, log_level level, const char *message), void *user);
 void log_message(log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -51,16 +51,16 @@ static leco_status text_add_number(text *t, leco_error *err, size_t number)
 static leco_status text_add_quoted(text *t, leco_error *err, const char *string)
 {
     LECO_TRY(text_add(t, err, "\""));
-    for (const char *p = string; *p;) {
+    for (const unsigned char *p = (const unsigned char *)string; *p;) {
         char piece[8];
         size_t bytes = utf8_bytes(p);
         if (bytes == 0) return error_set(err, LECO_INVALID, "%s: cannot write \"%s\": is not UTF-8", t->path, string);
         if (*p == '"' || *p == '\\')
             snprintf(piece, sizeof piece, "\\%c", *p);
-        else if ((unsigned char)*p < 0x20)
+        else if (*p < 0x20)
             snprintf(piece, sizeof piece, "\\u%04x", (unsigned)*p);
         else
-            snprintf(piece, sizeof piece, "%.*s", (int)bytes, p);
+            snprintf(piece, sizeof piece, "%.*s", (int)bytes, (const char *)p);
         LECO_TRY(text_add(t, err, piece));
         p += bytes;
     }

@@ -76,10 +76,11 @@ void fuzz_put_file(const char *path, const char *name); /* appends a file of thi
     } while (0)
 _Noreturn void fuzz_fail(const char *condition, const char *file, int line);
 
-/* A refusal must be filled in, in one line of UTF-8, and be the file's fault: neither ours nor the memory's. */
+/* A refusal must be filled in, fit for a terminal, and be the file's fault: neither ours nor the memory's. */
 #define FUZZ_REFUSED(status, err) fuzz_check_refusal((status), (err), __FILE__, __LINE__)
 void fuzz_check_refusal(leco_status status, const leco_error *err, const char *file, int line);
 
 bool fuzz_is_utf8(const char *text, size_t size);
+bool fuzz_is_tidy(const char *text, bool lines); /* utf8_tidy would leave it alone */
 
 #endif

@@ -4,7 +4,6 @@
 #include <jansson.h>
 #include <string.h>
 
-#include "base/error.h"
 #include "format/safetensors.h"
 #include "fuzz_tensors.h"
 #include "leco/leco.h"
@@ -46,8 +45,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     FUZZ_CHECK(json_is_object(json_object_get(o, "tensors")) && json_is_object(json_object_get(o, "metadata")));
     FUZZ_CHECK(!lora || (json_integer_value(json_object_get(lora, "modules")) > 0 && json_object_get(lora, "rank")));
     FUZZ_CHECK(leco_inspect(path, false, &for_people, &err) == LECO_OK);
-    FUZZ_CHECK(fuzz_is_utf8(for_people, strlen(for_people)) && for_people[0]);
-    for (const char *p = for_people; *p; p++) FUZZ_CHECK(*p == '\n' || error_control(p) == 0);
+    FUZZ_CHECK(for_people[0] && fuzz_is_tidy(for_people, true));
     leco_free(for_people);
     leco_free(text);
     json_decref(o);

@@ -50,7 +50,6 @@ const char *const fuzz_words[] = {TO_K ".lora_down.weight",
                                   NULL};
 
 static const unet_config of_unet = {
-    .sample_size = 8,
     .in_channels = 4,
     .out_channels = 4,
     .level_count = 1,

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/error.h"
+#include "base/utf8.h"
 
 bool fuzz_accepted;
 
@@ -27,33 +27,29 @@ void fuzz_fail(const char *condition, const char *file, int line)
     abort();
 }
 
-/* Bytes of the character at p, of which `left` bytes are there; 0 where it is none. */
-static size_t utf8_bytes(const unsigned char *p, size_t left)
-{
-    size_t bytes = *p < 0x80 ? 1 : *p < 0xc2 ? 0 : *p < 0xe0 ? 2 : *p < 0xf0 ? 3 : *p < 0xf5 ? 4 : 0;
-    if (bytes > left) return 0;
-    for (size_t i = 1; i < bytes; i++)
-        if ((p[i] & 0xc0) != 0x80) return 0;
-    if ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] > 0x9f)) return 0;
-    if ((*p == 0xf0 && p[1] < 0x90) || (*p == 0xf4 && p[1] > 0x8f)) return 0;
-    return bytes;
-}
-
 bool fuzz_is_utf8(const char *text, size_t size)
 {
-    for (size_t at = 0, bytes; at < size; at += bytes) {
-        bytes = utf8_bytes((const unsigned char *)text + at, size - at);
-        if (bytes == 0) return false;
-    }
-    return true;
+    char *copy = fuzz_text(&(fuzz_part){(const uint8_t *)text, size}); /* ends with NUL, which is in no character */
+    size_t at = 0, bytes = 1;
+    while (bytes > 0 && at < size) at += bytes = utf8_bytes((const unsigned char *)copy + at);
+    free(copy);
+    return bytes > 0;
+}
+
+bool fuzz_is_tidy(const char *text, bool lines)
+{
+    char *copy = strdup(text);
+    FUZZ_CHECK(copy);
+    utf8_tidy(copy, lines);
+    bool same = strcmp(copy, text) == 0;
+    free(copy);
+    return same;
 }
 
 void fuzz_check_refusal(leco_status status, const leco_error *err, const char *file, int line)
 {
     bool good = status != LECO_OK && status != LECO_MEMORY && status != LECO_INTERNAL && err->status == status;
-    good = good && err->message[0] && fuzz_is_utf8(err->message, strlen(err->message));
-    for (const char *p = err->message; *p; p++) good = good && error_control(p) == 0;
-    if (good) return;
+    if (good && err->message[0] && fuzz_is_tidy(err->message, false)) return;
     fprintf(stderr, "%s:%d: a refusal with status %s (%s), message \"%s\"\n", file, line, leco_status_name(status),
             leco_status_name(err->status), err->message);
     abort();

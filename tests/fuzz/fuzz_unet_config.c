@@ -45,7 +45,6 @@ static void check_between(int64_t value, int64_t low, int64_t high)
 static void check_config(const unet_config *c)
 {
     check_between(c->level_count, 1, UNET_MAX_LEVELS);
-    check_between(c->sample_size, 1, 65536);
     check_between(c->in_channels, 1, 65536);
     check_between(c->out_channels, 1, 65536);
     check_between(c->norm_groups, 1, 65536);
@@ -79,14 +78,14 @@ static json_t *written(const unet_config *c)
         json_array_append_new(down, json_string(l->down_attention ? "CrossAttnDownBlock2D" : "DownBlock2D"));
         json_array_append_new(up, json_string(opposite->up_attention ? "CrossAttnUpBlock2D" : "UpBlock2D"));
     }
-    json_t *o = json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:i, s:f, s:f, s:b, s:b}",
-                          "_class_name", "UNet2DConditionModel", "block_out_channels", channels, "attention_head_dim",
-                          heads, "layers_per_block", layers, "transformer_layers_per_block", transformers,
-                          "down_block_types", down, "up_block_types", up, "sample_size", (json_int_t)c->sample_size,
-                          "in_channels", (json_int_t)c->in_channels, "out_channels", (json_int_t)c->out_channels,
-                          "cross_attention_dim", (json_int_t)unet_context_width(c), "norm_num_groups", c->norm_groups,
-                          "norm_eps", (double)c->norm_eps, "freq_shift", (double)c->freq_shift, "flip_sin_to_cos",
-                          (int)c->flip_sin_to_cos, "use_linear_projection", (int)c->use_linear_projection);
+    json_t *o = json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:i, s:f, s:f, s:b, s:b}", "_class_name",
+                          "UNet2DConditionModel", "block_out_channels", channels, "attention_head_dim", heads,
+                          "layers_per_block", layers, "transformer_layers_per_block", transformers, "down_block_types",
+                          down, "up_block_types", up, "in_channels", (json_int_t)c->in_channels, "out_channels",
+                          (json_int_t)c->out_channels, "cross_attention_dim", (json_int_t)unet_context_width(c),
+                          "norm_num_groups", c->norm_groups, "norm_eps", (double)c->norm_eps, "freq_shift",
+                          (double)c->freq_shift, "flip_sin_to_cos", (int)c->flip_sin_to_cos, "use_linear_projection",
+                          (int)c->use_linear_projection);
     FUZZ_CHECK(o);
     if (c->addition_time_embed_dim) {
         json_object_set_new(o, "addition_embed_type", json_string("text_time"));

@@ -32,7 +32,7 @@ static void check_config(const vae_config *c)
 {
     FUZZ_CHECK(c->in_channels == 3 && c->out_channels == 3 && c->latent_channels >= 1 && c->latent_channels <= 4096);
     FUZZ_CHECK(c->level_count >= 1 && c->level_count <= VAE_MAX_LEVELS && c->layers >= 1 && c->layers <= 16);
-    FUZZ_CHECK(c->norm_groups >= 1 && c->sample_size >= 1 && c->sample_size <= 65536);
+    FUZZ_CHECK(c->norm_groups >= 1);
     FUZZ_CHECK(c->scaling_factor >= 0.99e-6f && c->scaling_factor <= 1.01e6f);
     for (int64_t i = 0; i < c->level_count; i++)
         FUZZ_CHECK(c->channels[i] >= 1 && c->channels[i] <= 65536 && c->channels[i] % c->norm_groups == 0);
@@ -48,13 +48,12 @@ static json_t *written(const vae_config *c)
         json_array_append_new(down, json_string("DownEncoderBlock2D"));
         json_array_append_new(up, json_string("UpDecoderBlock2D"));
     }
-    json_t *o = json_pack("{s:s, s:o, s:o, s:o, s:I, s:I, s:i, s:I, s:f, s:b, s:b, s:b, s:b}", "_class_name",
-                          "AutoencoderKL", "block_out_channels", channels, "down_block_types", down, "up_block_types",
-                          up, "latent_channels", (json_int_t)c->latent_channels, "layers_per_block",
-                          (json_int_t)c->layers, "norm_num_groups", c->norm_groups, "sample_size",
-                          (json_int_t)c->sample_size, "scaling_factor", (double)c->scaling_factor, "use_quant_conv",
-                          (int)c->quant_conv, "use_post_quant_conv", (int)c->post_quant_conv, "mid_block_add_attention",
-                          (int)c->mid_attention, "force_upcast", (int)c->force_upcast);
+    json_t *o =
+        json_pack("{s:s, s:o, s:o, s:o, s:I, s:I, s:i, s:f, s:b, s:b, s:b}", "_class_name", "AutoencoderKL",
+                  "block_out_channels", channels, "down_block_types", down, "up_block_types", up, "latent_channels",
+                  (json_int_t)c->latent_channels, "layers_per_block", (json_int_t)c->layers, "norm_num_groups",
+                  c->norm_groups, "scaling_factor", (double)c->scaling_factor, "use_quant_conv", (int)c->quant_conv,
+                  "use_post_quant_conv", (int)c->post_quant_conv, "mid_block_add_attention", (int)c->mid_attention);
     FUZZ_CHECK(o);
     return o;
 }

@@ -48,17 +48,6 @@ static void control_characters_never_reach_the_terminal(void **state)
     leco_error err = {0};
     error_set(&err, LECO_FORMAT, "tensor \"%s\"", "\x1b[2Jred\r\a\x7f\n\tz");
     assert_string_equal(err.message, "tensor \"?[2Jred???  z\"");
-    error_set(&err, LECO_FORMAT, "a%sz", "\xc2\x9bxx\xc2\xa0"); /* U+009B begins a sequence, too; U+00A0 doesn't */
-    assert_string_equal(err.message, "a??xx\xc2\xa0z");
-}
-
-/* A quotation that was cut ("%.2s"), or a file's name. */
-static void bytes_that_are_no_utf8_are_replaced(void **state)
-{
-    (void)state;
-    leco_error err = {0};
-    error_set(&err, LECO_FORMAT, "\"%.2s\", \xe9z, \xed\xa0\x80", "\xe2\x82\xac");
-    assert_string_equal(err.message, "\"\?\?\", ?z, \?\?\?");
 }
 
 static void the_arguments_may_be_the_old_message(void **state)
@@ -118,7 +107,6 @@ int main(void)
         cmocka_unit_test(a_sentence_is_kept_with_its_status),
         cmocka_unit_test(a_long_sentence_is_cut_between_characters),
         cmocka_unit_test(control_characters_never_reach_the_terminal),
-        cmocka_unit_test(bytes_that_are_no_utf8_are_replaced),
         cmocka_unit_test(the_arguments_may_be_the_old_message),
         cmocka_unit_test(a_prefix_keeps_the_status),
         cmocka_unit_test(the_usual_failures_have_a_form),

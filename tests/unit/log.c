@@ -39,21 +39,8 @@ static void messages_go_to_the_callback(void **state)
     assert_int_equal(s.count, 2);
 }
 
-static void control_characters_never_reach_the_terminal(void **state)
-{
-    (void)state;
-    seen s = {0};
-    log_set_callback(keep, &s);
-    log_message(LOG_WARNING, "the first is \"%s\"", "\x1b[2Jred\n\xc2\x9b");
-    log_set_callback(NULL, NULL);
-    assert_string_equal(s.message, "the first is \"?[2Jred ??\"");
-}
-
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(messages_go_to_the_callback),
-        cmocka_unit_test(control_characters_never_reach_the_terminal),
-    };
+    const struct CMUnitTest tests[] = {cmocka_unit_test(messages_go_to_the_callback)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
