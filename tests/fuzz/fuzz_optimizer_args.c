@@ -31,7 +31,7 @@ const char *const fuzz_words[] = {"betas=(0.9,0.99)",
 static void check_ranges(const optimizer_options *o)
 {
     FUZZ_CHECK(o->beta1 >= 0 && o->beta1 < 1 && o->beta2 >= 0 && o->beta2 < 1);
-    FUZZ_CHECK(o->eps >= 0 && o->eps < 1 && o->weight_decay >= 0 && o->weight_decay < 10);
+    FUZZ_CHECK(o->eps > 0 && o->eps < 1 && o->weight_decay >= 0 && o->weight_decay < 10);
     FUZZ_CHECK(o->momentum >= 0 && o->momentum < 1 && o->dampening >= 0 && o->dampening < 1);
     FUZZ_CHECK(!o->nesterov || (o->momentum > 0 && o->dampening == 0));
 }
@@ -77,7 +77,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 bool fuzz_seed(unsigned index, const char *path)
 {
     static const char *const seeds[] = {"0betas=(0.9,0.99) weight_decay=0.01", "1eps=1e-6 betas=[0.5,0.9] ",
-                                        "1betas=0.5,0.9\teps=0", "2momentum=0.9 nesterov=True\nweight_decay=0.1",
+                                        "1betas=0.5,0.9\teps=1e-30", "2momentum=0.9 nesterov=True\nweight_decay=0.1",
                                         "2dampening=0.5 momentum=0.3 nesterov=false"};
     if (index >= sizeof seeds / sizeof *seeds) return false;
     fuzz_put(path, seeds[index]);
