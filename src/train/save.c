@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/number.h"
 #include "train/terms.h"
 
 /* An adapter that f16 can't hold is as broken as one with a NaN. */
@@ -21,7 +22,7 @@ static leco_status check_finite(lora *l, dtype type, leco_error *err)
         for (int64_t k = 0; k < count; k++)
             if (!(fabsf(value[k]) <= limit && isfinite(value[k])))
                 return error_set(err, LECO_INVALID, "the adapter's %s holds %g, which %s can't; it was not saved",
-                                 p->name, (double)value[k], dtype_name(type));
+                                 p->name, number_shown(value[k]), dtype_name(type));
     }
     return LECO_OK;
 }

@@ -304,17 +304,19 @@ static leco_status blame(const trainer *t, const trajectory *plan, const float *
     const stage *s = &t->stages[plan->prompt];
     const size_t count = latent_count(s->size);
     const long long done = (long long)optimizer_steps(t->optimizer);
+    const char *value = isnan(loss) ? "not a number" : "infinite";
     const char *what = !all_finite(x, count)           ? "the latents denoised with the adapter on are not finite"
                        : !all_finite(s->wanted, count) ? "what the model itself predicts is not finite"
                                                        : "the prediction with the adapter on is not finite, or too far "
                                                          "from its target";
     if (done == 0)
-        return error_set(err, LECO_INVALID, "%s: the loss of the first step is %g: %s in %s; nothing was trained",
-                         c->prompt[plan->prompt].place, loss, what, dtype_name(t->device.compute));
+        return error_set(err, LECO_INVALID, "%s: the loss of the first step is %s: %s in %s; nothing was trained",
+                         c->prompt[plan->prompt].place, value, what, dtype_name(t->device.compute));
     return error_set(err, LECO_INVALID,
-                     "%s: the loss is %g after %lld steps with train.lr %g: %s in %s; the adapter as it is now was not "
-                     "saved",
-                     c->prompt[plan->prompt].place, loss, done, c->lr, what, dtype_name(t->device.compute));
+                     "%s: the loss is %s after %lld step%s with train.lr %g: %s in %s; the adapter as it is now was "
+                     "not saved",
+                     c->prompt[plan->prompt].place, value, done, done == 1 ? "" : "s", c->lr, what,
+                     dtype_name(t->device.compute));
 }
 
 leco_status trainer_follow(trainer *t, const trajectory *plan, const float *noise, size_t limit, double *losses,

@@ -1,6 +1,6 @@
 #include "fuzz.h"
 
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "format/json.h"
@@ -29,6 +29,19 @@ static void read_key(const json_t *root, const char *key)
     FUZZ_CHECK(status == LECO_OK ? text != NULL : status == LECO_INVALID);
 }
 
+/* What was read, written and read again is the same. */
+static void check_again(const json_t *root)
+{
+    leco_error err = {0};
+    json_t *again;
+    char *text = json_dumps(root, JSON_ENCODE_ANY | JSON_COMPACT);
+    FUZZ_CHECK(text);
+    FUZZ_CHECK(json_read_file(fuzz_path((const uint8_t *)text, strlen(text)), &again, &err) == LECO_OK);
+    FUZZ_CHECK(json_equal(root, again));
+    json_decref(again);
+    free(text);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     leco_error err = {0};
@@ -36,10 +49,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     leco_status status = json_read_file(fuzz_path(data, size), &root, &err);
     fuzz_accepted = status == LECO_OK;
     if (!fuzz_accepted) {
-        FUZZ_CHECK(root == NULL && err.status == LECO_FORMAT && err.message[0]);
+        FUZZ_REFUSED(status, &err);
+        FUZZ_CHECK(root == NULL && status == LECO_FORMAT);
         return 0;
     }
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) read_key(root, keys[i]);
+    check_again(root);
     json_decref(root);
     return 0;
 }
@@ -51,13 +66,6 @@ bool fuzz_seed(unsigned index, const char *path)
         "{\"blocks\": [\"DownBlock2D\", {\"a\": [1, 2.5, -3]}], \"a\": \"\\u00e9\\ud83d\\ude00\\n\"}",
         "{\"eps\": -Infinity, \"blocks\": [NaN, Infinity], \"a\": \"NaN\"}"};
     if (index >= sizeof seeds / sizeof *seeds) return false;
-    FILE *file = fopen(path, "wb");
-    FUZZ_CHECK(file && fputs(seeds[index], file) >= 0 && fclose(file) == 0);
+    fuzz_put(path, seeds[index]);
     return true;
-}
-
-void fuzz_repair(uint8_t *data, size_t size)
-{
-    (void)data;
-    (void)size;
 }

@@ -1,4 +1,4 @@
-/* libFuzzer's mutations, with checksums and lengths made right again most of the time. */
+/* libFuzzer's mutations and ours by turns, with checksums and lengths made right again most of the time. */
 #include "fuzz.h"
 
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t capacity);
@@ -6,7 +6,12 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t capacity, unsi
 
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t capacity, unsigned seed)
 {
-    size = LLVMFuzzerMutate(data, size, capacity);
-    if (seed % 4 > 0) fuzz_repair(data, size);
+    uint64_t state = (seed + 1) * UINT64_C(0x9e3779b97f4a7c15);
+    if (fuzz_random(&state, 2)) {
+        size = LLVMFuzzerMutate(data, size, capacity);
+    } else {
+        for (size_t n = 1 + fuzz_random(&state, 3); n > 0; n--) size = fuzz_mutate(data, size, capacity, &state);
+    }
+    if (fuzz_random(&state, 4) > 0) size = fuzz_repair(data, size, capacity);
     return size;
 }
