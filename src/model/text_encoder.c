@@ -2,7 +2,6 @@
 
 #include <string.h>
 
-#include "base/mem.h"
 #include "model/config.h"
 #include "op/op.h"
 
@@ -125,8 +124,9 @@ static leco_status read_projection(const json_t *root, const char *path, int64_t
     return LECO_OK;
 }
 
-static leco_status read_config(const json_t *root, const char *path, text_config *c, leco_error *err)
+static leco_status read_config(const json_t *root, const char *path, void *config, leco_error *err)
 {
+    text_config *c = config;
     const char *type;
     LECO_TRY(json_get_string(root, path, "model_type", "clip_text_model", &type, err));
     if (strcmp(type, "clip_text_model") != 0)
@@ -150,14 +150,8 @@ static leco_status read_config(const json_t *root, const char *path, text_config
 
 leco_status text_config_read(const char *folder, text_config *config, leco_error *err)
 {
-    char *path;
-    json_t *root;
-    memset(config, 0, sizeof *config);
-    LECO_TRY(config_open(folder, "config.json", &path, &root, err));
-    leco_status status = read_config(root, path, config, err);
-    json_decref(root);
-    mem_free(path);
-    return status;
+    *config = (text_config){0};
+    return config_read(folder, "config.json", read_config, config, err);
 }
 
 /* ---- the module ---- */

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/mem.h"
 #include "model/blocks.h"
 #include "model/config.h"
 #include "op/op.h"
@@ -54,8 +53,9 @@ static leco_status check_blocks(const json_t *root, const char *path, const char
     return LECO_OK;
 }
 
-static leco_status read_config(const json_t *root, const char *path, vae_config *c, leco_error *err)
+static leco_status read_config(const json_t *root, const char *path, void *config, leco_error *err)
 {
+    vae_config *c = config;
     int64_t groups = 0, sides[2];
     LECO_TRY(config_check_model(root, path, "AutoencoderKL", rules, err));
     LECO_TRY(config_get_length(root, path, "block_out_channels", VAE_MAX_LEVELS, &c->level_count, err));
@@ -82,14 +82,8 @@ static leco_status read_config(const json_t *root, const char *path, vae_config 
 
 leco_status vae_config_read(const char *folder, vae_config *config, leco_error *err)
 {
-    char *path;
-    json_t *root;
-    memset(config, 0, sizeof *config);
-    LECO_TRY(config_open(folder, "config.json", &path, &root, err));
-    leco_status status = read_config(root, path, config, err);
-    json_decref(root);
-    mem_free(path);
-    return status;
+    *config = (vae_config){0};
+    return config_read(folder, "config.json", read_config, config, err);
 }
 
 int64_t vae_factor(const vae_config *config)
