@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "format/json.h"
 #include "model/config.h"
+#include "model/family.h"
 #include "model/model_file.h"
 #include "model/part.h"
 
@@ -114,6 +115,7 @@ static leco_status read_all(model *m, leco_error *err)
     LECO_TRY(read_schedule(m, err));
     LECO_TRY(read_tokenizer(m, err));
     for (int part = 0; part < PART_COUNT; part++) LECO_TRY(read_part(m, (model_part)part, err));
+    m->family = family_of(m);
     return check_parts(m, err);
 }
 
@@ -135,7 +137,10 @@ void model_close(model *m)
 {
     if (!m) return;
     tokenizer_close(m->tokenizer);
-    for (int part = 0; part < PART_COUNT; part++) weights_close(m->weights[part]);
+    for (int part = 0; part < PART_COUNT; part++) {
+        weights_close(m->weights[part]);
+        layer_list_free(&m->layers[part]);
+    }
     mem_free(m->folder);
     mem_free(m);
 }

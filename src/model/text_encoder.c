@@ -158,7 +158,7 @@ leco_status text_config_read(const char *folder, text_config *config, leco_error
 
 static tensor *self_attention(nn *c, const text_config *config, tensor *x, tensor *residual)
 {
-    size_t mark = nn_enter(c, "self_attn");
+    nn_mark mark = nn_enter_block(c, LAYER_TEXT_ATTENTION, "self_attn");
     int64_t width = config->hidden_size;
     tensor *q = nn_linear(c, "q_proj", x, width, true, NULL);
     tensor *k = nn_linear(c, "k_proj", x, width, true, NULL);
@@ -171,7 +171,7 @@ static tensor *self_attention(nn *c, const text_config *config, tensor *x, tenso
 
 static tensor *mlp(nn *c, const text_config *config, tensor *x, tensor *residual)
 {
-    size_t mark = nn_enter(c, "mlp");
+    nn_mark mark = nn_enter_block(c, LAYER_TEXT_MLP, "mlp");
     tensor *h = nn_linear(c, "fc1", x, config->intermediate_size, true, NULL);
     h = nn_linear(c, "fc2", op_activation(c->g, h, config->act), config->hidden_size, true, residual);
     nn_leave(c, mark);
@@ -180,7 +180,7 @@ static tensor *mlp(nn *c, const text_config *config, tensor *x, tensor *residual
 
 static tensor *layer(nn *c, const text_config *config, int64_t index, tensor *x)
 {
-    size_t mark = nn_enter(c, "encoder.layers.%lld", (long long)index);
+    nn_mark mark = nn_enter(c, "encoder.layers.%lld", (long long)index);
     x = self_attention(c, config, nn_layer_norm(c, "layer_norm1", x, config->norm_eps), x);
     x = mlp(c, config, nn_layer_norm(c, "layer_norm2", x, config->norm_eps), x);
     nn_leave(c, mark);
@@ -189,7 +189,7 @@ static tensor *layer(nn *c, const text_config *config, int64_t index, tensor *x)
 
 static tensor *embeddings(nn *c, const text_config *config, tensor *ids)
 {
-    size_t mark = nn_enter(c, "embeddings");
+    nn_mark mark = nn_enter(c, "embeddings");
     tensor *tokens = nn_weight(c, "token_embedding.weight", SHAPE(config->vocab_size, config->hidden_size));
     tensor *positions = nn_weight(c, "position_embedding.weight", SHAPE(config->max_positions, config->hidden_size));
     tensor *x = op_embedding(c->g, ids, tokens, positions);
@@ -215,7 +215,7 @@ text_encoder text_encoder_build(nn *c, const text_config *config, int64_t batch,
                    (long long)config->layers);
     t.ids = graph_input(g, "input_ids", DTYPE_I32, SHAPE(batch, tokens));
 
-    size_t mark = nn_enter(c, "text_model");
+    nn_mark mark = nn_enter(c, "text_model");
     tensor *x = embeddings(c, config, t.ids);
     for (int64_t i = 0; i < last; i++) x = layer(c, config, i, x);
     t.hidden_states = options.no_final_norm ? x : final_norm(c, config, x);

@@ -1,168 +1,218 @@
-#include "model/adapter.h"
+#include "model/trainable.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
-#include "model/adapter_internal.h"
-#include "op/op.h"
+#include "model/trainable_internal.h"
 
-/* ---- memory ---- */
+/* ---- making ---- */
 
-leco_status lora_allocate(size_t count, dtype exact, lora **out, leco_error *err)
+leco_status trainable_begin(size_t modules, dtype exact, trainable **out, leco_error *err)
 {
-    lora *l = mem_calloc(1, sizeof *l);
-    if (l) {
-        l->modules = mem_calloc(count, sizeof *l->modules);
-        l->by_path = mem_calloc(count, sizeof *l->by_path);
+    trainable *t = mem_calloc(1, sizeof *t);
+    if (t) {
+        t->modules = mem_calloc(modules, sizeof *t->modules);
+        t->by_path = mem_calloc(modules, sizeof *t->by_path);
     }
-    if (!l || !l->modules || !l->by_path) {
-        lora_destroy(l);
-        return error_memory(err, count * sizeof *l->modules, "a LoRA");
+    if (!t || !t->modules || !t->by_path) {
+        trainable_destroy(t);
+        return error_memory(err, modules * sizeof *t->modules, "an adapter");
     }
-    l->count = count;
-    l->exact = exact;
-    *out = l;
+    t->module_count = modules;
+    t->exact = exact;
+    *out = t;
     return LECO_OK;
 }
 
-/* Zeroed values (and gradient). */
-static leco_status allocate_param(param *p, dtype type, shape s, bool trainable, leco_error *err)
+leco_status trainable_put(trainable *t, size_t index, const trainable_kind *kind, const layer_info *layer, int64_t rank,
+                          float alpha, leco_error *err)
+{
+    char *path = mem_strdup(layer->path);
+    if (!path) return error_memory(err, strlen(layer->path), "an adapter");
+    t->modules[index] = (trainable_module){.kind = kind, .layer = *layer, .rank = rank, .alpha = alpha};
+    t->modules[index].layer.path = path;
+    while (kind->param[t->modules[index].params].suffix) t->modules[index].params++;
+    t->param_count += t->modules[index].params;
+    return LECO_OK;
+}
+
+/* Names and shapes of all params; the buffers' sizes. */
+static leco_status describe(trainable *t, bool trained, leco_error *err)
+{
+    const size_t step = MEM_ALIGNMENT / dtype_size(t->exact);
+    param *p = t->params;
+    for (size_t i = 0; i < t->module_count; i++) {
+        trainable_module *m = &t->modules[i];
+        kind_shape shapes[KIND_MAX_PARAMS];
+        m->kind->shapes(&m->layer, m->rank, shapes);
+        m->param = p;
+        for (size_t k = 0; k < m->params; k++, p++) {
+            size_t count = (size_t)shape_count(&shapes[k].of_param);
+            p->name = mem_printf("%s%s", m->layer.path, m->kind->param[k].suffix);
+            if (!p->name) return error_memory(err, strlen(m->layer.path), "an adapter");
+            p->type = t->exact;
+            p->shape = shapes[k].of_param;
+            t->count += (count + step - 1) / step * step;
+            if (!trained && m->kind->param[k].multiplied) t->original_count += count;
+        }
+    }
+    return LECO_OK;
+}
+
+/* *out stays NULL where count is 0. */
+static leco_status make_buffer(const trainable *t, size_t count, void **out, leco_error *err)
 {
     size_t bytes;
-    if (!mem_mul((size_t)shape_count(&s), dtype_size(type), &bytes)) return error_memory(err, SIZE_MAX, p->name);
-    p->type = type;
-    p->shape = s;
-    p->value = mem_aligned(bytes);
-    if (trainable) p->grad = mem_aligned(bytes);
-    if (!p->value || (trainable && !p->grad)) return error_memory(err, bytes, p->name);
-    memset(p->value, 0, bytes);
-    if (trainable) memset(p->grad, 0, bytes);
+    if (count == 0) return LECO_OK;
+    if (!mem_mul(count, dtype_size(t->exact), &bytes)) bytes = SIZE_MAX;
+    *out = bytes < SIZE_MAX ? mem_aligned(bytes) : NULL;
+    if (!*out) return error_memory(err, bytes, "an adapter");
+    memset(*out, 0, bytes);
     return LECO_OK;
 }
 
-leco_status lora_module_allocate(lora *l, lora_module *m, const char *path, bool trainable, leco_error *err)
+/* Points all params into the buffers. */
+static void place(trainable *t)
 {
-    m->path = mem_strdup(path);
-    m->down.name = mem_printf("%s.lora_down", path);
-    m->up.name = mem_printf("%s.lora_up", path);
-    if (!m->path || !m->down.name || !m->up.name) return error_memory(err, strlen(path), "a LoRA");
-    LECO_TRY(allocate_param(&m->up, l->exact, SHAPE(m->out, m->rank), trainable, err));
-    if (!trainable) {
-        size_t bytes = (size_t)(m->out * m->rank) * dtype_size(l->exact);
-        m->up_loaded = mem_aligned(bytes);
-        if (!m->up_loaded) return error_memory(err, bytes, m->up.name);
+    const size_t size = dtype_size(t->exact), step = MEM_ALIGNMENT / size;
+    size_t at = 0, original_at = 0, index = 0;
+    for (size_t i = 0; i < t->module_count; i++) {
+        const trainable_module *m = &t->modules[i];
+        for (size_t k = 0; k < m->params; k++, index++) {
+            param *p = &t->params[index];
+            size_t count = (size_t)shape_count(&p->shape);
+            p->value = (char *)t->values + at * size;
+            if (t->grads) p->grad = (char *)t->grads + at * size;
+            at += (count + step - 1) / step * step;
+            if (!t->originals || !m->kind->param[k].multiplied) continue;
+            t->original[index] = (char *)t->originals + original_at * size;
+            original_at += count;
+        }
     }
-    if (m->kernel == 1) return allocate_param(&m->down, l->exact, SHAPE(m->rank, m->in), trainable, err);
-    m->down_kernel.name = m->down.name;
-    m->down_kernel.type = l->exact;
-    m->down_kernel.shape = SHAPE(m->rank, m->in, m->kernel, m->kernel);
-    size_t bytes = (size_t)shape_count(&m->down_kernel.shape) * dtype_size(l->exact);
-    m->down_kernel.data = mem_aligned(bytes);
-    return m->down_kernel.data ? LECO_OK : error_memory(err, bytes, m->down.name);
 }
 
-void lora_destroy(lora *l)
+static int compare(model_part part, const char *path, const trainable_module *m)
 {
-    if (!l) return;
-    for (size_t i = 0; l->modules && i < l->count; i++) {
-        lora_module *m = &l->modules[i];
-        param *params[] = {&m->down, &m->up};
-        for (int k = 0; k < 2; k++) {
-            mem_free((char *)(uintptr_t)params[k]->name);
-            mem_free_aligned(params[k]->value);
-            mem_free_aligned(params[k]->grad);
+    return part != m->layer.part ? (part < m->layer.part ? -1 : 1) : strcmp(path, m->layer.path);
+}
+
+/* Sorts by_path. */
+static void index_modules(trainable *t)
+{
+    /* Insertion sort by binary search: modules come almost in order, and there are hundreds of them. */
+    for (size_t i = 0; i < t->module_count; i++) {
+        const layer_info *layer = &t->modules[i].layer;
+        size_t low = 0, high = i;
+        while (low < high) {
+            size_t middle = low + (high - low) / 2;
+            if (compare(layer->part, layer->path, &t->modules[t->by_path[middle]]) < 0)
+                high = middle;
+            else
+                low = middle + 1;
         }
-        weight_release(&m->down_kernel);
-        mem_free_aligned((void *)(uintptr_t)m->down_kernel.data);
-        mem_free_aligned(m->up_loaded);
-        mem_free((char *)(uintptr_t)m->path);
+        memmove(t->by_path + low + 1, t->by_path + low, (i - low) * sizeof *t->by_path);
+        t->by_path[low] = i;
     }
-    mem_free(l->modules);
-    mem_free(l->by_path);
-    mem_free(l);
+}
+
+leco_status trainable_finish(trainable *t, bool trained, leco_error *err)
+{
+    t->params = mem_calloc(t->param_count, sizeof *t->params);
+    t->original = mem_calloc(t->param_count, sizeof *t->original);
+    if (!t->params || !t->original) return error_memory(err, t->param_count * sizeof *t->params, "an adapter");
+    LECO_TRY(describe(t, trained, err));
+    LECO_TRY(make_buffer(t, t->count, &t->values, err));
+    if (trained) LECO_TRY(make_buffer(t, t->count, &t->grads, err));
+    LECO_TRY(make_buffer(t, t->original_count, &t->originals, err));
+    place(t);
+    index_modules(t);
+    return LECO_OK;
+}
+
+void trainable_destroy(trainable *t)
+{
+    if (!t) return;
+    for (size_t i = 0; t->modules && i < t->module_count; i++) mem_free((char *)(uintptr_t)t->modules[i].layer.path);
+    for (size_t i = 0; t->params && i < t->param_count; i++) mem_free((char *)(uintptr_t)t->params[i].name);
+    mem_free_aligned(t->values);
+    mem_free_aligned(t->grads);
+    mem_free_aligned(t->originals);
+    mem_free(t->params);
+    mem_free(t->original);
+    mem_free(t->modules);
+    mem_free(t->by_path);
+    mem_free(t);
 }
 
 /* ---- reading ---- */
 
-size_t lora_module_count(const lora *l)
+void *trainable_values(trainable *t)
 {
-    return l->count;
+    return t->values;
 }
 
-lora_module *lora_module_at(lora *l, size_t index)
+void *trainable_grads(trainable *t)
 {
-    return &l->modules[index];
+    return t->grads;
 }
 
-size_t lora_param_count(const lora *l)
+size_t trainable_count(const trainable *t)
 {
-    return 2 * l->count;
+    return t->count;
 }
 
-param *lora_param_at(lora *l, size_t index)
+size_t trainable_bytes(const trainable *t)
 {
-    lora_module *m = &l->modules[index / 2];
-    return index % 2 == 0 ? &m->down : &m->up;
+    return ((t->grads ? 2 : 1) * t->count + t->original_count) * dtype_size(t->exact);
 }
 
-int64_t lora_value_count(const lora *l)
+param *trainable_params(trainable *t, size_t *count)
+{
+    *count = t->param_count;
+    return t->params;
+}
+
+int64_t trainable_parameters(const trainable *t)
 {
     int64_t count = 0;
-    for (size_t i = 0; i < l->count; i++) {
-        const lora_module *m = &l->modules[i];
-        count += m->rank * (m->in * m->kernel * m->kernel + m->out);
-    }
+    for (size_t i = 0; i < t->param_count; i++) count += shape_count(&t->params[i].shape);
     return count;
 }
 
-void lora_set_multiplier(lora *l, float multiplier)
+size_t trainable_module_count(const trainable *t)
 {
-    for (size_t i = 0; i < l->count; i++) {
-        lora_module *m = &l->modules[i];
-        size_t count = (size_t)(m->out * m->rank);
-        if (!m->up_loaded) continue;
-        if (l->exact == DTYPE_F64) {
-            double *to = m->up.value, *from = m->up_loaded;
+    return t->module_count;
+}
+
+trainable_module *trainable_module_at(trainable *t, size_t index)
+{
+    return &t->modules[index];
+}
+
+/* ---- applying ---- */
+
+void trainable_set_multiplier(trainable *t, float multiplier)
+{
+    for (size_t i = 0; i < t->param_count; i++) {
+        size_t count = (size_t)shape_count(&t->params[i].shape);
+        if (!t->original[i]) continue;
+        if (t->exact == DTYPE_F64) {
+            double *to = t->params[i].value, *from = t->original[i];
             for (size_t k = 0; k < count; k++) to[k] = (double)multiplier * from[k];
         } else {
-            float *to = m->up.value, *from = m->up_loaded;
+            float *to = t->params[i].value, *from = t->original[i];
             for (size_t k = 0; k < count; k++) to[k] = multiplier * from[k];
         }
     }
 }
 
-/* ---- finding and applying ---- */
-
-static int compare(model_part part, const char *path, const lora_module *m)
+static const trainable_module *find(const trainable *t, model_part part, const char *path)
 {
-    return part != m->part ? (part < m->part ? -1 : 1) : strcmp(path, m->path);
-}
-
-void lora_index(lora *l)
-{
-    /* Insertion sort by binary search: modules come almost in order, and there are hundreds of them. */
-    for (size_t i = 0; i < l->count; i++) {
-        const lora_module *m = &l->modules[i];
-        size_t low = 0, high = i;
-        while (low < high) {
-            size_t middle = low + (high - low) / 2;
-            if (compare(m->part, m->path, &l->modules[l->by_path[middle]]) < 0)
-                high = middle;
-            else
-                low = middle + 1;
-        }
-        memmove(l->by_path + low + 1, l->by_path + low, (i - low) * sizeof *l->by_path);
-        l->by_path[low] = i;
-    }
-}
-
-static lora_module *find(const lora *l, model_part part, const char *path)
-{
-    size_t low = 0, high = l->count;
+    size_t low = 0, high = t->module_count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        lora_module *m = &l->modules[l->by_path[middle]];
+        const trainable_module *m = &t->modules[t->by_path[middle]];
         int order = compare(part, path, m);
         if (order == 0) return m;
         if (order < 0)
@@ -173,25 +223,13 @@ static lora_module *find(const lora *l, model_part part, const char *path)
     return NULL;
 }
 
-tensor *adapters_apply(const adapter_set *set, graph *g, model_part part, const char *path, tensor *x, tensor *y,
-                       int stride, const int pad[4])
+tensor *adapters_apply(const struct adapter_set *set, model_part part, const char *path, const layer_site *at)
 {
+    layer_site site = *at;
     for (size_t i = 0; set && i < set->count; i++) {
         const adapter_use *use = &set->use[i];
-        lora_module *m = use->multiplier != 0 ? find(use->lora, part, path) : NULL;
-        if (!m) continue;
-        tensor *h = m->kernel == 1 ? op_linear(g, x, graph_param(g, &m->down), NULL, NULL, 1.0f)
-                                   : op_conv2d(g, x, graph_weight(g, &m->down_kernel), NULL, NULL, stride, pad);
-        float scale = use->multiplier * m->alpha / (float)m->rank;
-        y = op_linear(g, h, graph_param(g, &m->up), NULL, y, scale);
+        const trainable_module *m = use->multiplier != 0 ? find(use->trainable, part, path) : NULL;
+        if (m) site.y = m->kind->apply(m, &site, use->multiplier);
     }
-    return y;
-}
-
-char *lora_key(model_part part, const char *path)
-{
-    char *key = mem_printf("%s%s", part == PART_UNET ? "lora_unet_" : "lora_te_", path);
-    for (char *p = key; p && *p; p++)
-        if (*p == '.') *p = '_';
-    return key;
+    return site.y;
 }

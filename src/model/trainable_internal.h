@@ -1,34 +1,28 @@
-/* What a LoRA is, for src/model/adapter*.c only. */
-#ifndef LECO_MODEL_ADAPTER_INTERNAL_H
-#define LECO_MODEL_ADAPTER_INTERNAL_H
+/* What a trainable is, for src/model/trainable*.c and adapter*.c only. */
+#ifndef LECO_MODEL_TRAINABLE_INTERNAL_H
+#define LECO_MODEL_TRAINABLE_INTERNAL_H
 
-#include "model/adapter.h"
+#include "model/kinds.h"
 
-struct lora {
-    lora_module *modules;
+struct trainable {
+    dtype exact;
+    void *values, *grads; /* [count] of the exact dtype; grads is NULL in a loaded one */
     size_t count;
+    void *originals; /* of a loaded one: the multiplied params as in the file, one after the other */
+    size_t original_count;
+    param *params;
+    void **original; /* [param_count] into originals; NULL where there is none */
+    size_t param_count;
+    trainable_module *modules;
+    size_t module_count;
     size_t *by_path; /* indices into modules, ordered by part, then path */
-    dtype exact;     /* of values and gradients */
 };
 
-/* A LoRA of `count` modules whose part, path, in, out, rank, alpha, is_conv and kernel the caller then fills in. */
-leco_status lora_allocate(size_t count, dtype exact, lora **out, leco_error *err);
-/* Gives a filled-in module its path (copied), names and memory; trainable or with up_loaded. */
-leco_status lora_module_allocate(lora *l, lora_module *m, const char *path, bool trainable, leco_error *err);
-/* Call when all modules are there. */
-void lora_index(lora *l);
-
-/* The key of a module in files, without suffix: "lora_unet_down_blocks_0_...". mem_free it; NULL: out of memory. */
-char *lora_key(model_part part, const char *path);
-
-/* The suffix of a tensor's name where it is one of the three below, or NULL. */
-const char *lora_suffix(const char *name);
-/* Refuses a tensor of the file `path` that is for no layer of the model (has_text: with a text encoder), or isn't one
- * of those that a LoRA has: says what it is. */
-leco_status lora_refuse(const char *path, const char *name, bool has_text, leco_error *err);
-
-#define LORA_DOWN ".lora_down.weight"
-#define LORA_UP ".lora_up.weight"
-#define LORA_ALPHA ".alpha"
+/* How one is made: begin, put each module, then trainable_finish, which gives them memory and names, of zeros.
+ * `trained`: with gradients; else with originals. After any failure trainable_destroy. */
+leco_status trainable_begin(size_t modules, dtype exact, trainable **out, leco_error *err);
+leco_status trainable_put(trainable *t, size_t index, const trainable_kind *kind, const layer_info *layer, int64_t rank,
+                          float alpha, leco_error *err);
+leco_status trainable_finish(trainable *t, bool trained, leco_error *err);
 
 #endif

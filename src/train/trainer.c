@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "model/family.h"
 #include "train/save.h"
 #include "train/stage.h"
 
@@ -18,7 +19,7 @@ struct trainer {
     noise_schedule *schedule;
     text_bank *bank;
     rng rng;
-    lora *lora;
+    trainable *trainable;
     optimizer *optimizer;
     denoiser_pool pool;
     stage *stages;     /* one a pair */
@@ -35,7 +36,7 @@ void trainer_destroy(trainer *t)
     mem_free(t->stages);
     denoiser_pool_free(&t->pool);
     optimizer_destroy(t->optimizer);
-    lora_destroy(t->lora);
+    trainable_destroy(t->trainable);
     text_bank_destroy(t->bank);
     mem_free(t->schedule);
     model_close(t->model);
@@ -82,7 +83,8 @@ static leco_status encode_prompts(trainer *t, leco_error *err)
         return error_set(err, LECO_INVALID,
                          "%s: pretrained_model.clip_skip is %lld, but the text encoder has %lld layers", c->path,
                          (long long)c->clip_skip, (long long)t->model->text.layers);
-    text_options options = {.skip_layers = c->clip_skip > 1 ? c->clip_skip - 1 : 0};
+    text_options options = t->model->family->text;
+    if (c->clip_skip > 1) options.skip_layers = c->clip_skip - 1;
     LECO_TRY(text_bank_create(&t->device, t->model, NULL, options, &t->bank, err));
     for (size_t i = 0; i < c->prompt_count; i++) {
         const train_prompt *p = &c->prompt[i];
@@ -127,8 +129,8 @@ static leco_status make_buffers(trainer *t, size_t largest, leco_error *err)
 static leco_status make_stages(trainer *t, leco_error *err)
 {
     const train_config *c = t->config;
-    t->pool =
-        (denoiser_pool){.device = &t->device, .model = t->model, .lora = t->lora, .tokens = text_bank_tokens(t->bank)};
+    t->pool = (denoiser_pool){
+        .device = &t->device, .model = t->model, .trainable = t->trainable, .tokens = text_bank_tokens(t->bank)};
     t->stages = mem_calloc(c->prompt_count, sizeof *t->stages);
     if (!t->stages) return error_memory(err, c->prompt_count * sizeof *t->stages, "the pairs");
     size_t largest = 0;
@@ -143,13 +145,9 @@ static leco_status make_stages(trainer *t, leco_error *err)
 
 static leco_status make_optimizer(trainer *t, leco_error *err)
 {
-    size_t count = lora_param_count(t->lora);
-    param **params = mem_calloc(count, sizeof *params);
-    if (!params) return error_memory(err, count * sizeof *params, "the list of parameters");
-    for (size_t i = 0; i < count; i++) params[i] = lora_param_at(t->lora, i);
-    leco_status status = optimizer_create(&t->config->optimizer, params, count, &t->optimizer, err);
-    mem_free(params);
-    return status;
+    size_t count;
+    param *params = trainable_params(t->trainable, &count);
+    return optimizer_create(&t->config->optimizer, params, count, &t->optimizer, err);
 }
 
 static leco_status prepare(trainer *t, const char *device_name, leco_error *err)
@@ -158,7 +156,9 @@ static leco_status prepare(trainer *t, const char *device_name, leco_error *err)
     LECO_TRY(encode_prompts(t, err));
     LECO_TRY(model_load(t->model, MODEL_UNET, err));
     rng_seed(&t->rng, RNG_CPU, t->config->seed);
-    LECO_TRY(lora_create(&t->model->unet, &t->config->network, &t->rng, &t->lora, err));
+    const layer_list *layers;
+    LECO_TRY(model_layers(t->model, PART_UNET, &layers, err));
+    LECO_TRY(trainable_create(layers, &t->config->network, &t->rng, &t->trainable, err));
     LECO_TRY(make_stages(t, err));
     return make_optimizer(t, err);
 }
@@ -180,9 +180,9 @@ leco_status trainer_create(const train_config *config, const char *device_name, 
 
 /* ---- looking ---- */
 
-lora *trainer_lora(trainer *t)
+trainable *trainer_trainable(trainer *t)
 {
-    return t->lora;
+    return t->trainable;
 }
 
 rng *trainer_rng(trainer *t)
@@ -207,14 +207,10 @@ uint64_t memory_total(const memory_use *use)
 
 static memory_use memory_of(const trainer *t, size_t activations)
 {
-    memory_use use = {.weights = weights_packed_bytes(t->model->weights[PART_UNET]),
-                      .activations = activations,
-                      .optimizer = optimizer_bytes(t->optimizer)};
-    for (size_t i = 0; i < lora_param_count(t->lora); i++) {
-        const param *p = lora_param_at(t->lora, i);
-        use.adapter += 2 * dtype_size(p->type) * (uint64_t)shape_count(&p->shape);
-    }
-    return use;
+    return (memory_use){.weights = weights_packed_bytes(t->model->weights[PART_UNET]),
+                        .activations = activations,
+                        .adapter = trainable_bytes(t->trainable),
+                        .optimizer = optimizer_bytes(t->optimizer)};
 }
 
 memory_use trainer_planned(const trainer *t)
@@ -241,12 +237,12 @@ char *trainer_summary(const trainer *t)
                       "training   %lld steps, lr %g, %lld of %lld denoising steps kept a trajectory\n"
                       "memory     %.1f MiB = weights %.1f + activations %.1f + adapter %.1f + optimizer %.1f\n",
                       c->model, dtype_name(t->device.compute), t->device.backend->name, (long long)c->network.rank,
-                      (double)c->network.alpha, lora_module_count(t->lora), (long long)lora_value_count(t->lora),
-                      c->prompt_count, c->prompt[0].target, c->prompt_count > 1 ? ", ..." : "", size.width * factor,
-                      size.height * factor, (long long)size.batch, (long long)c->iterations, c->lr,
-                      (long long)c->samples_per_trajectory, (long long)c->denoising_steps,
-                      (double)memory_total(&use) / mib, (double)use.weights / mib, (double)use.activations / mib,
-                      (double)use.adapter / mib, (double)use.optimizer / mib);
+                      (double)c->network.alpha, trainable_module_count(t->trainable),
+                      (long long)trainable_parameters(t->trainable), c->prompt_count, c->prompt[0].target,
+                      c->prompt_count > 1 ? ", ..." : "", size.width * factor, size.height * factor,
+                      (long long)size.batch, (long long)c->iterations, c->lr, (long long)c->samples_per_trajectory,
+                      (long long)c->denoising_steps, (double)memory_total(&use) / mib, (double)use.weights / mib,
+                      (double)use.activations / mib, (double)use.adapter / mib, (double)use.optimizer / mib);
 }
 
 /* ---- training ---- */
@@ -325,7 +321,7 @@ static void note_losses(training_run *r, const double *losses, size_t count)
 static leco_status save(training_run *r, bool last, leco_error *err)
 {
     char *path = NULL;
-    LECO_TRY(save_adapter(r->t->config, r->t->model, r->t->lora, r->progress.done, last, &path, err));
+    LECO_TRY(save_adapter(r->t->config, r->t->model, r->t->trainable, r->progress.done, last, &path, err));
     mem_free(r->result->path);
     r->result->path = path;
     return LECO_OK;
