@@ -1,11 +1,11 @@
-/* Which class each layer is of, and which layers a config selects. Also: lists are made once; params lie in flat
- * buffers. */
+/* The seam of what is trained: classes and selections of layers, families, and params as views into flat buffers. */
 #include "model_support.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
+#include "model/family.h"
 #include "test_lora.h"
 #include "train/config.h"
 
@@ -149,6 +149,32 @@ static void configs_name_them(void **state)
     assert_fails(read_with("type: c3lier", &c), LECO_UNSUPPORTED, &err, "c3lier");
 }
 
+/* ---- families ---- */
+
+static void families_are_recognised(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *preset, *name, *version, *architecture;
+        bool pooled;
+    } expected[] = {{"sd15", "sd1", "sd_v1", "stable-diffusion-v1", false},
+                    {"sd21", "sd2", "sd_v2_v", "stable-diffusion-v2-768-v", false},
+                    {"sdxl", "sdxl", "sdxl_base_v1-0", "stable-diffusion-xl-v1-base", true}};
+    model *m;
+    for (size_t i = 0; i < 3; i++) {
+        assert_works(model_preset(expected[i].preset, &m, &err), &err);
+        const family *f = m->family;
+        assert_string_equal(f->name, expected[i].name);
+        assert_string_equal(f->saved[m->schedule.prediction].base_model_version, expected[i].version);
+        assert_string_equal(f->saved[m->schedule.prediction].architecture, expected[i].architecture);
+        assert_true(f->text.pooled == expected[i].pooled);
+        model_close(m);
+    }
+    assert_works(model_open(FIXTURE("sd1-like"), &m, &err), &err);
+    assert_string_equal(m->family->name, "sd1");
+    model_close(m);
+}
+
 /* ---- flat buffers ---- */
 
 static void params_are_views(void **state)
@@ -211,9 +237,13 @@ static void loaded_convolutions_have_params(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(layers_know_their_class), cmocka_unit_test(classes_end_with_their_blocks),
-        cmocka_unit_test(methods_select),          cmocka_unit_test(configs_name_them),
-        cmocka_unit_test(params_are_views),        cmocka_unit_test(loaded_convolutions_have_params),
+        cmocka_unit_test(layers_know_their_class),
+        cmocka_unit_test(classes_end_with_their_blocks),
+        cmocka_unit_test(methods_select),
+        cmocka_unit_test(configs_name_them),
+        cmocka_unit_test(families_are_recognised),
+        cmocka_unit_test(params_are_views),
+        cmocka_unit_test(loaded_convolutions_have_params),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
