@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/room.h"
 #include "diffusion/denoiser.h"
+#include "model/kinds.h"
 #include "train/optimizer.h"
 
 enum { TOKENS = 77, RANK = 4, MAX_RUNS = 5, STAGES = 3 /* a precision: forward, training step, the end */ };
@@ -113,18 +114,13 @@ static leco_status fill_inputs(bench *b, latent_size pair, leco_error *err)
     return LECO_OK;
 }
 
-static uint64_t adapter_bytes(lora *l)
-{
-    return 2 * sizeof(float) * (uint64_t)lora_value_count(l);
-}
-
 /* Both timings with sessions as a training has them: sharing weights and one workspace. */
-static leco_status time_both(bench *b, bench_run *run, latent_size one, lora *l, leco_error *err)
+static leco_status time_both(bench *b, bench_run *run, latent_size one, trainable *t, leco_error *err)
 {
     latent_size pair = one;
     pair.batch = 2;
     LECO_TRY(fill_inputs(b, pair, err));
-    const adapter_use use = {l, 1.0f};
+    const adapter_use use = {t, 1.0f};
     const adapter_set adapters = {&use, 1};
     const denoiser_options forward_options = {.size = pair, .tokens = TOKENS};
     const denoiser_options step_options = {.size = one, .tokens = TOKENS, .adapters = &adapters, .trainable = true};
@@ -139,7 +135,7 @@ static leco_status time_both(bench *b, bench_run *run, latent_size one, lora *l,
         if (denoiser_arena_bytes(step) > largest) largest = denoiser_arena_bytes(step);
         run->weights = weights_packed_bytes(b->model->weights[PART_UNET]);
         run->activations = largest;
-        run->adapter = adapter_bytes(l);
+        run->adapter = trainable_bytes(t);
         run->allocated = run->weights + workspace_bytes(b->device.workspace) + run->adapter;
     }
     denoiser_destroy(forward);
@@ -150,24 +146,23 @@ static leco_status time_both(bench *b, bench_run *run, latent_size one, lora *l,
 /* With an optimizer, whose states are part of what a training takes. */
 static leco_status time_training(bench *b, bench_run *run, latent_size one, leco_error *err)
 {
-    const lora_options options = {.rank = RANK, .alpha = 1.0f, .exact = DTYPE_F32};
-    lora *l;
-    LECO_TRY(lora_create(&b->model->unet, &options, &b->rng, &l, err));
-    const size_t count = lora_param_count(l);
-    param **params = mem_calloc(count, sizeof *params);
+    const trainable_options options = {.kind = &kind_lora, .rank = RANK, .alpha = 1.0f, .exact = DTYPE_F32};
+    const layer_list *layers;
+    trainable *t;
+    LECO_TRY(model_layers(b->model, PART_UNET, &layers, err));
+    LECO_TRY(trainable_create(layers, &options, &b->rng, &t, err));
+    size_t count;
+    param *params = trainable_params(t, &count);
     optimizer *o = NULL;
-    leco_status status = params ? LECO_OK : error_memory(err, count * sizeof *params, "the list of parameters");
-    for (size_t i = 0; i < count && status == LECO_OK; i++) params[i] = lora_param_at(l, i);
     const optimizer_options adamw = optimizer_defaults(OPTIMIZER_ADAMW);
-    if (status == LECO_OK) status = optimizer_create(&adamw, params, count, &o, err);
-    if (status == LECO_OK) status = time_both(b, run, one, l, err);
+    leco_status status = optimizer_create(&adamw, params, count, &o, err);
+    if (status == LECO_OK) status = time_both(b, run, one, t, err);
     if (status == LECO_OK) {
         run->optimizer = optimizer_bytes(o);
         run->allocated += run->optimizer;
     }
     optimizer_destroy(o);
-    mem_free(params);
-    lora_destroy(l);
+    trainable_destroy(t);
     return status;
 }
 

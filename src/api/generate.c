@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/number.h"
 #include "format/safetensors.h"
+#include "model/family.h"
 
 leco_generate_options leco_generate_defaults(void)
 {
@@ -150,8 +151,8 @@ static leco_status get_painter(leco_model *handle, leco_error *err)
     adapter_use *use = mem_calloc(handle->lora_count, sizeof *use);
     if (!use) return error_memory(err, handle->lora_count * sizeof *use, "the LoRAs");
     const adapter_set adapters = model_adapters(handle, use);
-    leco_status status = painter_create(&handle->device, handle->model, handle->schedule, &adapters, (text_options){0},
-                                        &handle->painter, err);
+    leco_status status = painter_create(&handle->device, handle->model, handle->schedule, &adapters,
+                                        handle->model->family->text, &handle->painter, err);
     mem_free(use);
     return status;
 }

@@ -4,14 +4,14 @@
 
 #include "diffusion/painter.h"
 #include "leco/leco.h"
-#include "model/adapter.h"
 #include "model/model.h"
+#include "model/trainable.h"
 #include "picture/png.h"
 
 #define LECO_VERSION "0.1.0"
 
 typedef struct loaded_lora {
-    lora *lora;
+    trainable *trainable;
     float weight;
     char *name; /* the file's name without folder and suffix, as A1111 calls it */
     char *hash; /* the first 12 digits of its sshs_model_hash, or NULL */

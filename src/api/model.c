@@ -11,7 +11,7 @@ void leco_model_close(leco_model *handle)
     if (!handle) return;
     painter_destroy(handle->painter);
     for (size_t i = 0; i < handle->lora_count; i++) {
-        lora_destroy(handle->lora[i].lora);
+        trainable_destroy(handle->lora[i].trainable);
         mem_free(handle->lora[i].name);
         mem_free(handle->lora[i].hash);
     }
@@ -77,17 +77,18 @@ leco_status leco_model_add_lora(leco_model *handle, const char *path, float mult
     loaded_lora *grown = mem_realloc(handle->lora, handle->lora_count + 1, sizeof *grown);
     if (!grown) return error_memory(err, (handle->lora_count + 1) * sizeof *grown, "a LoRA");
     handle->lora = grown;
-    const model *m = handle->model;
+    adapter_layers layers;
+    LECO_TRY(model_adapter_layers(handle->model, &layers, err));
     dtype exact = handle->device.compute == DTYPE_F64 ? DTYPE_F64 : DTYPE_F32;
     loaded_lora l = {.weight = multiplier};
-    LECO_TRY(lora_load(path, &m->unet, &m->text, exact, &l.lora, err));
+    LECO_TRY(trainable_load(path, &layers, exact, &l.trainable, err));
     l.name = stem_of(path);
     if (!l.name) {
-        lora_destroy(l.lora);
+        trainable_destroy(l.trainable);
         return error_memory(err, strlen(path), "a LoRA's name");
     }
     l.hash = short_hash(path);
-    lora_set_multiplier(l.lora, multiplier);
+    trainable_set_multiplier(l.trainable, multiplier);
     handle->lora[handle->lora_count++] = l;
     painter_destroy(handle->painter); /* it was made without this one */
     handle->painter = NULL;
@@ -101,14 +102,14 @@ leco_status leco_model_set_lora_weight(leco_model *handle, size_t index, float m
     if (index >= handle->lora_count)
         return error_set(err, LECO_INVALID, "there is no LoRA number %zu; %zu were added", index, handle->lora_count);
     handle->lora[index].weight = multiplier;
-    lora_set_multiplier(handle->lora[index].lora, multiplier);
+    trainable_set_multiplier(handle->lora[index].trainable, multiplier);
     if (handle->painter) painter_forget_texts(handle->painter);
     return LECO_OK;
 }
 
 adapter_set model_adapters(const leco_model *handle, adapter_use *use)
 {
-    for (size_t i = 0; i < handle->lora_count; i++) use[i] = (adapter_use){handle->lora[i].lora, 1.0f};
+    for (size_t i = 0; i < handle->lora_count; i++) use[i] = (adapter_use){handle->lora[i].trainable, 1.0f};
     return (adapter_set){use, handle->lora_count};
 }
 

@@ -4,20 +4,20 @@
 
 #include "diffusion/latents.h"
 #include "diffusion/runner.h"
-#include "model/adapter.h"
 #include "model/model.h"
+#include "model/trainable.h"
 
 typedef struct denoiser denoiser;
 
 typedef struct denoiser_options {
     latent_size size;            /* channels is filled in from the model */
     int64_t tokens;              /* of the text states */
-    const adapter_set *adapters; /* NULL: none. Borrowed while creating; its LoRAs outlive the denoiser */
+    const adapter_set *adapters; /* NULL: none. Borrowed while creating; its trainables outlive the denoiser */
     bool trainable;              /* also compute loss and gradients: denoiser_run_training */
 } denoiser_options;
 
-/* Builds over m's U-Net weights (loaded by the caller). `d`, m and the LoRAs outlive the denoiser. A model with added
- * conditions (SDXL's) gets zeros for them. On failure *out is NULL. */
+/* Builds over m's U-Net weights (loaded by the caller). `d`, m and the trainables outlive the denoiser. A model with
+ * added conditions (SDXL's) gets zeros for them. On failure *out is NULL. */
 leco_status denoiser_create(const device *d, const model *m, const denoiser_options *options, denoiser **out,
                             leco_error *err);
 void denoiser_destroy(denoiser *n); /* NULL is fine */

@@ -12,8 +12,8 @@
 
 typedef struct painter painter;
 
-/* Loads what is missing of m's weights. d, m, the schedule and the adapters' LoRAs outlive the painter; adapters (NULL:
- * none) is copied. On failure *out is NULL. */
+/* Loads what is missing of m's weights. d, m, the schedule and the trainables in the adapters outlive the painter;
+ * adapters (NULL: none) is copied. On failure *out is NULL. */
 leco_status painter_create(const device *d, model *m, const noise_schedule *schedule, const adapter_set *adapters,
                            text_options options, painter **out, leco_error *err);
 void painter_destroy(painter *p); /* NULL is fine */

@@ -21,7 +21,7 @@ typedef struct runner_spec {
     void *user;
 } runner_spec;
 
-/* The device, the weights and the adapters' LoRAs outlive the runner. On failure *out is zeroed. */
+/* The device, the weights and the trainables in the adapters outlive the runner. On failure *out is zeroed. */
 leco_status runner_create(const runner_spec *spec, runner *out, leco_error *err);
 void runner_free(runner *r); /* safe on a zeroed one */
 

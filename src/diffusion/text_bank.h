@@ -3,8 +3,8 @@
 #define LECO_DIFFUSION_TEXT_BANK_H
 
 #include "diffusion/runner.h"
-#include "model/adapter.h"
 #include "model/model.h"
+#include "model/trainable.h"
 
 typedef struct text_bank text_bank;
 

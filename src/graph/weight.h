@@ -26,8 +26,8 @@ struct weight {
     weight_variant *variants;
 };
 
-/* A trainable (or loaded) adapter tensor. value and grad are 64-byte aligned, owned by the adapter; f32, or f64 for the
- * reference backend's f64 graphs. grad is NULL for a param that isn't trained. */
+/* A trainable (or loaded) adapter tensor. value and grad are 64-byte aligned, owned by whoever made it; f32, or f64 for
+ * the reference backend's f64 graphs. grad is NULL for a param that isn't trained. */
 struct param {
     const char *name;
     dtype type;

@@ -1,7 +1,31 @@
-/* Keys of LoRA files that leco can't load: what they are, as exactly as it shows. */
+#include "model/adapter_keys.h"
+
+#include <stdio.h>
 #include <string.h>
 
-#include "model/adapter_internal.h"
+#include "base/mem.h"
+#include "model/kinds.h"
+#include "model/part.h"
+
+char *adapter_key(const layer_info *layer)
+{
+    char *key = mem_printf("%s%s", part_rows[layer->part].lora_prefix, layer->path);
+    for (char *p = key; p && *p; p++)
+        if (*p == '.') *p = '_';
+    return key;
+}
+
+const char *adapter_suffix(const char *name)
+{
+    const char *suffix = strchr(name, '.');
+    if (!suffix || strcmp(suffix, ADAPTER_ALPHA) == 0) return suffix;
+    for (const trainable_kind *const *kind = trainable_kinds; *kind; kind++)
+        for (size_t i = 0; (*kind)->param[i].suffix; i++)
+            if (strcmp(suffix, (*kind)->param[i].suffix) == 0) return suffix;
+    return NULL;
+}
+
+/* ---- what leco can't load: what it is, as exactly as it shows ---- */
 
 typedef struct meaning {
     const char *part; /* of the key; at its beginning where `leads` */
@@ -64,27 +88,29 @@ static const char *look_up(const meaning *rows, size_t count, const char *key)
     return NULL;
 }
 
-const char *lora_suffix(const char *name)
+/* "lora_down.weight, lora_up.weight and alpha": the suffixes that leco knows, for messages. */
+static const char *known_suffixes(char text[256])
 {
-    const char *suffix = strchr(name, '.');
-    bool known =
-        suffix && (strcmp(suffix, LORA_DOWN) == 0 || strcmp(suffix, LORA_UP) == 0 || strcmp(suffix, LORA_ALPHA) == 0);
-    return known ? suffix : NULL;
+    int used = 0;
+    for (const trainable_kind *const *kind = trainable_kinds; *kind; kind++)
+        for (size_t i = 0; (*kind)->param[i].suffix && used < 200; i++)
+            used += snprintf(text + used, 256 - (size_t)used, "%s%s", used ? ", " : "", (*kind)->param[i].suffix + 1);
+    snprintf(text + used, 256 - (size_t)used, " and %s", ADAPTER_ALPHA + 1);
+    return text;
 }
 
-/* Kohya's prefix, but none of the three suffixes. */
+/* Kohya's prefix, but none of the suffixes. */
 static leco_status refuse_suffix(const char *path, const char *name, leco_error *err)
 {
+    char known[256];
     const char *suffix = strchr(name, '.');
     const char *is = look_up(suffixes, sizeof suffixes / sizeof *suffixes, suffix ? suffix : "");
     if (is)
-        return error_set(
-            err, LECO_UNSUPPORTED,
-            "%s: tensor \"%s\" is %s, which leco can't apply yet (only lora_down.weight, lora_up.weight and "
-            "alpha are supported)",
-            path, name, is);
-    return error_set(err, LECO_UNSUPPORTED,
-                     "%s: tensor \"%s\": only lora_down.weight, lora_up.weight and alpha are supported", path, name);
+        return error_set(err, LECO_UNSUPPORTED,
+                         "%s: tensor \"%s\" is %s, which leco can't apply yet (only %s are supported)", path, name, is,
+                         known_suffixes(known));
+    return error_set(err, LECO_UNSUPPORTED, "%s: tensor \"%s\": only %s are supported", path, name,
+                     known_suffixes(known));
 }
 
 static leco_status refuse_name(const char *path, const char *name, leco_error *err)
@@ -121,10 +147,10 @@ static leco_status refuse_layer(const char *path, const char *name, bool has_tex
                      path, name);
 }
 
-leco_status lora_refuse(const char *path, const char *name, bool has_text, leco_error *err)
+leco_status adapter_refuse(const char *path, const char *name, bool has_text, leco_error *err)
 {
     if (!starts_with(name, "lora_unet_") && !starts_with(name, "lora_te_") && !starts_with(name, "lora_te1_") &&
         !starts_with(name, "lora_te2_"))
         return refuse_name(path, name, err);
-    return lora_suffix(name) ? refuse_layer(path, name, has_text, err) : refuse_suffix(path, name, err);
+    return adapter_suffix(name) ? refuse_layer(path, name, has_text, err) : refuse_suffix(path, name, err);
 }

@@ -5,7 +5,7 @@
 tensor *block_resnet(nn *c, const char *name, tensor *x, tensor *time, int64_t out, int groups, float eps)
 {
     if (!x) return NULL;
-    size_t mark = nn_enter(c, "%s", name);
+    nn_mark mark = nn_enter_block(c, LAYER_RESNET, name);
     tensor *h = nn_group_norm(c, "norm1", x, groups, eps, true);
     h = nn_conv2d(c, "conv1", h, out, 3, NULL);
     if (time) h = op_add_spatial(c->g, h, nn_linear(c, "time_emb_proj", time, out, true, NULL));
@@ -19,7 +19,7 @@ tensor *block_resnet(nn *c, const char *name, tensor *x, tensor *time, int64_t o
 tensor *block_downsample(nn *c, const char *name, tensor *x, const int pad[4])
 {
     if (!x) return NULL;
-    size_t mark = nn_enter(c, "%s", name);
+    nn_mark mark = nn_enter_block(c, LAYER_SAMPLER, name);
     x = nn_conv2d_strided(c, "conv", x, shape_last(&x->shape), 3, pad);
     nn_leave(c, mark);
     return x;
@@ -28,7 +28,7 @@ tensor *block_downsample(nn *c, const char *name, tensor *x, const int pad[4])
 tensor *block_upsample(nn *c, const char *name, tensor *x, int64_t height, int64_t width)
 {
     if (!x) return NULL;
-    size_t mark = nn_enter(c, "%s", name);
+    nn_mark mark = nn_enter_block(c, LAYER_SAMPLER, name);
     int64_t channels = shape_last(&x->shape);
     x = nn_conv2d(c, "conv", op_upsample(c->g, x, height, width), channels, 3, NULL);
     nn_leave(c, mark);

@@ -27,6 +27,17 @@ leco_status config_open(const char *folder, const char *name, char **path, json_
     return LECO_OK;
 }
 
+leco_status config_read(const char *folder, const char *name, config_reader *read, void *out, leco_error *err)
+{
+    char *path;
+    json_t *root;
+    LECO_TRY(config_open(folder, name, &path, &root, err));
+    leco_status status = read(root, path, out, err);
+    json_decref(root);
+    mem_free(path);
+    return status;
+}
+
 leco_status config_refuse(const json_t *value, const char *path, const char *key, const char *supported,
                           leco_error *err)
 {

@@ -16,8 +16,13 @@ typedef struct config_rule {
  * diffusers and transformers themselves pass over what they don't know, with a warning. */
 typedef enum config_unknown { CONFIG_REFUSE_UNKNOWN, CONFIG_WARN_OF_UNKNOWN } config_unknown;
 
-/* Opens FOLDER/config.json; *path (mem_free it) and *root (json_decref it) are set on success only. */
+/* Opens FOLDER/name; *path (mem_free it) and *root (json_decref it) are set on success only. */
 leco_status config_open(const char *folder, const char *name, char **path, json_t **root, leco_error *err);
+
+/* Takes what it knows from an open object into `out`. */
+typedef leco_status config_reader(const json_t *root, const char *path, void *out, leco_error *err);
+/* Opens FOLDER/name, lets `read` take from it, and closes it. */
+leco_status config_read(const char *folder, const char *name, config_reader *read, void *out, leco_error *err);
 
 /* LECO_UNSUPPORTED where a rule is broken. Keys that start with '_' are comments. rules end with a NULL key. */
 leco_status config_check(const json_t *root, const char *path, const config_rule *rules, config_unknown unknown,

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "format/json.h"
 #include "model/config.h"
+#include "model/family.h"
 #include "model/model_file.h"
 #include "model/part.h"
 
@@ -29,9 +30,10 @@ static const config_rule index_rules[] = {
     {NULL, NULL},
 };
 
-static leco_status check_index(const json_t *root, const char *path, leco_error *err)
+static leco_status check_index(const json_t *root, const char *path, void *nothing, leco_error *err)
 {
     const char *name;
+    (void)nothing;
     LECO_TRY(json_get_string(root, path, "_class_name", "StableDiffusionPipeline", &name, err));
     const json_t *second = json_object_get(root, "text_encoder_2");
     if (second && !json_is_null(json_array_get(second, 0)))
@@ -44,14 +46,8 @@ static leco_status check_index(const json_t *root, const char *path, leco_error 
 
 static leco_status read_index(const char *folder, leco_error *err)
 {
-    char *path;
-    json_t *root;
     if (!file_is_folder(folder)) return model_refuse_file(folder, err);
-    LECO_TRY(config_open(folder, "model_index.json", &path, &root, err));
-    leco_status status = check_index(root, path, err);
-    json_decref(root);
-    mem_free(path);
-    return status;
+    return config_read(folder, "model_index.json", check_index, NULL, err);
 }
 
 /* The parts must fit each other: each config may be fine by itself and come from another model. */
@@ -119,6 +115,7 @@ static leco_status read_all(model *m, leco_error *err)
     LECO_TRY(read_schedule(m, err));
     LECO_TRY(read_tokenizer(m, err));
     for (int part = 0; part < PART_COUNT; part++) LECO_TRY(read_part(m, (model_part)part, err));
+    m->family = family_of(m);
     return check_parts(m, err);
 }
 
@@ -140,7 +137,10 @@ void model_close(model *m)
 {
     if (!m) return;
     tokenizer_close(m->tokenizer);
-    for (int part = 0; part < PART_COUNT; part++) weights_close(m->weights[part]);
+    for (int part = 0; part < PART_COUNT; part++) {
+        weights_close(m->weights[part]);
+        layer_list_free(&m->layers[part]);
+    }
     mem_free(m->folder);
     mem_free(m);
 }

@@ -8,6 +8,7 @@
 #ifndef LECO_MODEL_MODEL_H
 #define LECO_MODEL_MODEL_H
 
+#include "model/layers.h"
 #include "model/text_encoder.h"
 #include "model/tokenizer.h"
 #include "model/unet.h"
@@ -43,13 +44,15 @@ enum {
 };
 
 typedef struct model {
-    char *folder; /* as given to model_open; the preset's name otherwise */
+    const struct family *family; /* a row of family.h's */
+    char *folder;                /* as given to model_open; the preset's name otherwise */
     text_config text;
     unet_config unet;
     vae_config vae;
     schedule_config schedule;
-    tokenizer *tokenizer;         /* NULL in a preset */
-    weights *weights[PART_COUNT]; /* NULL until model_load */
+    tokenizer *tokenizer;          /* NULL in a preset */
+    weights *weights[PART_COUNT];  /* NULL until model_load */
+    layer_list layers[PART_COUNT]; /* empty until model_layers */
 } model;
 
 /* Reads model_index.json, all configs and the tokenizer. A missing file, or a pipeline that isn't supported (two text

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "model/adapter.h"
+#include "model/trainable.h"
 #include "op/op.h"
 
 void nn_init(nn *c, graph *g, weights *w, const adapter_set *adapters, model_part part)
@@ -16,9 +16,10 @@ void nn_init(nn *c, graph *g, weights *w, const adapter_set *adapters, model_par
     c->part = part;
 }
 
-size_t nn_enter(nn *c, const char *format, ...)
+nn_mark nn_enter(nn *c, const char *format, ...)
 {
-    size_t mark = strlen(c->path), used = mark;
+    nn_mark mark = {strlen(c->path), c->class};
+    size_t used = mark.length;
     if (used && used + 1 < sizeof c->path) c->path[used++] = '.';
     va_list args;
     va_start(args, format);
@@ -30,9 +31,17 @@ size_t nn_enter(nn *c, const char *format, ...)
     return mark;
 }
 
-void nn_leave(nn *c, size_t mark)
+nn_mark nn_enter_block(nn *c, layer_class class, const char *name)
 {
-    c->path[mark] = '\0';
+    nn_mark mark = nn_enter(c, "%s", name);
+    c->class = class;
+    return mark;
+}
+
+void nn_leave(nn *c, nn_mark mark)
+{
+    c->path[mark.length] = '\0';
+    c->class = mark.class;
     graph_set_name(c->g, c->path);
 }
 
@@ -62,12 +71,13 @@ static int64_t channels_of(const tensor *x)
 static void visit(nn *c, int64_t in, int64_t out, int kernel, bool is_conv)
 {
     if (!c->visit) return;
-    layer_info info = {.path = c->path,
+    layer_info info = {.part = c->part,
+                       .path = c->path,
                        .in = in,
                        .out = out,
                        .kernel = kernel,
                        .is_conv = is_conv,
-                       .in_transformer = c->in_transformer};
+                       .class = c->class};
     c->visit(c->visit_user, &info);
 }
 
@@ -75,12 +85,12 @@ static void visit(nn *c, int64_t in, int64_t out, int kernel, bool is_conv)
 static tensor *pointwise(nn *c, const char *name, tensor *x, int64_t out, bool bias, bool is_conv, tensor *add)
 {
     if (!x || !graph_ok(c->g)) return NULL;
-    size_t mark = nn_enter(c, "%s", name);
+    nn_mark mark = nn_enter(c, "%s", name);
     int64_t in = channels_of(x);
     tensor *w = nn_weight(c, "weight", is_conv ? SHAPE(out, in, 1, 1) : SHAPE(out, in));
     tensor *b = bias ? nn_weight(c, "bias", SHAPE(out)) : NULL;
     tensor *y = op_linear(c->g, x, w, b, add, 1.0f);
-    y = adapters_apply(c->adapters, c->g, c->part, c->path, x, y, 1, NULL);
+    y = adapters_apply(c->adapters, c->part, c->path, &(layer_site){.g = c->g, .x = x, .y = y, .stride = 1});
     visit(c, in, out, 1, is_conv);
     nn_leave(c, mark);
     return y;
@@ -95,12 +105,12 @@ static tensor *convolution(nn *c, const char *name, tensor *x, int64_t out, int 
                            tensor *add)
 {
     if (!x || !graph_ok(c->g)) return NULL;
-    size_t mark = nn_enter(c, "%s", name);
+    nn_mark mark = nn_enter(c, "%s", name);
     int64_t in = channels_of(x);
     tensor *w = nn_weight(c, "weight", SHAPE(out, in, kernel, kernel));
     tensor *b = nn_weight(c, "bias", SHAPE(out));
     tensor *y = op_conv2d(c->g, x, w, b, add, stride, pad);
-    y = adapters_apply(c->adapters, c->g, c->part, c->path, x, y, stride, pad);
+    y = adapters_apply(c->adapters, c->part, c->path, &(layer_site){c->g, x, y, stride, pad});
     visit(c, in, out, kernel, true);
     nn_leave(c, mark);
     return y;
@@ -121,7 +131,7 @@ tensor *nn_conv2d_strided(nn *c, const char *name, tensor *x, int64_t out, int k
 tensor *nn_group_norm(nn *c, const char *name, tensor *x, int groups, float eps, bool silu)
 {
     if (!x || !graph_ok(c->g)) return NULL;
-    size_t mark = nn_enter(c, "%s", name);
+    nn_mark mark = nn_enter(c, "%s", name);
     tensor *gamma = nn_weight(c, "weight", SHAPE(channels_of(x)));
     tensor *beta = nn_weight(c, "bias", SHAPE(channels_of(x)));
     tensor *y = op_group_norm(c->g, x, gamma, beta, groups, eps, silu);
@@ -132,7 +142,7 @@ tensor *nn_group_norm(nn *c, const char *name, tensor *x, int groups, float eps,
 tensor *nn_layer_norm(nn *c, const char *name, tensor *x, float eps)
 {
     if (!x || !graph_ok(c->g)) return NULL;
-    size_t mark = nn_enter(c, "%s", name);
+    nn_mark mark = nn_enter(c, "%s", name);
     tensor *gamma = nn_weight(c, "weight", SHAPE(channels_of(x)));
     tensor *beta = nn_weight(c, "bias", SHAPE(channels_of(x)));
     tensor *y = op_layer_norm(c->g, x, gamma, beta, eps);

@@ -7,21 +7,10 @@
 #define LECO_MODEL_MODULE_H
 
 #include "graph/graph.h"
+#include "model/layers.h"
 #include "model/weights.h"
 
-typedef struct adapter_set adapter_set; /* model/adapter.h */
-
-/* The modules that a model consists of (part.h has a row for each); anything else is PART_OTHER. */
-typedef enum model_part { PART_UNET, PART_TEXT_ENCODER, PART_VAE, PART_COUNT, PART_OTHER = PART_COUNT } model_part;
-
-/* A layer that an adapter can attach to, as it is built. */
-typedef struct layer_info {
-    const char *path;
-    int64_t in, out;     /* channels */
-    int kernel;          /* 1 or 3 */
-    bool is_conv;        /* stored as [out,in,k,k]; adapters to it are saved so, too */
-    bool in_transformer; /* inside a Transformer2DModel */
-} layer_info;
+typedef struct adapter_set adapter_set; /* model/trainable.h */
 
 #define NN_PATH_LENGTH 256
 
@@ -33,15 +22,23 @@ typedef struct nn {
     /* Called for every linear and conv, in the order they are built; may be NULL. */
     void (*visit)(void *user, const layer_info *layer);
     void *visit_user;
-    bool in_transformer;
+    layer_class class; /* of the block being built */
     char path[NN_PATH_LENGTH];
 } nn;
 
 void nn_init(nn *c, graph *g, weights *w, const adapter_set *adapters, model_part part);
 
+/* Where the builder was before it entered a module. */
+typedef struct nn_mark {
+    size_t length; /* of the path */
+    layer_class class;
+} nn_mark;
+
 /* Enters a module below the current one; leave with the value it returned. */
-size_t nn_enter(nn *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void nn_leave(nn *c, size_t mark);
+nn_mark nn_enter(nn *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The same where the module is a block of a class: until it is left, layers are that block's. */
+nn_mark nn_enter_block(nn *c, layer_class class, const char *name);
+void nn_leave(nn *c, nn_mark mark);
 
 /* y [..,out] = x [..,in] W^T + b + add + adapters. Weight NAME.weight [out,in], bias NAME.bias [out] where `bias`. add
  * may be NULL. */

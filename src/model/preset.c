@@ -1,7 +1,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "model/model.h"
+#include "model/family.h"
 
 #define CLIP_L                                                                                                         \
     {                                                                                                                  \
@@ -94,6 +94,7 @@ static leco_status make(const struct preset *p, model **out, leco_error *err)
     model *m = mem_calloc(1, sizeof *m);
     if (!m) return error_memory(err, sizeof *m, "a model");
     *m = p->model;
+    m->family = family_of(m);
     m->folder = mem_strdup(p->name);
     bool there = m->folder != NULL;
     for (int part = 0; part < PART_COUNT; part++) {

@@ -1,6 +1,5 @@
 #include <string.h>
 
-#include "base/mem.h"
 #include "model/config.h"
 #include "model/model.h"
 
@@ -116,8 +115,9 @@ static leco_status check_betas(const schedule_config *c, const char *path, leco_
 
 /* leco draws and trains with DDIM: what is absent is what diffusers' DDIMScheduler.from_config makes of it, whatever
  * the folder's own class would. The one exception is clip_sample, which StableDiffusionPipeline turns off. */
-static leco_status read_config(const json_t *root, const char *path, schedule_config *c, leco_error *err)
+static leco_status read_config(const json_t *root, const char *path, void *config, leco_error *err)
 {
+    schedule_config *c = config;
     const char *beta, *predicts, *spacing;
     LECO_TRY(check_class(root, path, err));
     LECO_TRY(config_check(root, path, rules, CONFIG_WARN_OF_UNKNOWN, err));
@@ -142,12 +142,6 @@ static leco_status read_config(const json_t *root, const char *path, schedule_co
 
 leco_status schedule_config_read(const char *folder, schedule_config *config, leco_error *err)
 {
-    char *path;
-    json_t *root;
-    memset(config, 0, sizeof *config);
-    LECO_TRY(config_open(folder, "scheduler_config.json", &path, &root, err));
-    leco_status status = read_config(root, path, config, err);
-    json_decref(root);
-    mem_free(path);
-    return status;
+    *config = (schedule_config){0};
+    return config_read(folder, "scheduler_config.json", read_config, config, err);
 }

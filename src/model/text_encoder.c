@@ -2,7 +2,6 @@
 
 #include <string.h>
 
-#include "base/mem.h"
 #include "model/config.h"
 #include "op/op.h"
 
@@ -125,8 +124,9 @@ static leco_status read_projection(const json_t *root, const char *path, int64_t
     return LECO_OK;
 }
 
-static leco_status read_config(const json_t *root, const char *path, text_config *c, leco_error *err)
+static leco_status read_config(const json_t *root, const char *path, void *config, leco_error *err)
 {
+    text_config *c = config;
     const char *type;
     LECO_TRY(json_get_string(root, path, "model_type", "clip_text_model", &type, err));
     if (strcmp(type, "clip_text_model") != 0)
@@ -150,21 +150,15 @@ static leco_status read_config(const json_t *root, const char *path, text_config
 
 leco_status text_config_read(const char *folder, text_config *config, leco_error *err)
 {
-    char *path;
-    json_t *root;
-    memset(config, 0, sizeof *config);
-    LECO_TRY(config_open(folder, "config.json", &path, &root, err));
-    leco_status status = read_config(root, path, config, err);
-    json_decref(root);
-    mem_free(path);
-    return status;
+    *config = (text_config){0};
+    return config_read(folder, "config.json", read_config, config, err);
 }
 
 /* ---- the module ---- */
 
 static tensor *self_attention(nn *c, const text_config *config, tensor *x, tensor *residual)
 {
-    size_t mark = nn_enter(c, "self_attn");
+    nn_mark mark = nn_enter_block(c, LAYER_TEXT_ATTENTION, "self_attn");
     int64_t width = config->hidden_size;
     tensor *q = nn_linear(c, "q_proj", x, width, true, NULL);
     tensor *k = nn_linear(c, "k_proj", x, width, true, NULL);
@@ -177,7 +171,7 @@ static tensor *self_attention(nn *c, const text_config *config, tensor *x, tenso
 
 static tensor *mlp(nn *c, const text_config *config, tensor *x, tensor *residual)
 {
-    size_t mark = nn_enter(c, "mlp");
+    nn_mark mark = nn_enter_block(c, LAYER_TEXT_MLP, "mlp");
     tensor *h = nn_linear(c, "fc1", x, config->intermediate_size, true, NULL);
     h = nn_linear(c, "fc2", op_activation(c->g, h, config->act), config->hidden_size, true, residual);
     nn_leave(c, mark);
@@ -186,7 +180,7 @@ static tensor *mlp(nn *c, const text_config *config, tensor *x, tensor *residual
 
 static tensor *layer(nn *c, const text_config *config, int64_t index, tensor *x)
 {
-    size_t mark = nn_enter(c, "encoder.layers.%lld", (long long)index);
+    nn_mark mark = nn_enter(c, "encoder.layers.%lld", (long long)index);
     x = self_attention(c, config, nn_layer_norm(c, "layer_norm1", x, config->norm_eps), x);
     x = mlp(c, config, nn_layer_norm(c, "layer_norm2", x, config->norm_eps), x);
     nn_leave(c, mark);
@@ -195,7 +189,7 @@ static tensor *layer(nn *c, const text_config *config, int64_t index, tensor *x)
 
 static tensor *embeddings(nn *c, const text_config *config, tensor *ids)
 {
-    size_t mark = nn_enter(c, "embeddings");
+    nn_mark mark = nn_enter(c, "embeddings");
     tensor *tokens = nn_weight(c, "token_embedding.weight", SHAPE(config->vocab_size, config->hidden_size));
     tensor *positions = nn_weight(c, "position_embedding.weight", SHAPE(config->max_positions, config->hidden_size));
     tensor *x = op_embedding(c->g, ids, tokens, positions);
@@ -221,7 +215,7 @@ text_encoder text_encoder_build(nn *c, const text_config *config, int64_t batch,
                    (long long)config->layers);
     t.ids = graph_input(g, "input_ids", DTYPE_I32, SHAPE(batch, tokens));
 
-    size_t mark = nn_enter(c, "text_model");
+    nn_mark mark = nn_enter(c, "text_model");
     tensor *x = embeddings(c, config, t.ids);
     for (int64_t i = 0; i < last; i++) x = layer(c, config, i, x);
     t.hidden_states = options.no_final_norm ? x : final_norm(c, config, x);

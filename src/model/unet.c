@@ -21,10 +21,10 @@ typedef struct unet_build_state {
 /* ---- transformer ---- */
 
 /* Attention of x [N,H,W,C] to `context` [N,T,D] (itself where NULL), plus `residual`. */
-static tensor *attention(nn *c, const char *name, tensor *x, tensor *context, int64_t heads, tensor *residual)
+static tensor *attention(nn *c, layer_class class, tensor *x, tensor *context, int64_t heads, tensor *residual)
 {
     if (!x) return NULL;
-    size_t mark = nn_enter(c, "%s", name);
+    nn_mark mark = nn_enter_block(c, class, class == LAYER_ATTN1 ? "attn1" : "attn2");
     int64_t width = shape_last(&x->shape);
     tensor *from = context ? context : x;
     tensor *q = nn_linear(c, "to_q", x, width, false, NULL);
@@ -37,10 +37,10 @@ static tensor *attention(nn *c, const char *name, tensor *x, tensor *context, in
 }
 
 /* FeedForward with a GEGLU of four times the width. */
-static tensor *feed_forward(nn *c, const char *name, tensor *x, tensor *residual)
+static tensor *feed_forward(nn *c, tensor *x, tensor *residual)
 {
     if (!x) return NULL;
-    size_t mark = nn_enter(c, "%s", name);
+    nn_mark mark = nn_enter_block(c, LAYER_FEED_FORWARD, "ff");
     int64_t width = shape_last(&x->shape);
     tensor *h = op_geglu(c->g, nn_linear(c, "net.0.proj", x, 8 * width, true, NULL));
     h = nn_linear(c, "net.2", h, width, true, residual);
@@ -51,10 +51,10 @@ static tensor *feed_forward(nn *c, const char *name, tensor *x, tensor *residual
 /* BasicTransformerBlock */
 static tensor *transformer_block(nn *c, int64_t index, state *s, tensor *x, int64_t heads)
 {
-    size_t mark = nn_enter(c, "transformer_blocks.%lld", (long long)index);
-    x = attention(c, "attn1", nn_layer_norm(c, "norm1", x, LAYER_NORM_EPS), NULL, heads, x);
-    x = attention(c, "attn2", nn_layer_norm(c, "norm2", x, LAYER_NORM_EPS), s->context, heads, x);
-    x = feed_forward(c, "ff", nn_layer_norm(c, "norm3", x, LAYER_NORM_EPS), x);
+    nn_mark mark = nn_enter(c, "transformer_blocks.%lld", (long long)index);
+    x = attention(c, LAYER_ATTN1, nn_layer_norm(c, "norm1", x, LAYER_NORM_EPS), NULL, heads, x);
+    x = attention(c, LAYER_ATTN2, nn_layer_norm(c, "norm2", x, LAYER_NORM_EPS), s->context, heads, x);
+    x = feed_forward(c, nn_layer_norm(c, "norm3", x, LAYER_NORM_EPS), x);
     nn_leave(c, mark);
     return x;
 }
@@ -71,13 +71,13 @@ static tensor *projection(nn *c, const char *name, const unet_config *config, te
 /* Transformer2DModel */
 static tensor *transformer(nn *c, int64_t index, state *s, tensor *x, const unet_level *level)
 {
-    size_t mark = nn_enter(c, "attentions.%lld", (long long)index);
-    c->in_transformer = true;
+    char name[32];
+    snprintf(name, sizeof name, "attentions.%lld", (long long)index);
+    nn_mark mark = nn_enter_block(c, LAYER_TRANSFORMER, name);
     tensor *h = nn_group_norm(c, "norm", x, s->config->norm_groups, TRANSFORMER_NORM_EPS, false);
     h = projection(c, "proj_in", s->config, h, NULL);
     for (int64_t i = 0; i < level->transformer_layers; i++) h = transformer_block(c, i, s, h, level->heads);
     h = projection(c, "proj_out", s->config, h, x);
-    c->in_transformer = false;
     nn_leave(c, mark);
     return h;
 }
@@ -108,7 +108,7 @@ static tensor *pop(state *s)
 static tensor *down_block(nn *c, int64_t index, state *s, tensor *x)
 {
     const unet_level *level = &s->config->level[index];
-    size_t mark = nn_enter(c, "down_blocks.%lld", (long long)index);
+    nn_mark mark = nn_enter(c, "down_blocks.%lld", (long long)index);
     for (int64_t i = 0; i < level->layers; i++) {
         x = resnet(c, i, s, x, level->channels);
         if (level->down_attention) x = transformer(c, i, s, x, level);
@@ -126,7 +126,7 @@ static tensor *down_block(nn *c, int64_t index, state *s, tensor *x)
 static tensor *mid_block(nn *c, state *s, tensor *x)
 {
     const unet_level *level = &s->config->level[s->config->level_count - 1];
-    size_t mark = nn_enter(c, "mid_block");
+    nn_mark mark = nn_enter(c, "mid_block");
     x = resnet(c, 0, s, x, level->channels);
     x = transformer(c, 0, s, x, level);
     x = resnet(c, 1, s, x, level->channels);
@@ -138,7 +138,7 @@ static tensor *mid_block(nn *c, state *s, tensor *x)
 static tensor *up_block(nn *c, int64_t index, state *s, tensor *x)
 {
     const unet_level *level = &s->config->level[s->config->level_count - 1 - index];
-    size_t mark = nn_enter(c, "up_blocks.%lld", (long long)index);
+    nn_mark mark = nn_enter(c, "up_blocks.%lld", (long long)index);
     for (int64_t i = 0; i <= level->layers; i++) {
         x = resnet(c, i, s, op_concat(c->g, x, pop(s)), level->channels);
         if (level->up_attention) x = transformer(c, i, s, x, level);
@@ -157,7 +157,7 @@ static tensor *up_block(nn *c, int64_t index, state *s, tensor *x)
 /* TimestepEmbedding */
 static tensor *embedding_mlp(nn *c, const char *name, tensor *x, int64_t width)
 {
-    size_t mark = nn_enter(c, "%s", name);
+    nn_mark mark = nn_enter_block(c, LAYER_TIME, name);
     x = op_activation(c->g, nn_linear(c, "linear_1", x, width, true, NULL), ACT_SILU);
     x = nn_linear(c, "linear_2", x, width, true, NULL);
     nn_leave(c, mark);

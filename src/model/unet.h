@@ -53,10 +53,4 @@ typedef struct unet {
 /* Builds the U-Net into c->g (part PART_UNET), with its inputs. */
 unet unet_build(nn *c, const unet_config *config, unet_size size);
 
-/* Calls visit for every linear and conv, in the order in which PyTorch registers them (facts.md, "Parity with P"): down
- * blocks, up blocks, mid block; within one, attentions, residual blocks, samplers; before them those outside of blocks.
- * Needs no weights. */
-leco_status unet_walk(const unet_config *config, void (*visit)(void *user, const layer_info *layer), void *user,
-                      leco_error *err);
-
 #endif

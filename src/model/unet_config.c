@@ -1,7 +1,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/mem.h"
 #include "model/config.h"
 #include "model/unet.h"
 
@@ -162,8 +161,9 @@ static leco_status read_added(const json_t *root, const char *path, unet_config 
     return LECO_OK;
 }
 
-static leco_status read_config(const json_t *root, const char *path, unet_config *c, leco_error *err)
+static leco_status read_config(const json_t *root, const char *path, void *config, leco_error *err)
 {
+    unet_config *c = config;
     int64_t groups = 0;
     LECO_TRY(config_check_model(root, path, "UNet2DConditionModel", rules, err));
     LECO_TRY(refuse_only_cross_attention(root, path, err));
@@ -190,14 +190,8 @@ static leco_status read_config(const json_t *root, const char *path, unet_config
 
 leco_status unet_config_read(const char *folder, unet_config *config, leco_error *err)
 {
-    char *path;
-    json_t *root;
-    memset(config, 0, sizeof *config);
-    LECO_TRY(config_open(folder, "config.json", &path, &root, err));
-    leco_status status = read_config(root, path, config, err);
-    json_decref(root);
-    mem_free(path);
-    return status;
+    *config = (unet_config){0};
+    return config_read(folder, "config.json", read_config, config, err);
 }
 
 int64_t unet_context_width(const unet_config *config)

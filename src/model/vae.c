@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/mem.h"
 #include "model/blocks.h"
 #include "model/config.h"
 #include "op/op.h"
@@ -54,8 +53,9 @@ static leco_status check_blocks(const json_t *root, const char *path, const char
     return LECO_OK;
 }
 
-static leco_status read_config(const json_t *root, const char *path, vae_config *c, leco_error *err)
+static leco_status read_config(const json_t *root, const char *path, void *config, leco_error *err)
 {
+    vae_config *c = config;
     int64_t groups = 0, sides[2];
     LECO_TRY(config_check_model(root, path, "AutoencoderKL", rules, err));
     LECO_TRY(config_get_length(root, path, "block_out_channels", VAE_MAX_LEVELS, &c->level_count, err));
@@ -82,14 +82,8 @@ static leco_status read_config(const json_t *root, const char *path, vae_config 
 
 leco_status vae_config_read(const char *folder, vae_config *config, leco_error *err)
 {
-    char *path;
-    json_t *root;
-    memset(config, 0, sizeof *config);
-    LECO_TRY(config_open(folder, "config.json", &path, &root, err));
-    leco_status status = read_config(root, path, config, err);
-    json_decref(root);
-    mem_free(path);
-    return status;
+    *config = (vae_config){0};
+    return config_read(folder, "config.json", read_config, config, err);
 }
 
 int64_t vae_factor(const vae_config *config)
@@ -110,7 +104,7 @@ static tensor *resnet(nn *c, const vae_config *config, int64_t index, tensor *x,
 static tensor *mid_attention(nn *c, const vae_config *config, tensor *x)
 {
     if (!x) return NULL;
-    size_t mark = nn_enter(c, "attentions.0");
+    nn_mark mark = nn_enter(c, "attentions.0");
     int64_t width = shape_last(&x->shape);
     bool old = !nn_has(c, "to_q.weight");
     tensor *h = nn_group_norm(c, "group_norm", x, config->norm_groups, NORM_EPS, false);
@@ -125,7 +119,7 @@ static tensor *mid_attention(nn *c, const vae_config *config, tensor *x)
 
 static tensor *mid_block(nn *c, const vae_config *config, tensor *x)
 {
-    size_t mark = nn_enter(c, "mid_block");
+    nn_mark mark = nn_enter(c, "mid_block");
     int64_t width = config->channels[config->level_count - 1];
     x = resnet(c, config, 0, x, width);
     if (config->mid_attention) x = mid_attention(c, config, x);
@@ -138,10 +132,10 @@ static tensor *mid_block(nn *c, const vae_config *config, tensor *x)
 
 static tensor *encoder(nn *c, const vae_config *config, tensor *x)
 {
-    size_t mark = nn_enter(c, "encoder");
+    nn_mark mark = nn_enter(c, "encoder");
     x = nn_conv2d(c, "conv_in", x, config->channels[0], 3, NULL);
     for (int64_t i = 0; i < config->level_count; i++) {
-        size_t block = nn_enter(c, "down_blocks.%lld", (long long)i);
+        nn_mark block = nn_enter(c, "down_blocks.%lld", (long long)i);
         for (int64_t j = 0; j < config->layers; j++) x = resnet(c, config, j, x, config->channels[i]);
         /* Padded at the bottom and the right only, unlike the U-Net's. */
         if (i + 1 < config->level_count) x = block_downsample(c, "downsamplers.0", x, (const int[4]){0, 0, 1, 1});
@@ -175,12 +169,12 @@ vae_encoder vae_encoder_build(nn *c, const vae_config *config, int64_t batch, in
 
 static tensor *decoder(nn *c, const vae_config *config, tensor *x)
 {
-    size_t mark = nn_enter(c, "decoder");
+    nn_mark mark = nn_enter(c, "decoder");
     int64_t count = config->level_count;
     x = nn_conv2d(c, "conv_in", x, config->channels[count - 1], 3, NULL);
     x = mid_block(c, config, x);
     for (int64_t i = 0; i < count; i++) {
-        size_t block = nn_enter(c, "up_blocks.%lld", (long long)i);
+        nn_mark block = nn_enter(c, "up_blocks.%lld", (long long)i);
         for (int64_t j = 0; j <= config->layers; j++) x = resnet(c, config, j, x, config->channels[count - 1 - i]);
         if (i + 1 < count && x) x = block_upsample(c, "upsamplers.0", x, 2 * x->shape.dim[1], 2 * x->shape.dim[2]);
         nn_leave(c, block);

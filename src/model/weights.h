@@ -2,7 +2,7 @@
  *
  * A set is opened over the safetensors file of a diffusers component folder. Tensors stay in the memory map; a backend
  * copies what its kernels want in another form (graph/weight.h). Or the set is random, for benchmarks without files, or
- * blank, for walking a module's structure. */
+ * blank, for listing a module's layers. */
 #ifndef LECO_MODEL_WEIGHTS_H
 #define LECO_MODEL_WEIGHTS_H
 

@@ -84,6 +84,15 @@ bool check_weight(graph *g, const node *n, int input, const char *role)
     return check_fail(g, n, "%s %s is not a frozen weight", role, tensor_text(n->input[input], text));
 }
 
+bool check_weight_or_param(graph *g, const node *n, int input, const char *role)
+{
+    char text[TENSOR_TEXT];
+    if (!check_present(g, n, input, role)) return false;
+    const tensor *t = n->input[input];
+    if (t->kind == TENSOR_WEIGHT || t->kind == TENSOR_PARAM) return true;
+    return check_fail(g, n, "%s is neither a weight nor a parameter", tensor_text(t, text));
+}
+
 bool check_channel_weight(graph *g, const node *n, int input, const char *role, int64_t channels)
 {
     char text[TENSOR_TEXT];

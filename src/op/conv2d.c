@@ -13,14 +13,10 @@ tensor *op_conv2d(graph *g, tensor *x, tensor *w, tensor *b, tensor *add, int st
     return node_output(graph_node(g, OP_CONV2D, &attr, (tensor *[]){x, w, b, add}, op_conv2d_inputs));
 }
 
+/* Frozen or a param, [O,I,kh,kw]. */
 static bool check_kernel(graph *g, const node *n, int input)
 {
-    char text[TENSOR_TEXT];
-    if (n->input[input] != NULL && n->input[input]->kind == TENSOR_PARAM) {
-        return check_fail(g, n, "weight %s is trainable, which convolutions don't support yet",
-                          tensor_text(n->input[input], text));
-    }
-    return check_weight(g, n, input, "weight") && check_rank(g, n, input, "weight", 4, 4);
+    return check_weight_or_param(g, n, input, "weight") && check_rank(g, n, input, "weight", 4, 4);
 }
 
 /* Sets height and width of y from those of x and the attributes. */
@@ -61,6 +57,12 @@ static bool conv2d_infer(graph *g, node *n)
 static void conv2d_grad(gradients *w, const node *n, tensor *dy)
 {
     tensor *x = n->input[0], *add = n->input[3];
+    if (gradients_wanted(w, n->input[1])) {
+        char text[TENSOR_TEXT];
+        check_fail(gradients_graph(w), n, "weight %s is trainable: a convolution's weight has no gradient yet",
+                   tensor_text(n->input[1], text));
+        return;
+    }
     if (gradients_wanted(w, x)) {
         node_attr attr = n->attr;
         attr.target = x->shape;

@@ -15,11 +15,8 @@ tensor *op_linear(graph *g, tensor *x, tensor *w, tensor *b, tensor *add, float 
 static bool check_matrix(graph *g, const node *n, int input)
 {
     char text[TENSOR_TEXT];
-    if (!check_present(g, n, input, "weight")) return false;
+    if (!check_weight_or_param(g, n, input, "weight")) return false;
     const tensor *w = n->input[input];
-    if (w->kind != TENSOR_WEIGHT && w->kind != TENSOR_PARAM) {
-        return check_fail(g, n, "%s is neither a weight nor a parameter", tensor_text(w, text));
-    }
     const shape *s = &w->shape;
     if (s->rank == 2 || (s->rank == 4 && s->dim[2] == 1 && s->dim[3] == 1)) return true;
     return check_fail(g, n, "weight %s is neither [out,in] nor [out,in,1,1]", tensor_text(w, text));

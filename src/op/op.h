@@ -29,7 +29,7 @@ tensor *op_linear(graph *g, tensor *x, tensor *w, tensor *b, tensor *add, float 
 
 /* y [N,Ho,Wo,O] A = conv(x [N,H,W,I] A, w [O,I,kh,kw]) + b [O] + add [N,Ho,Wo,O] A.   b and add may be NULL.
  * stride 1 or 2; pad = top, left, bottom, right (zeros). Ho = (H + top + bottom - kh) / stride + 1.
- * Gradients: dx, dadd. (w is frozen: a param is refused for now.) */
+ * w is a weight or a param. Gradients: dx, dadd. (A trainable w has none yet: asking for it is an error.) */
 tensor *op_conv2d(graph *g, tensor *x, tensor *w, tensor *b, tensor *add, int stride, const int pad[4]);
 
 /* y [N,..,C] A: over each of `groups` groups of channels and all positions of one sample:

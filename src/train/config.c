@@ -52,18 +52,18 @@ static const rule model_rules[] = {
 };
 
 static const choice network_types[] = {
-    {"lierla", LORA_LIERLA, NULL},
+    {"lierla", SCOPE_LIERLA, NULL},
     {"c3lier", 0, LATER "; lierla is"},
     {NULL, 0, NULL},
 };
 
 static const choice training_methods[] = {
-    {"full", LORA_FULL, NULL},
-    {"selfattn", LORA_SELFATTN, NULL},
-    {"xattn", LORA_XATTN, NULL},
-    {"xattn-strict", LORA_XATTN_STRICT, NULL},
-    {"noxattn", LORA_NOXATTN, NULL},
-    {"innoxattn", LORA_INNOXATTN, NULL},
+    {"full", METHOD_FULL, NULL},
+    {"selfattn", METHOD_SELFATTN, NULL},
+    {"xattn", METHOD_XATTN, NULL},
+    {"xattn-strict", METHOD_XATTN_STRICT, NULL},
+    {"noxattn", METHOD_NOXATTN, NULL},
+    {"innoxattn", METHOD_INNOXATTN, NULL},
     {NULL, 0, NULL},
 };
 
@@ -337,8 +337,11 @@ static leco_status fill(train_config *c, const raw_config *raw, leco_error *err)
     LECO_TRY(resolve(c, raw->save_path, &c->save_path, err));
     c->v_prediction = raw->v_prediction;
     c->clip_skip = raw->clip_skip;
-    c->network =
-        (lora_options){(lora_type)raw->network_type, (lora_layers)raw->layers, raw->rank, (float)raw->alpha, DTYPE_F32};
+    c->network = (trainable_options){.kind = &kind_lora,
+                                     .layers = {(layer_scope)raw->network_type, (training_method)raw->layers},
+                                     .rank = raw->rank,
+                                     .alpha = (float)raw->alpha,
+                                     .exact = DTYPE_F32};
     if (raw->precision >= 0) c->precision = dtype_name((dtype)raw->precision);
     c->iterations = raw->iterations;
     c->lr = raw->lr;

@@ -5,7 +5,7 @@
 
 #include "base/arena.h"
 #include "base/dtype.h"
-#include "model/adapter.h"
+#include "model/kinds.h"
 #include "train/optimizer.h"
 
 typedef enum prompt_action { ACTION_ERASE, ACTION_ENHANCE } prompt_action;
@@ -31,7 +31,7 @@ typedef struct train_config {
     int v_prediction;  /* 0 or 1 as the config claims, -1: as the model's files say */
     int64_t clip_skip; /* A1111's count: 1 or 0 use all layers, 2 leaves the last one out */
 
-    lora_options network;
+    trainable_options network;
 
     const char *precision; /* "bfloat16", "float32", or NULL: what the machine likes best */
     int64_t iterations;    /* optimizer steps */

@@ -10,7 +10,7 @@
 
 struct optimizer {
     optimizer_options options;
-    param **params; /* a copy of the caller's list */
+    param *params;
     size_t count;
     int64_t steps;
     size_t state_floats;
@@ -118,24 +118,18 @@ leco_status optimizer_parse(optimizer_options *options, const char *args, leco_e
 
 /* ---- steps ---- */
 
-leco_status optimizer_create(const optimizer_options *options, param *const *params, size_t count, optimizer **out,
+leco_status optimizer_create(const optimizer_options *options, param *params, size_t count, optimizer **out,
                              leco_error *err)
 {
     *out = NULL;
     optimizer *o = mem_calloc(1, sizeof *o);
-    param **list = mem_calloc(count, sizeof *list);
-    if (!o || !list) {
-        mem_free(o);
-        mem_free(list);
-        return error_memory(err, sizeof *o + count * sizeof *list, "the optimizer");
-    }
+    if (!o) return error_memory(err, sizeof *o, "the optimizer");
     o->options = *options;
-    o->params = list;
+    o->params = params;
     o->count = count;
     for (size_t i = 0; i < count; i++) {
-        assert(params[i]->type == DTYPE_F32 && params[i]->grad);
-        list[i] = params[i];
-        o->state_floats += (size_t)shape_count(&params[i]->shape);
+        assert(params[i].type == DTYPE_F32 && params[i].grad);
+        o->state_floats += (size_t)shape_count(&params[i].shape);
     }
     bool adam = options->kind != OPTIMIZER_SGD;
     if (adam || options->momentum > 0) o->first = mem_calloc(o->state_floats, sizeof(float));
@@ -152,7 +146,6 @@ leco_status optimizer_create(const optimizer_options *options, param *const *par
 void optimizer_destroy(optimizer *o)
 {
     if (!o) return;
-    mem_free(o->params);
     mem_free(o->first);
     mem_free(o->second);
     mem_free(o);
@@ -219,10 +212,10 @@ void optimizer_step(optimizer *o, double lr, float gradient_scale)
     size_t offset = 0;
     for (size_t i = 0; i < o->count; i++) {
         if (o->options.kind == OPTIMIZER_SGD)
-            sgd_step(o, o->params[i], offset, lr, gradient_scale);
+            sgd_step(o, &o->params[i], offset, lr, gradient_scale);
         else
-            adam_step(o, o->params[i], offset, lr, gradient_scale);
-        offset += (size_t)shape_count(&o->params[i]->shape);
+            adam_step(o, &o->params[i], offset, lr, gradient_scale);
+        offset += (size_t)shape_count(&o->params[i].shape);
     }
 }
 

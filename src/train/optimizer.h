@@ -33,7 +33,7 @@ leco_status optimizer_parse(optimizer_options *options, const char *args, leco_e
 typedef struct optimizer optimizer;
 
 /* params [count], f32 and trainable, borrowed. */
-leco_status optimizer_create(const optimizer_options *options, param *const *params, size_t count, optimizer **out,
+leco_status optimizer_create(const optimizer_options *options, param *params, size_t count, optimizer **out,
                              leco_error *err);
 void optimizer_destroy(optimizer *o); /* NULL is fine */
 

@@ -12,11 +12,13 @@
 #include "train/terms.h"
 
 /* An adapter that f16 can't hold is as broken as one with a NaN. */
-static leco_status check_finite(lora *l, dtype type, leco_error *err)
+static leco_status check_finite(trainable *t, dtype type, leco_error *err)
 {
     const float limit = type == DTYPE_F16 ? 65504.0f : INFINITY;
-    for (size_t i = 0; i < lora_param_count(l); i++) {
-        const param *p = lora_param_at(l, i);
+    size_t count_of_params;
+    const param *params = trainable_params(t, &count_of_params);
+    for (size_t i = 0; i < count_of_params; i++) {
+        const param *p = &params[i];
         const float *value = p->value;
         int64_t count = shape_count(&p->shape);
         for (int64_t k = 0; k < count; k++)
@@ -36,8 +38,8 @@ static char *describe(const train_config *c)
         p->guidance_scale, c->prompt_count > 1 ? ", and more" : "");
 }
 
-static leco_status write_file(const train_config *c, const model *m, const lora *l, int64_t steps, const char *path,
-                              leco_error *err)
+static leco_status write_file(const train_config *c, const model *m, const trainable *t, int64_t steps,
+                              const char *path, leco_error *err)
 {
     char date[32] = "", resolution[48], step_text[24], lr_text[32], seed_text[24];
     time_t now = time(NULL);
@@ -52,14 +54,15 @@ static leco_status write_file(const train_config *c, const model *m, const lora 
     const char *const extra[][2] = {{"ss_steps", step_text}, {"ss_learning_rate", lr_text}, {"ss_seed", seed_text}};
     char *comment = describe(c);
     if (!comment) return error_memory(err, 0, "the metadata");
-    lora_metadata metadata = {.output_name = c->save_name,
-                              .comment = comment,
-                              .resolution = resolution,
-                              .date = date,
-                              .extra = extra,
-                              .extra_count = sizeof extra / sizeof extra[0]};
-    lora_metadata_describe(&metadata, &m->unet, m->schedule.prediction == PREDICT_V);
-    leco_status status = lora_save(l, path, c->save_precision, &metadata, err);
+    const trainable_metadata metadata = {.output_name = c->save_name,
+                                         .comment = comment,
+                                         .family = m->family,
+                                         .v_prediction = m->schedule.prediction == PREDICT_V,
+                                         .resolution = resolution,
+                                         .date = date,
+                                         .extra = extra,
+                                         .extra_count = sizeof extra / sizeof extra[0]};
+    leco_status status = trainable_save(t, path, c->save_precision, &metadata, err);
     mem_free(comment);
     return status;
 }
@@ -74,14 +77,14 @@ static char *file_name(const train_config *c, int64_t steps, bool last)
     return full;
 }
 
-leco_status save_adapter(const train_config *config, const model *m, lora *l, int64_t steps, bool last, char **path,
-                         leco_error *err)
+leco_status save_adapter(const train_config *config, const model *m, trainable *t, int64_t steps, bool last,
+                         char **path, leco_error *err)
 {
-    LECO_TRY(check_finite(l, config->save_precision, err));
+    LECO_TRY(check_finite(t, config->save_precision, err));
     LECO_TRY(file_make_folders(config->save_path, err));
     char *full = file_name(config, steps, last);
     if (!full) return error_memory(err, 0, "a file's name");
-    leco_status status = write_file(config, m, l, steps, full, err);
+    leco_status status = write_file(config, m, t, steps, full, err);
     if (status == LECO_OK)
         *path = full;
     else

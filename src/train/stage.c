@@ -51,7 +51,7 @@ static leco_status pool_get(denoiser_pool *pool, role kind, float multiplier, la
     pooled_denoiser *grown = mem_realloc(pool->entry, pool->count + 1, sizeof *grown);
     if (!grown) return error_memory(err, (pool->count + 1) * sizeof *grown, "the trainer's sessions");
     pool->entry = grown;
-    const adapter_use use = {pool->lora, multiplier};
+    const adapter_use use = {pool->trainable, multiplier};
     const adapter_set adapters = {&use, 1};
     denoiser_options options = {.size = size, .tokens = pool->tokens, .trainable = kind == ROLE_STUDENT};
     if (kind != ROLE_TEACHER) options.adapters = &adapters;

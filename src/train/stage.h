@@ -16,7 +16,7 @@
 typedef struct denoiser_pool {
     const device *device;
     const model *model;
-    lora *lora;
+    trainable *trainable;
     int64_t tokens;
     struct pooled_denoiser *entry;
     size_t count;

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "model/family.h"
 #include "train/pace.h"
 #include "train/save.h"
 #include "train/stage.h"
@@ -19,7 +20,7 @@ struct trainer {
     noise_schedule *schedule;
     text_bank *bank;
     rng rng;
-    lora *lora;
+    trainable *trainable;
     optimizer *optimizer;
     denoiser_pool pool;
     stage *stages;           /* one a pair */
@@ -38,7 +39,7 @@ void trainer_destroy(trainer *t)
     mem_free(t->stages);
     denoiser_pool_free(&t->pool);
     optimizer_destroy(t->optimizer);
-    lora_destroy(t->lora);
+    trainable_destroy(t->trainable);
     text_bank_destroy(t->bank);
     mem_free(t->schedule);
     model_close(t->model);
@@ -85,7 +86,8 @@ static leco_status encode_prompts(trainer *t, leco_error *err)
         return error_set(err, LECO_INVALID,
                          "%s: pretrained_model.clip_skip is %lld, but the text encoder has %lld layers", c->path,
                          (long long)c->clip_skip, (long long)t->model->text.layers);
-    text_options options = {.skip_layers = c->clip_skip > 1 ? c->clip_skip - 1 : 0};
+    text_options options = t->model->family->text;
+    if (c->clip_skip > 1) options.skip_layers = c->clip_skip - 1;
     LECO_TRY(text_bank_create(&t->device, t->model, NULL, options, &t->bank, err));
     for (size_t i = 0; i < c->prompt_count; i++) {
         const train_prompt *p = &c->prompt[i];
@@ -134,8 +136,8 @@ static leco_status make_buffers(trainer *t, leco_error *err)
 static leco_status make_stages(trainer *t, leco_error *err)
 {
     const train_config *c = t->config;
-    t->pool =
-        (denoiser_pool){.device = &t->device, .model = t->model, .lora = t->lora, .tokens = text_bank_tokens(t->bank)};
+    t->pool = (denoiser_pool){
+        .device = &t->device, .model = t->model, .trainable = t->trainable, .tokens = text_bank_tokens(t->bank)};
     t->stages = mem_calloc(c->prompt_count, sizeof *t->stages);
     if (!t->stages) return error_memory(err, c->prompt_count * sizeof *t->stages, "the pairs");
     for (size_t i = 0; i < c->prompt_count; i++) {
@@ -149,13 +151,9 @@ static leco_status make_stages(trainer *t, leco_error *err)
 
 static leco_status make_optimizer(trainer *t, leco_error *err)
 {
-    size_t count = lora_param_count(t->lora);
-    param **params = mem_calloc(count, sizeof *params);
-    if (!params) return error_memory(err, count * sizeof *params, "the list of parameters");
-    for (size_t i = 0; i < count; i++) params[i] = lora_param_at(t->lora, i);
-    leco_status status = optimizer_create(&t->config->optimizer, params, count, &t->optimizer, err);
-    mem_free(params);
-    return status;
+    size_t count;
+    param *params = trainable_params(t->trainable, &count);
+    return optimizer_create(&t->config->optimizer, params, count, &t->optimizer, err);
 }
 
 static leco_status prepare(trainer *t, const char *device_name, leco_error *err)
@@ -165,7 +163,9 @@ static leco_status prepare(trainer *t, const char *device_name, leco_error *err)
     LECO_TRY(encode_prompts(t, err));
     LECO_TRY(model_load(t->model, MODEL_UNET, err));
     rng_seed(&t->rng, RNG_CPU, t->config->seed);
-    LECO_TRY(lora_create(&t->model->unet, &t->config->network, &t->rng, &t->lora, err));
+    const layer_list *layers;
+    LECO_TRY(model_layers(t->model, PART_UNET, &layers, err));
+    LECO_TRY(trainable_create(layers, &t->config->network, &t->rng, &t->trainable, err));
     LECO_TRY(make_stages(t, err));
     return make_optimizer(t, err);
 }
@@ -187,9 +187,9 @@ leco_status trainer_create(const train_config *config, const char *device_name, 
 
 /* ---- looking ---- */
 
-lora *trainer_lora(trainer *t)
+trainable *trainer_trainable(trainer *t)
 {
-    return t->lora;
+    return t->trainable;
 }
 
 rng *trainer_rng(trainer *t)
@@ -222,14 +222,11 @@ static memory_use memory_of(const trainer *t, size_t activations)
                       .texts = text_bank_bytes(t->bank),
                       .latents = (3 + samples) * largest * sizeof(float) + samples * sizeof *t->kept_steps,
                       .graphs = denoiser_pool_bytes(&t->pool),
+                      .adapter = trainable_bytes(t->trainable),
                       .optimizer = optimizer_bytes(t->optimizer),
                       .encoding = t->encoding_bytes,
                       .mapped = weights_mapped_bytes(t->model->weights[PART_UNET])};
     for (size_t i = 0; i < t->config->prompt_count; i++) use.latents += stage_bytes(&t->stages[i]);
-    for (size_t i = 0; i < lora_param_count(t->lora); i++) {
-        const param *p = lora_param_at(t->lora, i);
-        use.adapter += 2 * dtype_size(p->type) * (uint64_t)shape_count(&p->shape);
-    }
     return use;
 }
 
@@ -280,10 +277,11 @@ char *trainer_summary(const trainer *t)
         "short;\n"
         "           and what the program and its libraries take for themselves: some 50 MiB, more with a large model\n",
         c->model, dtype_name(t->device.compute), t->device.backend->name, (long long)c->network.rank,
-        (double)c->network.alpha, lora_module_count(t->lora), (long long)lora_value_count(t->lora), c->prompt_count,
-        c->prompt[0].target, c->prompt_count > 1 ? ", ..." : "", size.width * factor, size.height * factor,
-        (long long)size.batch, (long long)c->iterations, c->lr, (long long)c->samples_per_trajectory,
-        (long long)c->denoising_steps, memory, (double)use.mapped / (1024.0 * 1024.0));
+        (double)c->network.alpha, trainable_module_count(t->trainable), (long long)trainable_parameters(t->trainable),
+        c->prompt_count, c->prompt[0].target, c->prompt_count > 1 ? ", ..." : "", size.width * factor,
+        size.height * factor, (long long)size.batch, (long long)c->iterations, c->lr,
+        (long long)c->samples_per_trajectory, (long long)c->denoising_steps, memory,
+        (double)use.mapped / (1024.0 * 1024.0));
     mem_free(memory);
     return text;
 }
@@ -419,7 +417,7 @@ static bool on_learnt(void *user, double loss)
 static leco_status save(training_run *r, bool last, leco_error *err)
 {
     char *path = NULL;
-    LECO_TRY(save_adapter(r->t->config, r->t->model, r->t->lora, r->progress.done, last, &path, err));
+    LECO_TRY(save_adapter(r->t->config, r->t->model, r->t->trainable, r->progress.done, last, &path, err));
     mem_free(r->result->path);
     r->result->path = path;
     return LECO_OK;

@@ -62,7 +62,7 @@ leco_status trainer_run(trainer *t, train_callback callback, void *user, train_r
 
 /* ---- for tests: the same run step by step, with given draws ---- */
 
-lora *trainer_lora(trainer *t);
+trainable *trainer_trainable(trainer *t);
 rng *trainer_rng(trainer *t);
 const noise_schedule *trainer_schedule(const trainer *t);
 latent_size trainer_latents(const trainer *t, size_t prompt); /* of the pair's pictures */

@@ -153,7 +153,7 @@ static char *written(const train_config *c)
     if (c->v_prediction >= 0) fprintf(out, "  v_pred: %s\n", c->v_prediction ? "true" : "false");
     put_text(out, "  name_or_path", c->model);
     fprintf(out, "network:\n  type: lierla\n  rank: %lld\n  alpha: %.9g\n  training_method: %s\n",
-            (long long)c->network.rank, (double)c->network.alpha, methods[c->network.layers]);
+            (long long)c->network.rank, (double)c->network.alpha, methods[c->network.layers.method]);
     put_train(out, c);
     fprintf(out, "save:\n  per_steps: %lld\n  precision: %s\n", (long long)c->save_every,
             dtype_name(c->save_precision));

@@ -7,7 +7,8 @@
 #include "base/mem.h"
 #include "format/safetensors.h"
 #include "fuzz_tensors.h"
-#include "model/adapter.h"
+#include "model/kinds.h"
+#include "model/model.h"
 
 #define UNET "lora_unet_down_blocks_0_"
 #define TO_K UNET "attentions_0_transformer_blocks_0_attn2_to_k"
@@ -49,38 +50,34 @@ const char *const fuzz_words[] = {TO_K ".lora_down.weight",
                                   "\"__metadata__\":{\"ss_network_dim\":\"4\"},",
                                   NULL};
 
-static const unet_config of_unet = {
-    .in_channels = 4,
-    .out_channels = 4,
-    .level_count = 1,
-    .level = {{.channels = 4,
-               .heads = 1,
-               .layers = 1,
-               .transformer_layers = 1,
-               .cross_attention_dim = 4,
-               .down_attention = true,
-               .up_attention = true}},
-    .norm_groups = 2,
-    .norm_eps = 1e-5f,
-};
-static const text_config of_text = {.vocab_size = 8,
-                                    .hidden_size = 4,
-                                    .intermediate_size = 8,
-                                    .max_positions = 5,
-                                    .layers = 1,
-                                    .heads = 1,
-                                    .norm_eps = 1e-5f};
+static model small = {.unet = {.in_channels = 4,
+                               .out_channels = 4,
+                               .level_count = 1,
+                               .level = {{.channels = 4,
+                                          .heads = 1,
+                                          .layers = 1,
+                                          .transformer_layers = 1,
+                                          .cross_attention_dim = 4,
+                                          .down_attention = true,
+                                          .up_attention = true}},
+                               .norm_groups = 2,
+                               .norm_eps = 1e-5f},
+                      .text = {.vocab_size = 8,
+                               .hidden_size = 4,
+                               .intermediate_size = 8,
+                               .max_positions = 5,
+                               .layers = 1,
+                               .heads = 1,
+                               .norm_eps = 1e-5f}};
 
 /* ---- checks ---- */
 
-static const void *down_of(const lora_module *m)
+static const adapter_layers *layers_of_small(void)
 {
-    return m->kernel == 1 ? m->down.value : m->down_kernel.data;
-}
-
-static size_t down_count(const lora_module *m)
-{
-    return (size_t)(m->rank * m->in * m->kernel * m->kernel);
+    static adapter_layers layers;
+    leco_error err = {0};
+    if (!layers.part[PART_UNET]) FUZZ_CHECK(model_adapter_layers(&small, &layers, &err) == LECO_OK);
+    return &layers;
 }
 
 static void check_finite(const void *values, size_t count)
@@ -101,83 +98,91 @@ static void check_count(const char *path, int64_t values)
     safetensors_close(file);
 }
 
-static void check_modules(lora *l)
+static size_t count_of(const param *p)
+{
+    return (size_t)shape_count(&p->shape);
+}
+
+static void check_modules(trainable *t)
 {
     int64_t values = 0;
-    FUZZ_CHECK(lora_module_count(l) > 0);
-    for (size_t i = 0; i < lora_module_count(l); i++) {
-        const lora_module *m = lora_module_at(l, i);
-        FUZZ_CHECK(m->path && m->path[0] && m->in > 0 && m->out > 0 && m->rank > 0 && isfinite(m->alpha));
-        FUZZ_CHECK(m->kernel == 1 || (m->kernel == 3 && m->is_conv));
-        check_finite(down_of(m), down_count(m));
-        check_finite(m->up_loaded, (size_t)(m->out * m->rank));
-        FUZZ_CHECK(memcmp(m->up.value, m->up_loaded, (size_t)(m->out * m->rank) * sizeof(float)) == 0);
-        values += (int64_t)down_count(m) + m->out * m->rank;
+    FUZZ_CHECK(trainable_module_count(t) > 0 && !trainable_grads(t));
+    for (size_t i = 0; i < trainable_module_count(t); i++) {
+        const trainable_module *m = trainable_module_at(t, i);
+        const layer_info *l = &m->layer;
+        FUZZ_CHECK(l->path && l->path[0] && l->in > 0 && l->out > 0 && m->rank > 0 && isfinite(m->alpha));
+        FUZZ_CHECK(l->kernel == 1 || (l->kernel == 3 && l->is_conv));
+        FUZZ_CHECK(m->params == 2);
+        for (size_t k = 0; k < m->params; k++) {
+            check_finite(m->param[k].value, count_of(&m->param[k]));
+            values += shape_count(&m->param[k].shape);
+        }
     }
-    FUZZ_CHECK(lora_value_count(l) == values);
+    FUZZ_CHECK(trainable_parameters(t) == values);
 }
 
 /* What was read, written and read again is the same. */
-static void check_again(lora *l)
+static void check_again(trainable *t)
 {
     leco_error err = {0};
-    lora *again;
-    FUZZ_CHECK(lora_save(l, fuzz_result(), DTYPE_F32, NULL, &err) == LECO_OK);
-    FUZZ_CHECK(lora_load(fuzz_result(), &of_unet, &of_text, DTYPE_F32, &again, &err) == LECO_OK);
-    FUZZ_CHECK(lora_module_count(l) == lora_module_count(again));
-    for (size_t i = 0; i < lora_module_count(l); i++) {
-        const lora_module *a = lora_module_at(l, i), *b = lora_module_at(again, i);
-        FUZZ_CHECK(a->part == b->part && strcmp(a->path, b->path) == 0 && a->in == b->in && a->out == b->out);
-        FUZZ_CHECK(a->rank == b->rank && a->alpha == b->alpha && a->kernel == b->kernel && a->is_conv == b->is_conv);
-        FUZZ_CHECK(memcmp(down_of(a), down_of(b), down_count(a) * sizeof(float)) == 0);
-        FUZZ_CHECK(memcmp(a->up_loaded, b->up_loaded, (size_t)(a->out * a->rank) * sizeof(float)) == 0);
+    trainable *again;
+    FUZZ_CHECK(trainable_save(t, fuzz_result(), DTYPE_F32, NULL, &err) == LECO_OK);
+    FUZZ_CHECK(trainable_load(fuzz_result(), layers_of_small(), DTYPE_F32, &again, &err) == LECO_OK);
+    FUZZ_CHECK(trainable_module_count(t) == trainable_module_count(again));
+    for (size_t i = 0; i < trainable_module_count(t); i++) {
+        const trainable_module *a = trainable_module_at(t, i), *b = trainable_module_at(again, i);
+        FUZZ_CHECK(a->kind == b->kind && a->layer.part == b->layer.part && strcmp(a->layer.path, b->layer.path) == 0);
+        FUZZ_CHECK(a->rank == b->rank && a->alpha == b->alpha && a->params == b->params);
+        for (size_t k = 0; k < a->params; k++)
+            FUZZ_CHECK(memcmp(a->param[k].value, b->param[k].value, count_of(&a->param[k]) * sizeof(float)) == 0);
     }
-    lora_destroy(again);
+    trainable_destroy(again);
 }
 
-static lora *trainable(void)
+static trainable *trained(void)
 {
-    static lora *l;
+    static trainable *t;
     leco_error err = {0};
-    const lora_options options = {LORA_LIERLA, LORA_XATTN_STRICT, 1, 1.0f, DTYPE_F32};
+    const trainable_options options = {.kind = &kind_lora,
+                                       .layers = {SCOPE_LIERLA, METHOD_XATTN_STRICT},
+                                       .rank = 1,
+                                       .alpha = 1.0f,
+                                       .exact = DTYPE_F32};
     rng r;
     rng_seed(&r, RNG_CPU, 0);
-    if (!l) FUZZ_CHECK(lora_create(&of_unet, &options, &r, &l, &err) == LECO_OK);
-    return l;
+    if (!t) FUZZ_CHECK(trainable_create(layers_of_small()->part[PART_UNET], &options, &r, &t, &err) == LECO_OK);
+    return t;
 }
 
 /* The values of a file of the very same modules, as a training that goes on reads them. */
 static void check_values(const char *path)
 {
     leco_error err = {0};
-    lora *l = trainable();
-    leco_status status = lora_load_values(l, path, &err);
+    trainable *t = trained();
+    leco_status status = trainable_load_values(t, path, &err);
     if (status != LECO_OK) {
         FUZZ_REFUSED(status, &err);
         return;
     }
-    for (size_t i = 0; i < lora_param_count(l); i++) {
-        const param *p = lora_param_at(l, i);
-        check_finite(p->value, (size_t)shape_count(&p->shape));
-    }
+    check_finite(trainable_values(t), trainable_count(t));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     leco_error err = {0};
-    lora *l = NULL;
+    trainable *t = NULL;
     const char *path = fuzz_path(data, size);
-    leco_status status = lora_load(path, &of_unet, &of_text, DTYPE_F32, &l, &err);
+    leco_status status = trainable_load(path, layers_of_small(), DTYPE_F32, &t, &err);
     fuzz_accepted = status == LECO_OK;
     if (fuzz_accepted) {
-        check_modules(l);
-        check_count(path, lora_value_count(l));
+        check_modules(t);
+        check_count(path, trainable_parameters(t));
         check_values(path);
-        check_again(l);
-        lora_destroy(l);
+        check_again(t);
+        trainable_destroy(t);
     } else {
         FUZZ_REFUSED(status, &err);
-        FUZZ_CHECK(!l);
+        FUZZ_CHECK(!t);
     }
     return 0;
 }
@@ -210,7 +215,7 @@ bool fuzz_seed(unsigned index, const char *path)
     if (index == 0) status = safetensors_write(path, linear, 3, metadata, 2, &err);
     if (index == 1) status = safetensors_write(path, conv, 2, NULL, 0, &err);
     if (index == 2) status = safetensors_write(path, text, 3, NULL, 0, &err);
-    if (index == 3) status = lora_save(trainable(), path, DTYPE_F16, NULL, &err);
+    if (index == 3) status = trainable_save(trained(), path, DTYPE_F16, NULL, &err);
     FUZZ_CHECK(status == LECO_OK);
     return index < 4;
 }

@@ -52,6 +52,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         FUZZ_CHECK(!m);
         return 0;
     }
+    FUZZ_CHECK(m->folder && m->tokenizer);
     FUZZ_CHECK(!m->weights[PART_UNET] && !m->weights[PART_TEXT_ENCODER] && !m->weights[PART_VAE]);
     FUZZ_CHECK(m->text.hidden_size == unet_context_width(&m->unet));
     FUZZ_CHECK(m->unet.in_channels == m->vae.latent_channels && m->unet.out_channels == m->vae.latent_channels);

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "diffusion/schedule.h"
+#include "diffusion/sampler.h"
 
 const char *const fuzz_words[] = {"\"_class_name\": ",
                                   "\"num_train_timesteps\": ",
@@ -77,21 +77,25 @@ static void check_again(const schedule_config *c)
     free(text);
 }
 
-/* The walk of any number of steps that starts stays within the schedule. */
-static void check_walk(const noise_schedule *s, int64_t steps)
+/* A run of any number of steps that starts stays within the schedule, with the largest jitter, too. */
+static void check_run(const noise_schedule *s, int64_t steps)
 {
     leco_error err = {0};
-    ddim walk;
-    leco_status status = ddim_start(s, steps, 0, &walk, &err);
+    denoising *d;
+    rng none;
+    leco_status status = denoising_create(&sampler_ddim, s, steps, (latent_size){1, 1, 1, 1}, &d, &err);
     if (status != LECO_OK) {
         FUZZ_REFUSED(status, &err);
+        FUZZ_CHECK(!d);
         return;
     }
-    FUZZ_CHECK(ddim_start(s, steps, ddim_jitter_range(s, steps) - 1, &walk, &err) == LECO_OK);
+    FUZZ_CHECK(denoising_jitter_range(d) >= 1);
+    denoising_begin(d, denoising_jitter_range(d) - 1, &none, 1);
     for (int64_t done = 0; done < steps; done++) {
-        int64_t t = ddim_timestep(&walk, done);
-        FUZZ_CHECK(t >= 0 && t < s->train_timesteps);
+        double t = denoising_timestep(d, done);
+        FUZZ_CHECK(t >= 0 && t < (double)s->train_timesteps);
     }
+    denoising_destroy(d);
 }
 
 static void check_schedule(const schedule_config *c)
@@ -109,7 +113,7 @@ static void check_schedule(const schedule_config *c)
         FUZZ_CHECK(s->alpha_bar[i] >= 0 && s->alpha_bar[i] <= (i ? s->alpha_bar[i - 1] : 1.0f));
     FUZZ_CHECK(s->final_alpha_bar > 0 && s->final_alpha_bar <= 1);
     static const int64_t steps[] = {0, 1, 3, 25, 50, 1000, 1001};
-    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) check_walk(s, steps[i]);
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) check_run(s, steps[i]);
     mem_free(s);
 }
 

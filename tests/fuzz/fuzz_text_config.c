@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/walk.h"
+#include "model/model.h"
 
 const char *const fuzz_words[] = {"\"architectures\": [\"CLIPTextModelWithProjection\"],\n",
                                   "\"CLIPTextModel\"",
@@ -81,14 +81,15 @@ static void check_again(const text_config *c)
 static void check_layers(const text_config *c)
 {
     leco_error err = {0};
-    layer_list list = {0};
+    const layer_list *list = NULL;
+    model m = {.text = *c};
     if (c->layers > 12) return;
-    leco_status status = walk_text_encoder(c, &list, &err);
+    leco_status status = model_layers(&m, PART_TEXT_ENCODER, &list, &err);
     if (status != LECO_OK)
         FUZZ_REFUSED(status, &err);
     else
-        FUZZ_CHECK(list.count == (size_t)(6 * c->layers + (c->projection_dim > 0)));
-    layer_list_free(&list);
+        FUZZ_CHECK(list->count == (size_t)(6 * c->layers + (c->projection_dim > 0)));
+    layer_list_free(&m.layers[PART_TEXT_ENCODER]);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/walk.h"
+#include "model/model.h"
 
 const char *const fuzz_words[] = {"\"_class_name\": ",
                                   "\"sample_size\": [8, 16],\n",
@@ -113,22 +113,23 @@ static void check_again(const unet_config *c)
 static void check_layers(const unet_config *c)
 {
     leco_error err = {0};
-    layer_list list = {0};
+    const layer_list *list = NULL;
+    model m = {.unet = *c};
     int64_t layers = 0;
     for (int64_t i = 0; i < c->level_count; i++) layers += c->level[i].layers * (1 + c->level[i].transformer_layers);
     if (layers > 24) return;
-    leco_status status = walk_unet(c, &list, &err);
+    leco_status status = model_layers(&m, PART_UNET, &list, &err);
     if (status != LECO_OK) {
         FUZZ_REFUSED(status, &err);
-        FUZZ_CHECK(!list.layer && list.count == 0);
+        FUZZ_CHECK(!list);
         return;
     }
-    FUZZ_CHECK(list.count > 0);
-    for (size_t i = 0; i < list.count; i++) {
-        const layer_info *l = &list.layer[i];
+    FUZZ_CHECK(list->count > 0);
+    for (size_t i = 0; i < list->count; i++) {
+        const layer_info *l = &list->layer[i];
         FUZZ_CHECK(l->path[0] && l->in > 0 && l->out > 0 && (l->kernel == 1 || l->kernel == 3));
     }
-    layer_list_free(&list);
+    layer_list_free(&m.layers[PART_UNET]);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -39,7 +39,8 @@ static tensor *conv(trial *t, const op_case *c)
     const int pad[4] = {(int)(n[7] / 1000), (int)(n[7] / 100 % 10), (int)(n[7] / 10 % 10), (int)(n[7] % 10)};
     int64_t kw = n[8] > 0 ? n[8] : n[5];
     tensor *x = trial_input(t, "x", SHAPE(n[0], n[1], n[2], n[3]));
-    tensor *w = trial_weight(t, "w", SHAPE(n[4], n[3], n[5], kw));
+    const shape kernel = SHAPE(n[4], n[3], n[5], kw);
+    tensor *w = c->flags & PARAM ? trial_loaded(t, "w", kernel) : trial_weight(t, "w", kernel);
     int64_t height = (n[1] + pad[0] + pad[2] - n[5]) / n[6] + 1, width = (n[2] + pad[1] + pad[3] - kw) / n[6] + 1;
     tensor *add = NULL;
     if (c->flags & ADD) add = trial_input(t, "add", SHAPE(n[0], height, width, n[4]));
@@ -313,6 +314,16 @@ const op_case op_cases[] = {
     {"conv 64 -> 64", conv, {1, 16, 16, 64, 64, 3, 1, 1111}, BIAS | ADD | TWICE | LARGE},
     {"conv 32 -> 64 stride 2", conv, {2, 9, 8, 32, 64, 3, 2, 1111}, BIAS | TWICE | LARGE},
     {"conv 64 -> 4", conv, {1, 8, 8, 64, 4, 3, 1, 1111}, BIAS | LARGE},
+    {"conv 3x3 param", conv, {2, 7, 5, 5, 9, 3, 1, 1111}, PARAM | BIAS | ADD},
+    {"conv 3x3 param no padding", conv, {1, 6, 5, 4, 3, 3, 1, 0}, PARAM},
+    {"conv 3x3 param stride 2, odd", conv, {1, 7, 9, 3, 2, 3, 2, 1111}, PARAM | BIAS | ADD},
+    {"conv 3x3 param padded 2013", conv, {1, 4, 5, 3, 4, 3, 1, 2013}, PARAM},
+    {"conv 3x1 param", conv, {1, 5, 4, 3, 2, 3, 1, 1010, 1}, PARAM},
+    {"conv 1x1 param", conv, {2, 3, 5, 9, 7, 1, 1, 0}, PARAM | BIAS},
+    {"conv 3x3 param twice", conv, {1, 5, 4, 4, 3, 3, 1, 1111}, PARAM | BIAS | TWICE},
+    {"conv 64 -> 4 param", conv, {1, 8, 8, 64, 4, 3, 1, 1111}, PARAM | LARGE},
+    {"conv 48 -> 17 param stride 2", conv, {1, 9, 7, 48, 17, 3, 2, 1111}, PARAM | ADD | LARGE},
+    {"conv 64 -> 64 param", conv, {1, 16, 16, 64, 64, 3, 1, 1111}, PARAM | BIAS | ADD | LARGE},
     {"conv 96 -> 32 1x1", conv, {1, 7, 9, 96, 32, 1, 1, 0}, BIAS | TWICE | LARGE},
 
     {"group_norm", group_norm, {1, 3, 5, 6, 2}, 0},
@@ -420,6 +431,8 @@ const op_case op_cases[] = {
     {"conv 32x32 640->640", conv, {1, 32, 32, 640, 640, 3, 1, 1111}, BIAS | ADD | BENCH},
     {"conv 64x64 320->320 stride 2", conv, {1, 64, 64, 320, 320, 3, 2, 1111}, BIAS | BENCH},
     {"conv 64x64 640->320 1x1", conv, {1, 64, 64, 640, 320, 1, 1, 0}, BIAS | BENCH},
+    {"conv 64x64 320->4 loaded", conv, {1, 64, 64, 320, 4, 3, 1, 1111}, PARAM | BENCH},
+    {"conv 64x64 320->4", conv, {1, 64, 64, 320, 4, 3, 1, 1111}, BENCH},
     {"conv 64x64 4->320", conv, {1, 64, 64, 4, 320, 3, 1, 1111}, BIAS | BENCH},
     {"group_norm 64x64x320", group_norm, {1, 64, 64, 320, 32}, SILU | BENCH},
     {"layer_norm 4096x320", layer_norm, {4096, 320}, BENCH},

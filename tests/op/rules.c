@@ -93,7 +93,9 @@ static void bad_conv_channels(bench *b)
 
 static void trainable_conv(bench *b)
 {
-    op_conv2d(b->g, b->image, b->trainable, NULL, NULL, 1, no_padding);
+    tensor *x = graph_input(b->g, "wide", DTYPE_F32, SHAPE(1, 4, 4, 6));
+    tensor *y = op_conv2d(b->g, x, b->trainable, NULL, NULL, 1, no_padding);
+    graph_backward_from(b->g, y, graph_input(b->g, "u", DTYPE_F32, y->shape), NULL, 0, NULL);
 }
 
 static void small_image(bench *b)
@@ -220,7 +222,7 @@ static const struct {
     {"activation: a weight", weight_as_activation, {"net.table [9,6]", "is a weight"}},
     {"add: nothing", missing_input, {"add at block.here: b is missing"}},
     {"conv2d: channels", bad_conv_channels, {"image [2,3,5,6] has 6", "net.kernel [2,3,3,3] wants 3"}},
-    {"conv2d: trainable", trainable_conv, {"lora.up [2,6,1,1]", "trainable"}},
+    {"conv2d: trainable", trainable_conv, {"lora.up [2,6,1,1]", "trainable", "no gradient"}},
     {"conv2d: small image", small_image, {"[1,2,2,3]", "smaller than the kernel"}},
     {"conv2d: stride", odd_stride, {"stride is 3"}},
     {"group_norm: groups", bad_groups, {"image [2,3,5,6]", "6 channels don't make 4 groups"}},

@@ -17,7 +17,7 @@ typedef enum case_flags {
     BIAS = 1,
     ADD = 2,             /* a tensor of its own to add */
     ADD_X = 4,           /* x itself is added: it reaches the operator as two inputs */
-    PARAM = 8,           /* the weight is trainable */
+    PARAM = 8,           /* the weight is trainable; a convolution's is a loaded param */
     SCALED = 16,         /* a scale other than the default */
     SILU = 32,           /* a norm followed by SiLU; a sinusoid with cos first */
     CAUSAL = 64,         /* attention */
@@ -89,6 +89,8 @@ tensor *trial_weight(trial *t, const char *name, shape s);
 tensor *trial_vector(trial *t, const char *name, int64_t channels, double centre);
 /* As trial_weight, trainable. */
 tensor *trial_param(trial *t, const char *name, shape s);
+/* As trial_weight, in a param that isn't trained: its values may change between runs. */
+tensor *trial_loaded(trial *t, const char *name, shape s);
 
 /* ---- a generator of its own (splitmix64): the tests don't rest on base/rng ---- */
 

@@ -142,22 +142,32 @@ tensor *trial_vector(trial *t, const char *name, int64_t channels, double centre
     return weight_between(t, name, SHAPE(channels), centre - 0.5, centre + 0.5);
 }
 
-tensor *trial_param(trial *t, const char *name, shape s)
+static tensor *make_param(trial *t, const char *name, shape s, dtype rounding, bool trained)
 {
     bool fresh;
     leaf *l = leaf_named(t, name, s, &fresh);
     if (!fresh) return l->tensor;
     double limit = fan_in_limit(&s);
-    leaf_fill(t, l, DTYPE_F32, -limit, limit);
+    leaf_fill(t, l, rounding, -limit, limit);
     dtype type = graph_exact_dtype(t->g);
     l->param = (param){.name = name, .type = type, .shape = s};
     l->param.value = mem_aligned(l->count * dtype_size(type));
-    l->param.grad = mem_aligned(l->count * dtype_size(type));
     assert_non_null(l->param.value);
-    assert_non_null(l->param.grad);
+    if (trained) l->param.grad = mem_aligned(l->count * dtype_size(type));
+    assert_true(!trained || l->param.grad);
     dtype_convert(l->param.value, type, l->values, DTYPE_F64, l->count);
-    l->wants_gradient = true;
+    l->wants_gradient = trained;
     return l->tensor = graph_param(t->g, &l->param);
+}
+
+tensor *trial_param(trial *t, const char *name, shape s)
+{
+    return make_param(t, name, s, DTYPE_F32, true);
+}
+
+tensor *trial_loaded(trial *t, const char *name, shape s)
+{
+    return make_param(t, name, s, t->rounding == DTYPE_F64 ? DTYPE_F32 : t->rounding, false);
 }
 
 /* Where the walk stored the gradient of a param. */

@@ -13,6 +13,7 @@
 #include "format/json.h"
 #include "format/safetensors.h"
 #include "parity_support.h"
+#include "test_lora.h"
 #include "train/trainer.h"
 
 static leco_error err;
@@ -94,16 +95,16 @@ static const safetensors_entry *matrix(const safetensors *file, const char *pref
     return need(file, name);
 }
 
-static void load_initial(const safetensors *file, lora *l)
+static void load_initial(const safetensors *file, trainable *l)
 {
-    for (size_t i = 0; i < lora_module_count(l); i++) {
-        lora_module *m = lora_module_at(l, i);
-        const safetensors_entry *down = matrix(file, "init", m->path, "lora_down");
-        const safetensors_entry *up = matrix(file, "init", m->path, "lora_up");
-        assert_int_equal(down->count, m->rank * m->in);
-        assert_int_equal(up->count, m->rank * m->out);
-        memcpy(m->down.value, down->data, down->count * sizeof(float));
-        memcpy(m->up.value, up->data, up->count * sizeof(float));
+    for (size_t i = 0; i < trainable_module_count(l); i++) {
+        trainable_module *m = trainable_module_at(l, i);
+        const safetensors_entry *down = matrix(file, "init", m->layer.path, "lora_down");
+        const safetensors_entry *up = matrix(file, "init", m->layer.path, "lora_up");
+        assert_int_equal(down->count, m->rank * m->layer.in);
+        assert_int_equal(up->count, m->rank * m->layer.out);
+        memcpy(m->param[DOWN].value, down->data, down->count * sizeof(float));
+        memcpy(m->param[UP].value, up->data, up->count * sizeof(float));
     }
 }
 
@@ -119,16 +120,16 @@ static double change_error(const float *ours, const safetensors_entry *theirs, c
     return sqrt(wrong / moved);
 }
 
-static double worst_change_error(const safetensors *file, lora *l)
+static double worst_change_error(const safetensors *file, trainable *l)
 {
     double worst = 0;
-    for (size_t i = 0; i < lora_module_count(l); i++) {
-        lora_module *m = lora_module_at(l, i);
+    for (size_t i = 0; i < trainable_module_count(l); i++) {
+        trainable_module *m = trainable_module_at(l, i);
         const char *const suffix[] = {"lora_down", "lora_up"};
-        const float *const value[] = {m->down.value, m->up.value};
+        const float *const value[] = {m->param[DOWN].value, m->param[UP].value};
         for (int k = 0; k < 2; k++) {
-            double e = change_error(value[k], matrix(file, "final", m->path, suffix[k]),
-                                    matrix(file, "init", m->path, suffix[k]));
+            double e = change_error(value[k], matrix(file, "final", m->layer.path, suffix[k]),
+                                    matrix(file, "init", m->layer.path, suffix[k]));
             if (e > worst) worst = e;
         }
     }
@@ -180,9 +181,9 @@ static deviation replay(const char *fixture, const char *kind, const char *devic
     trainer *t;
     assert_works(train_config_read(test_path("curve.yaml"), NULL, 0, &config, &err), &err);
     assert_works(trainer_create(&config, device_name, &t, &err), &err);
-    load_initial(file, trainer_lora(t));
+    load_initial(file, trainer_trainable(t));
     deviation d = {.loss = follow_all(t, file)};
-    d.change = worst_change_error(file, trainer_lora(t));
+    d.change = worst_change_error(file, trainer_trainable(t));
     printf("  %s %s on %s in %s: losses within %.1e, the adapter's change within %.1e of its norm\n", fixture, kind,
            device_name, precision, d.loss, d.change);
     trainer_destroy(t);

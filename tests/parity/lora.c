@@ -1,5 +1,5 @@
 /* LoRA: predictions with adapters, and the gradients of every tensor, against PyTorch's autograd. */
-#include "model/adapter.h"
+#include "test_lora.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -42,9 +42,9 @@ static void fixture_begin(fixture *f, const char *folder, const char *adapter)
     snprintf(f->adapter, sizeof f->adapter, FIXTURES "%s/%s.safetensors", folder, adapter);
     snprintf(path, sizeof path, "%s/%s_cases.safetensors", folder, adapter);
     f->cases = fixture_open(path);
-    const char *model = fixture_model(folder, "unet");
-    assert_works(unet_config_read(model, &f->config, &err), &err);
-    assert_works(weights_open(model, &f->weights, &err), &err);
+    const char *model_path = fixture_model(folder, "unet");
+    assert_works(unet_config_read(model_path, &f->config, &err), &err);
+    assert_works(weights_open(model_path, &f->weights, &err), &err);
     f->sample = fixture_read_nhwc(f->cases, "sample");
     f->timestep = fixture_read(f->cases, "timestep");
     f->context = fixture_read(f->cases, "encoder_hidden_states");
@@ -103,15 +103,15 @@ static void check_prediction(const fixture *f, const way *w, const adapter_set *
     graph_destroy(g);
 }
 
-static void check_predictions(const fixture *f, const way *w, lora *l)
+static void check_predictions(const fixture *f, const way *w, trainable *l)
 {
     adapter_use use = {l, 1.0f};
     const adapter_set set = {&use, 1};
     check_prediction(f, w, NULL, "noise_pred.base", "");
     check_prediction(f, w, &set, "noise_pred.plus1", "");
-    lora_set_multiplier(l, -0.7f);
+    trainable_set_multiplier(l, -0.7f);
     check_prediction(f, w, &set, "noise_pred.minus0.7", "(loaded)");
-    lora_set_multiplier(l, 1.0f);
+    trainable_set_multiplier(l, 1.0f);
     use.multiplier = -0.7f;
     check_prediction(f, w, &set, "noise_pred.minus0.7", "(built in)");
 }
@@ -122,12 +122,12 @@ static void predictions_are_torch(void **state)
     leco_error err = {0};
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
         fixture f;
-        lora *l;
+        trainable *l;
         fixture_begin(&f, folders[i].name, "lora");
-        assert_works(lora_load(f.adapter, &f.config, NULL, DTYPE_F32, &l, &err), &err);
+        assert_works(test_lora_load(f.adapter, &f.config, NULL, DTYPE_F32, &l, &err), &err);
         for (int k = 0; k < WAY_COUNT; k++)
             if (way_available(&ways[k])) check_predictions(&f, &ways[k], l);
-        lora_destroy(l);
+        trainable_destroy(l);
         fixture_end(&f);
     }
 }
@@ -138,12 +138,12 @@ static void conv_predictions_are_torch(void **state)
     (void)state;
     leco_error err = {0};
     fixture f;
-    lora *l;
+    trainable *l;
     fixture_begin(&f, "sd1-like", "lora_c3lier");
-    assert_works(lora_load(f.adapter, &f.config, NULL, DTYPE_F32, &l, &err), &err);
+    assert_works(test_lora_load(f.adapter, &f.config, NULL, DTYPE_F32, &l, &err), &err);
     for (int k = 0; k < WAY_COUNT; k++)
         if (way_available(&ways[k])) check_predictions(&f, &ways[k], l);
-    lora_destroy(l);
+    trainable_destroy(l);
     fixture_end(&f);
 }
 
@@ -152,34 +152,35 @@ static void several_adapters_sum(void **state)
     (void)state;
     leco_error err = {0};
     fixture f;
-    lora *first, *second;
+    trainable *first, *second;
     fixture_begin(&f, "sd1-like", "lora");
-    assert_works(lora_load(f.adapter, &f.config, NULL, DTYPE_F32, &first, &err), &err);
-    assert_works(lora_load(FIXTURES "sd1-like/lora2.safetensors", &f.config, NULL, DTYPE_F32, &second, &err), &err);
+    assert_works(test_lora_load(f.adapter, &f.config, NULL, DTYPE_F32, &first, &err), &err);
+    assert_works(test_lora_load(FIXTURES "sd1-like/lora2.safetensors", &f.config, NULL, DTYPE_F32, &second, &err),
+                 &err);
     const adapter_use use[] = {{first, 0.6f}, {second, -0.4f}};
     for (int k = 0; k < WAY_COUNT; k++)
         if (way_available(&ways[k])) check_prediction(&f, &ways[k], &(adapter_set){use, 2}, "noise_pred.both", "");
-    lora_destroy(first);
-    lora_destroy(second);
+    trainable_destroy(first);
+    trainable_destroy(second);
     fixture_end(&f);
 }
 
 /* ---- gradients ---- */
 
 /* A trainable LoRA with a file's values. */
-static lora *trainable(const fixture *f)
+static trainable *trained(const fixture *f)
 {
     leco_error err = {0};
-    lora *loaded, *l;
+    trainable *loaded, *l;
     rng r;
-    assert_works(lora_load(f->adapter, &f->config, NULL, DTYPE_F32, &loaded, &err), &err);
-    const lora_module *m = lora_module_at(loaded, 0);
-    lora_options options = {LORA_LIERLA, LORA_FULL, m->rank, m->alpha, DTYPE_F32};
+    assert_works(test_lora_load(f->adapter, &f->config, NULL, DTYPE_F32, &loaded, &err), &err);
+    const trainable_module *m = trainable_module_at(loaded, 0);
+    trainable_options options = {&kind_lora, {SCOPE_LIERLA, METHOD_FULL}, m->rank, m->alpha, DTYPE_F32};
     rng_seed(&r, RNG_CPU, 1);
-    assert_works(lora_create(&f->config, &options, &r, &l, &err), &err);
-    assert_int_equal(lora_module_count(l), lora_module_count(loaded));
-    assert_works(lora_load_values(l, f->adapter, &err), &err);
-    lora_destroy(loaded);
+    assert_works(test_lora_create(&f->config, &options, &r, &l, &err), &err);
+    assert_int_equal(trainable_module_count(l), trainable_module_count(loaded));
+    assert_works(trainable_load_values(l, f->adapter, &err), &err);
+    trainable_destroy(loaded);
     return l;
 }
 
@@ -188,10 +189,10 @@ typedef struct norms {
     double error, wanted;
 } norms;
 
-static norms gradient_norms(const fixture *f, const lora_module *m, const param *p, const char *suffix)
+static norms gradient_norms(const fixture *f, const trainable_module *m, const param *p, const char *suffix)
 {
     char key[512];
-    snprintf(key, sizeof key, "grad.lora_unet_%s", m->path);
+    snprintf(key, sizeof key, "grad.lora_unet_%s", m->layer.path);
     for (char *c = key + 5; *c; c++)
         if (*c == '.') *c = '_';
     values want = fixture_read(f->cases, "%s%s", key, suffix);
@@ -207,14 +208,14 @@ static norms gradient_norms(const fixture *f, const lora_module *m, const param 
 }
 
 /* The worst tensor's error, and that of all gradients as one vector. */
-static void report_gradients(const fixture *f, const way *w, lora *l, double bound_all, double bound_worst)
+static void report_gradients(const fixture *f, const way *w, trainable *l, double bound_all, double bound_worst)
 {
     norms all = {0};
     double worst = 0;
     char what[128];
-    for (size_t i = 0; i < lora_param_count(l); i++) {
-        const lora_module *m = lora_module_at(l, i / 2);
-        norms n = gradient_norms(f, m, lora_param_at(l, i), i % 2 == 0 ? ".lora_down.weight" : ".lora_up.weight");
+    for (size_t i = 0; i < 2 * trainable_module_count(l); i++) {
+        const trainable_module *m = trainable_module_at(l, i / 2);
+        norms n = gradient_norms(f, m, &m->param[i % 2], i % 2 == DOWN ? ".lora_down.weight" : ".lora_up.weight");
         double error = sqrt(n.error / n.wanted);
         if (!(error <= worst)) worst = error;
         all.error += n.error;
@@ -228,7 +229,7 @@ static void report_gradients(const fixture *f, const way *w, lora *l, double bou
 
 static void check_gradients(const fixture *f, const way *w, double bound_all, double bound_worst)
 {
-    lora *l = trainable(f);
+    trainable *l = trained(f);
     values target = fixture_read_nhwc(f->cases, "target"), loss_wanted = fixture_read(f->cases, "loss");
     values multiplier = fixture_read(f->cases, "multiplier");
     const adapter_use use = {l, multiplier.at[0]};
@@ -251,7 +252,7 @@ static void check_gradients(const fixture *f, const way *w, double bound_all, do
     values_free(&target);
     values_free(&loss_wanted);
     values_free(&multiplier);
-    lora_destroy(l);
+    trainable_destroy(l);
 }
 
 static void gradients_are_torch(void **state)

@@ -1,5 +1,5 @@
 /* A LoRA of a rank above what some convolutions have channels: ranks, scales and the values drawn, against PyTorch. */
-#include "model/adapter.h"
+#include "test_lora.h"
 
 #include <math.h>
 #include <string.h>
@@ -30,28 +30,28 @@ static void draws_are_torchs(void **state)
     assert_works(unet_config_read(fixture_model(FOLDER, "unet"), &config, &err), &err);
     rng r;
     rng_seed(&r, RNG_CPU, (uint64_t)whole(file, "seed", 0));
-    const lora_options options = {LORA_LIERLA, LORA_FULL, rank, 1, DTYPE_F32};
-    lora *l;
-    assert_works(lora_create(&config, &options, &r, &l, &err), &err);
+    const trainable_options options = {&kind_lora, {SCOPE_LIERLA, METHOD_FULL}, rank, 1, DTYPE_F32};
+    trainable *l;
+    assert_works(test_lora_create(&config, &options, &r, &l, &err), &err);
     values want = fixture_read(file, "down");
-    assert_int_equal(want.dim[0], lora_module_count(l));
+    assert_int_equal(want.dim[0], trainable_module_count(l));
     size_t lower = 0, linear = 0;
-    for (size_t i = 0; i < lora_module_count(l); i++) {
-        const lora_module *m = lora_module_at(l, i);
+    for (size_t i = 0; i < trainable_module_count(l); i++) {
+        const trainable_module *m = trainable_module_at(l, i);
         assert_int_equal(m->rank, whole(file, "ranks", i));
         assert_true(m->alpha == 1); /* so that the scale is alpha / the module's own rank */
         lower += m->rank < rank;
-        linear += m->rank == rank && (m->in < rank || m->out < rank);
-        const float *down = m->down.value;
-        const size_t count = (size_t)(m->rank * m->in), at[] = {0, 1, count - 2, count - 1};
+        linear += m->rank == rank && (m->layer.in < rank || m->layer.out < rank);
+        const float *down = m->param[DOWN].value;
+        const size_t count = (size_t)(m->rank * m->layer.in), at[] = {0, 1, count - 2, count - 1};
         for (size_t k = 0; k < 4; k++)
             if (!(fabsf(down[at[k]] - want.at[4 * i + k]) <= 1e-7f))
-                fail_msg("%s: value %zu is %a, expected %a", m->path, at[k], (double)down[at[k]],
+                fail_msg("%s: value %zu is %a, expected %a", m->layer.path, at[k], (double)down[at[k]],
                          (double)want.at[4 * i + k]);
     }
     assert_true(lower > 0 && linear > 0); /* both sorts of layer are among them */
     values_free(&want);
-    lora_destroy(l);
+    trainable_destroy(l);
     safetensors_close(file);
 }
 
@@ -64,19 +64,19 @@ static void they_are_saved_and_loaded(void **state)
     assert_works(unet_config_read(fixture_model(FOLDER, "unet"), &config, &err), &err);
     rng r;
     rng_seed(&r, RNG_CPU, 1);
-    const lora_options options = {LORA_LIERLA, LORA_FULL, 10, 5, DTYPE_F32};
-    lora *l, *again;
-    assert_works(lora_create(&config, &options, &r, &l, &err), &err);
+    const trainable_options options = {&kind_lora, {SCOPE_LIERLA, METHOD_FULL}, 10, 5, DTYPE_F32};
+    trainable *l, *again;
+    assert_works(test_lora_create(&config, &options, &r, &l, &err), &err);
     const char *path = test_path("ranks.safetensors");
-    assert_works(lora_save(l, path, DTYPE_F32, NULL, &err), &err);
-    assert_works(lora_load_values(l, path, &err), &err);
-    assert_works(lora_load(path, &config, NULL, DTYPE_F32, &again, &err), &err);
-    for (size_t i = 0; i < lora_module_count(l); i++) {
-        assert_int_equal(lora_module_at(again, i)->rank, lora_module_at(l, i)->rank);
-        assert_true(lora_module_at(again, i)->alpha == 5);
+    assert_works(trainable_save(l, path, DTYPE_F32, NULL, &err), &err);
+    assert_works(trainable_load_values(l, path, &err), &err);
+    assert_works(test_lora_load(path, &config, NULL, DTYPE_F32, &again, &err), &err);
+    for (size_t i = 0; i < trainable_module_count(l); i++) {
+        assert_int_equal(trainable_module_at(again, i)->rank, trainable_module_at(l, i)->rank);
+        assert_true(trainable_module_at(again, i)->alpha == 5);
     }
-    lora_destroy(again);
-    lora_destroy(l);
+    trainable_destroy(again);
+    trainable_destroy(l);
 }
 
 int main(void)

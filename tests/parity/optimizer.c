@@ -46,9 +46,8 @@ static void run_case(const optimizer_case *c)
     const float *expected = values(name, STEPS * WIDTH), *gradients = values("gradients", STEPS * WIDTH);
     float value[WIDTH], grad[WIDTH];
     memcpy(value, values("start", WIDTH), sizeof value);
-    param a = {.name = "a", .type = DTYPE_F32, .shape = SHAPE(3), .value = value, .grad = grad};
-    param b = {.name = "b", .type = DTYPE_F32, .shape = SHAPE(2, 2), .value = value + 3, .grad = grad + 3};
-    param *const params[] = {&a, &b};
+    param params[] = {{.name = "a", .type = DTYPE_F32, .shape = SHAPE(3), .value = value, .grad = grad},
+                      {.name = "b", .type = DTYPE_F32, .shape = SHAPE(2, 2), .value = value + 3, .grad = grad + 3}};
 
     optimizer_options options = optimizer_defaults(c->kind);
     assert_works(optimizer_parse(&options, c->args, &err), &err);

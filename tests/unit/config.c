@@ -35,7 +35,7 @@ static void defaults_are_p_s(void **state)
     assert_string_equal(c.save_path, test_path("output"));
     assert_string_equal(c.save_name, "untitled");
     assert_int_equal(c.network.rank, 4);
-    assert_true(c.network.alpha == 1 && c.network.layers == LORA_FULL && c.lr == 1e-4);
+    assert_true(c.network.alpha == 1 && c.network.layers.method == METHOD_FULL && c.lr == 1e-4);
     assert_int_equal(c.iterations, 500);
     assert_int_equal(c.denoising_steps, 50);
     assert_int_equal(c.samples_per_trajectory, 1);
@@ -79,7 +79,8 @@ static void p_s_files_are_read(void **state)
     assert_works(read_text(p_config, NULL, &c), &err);
     assert_string_equal(c.model, "/models/sd");
     assert_string_equal(c.precision, "bfloat16");
-    assert_true(c.v_prediction == 0 && c.network.rank == 8 && c.network.alpha == 2 && c.network.layers == LORA_XATTN);
+    assert_true(c.v_prediction == 0 && c.network.rank == 8 && c.network.alpha == 2 &&
+                c.network.layers.method == METHOD_XATTN);
     assert_true(c.lr == 1e-4 && c.optimizer.weight_decay == 0.5 && c.verbose && c.save_precision == DTYPE_F16);
     assert_int_equal(c.prompt_count, 2);
     assert_true(c.prompt[0].guidance_scale == 1.5 && c.prompt[0].batch_size == 2 && c.prompt[0].width == 512);

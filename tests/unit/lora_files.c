@@ -8,7 +8,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "model/adapter.h"
+#include "test_lora.h"
 
 #define UNET_LAYER "lora_unet_mid_block_attentions_0_proj_in" /* 24 channels in and out */
 #define TEXT_LAYER(prefix, n)                                                                                          \
@@ -83,17 +83,17 @@ static void keep_warning(void *user, log_level level, const char *message)
     warning_count++;
 }
 
-static leco_status load(lora **l, leco_error *err)
+static leco_status load(trainable **l, leco_error *err)
 {
     warnings[0] = '\0';
     warning_count = 0;
-    return lora_load(finish(), &unet_c, &text_c, DTYPE_F32, l, err);
+    return test_lora_load(finish(), &unet_c, &text_c, DTYPE_F32, l, err);
 }
 
 static void refused(leco_status status, const char *one, const char *two)
 {
     leco_error err = {0};
-    lora *l;
+    trainable *l;
     assert_fails(load(&l, &err), status, &err, file.path, one, two);
     assert_null(l);
 }
@@ -168,15 +168,15 @@ static void alphas_are_of_any_type(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++) {
             leco_error err = {0};
-            lora *l;
+            trainable *l;
             begin();
             add_layer(UNET_LAYER, 2, 24, 24);
             add(UNET_LAYER ".alpha", cases[i].type, shapes[k], cases[i].data, cases[i].bytes);
             assert_works(load(&l, &err), &err);
-            if (lora_module_at(l, 0)->alpha != cases[i].alpha)
-                fail_msg("%s: %g", cases[i].type, (double)lora_module_at(l, 0)->alpha);
+            if (trainable_module_at(l, 0)->alpha != cases[i].alpha)
+                fail_msg("%s: %g", cases[i].type, (double)trainable_module_at(l, 0)->alpha);
             assert_int_equal(warning_count, 0);
-            lora_destroy(l);
+            trainable_destroy(l);
         }
     }
     begin();
@@ -189,17 +189,17 @@ static void an_alpha_of_0_is_the_rank(void **state)
 {
     (void)state;
     leco_error err = {0};
-    lora *l;
+    trainable *l;
     static const char *const types[] = {"F32", "I32"};
     for (int i = 0; i < 2; i++) {
         begin();
         add_layer(UNET_LAYER, 2, 24, 24);
         add(UNET_LAYER ".alpha", types[i], "[]", NULL, 4);
         assert_works(load(&l, &err), &err);
-        assert_true(lora_module_at(l, 0)->alpha == 2);
+        assert_true(trainable_module_at(l, 0)->alpha == 2);
         assert_int_equal(warning_count, 1);
         assert_non_null(strstr(warnings, "alpha is 0 in 1 modules"));
-        lora_destroy(l);
+        trainable_destroy(l);
     }
 }
 
@@ -225,14 +225,14 @@ static void the_first_of_two_text_encoders_is_the_only_one(void **state)
 {
     (void)state;
     leco_error err = {0};
-    lora *l;
+    trainable *l;
     begin();
     add_layer(TEXT_LAYER("lora_te1_", 1), 2, 24, 72);
     assert_works(load(&l, &err), &err);
-    assert_int_equal(lora_module_count(l), 1);
-    assert_int_equal(lora_module_at(l, 0)->part, PART_TEXT_ENCODER);
-    assert_string_equal(lora_module_at(l, 0)->path, "text_model.encoder.layers.1.mlp.fc1");
-    lora_destroy(l);
+    assert_int_equal(trainable_module_count(l), 1);
+    assert_int_equal(trainable_module_at(l, 0)->layer.part, PART_TEXT_ENCODER);
+    assert_string_equal(trainable_module_at(l, 0)->layer.path, "text_model.encoder.layers.1.mlp.fc1");
+    trainable_destroy(l);
 
     begin();
     add_layer(TEXT_LAYER("lora_te1_", 1), 2, 24, 72);
@@ -251,18 +251,18 @@ static void text_layers_beyond_the_last_are_left_out(void **state)
 {
     (void)state;
     leco_error err = {0};
-    lora *l;
+    trainable *l;
     begin();
     add_layer(TEXT_LAYER("lora_te_", 3), 2, 24, 72);
     add_layer(TEXT_LAYER("lora_te_", 4), 2, 24, 72);
     add_layer(TEXT_LAYER("lora_te1_", 11), 2, 24, 72);
     add(TEXT_LAYER("lora_te_", 4) ".alpha", "F8_E4M3", "[]", NULL, 1); /* of any type: it isn't read */
     assert_works(load(&l, &err), &err);
-    assert_int_equal(lora_module_count(l), 1);
+    assert_int_equal(trainable_module_count(l), 1);
     assert_int_equal(warning_count, 1);
     assert_non_null(strstr(warnings, "5 tensors are not used"));
     assert_non_null(strstr(warnings, "from number 4 on"));
-    lora_destroy(l);
+    trainable_destroy(l);
 
     static const char *const unknown[] = {
         "lora_te_text_model_encoder_layers_4_mlp_fc3", /* no such layer at any depth */
@@ -336,17 +336,17 @@ static void memory_may_run_out(void **state)
 {
     (void)state;
     leco_error err = {0};
-    lora *l;
+    trainable *l;
     begin();
     add_layer(TEXT_LAYER("lora_te1_", 3), 2, 24, 72);
     add_layer(TEXT_LAYER("lora_te1_", 4), 2, 24, 72);
     const uint64_t before = mem_allocations();
     assert_works(load(&l, &err), &err);
-    lora_destroy(l);
+    trainable_destroy(l);
     const uint64_t count = mem_allocations() - before;
     for (uint64_t nth = 1; nth <= count; nth += nth + 150 < count ? 97 : 1) {
         mem_fail_at(nth);
-        leco_status status = lora_load(file.path, &unet_c, &text_c, DTYPE_F32, &l, &err);
+        leco_status status = test_lora_load(file.path, &unet_c, &text_c, DTYPE_F32, &l, &err);
         mem_fail_at(0);
         assert_int_equal(status, LECO_MEMORY);
         assert_null(l);

@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "backend/backend.h"
-#include "model/adapter.h"
-#include "model/model.h"
+#include "model/family.h"
+#include "test_lora.h"
 
 #define LORA FIXTURE("sd1-like/lora.safetensors")
 
@@ -20,27 +20,27 @@ static unet_config unet_of(const char *folder)
     return config;
 }
 
-static lora *create(const unet_config *config, lora_layers layers, int64_t rank, float alpha, uint64_t seed)
+static trainable *create(const unet_config *config, training_method method, int64_t rank, float alpha, uint64_t seed)
 {
     leco_error err = {0};
-    lora *l;
+    trainable *l;
     rng r;
     rng_seed(&r, RNG_CPU, seed);
-    lora_options options = {LORA_LIERLA, layers, rank, alpha, DTYPE_F32};
-    assert_works(lora_create(config, &options, &r, &l, &err), &err);
+    trainable_options options = {&kind_lora, {SCOPE_LIERLA, method}, rank, alpha, DTYPE_F32};
+    assert_works(test_lora_create(config, &options, &r, &l, &err), &err);
     return l;
 }
 
 /* ---- layers ---- */
 
-static size_t count_of(const char *preset, lora_layers layers)
+static size_t count_of(const char *preset, training_method method)
 {
     leco_error err = {0};
     model *m;
     assert_works(model_preset(preset, &m, &err), &err);
-    lora *l = create(&m->unet, layers, 1, 1, 0);
-    size_t count = lora_module_count(l);
-    lora_destroy(l);
+    trainable *l = create(&m->unet, method, 1, 1, 0);
+    size_t count = trainable_module_count(l);
+    trainable_destroy(l);
     model_close(m);
     return count;
 }
@@ -48,14 +48,14 @@ static size_t count_of(const char *preset, lora_layers layers)
 static void layers_are_counted(void **state)
 {
     (void)state;
-    assert_int_equal(count_of("sd15", LORA_FULL), 192);
-    assert_int_equal(count_of("sd15", LORA_SELFATTN), 64);
-    assert_int_equal(count_of("sd15", LORA_XATTN), 64);
-    assert_int_equal(count_of("sd15", LORA_XATTN_STRICT), 32);
-    assert_int_equal(count_of("sd15", LORA_NOXATTN), 128);
-    assert_int_equal(count_of("sd15", LORA_INNOXATTN), 128);
-    assert_int_equal(count_of("sd21", LORA_FULL), 192);
-    assert_int_equal(count_of("sdxl", LORA_FULL), 722);
+    assert_int_equal(count_of("sd15", METHOD_FULL), 192);
+    assert_int_equal(count_of("sd15", METHOD_SELFATTN), 64);
+    assert_int_equal(count_of("sd15", METHOD_XATTN), 64);
+    assert_int_equal(count_of("sd15", METHOD_XATTN_STRICT), 32);
+    assert_int_equal(count_of("sd15", METHOD_NOXATTN), 128);
+    assert_int_equal(count_of("sd15", METHOD_INNOXATTN), 128);
+    assert_int_equal(count_of("sd21", METHOD_FULL), 192);
+    assert_int_equal(count_of("sdxl", METHOD_FULL), 722);
 }
 
 static void order_is_torchs(void **state)
@@ -78,31 +78,28 @@ static void order_is_torchs(void **state)
                                                "up_blocks.2.attentions.0",   "up_blocks.2.attentions.1",
                                                "mid_block.attentions.0"};
     unet_config config = unet_of(FIXTURE("sd1-like/unet"));
-    lora *l = create(&config, LORA_FULL, 2, 1, 3);
+    trainable *l = create(&config, METHOD_FULL, 2, 1, 3);
     size_t each = sizeof within / sizeof *within, blocks = sizeof transformers / sizeof *transformers;
-    assert_int_equal(lora_module_count(l), each * blocks);
+    assert_int_equal(trainable_module_count(l), each * blocks);
     for (size_t i = 0; i < each * blocks; i++) {
         char path[256];
         snprintf(path, sizeof path, "%s.%s", transformers[i / each], within[i % each]);
-        assert_string_equal(lora_module_at(l, i)->path, path);
+        assert_string_equal(trainable_module_at(l, i)->layer.path, path);
     }
-    lora_destroy(l);
-}
-
-static void collect(void *user, const layer_info *layer)
-{
-    char *list = user;
-    strcat(strcat(list, layer->path), " ");
+    trainable_destroy(l);
 }
 
 /* The order of all layers, as torch's named_modules gives it. */
-static void walk_is_in_order(void **state)
+static void layers_are_in_order(void **state)
 {
     (void)state;
     leco_error err = {0};
     static char list[65536];
-    unet_config config = unet_of(FIXTURE("sd1-like/unet"));
-    assert_works(unet_walk(&config, collect, list, &err), &err);
+    model m = {.unet = unet_of(FIXTURE("sd1-like/unet"))};
+    const layer_list *layers;
+    assert_works(model_layers(&m, PART_UNET, &layers, &err), &err);
+    for (size_t i = 0; i < layers->count; i++) strcat(strcat(list, layers->layer[i].path), " ");
+    layer_list_free(&m.layers[PART_UNET]);
     static const char *const expected[] = {
         "conv_in time_embedding.linear_1 time_embedding.linear_2 down_blocks.0.attentions.0.proj_in ",
         "down_blocks.0.attentions.0.proj_out down_blocks.0.resnets.0.conv1 down_blocks.0.resnets.0.time_emb_proj "
@@ -120,24 +117,24 @@ static void initial_values_are_torchs(void **state)
 {
     (void)state;
     unet_config config = unet_of(FIXTURE("sd1-like/unet"));
-    lora *l = create(&config, LORA_FULL, 3, 1, 42);
+    trainable *l = create(&config, METHOD_FULL, 3, 1, 42);
     rng r;
     rng_seed(&r, RNG_CPU, 42);
-    for (size_t i = 0; i < lora_module_count(l); i++) {
-        const lora_module *m = lora_module_at(l, i);
-        size_t down = (size_t)(m->rank * m->in), up = (size_t)(m->out * m->rank);
-        float bound = (float)(1 / sqrt((double)m->in)), *draw = calloc(down + up, sizeof *draw);
+    for (size_t i = 0; i < trainable_module_count(l); i++) {
+        const trainable_module *m = trainable_module_at(l, i);
+        size_t down = (size_t)(m->rank * m->layer.in), up = (size_t)(m->layer.out * m->rank);
+        float bound = (float)(1 / sqrt((double)m->layer.in)), *draw = calloc(down + up, sizeof *draw);
         rng_uniform(&r, draw, down, -bound, bound);
         rng_uniform(&r, draw, up, -1, 1);
         rng_uniform(&r, draw, down, -bound, bound);
-        const float *values = m->down.value, *zeros = m->up.value;
+        const float *values = m->param[DOWN].value, *zeros = m->param[UP].value;
         for (size_t k = 0; k < down; k++) assert_true(fabsf(values[k] - draw[k]) <= 1e-6f * bound);
         for (size_t k = 0; k < up; k++) assert_true(zeros[k] == 0);
-        assert_non_null(m->down.grad);
-        assert_non_null(m->up.grad);
+        assert_non_null(m->param[DOWN].grad);
+        assert_non_null(m->param[UP].grad);
         free(draw);
     }
-    lora_destroy(l);
+    trainable_destroy(l);
 }
 
 static void bad_options_are_refused(void **state)
@@ -145,41 +142,35 @@ static void bad_options_are_refused(void **state)
     (void)state;
     leco_error err = {0};
     unet_config config = unet_of(FIXTURE("sd1-like/unet"));
-    lora *l;
+    trainable *l;
     rng r;
-    lora_type type;
-    lora_layers layers;
     rng_seed(&r, RNG_CPU, 0);
-    lora_options options = {LORA_LIERLA, LORA_FULL, 0, 1, DTYPE_F32};
-    assert_fails(lora_create(&config, &options, &r, &l, &err), LECO_INVALID, &err, "rank 0");
+    trainable_options options = {&kind_lora, {SCOPE_LIERLA, METHOD_FULL}, 0, 1, DTYPE_F32};
+    assert_fails(test_lora_create(&config, &options, &r, &l, &err), LECO_INVALID, &err, "rank 0");
     options.rank = 4;
     options.alpha = NAN;
-    assert_fails(lora_create(&config, &options, &r, &l, &err), LECO_INVALID, &err, "alpha");
+    assert_fails(test_lora_create(&config, &options, &r, &l, &err), LECO_INVALID, &err, "alpha");
     assert_null(l);
-    assert_fails(lora_type_parse("lycoris", &type, &err), LECO_INVALID, &err, "lycoris", "lierla");
-    assert_fails(lora_type_parse("c3lier", &type, &err), LECO_UNSUPPORTED, &err, "c3lier");
-    assert_fails(lora_layers_parse("attn", &layers, &err), LECO_INVALID, &err, "attn", "xattn-strict");
-    assert_works(lora_layers_parse("innoxattn", &layers, &err), &err);
-    assert_int_equal(layers, LORA_INNOXATTN);
 }
 
 /* ---- files ---- */
 
-static void randomise(lora *l, uint64_t seed)
+static void randomise(trainable *l, uint64_t seed)
 {
     rng r;
     rng_seed(&r, RNG_CPU, seed);
-    for (size_t i = 0; i < lora_param_count(l); i++) {
-        param *p = lora_param_at(l, i);
-        rng_uniform(&r, p->value, (size_t)shape_count(&p->shape), -1, 1);
-    }
+    size_t count;
+    param *params = trainable_params(l, &count);
+    for (size_t i = 0; i < count; i++) rng_uniform(&r, params[i].value, (size_t)shape_count(&params[i].shape), -1, 1);
 }
 
-static void assert_same_values(lora *a, lora *b)
+static void assert_same_values(trainable *a, trainable *b)
 {
-    assert_int_equal(lora_param_count(a), lora_param_count(b));
-    for (size_t i = 0; i < lora_param_count(a); i++) {
-        const param *x = lora_param_at(a, i), *y = lora_param_at(b, i);
+    size_t count, count_of_b;
+    const param *of_a = trainable_params(a, &count), *of_b = trainable_params(b, &count_of_b);
+    assert_int_equal(count, count_of_b);
+    for (size_t i = 0; i < count; i++) {
+        const param *x = &of_a[i], *y = &of_b[i];
         assert_true(shape_equal(&x->shape, &y->shape));
         assert_memory_equal(x->value, y->value, (size_t)shape_count(&x->shape) * sizeof(float));
     }
@@ -193,18 +184,19 @@ static void saved_files_load_again(void **state)
     for (size_t i = 0; i < 2; i++) {
         leco_error err = {0};
         unet_config config = unet_of(folders[i]);
-        lora *l = create(&config, LORA_XATTN, 3, 1.5f, 1), *again, *blank = create(&config, LORA_XATTN, 3, 1.5f, 2);
+        trainable *l = create(&config, METHOD_XATTN, 3, 1.5f, 1), *again,
+                  *blank = create(&config, METHOD_XATTN, 3, 1.5f, 2);
         randomise(l, 9);
-        assert_works(lora_save(l, path, DTYPE_F32, NULL, &err), &err);
-        assert_works(lora_load(path, &config, NULL, DTYPE_F32, &again, &err), &err);
+        assert_works(trainable_save(l, path, DTYPE_F32, NULL, &err), &err);
+        assert_works(test_lora_load(path, &config, NULL, DTYPE_F32, &again, &err), &err);
         assert_same_values(l, again);
-        assert_true(lora_module_at(again, 0)->alpha == 1.5f);
-        assert_null(lora_module_at(again, 0)->down.grad);
-        assert_works(lora_load_values(blank, path, &err), &err);
+        assert_true(trainable_module_at(again, 0)->alpha == 1.5f);
+        assert_null(trainable_module_at(again, 0)->param[DOWN].grad);
+        assert_works(trainable_load_values(blank, path, &err), &err);
         assert_same_values(l, blank);
-        lora_destroy(again);
-        lora_destroy(blank);
-        lora_destroy(l);
+        trainable_destroy(again);
+        trainable_destroy(blank);
+        trainable_destroy(l);
     }
 }
 
@@ -213,17 +205,17 @@ static void keys_and_shapes_are_kohyas(void **state)
     (void)state;
     leco_error err = {0};
     unet_config config = unet_of(FIXTURE("sd1-like/unet"));
-    lora *l = create(&config, LORA_FULL, 4, 1, 1);
+    trainable *l = create(&config, METHOD_FULL, 4, 1, 1);
     const char *path = test_path("keys.safetensors");
     const char *const extra[][2] = {{"ss_seed", "1"}};
-    lora_metadata m = {.output_name = "no-red",
-                       .comment = "erase: red",
-                       .extra = extra,
-                       .extra_count = 1,
-                       .resolution = "64x64",
-                       .date = "2026-01-02T03:04:05"};
-    lora_metadata_describe(&m, &config, false);
-    assert_works(lora_save(l, path, DTYPE_BF16, &m, &err), &err);
+    trainable_metadata m = {.output_name = "no-red",
+                            .comment = "erase: red",
+                            .family = family_of(&(model){.unet = config}),
+                            .extra = extra,
+                            .extra_count = 1,
+                            .resolution = "64x64",
+                            .date = "2026-01-02T03:04:05"};
+    assert_works(trainable_save(l, path, DTYPE_BF16, &m, &err), &err);
 
     safetensors *theirs, *ours;
     assert_works(safetensors_open(LORA, &theirs, &err), &err);
@@ -258,7 +250,7 @@ static void keys_and_shapes_are_kohyas(void **state)
     assert_string_equal(safetensors_metadata(ours, "sshs_legacy_hash"), "e3b0c442");
     safetensors_close(ours);
     safetensors_close(theirs);
-    lora_destroy(l);
+    trainable_destroy(l);
 }
 
 static void values_that_overflow_are_not_saved(void **state)
@@ -266,15 +258,15 @@ static void values_that_overflow_are_not_saved(void **state)
     (void)state;
     leco_error err = {0};
     unet_config config = unet_of(FIXTURE("sd1-like/unet"));
-    lora *l = create(&config, LORA_FULL, 4, 1, 1);
+    trainable *l = create(&config, METHOD_FULL, 4, 1, 1);
     const char *path = test_path("overflow.safetensors");
-    ((float *)lora_module_at(l, 5)->up.value)[0] = 1e6f;
-    assert_fails(lora_save(l, path, DTYPE_F16, NULL, &err), LECO_INVALID, &err, path, "lora_up.weight", "float16");
-    assert_works(lora_save(l, path, DTYPE_BF16, NULL, &err), &err);
-    ((float *)lora_module_at(l, 5)->up.value)[0] = NAN;
-    assert_fails(lora_save(l, path, DTYPE_F32, NULL, &err), LECO_INVALID, &err, path, "finite");
-    assert_fails(lora_save(l, path, DTYPE_I32, NULL, &err), LECO_INVALID, &err, "int32");
-    lora_destroy(l);
+    ((float *)trainable_module_at(l, 5)->param[UP].value)[0] = 1e6f;
+    assert_fails(trainable_save(l, path, DTYPE_F16, NULL, &err), LECO_INVALID, &err, path, "lora_up.weight", "float16");
+    assert_works(trainable_save(l, path, DTYPE_BF16, NULL, &err), &err);
+    ((float *)trainable_module_at(l, 5)->param[UP].value)[0] = NAN;
+    assert_fails(trainable_save(l, path, DTYPE_F32, NULL, &err), LECO_INVALID, &err, path, "finite");
+    assert_fails(trainable_save(l, path, DTYPE_I32, NULL, &err), LECO_INVALID, &err, "int32");
+    trainable_destroy(l);
 }
 
 static void multiplier_scales_up(void **state)
@@ -282,23 +274,23 @@ static void multiplier_scales_up(void **state)
     (void)state;
     leco_error err = {0};
     unet_config config = unet_of(FIXTURE("sd1-like/unet"));
-    lora *l;
-    assert_works(lora_load(LORA, &config, NULL, DTYPE_F32, &l, &err), &err);
-    lora_module *m = lora_module_at(l, 0);
-    float first = ((float *)m->up.value)[0];
-    lora_set_multiplier(l, -2);
-    assert_true(((float *)m->up.value)[0] == -2 * first);
-    lora_set_multiplier(l, 0.5f);
-    assert_true(((float *)m->up.value)[0] == 0.5f * first);
+    trainable *l;
+    assert_works(test_lora_load(LORA, &config, NULL, DTYPE_F32, &l, &err), &err);
+    trainable_module *m = trainable_module_at(l, 0);
+    float first = ((float *)m->param[UP].value)[0];
+    trainable_set_multiplier(l, -2);
+    assert_true(((float *)m->param[UP].value)[0] == -2 * first);
+    trainable_set_multiplier(l, 0.5f);
+    assert_true(((float *)m->param[UP].value)[0] == 0.5f * first);
     /* What is written doesn't depend on it. */
-    lora *again;
+    trainable *again;
     const char *path = test_path("multiplier.safetensors");
-    assert_works(lora_save(l, path, DTYPE_F32, NULL, &err), &err);
-    assert_works(lora_load(path, &config, NULL, DTYPE_F32, &again, &err), &err);
-    lora_set_multiplier(l, 1);
+    assert_works(trainable_save(l, path, DTYPE_F32, NULL, &err), &err);
+    assert_works(test_lora_load(path, &config, NULL, DTYPE_F32, &again, &err), &err);
+    trainable_set_multiplier(l, 1);
     assert_same_values(l, again);
-    lora_destroy(again);
-    lora_destroy(l);
+    trainable_destroy(again);
+    trainable_destroy(l);
 }
 
 /* ---- files of other models, and broken ones ---- */
@@ -398,15 +390,15 @@ static void bad_files_are_refused(void **state)
     unet_config config = unet_of(FIXTURE("sd1-like/unet"));
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         leco_error err = {0};
-        lora *l;
+        trainable *l;
         size_t size;
         unsigned char *data = test_read(LORA, &size);
         const char *path = test_path("bad.safetensors");
         test_write(path, data, size);
         free(data);
         model_rewrite(path, cases[i].change);
-        assert_fails(lora_load(path, &config, NULL, DTYPE_F32, &l, &err), cases[i].status, &err, path, cases[i].says,
-                     cases[i].too);
+        assert_fails(test_lora_load(path, &config, NULL, DTYPE_F32, &l, &err), cases[i].status, &err, path,
+                     cases[i].says, cases[i].too);
         assert_null(l);
     }
 }
@@ -415,18 +407,18 @@ static void other_models_are_noticed_by_shape(void **state)
 {
     (void)state;
     leco_error err = {0};
-    lora *l;
+    trainable *l;
     unet_config sd1 = unet_of(FIXTURE("sd1-like/unet")), sd2 = unet_of(FIXTURE("sd2-like/unet"));
-    assert_fails(lora_load(LORA, &sd2, NULL, DTYPE_F32, &l, &err), LECO_INVALID, &err, LORA, "for another model");
-    lora *made = create(&sd1, LORA_FULL, 2, 1, 1);
-    assert_fails(lora_load_values(made, LORA, &err), LECO_FORMAT, &err, LORA, "lora_unet_");
-    lora_destroy(made);
-    made = create(&sd1, LORA_XATTN, 4, 1, 1);
-    assert_fails(lora_load_values(made, LORA, &err), LECO_INVALID, &err, LORA, "tensors");
-    lora_destroy(made);
-    made = create(&sd1, LORA_FULL, 4, 8, 1);
-    assert_fails(lora_load_values(made, LORA, &err), LECO_INVALID, &err, "alpha", "8");
-    lora_destroy(made);
+    assert_fails(test_lora_load(LORA, &sd2, NULL, DTYPE_F32, &l, &err), LECO_INVALID, &err, LORA, "for another model");
+    trainable *made = create(&sd1, METHOD_FULL, 2, 1, 1);
+    assert_fails(trainable_load_values(made, LORA, &err), LECO_FORMAT, &err, LORA, "lora_unet_");
+    trainable_destroy(made);
+    made = create(&sd1, METHOD_XATTN, 4, 1, 1);
+    assert_fails(trainable_load_values(made, LORA, &err), LECO_INVALID, &err, LORA, "tensors");
+    trainable_destroy(made);
+    made = create(&sd1, METHOD_FULL, 4, 8, 1);
+    assert_fails(trainable_load_values(made, LORA, &err), LECO_INVALID, &err, "alpha", "8");
+    trainable_destroy(made);
 }
 
 static bool drop_alpha(safetensors_entry *e, float *data)
@@ -439,7 +431,7 @@ static void a_missing_alpha_is_the_rank(void **state)
 {
     (void)state;
     leco_error err = {0};
-    lora *l;
+    trainable *l;
     size_t size;
     unsigned char *data = test_read(LORA, &size);
     const char *path = test_path("alpha.safetensors");
@@ -447,9 +439,9 @@ static void a_missing_alpha_is_the_rank(void **state)
     free(data);
     model_rewrite(path, drop_alpha);
     unet_config config = unet_of(FIXTURE("sd1-like/unet"));
-    assert_works(lora_load(path, &config, NULL, DTYPE_F32, &l, &err), &err);
-    assert_true(lora_module_at(l, 0)->alpha == 4);
-    lora_destroy(l);
+    assert_works(test_lora_load(path, &config, NULL, DTYPE_F32, &l, &err), &err);
+    assert_true(trainable_module_at(l, 0)->alpha == 4);
+    trainable_destroy(l);
 }
 
 /* ---- the text encoder ---- */
@@ -472,12 +464,12 @@ static void text_encoder_adapters_apply(void **state)
     unet_config config = unet_of(FIXTURE("sd1-like/unet"));
     text_config text;
     weights *w;
-    lora *l;
+    trainable *l;
     assert_works(text_config_read(FIXTURE("sd1-like/text_encoder"), &text, &err), &err);
     assert_works(weights_open(FIXTURE("sd1-like/text_encoder"), &w, &err), &err);
-    assert_works(lora_load(path, &config, &text, DTYPE_F32, &l, &err), &err);
-    assert_int_equal(lora_module_count(l), 1);
-    assert_int_equal(lora_module_at(l, 0)->part, PART_TEXT_ENCODER);
+    assert_works(test_lora_load(path, &config, &text, DTYPE_F32, &l, &err), &err);
+    assert_int_equal(trainable_module_count(l), 1);
+    assert_int_equal(trainable_module_at(l, 0)->layer.part, PART_TEXT_ENCODER);
 
     float results[3][3 * 24];
     const float multipliers[] = {0, 1, -1};
@@ -505,7 +497,7 @@ static void text_encoder_adapters_apply(void **state)
     assert_true(change > 0.01);
     assert_true(mirror > 0.01);
     workspace_destroy(memory);
-    lora_destroy(l);
+    trainable_destroy(l);
     weights_close(w);
 }
 
@@ -514,7 +506,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(layers_are_counted),
         cmocka_unit_test(order_is_torchs),
-        cmocka_unit_test(walk_is_in_order),
+        cmocka_unit_test(layers_are_in_order),
         cmocka_unit_test(initial_values_are_torchs),
         cmocka_unit_test(bad_options_are_refused),
         cmocka_unit_test(saved_files_load_again),

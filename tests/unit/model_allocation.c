@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "model/adapter.h"
 #include "model/model.h"
+#include "test_lora.h"
 
 typedef leco_status action(leco_error *err);
 
@@ -71,15 +71,15 @@ static leco_status read_unet(unet_config *config, leco_error *err)
 static leco_status make_and_save(leco_error *err)
 {
     unet_config config;
-    lora *l;
+    trainable *l;
     rng r;
-    lora_options options = {LORA_LIERLA, LORA_XATTN_STRICT, 2, 1, DTYPE_F32};
-    lora_metadata m = {.output_name = "x"};
+    trainable_options options = {&kind_lora, {SCOPE_LIERLA, METHOD_XATTN_STRICT}, 2, 1, DTYPE_F32};
+    trainable_metadata m = {.output_name = "x"};
     rng_seed(&r, RNG_CPU, 1);
     LECO_TRY(read_unet(&config, err));
-    LECO_TRY(lora_create(&config, &options, &r, &l, err));
-    leco_status status = lora_save(l, test_path("saved.safetensors"), DTYPE_F16, &m, err);
-    lora_destroy(l);
+    LECO_TRY(test_lora_create(&config, &options, &r, &l, err));
+    leco_status status = trainable_save(l, test_path("saved.safetensors"), DTYPE_F16, &m, err);
+    trainable_destroy(l);
     return status;
 }
 
@@ -87,11 +87,11 @@ static leco_status load_adapter(leco_error *err)
 {
     unet_config config;
     text_config text;
-    lora *l;
+    trainable *l;
     LECO_TRY(read_unet(&config, err));
     LECO_TRY(text_config_read(FIXTURE("sd1-like/text_encoder"), &text, err));
-    LECO_TRY(lora_load(FIXTURE("sd1-like/lora_c3lier.safetensors"), &config, &text, DTYPE_F32, &l, err));
-    lora_destroy(l);
+    LECO_TRY(test_lora_load(FIXTURE("sd1-like/lora_c3lier.safetensors"), &config, &text, DTYPE_F32, &l, err));
+    trainable_destroy(l);
     return LECO_OK;
 }
 

@@ -41,7 +41,6 @@ static void states_are_as_large_as_they_say(void **state)
     (void)state;
     float value[6] = {0}, grad[6] = {0};
     param p = {.name = "p", .type = DTYPE_F32, .shape = SHAPE(2, 3), .value = value, .grad = grad};
-    param *const params[] = {&p};
     const struct {
         optimizer_kind kind;
         const char *args;
@@ -51,7 +50,7 @@ static void states_are_as_large_as_they_say(void **state)
         optimizer_options o = optimizer_defaults(cases[i].kind);
         assert_works(optimizer_parse(&o, cases[i].args, &err), &err);
         optimizer *made;
-        assert_works(optimizer_create(&o, params, 1, &made, &err), &err);
+        assert_works(optimizer_create(&o, &p, 1, &made, &err), &err);
         assert_int_equal(optimizer_bytes(made), cases[i].bytes);
         optimizer_destroy(made);
     }

@@ -10,6 +10,7 @@
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/move.h"
 #include "backend/cpu/product.h"
+#include "backend/cpu/repack.h"
 #include "base/cpu.h"
 #include "base/mem.h"
 
@@ -18,7 +19,9 @@ typedef struct conv {
     product product;
     primitive primitive;
     gather gather;
-    int add; /* index among the inputs, -1: none */
+    repack repack;    /* of a weight that is a param */
+    size_t packed_at; /* where it goes in scratch */
+    int add;          /* index among the inputs, -1: none */
     dtype compute;
     size_t count; /* elements of the output */
 } conv;
@@ -127,6 +130,21 @@ static bool turn_round(conv_spec *s)
     return true;
 }
 
+/* Room in scratch, behind what is there, for a weight that is packed at each run. */
+static void reserve_packed(conv *c, kernel_plan *plan)
+{
+    c->packed_at = (plan->scratch_bytes + 63) / 64 * 64;
+    plan->scratch_bytes = c->packed_at + c->repack.bytes;
+}
+
+static leco_status primitive_weights(conv *c, const tensor *w, bool rotated, kernel_plan *plan, leco_error *err)
+{
+    if (w->kind == TENSOR_WEIGHT) return pack(w->weight, &c->primitive, c->compute, rotated, &plan->weight[1], err);
+    LECO_TRY(repack_for_primitive(&c->repack, w->param, &c->primitive, c->compute, rotated, err));
+    reserve_packed(c, plan);
+    return LECO_OK;
+}
+
 static leco_status fall_back(conv *c, const node *n, const conv_spec *s, bool gradient, int bias, kernel_plan *plan,
                              leco_error *err)
 {
@@ -135,9 +153,13 @@ static leco_status fall_back(conv *c, const node *n, const conv_spec *s, bool gr
     spec.gradient = gradient;
     spec.bias = bias >= 0;
     spec.sum = c->add >= 0;
-    LECO_TRY(gather_prepare(&c->gather, &spec, n->input[1]->weight, &plan->weight[1], err));
+    LECO_TRY(gather_prepare(&c->gather, &spec, err));
     if (bias >= 0) gather_set_bias(&c->gather, plan->weight[bias]);
     plan->scratch_bytes = c->gather.scratch_bytes;
+    const tensor *w = n->input[1];
+    if (w->kind == TENSOR_WEIGHT) return gather_weights(&c->gather, w->weight, &plan->weight[1], err);
+    LECO_TRY(repack_for_gather(&c->repack, w->param, &c->gather, err));
+    reserve_packed(c, plan);
     return LECO_OK;
 }
 
@@ -158,7 +180,7 @@ static leco_status forward(conv *c, const node *n, dtype compute, kernel_plan *p
     c->kind = CONV_DIRECT;
     plan->scratch_bytes = c->primitive.scratch_bytes;
     if (bias >= 0) primitive_set(&c->primitive, PRIMITIVE_BIAS, plan->weight[2]);
-    return pack(n->input[1]->weight, &c->primitive, compute, false, &plan->weight[1], err);
+    return primitive_weights(c, n->input[1], false, plan, err);
 }
 
 static leco_status data_gradient(conv *c, const node *n, dtype compute, kernel_plan *plan, leco_error *err)
@@ -179,7 +201,7 @@ static leco_status data_gradient(conv *c, const node *n, dtype compute, kernel_p
     plan->scratch_bytes = c->primitive.scratch_bytes;
     if (!turned && c->add >= 0) /* no sum in this primitive: it writes to scratch, behind its own */
         plan->scratch_bytes = (plan->scratch_bytes + 63) / 64 * 64 + c->count * dtype_size(compute);
-    return pack(n->input[1]->weight, &c->primitive, compute, turned, &plan->weight[1], err);
+    return primitive_weights(c, n->input[1], turned, plan, err);
 }
 
 static void release(kernel_plan *plan)
@@ -189,6 +211,7 @@ static void release(kernel_plan *plan)
     product_release(&c->product);
     primitive_release(&c->primitive);
     gather_release(&c->gather);
+    repack_release(&c->repack);
     mem_free(c);
     plan->state = NULL;
 }
@@ -225,6 +248,12 @@ static void run(const kernel_args *args)
     if (c->kind == CONV_PRODUCT) {
         product_run(&c->product, args);
         return;
+    }
+    if (c->repack.place) {
+        void *packed = (char *)args->scratch + c->packed_at;
+        repack_run(&c->repack, args->input[1], packed);
+        gather_set_weights(&c->gather, packed);
+        primitive_set(&c->primitive, PRIMITIVE_WEIGHTS, packed);
     }
     size_t bytes = c->count * dtype_size(c->compute);
     bool apart = c->kind == CONV_BACKWARD && add;

@@ -13,20 +13,26 @@ typedef struct gather_key {
     int64_t gradient, type;
 } gather_key;
 
-/* [out,kh,kw,in], or [in,kh,kw,out] for the gradient, from [out,in,kh,kw]. */
+/* [out,kh,kw,in], or [in,kh,kw,out] for the gradient. */
+int64_t gather_place(const gather *g, int64_t out, int64_t in, int64_t tap)
+{
+    const conv_spec *s = &g->spec;
+    int64_t taps = s->kh * s->kw;
+    return s->gradient ? (in * taps + tap) * s->out + out : (out * taps + tap) * s->in + in;
+}
+
 static void arrange(const gather *g, char *to, const char *from, size_t size)
 {
     const conv_spec *s = &g->spec;
     int64_t taps = s->kh * s->kw;
     for (int64_t o = 0; o < s->out; o++)
         for (int64_t i = 0; i < s->in; i++)
-            for (int64_t t = 0; t < taps; t++) {
-                int64_t at = s->gradient ? (i * taps + t) * s->out + o : (o * taps + t) * s->in + i;
-                memcpy(to + (size_t)at * size, from + (size_t)((o * s->in + i) * taps + t) * size, size);
-            }
+            for (int64_t t = 0; t < taps; t++)
+                memcpy(to + (size_t)gather_place(g, o, i, t) * size, from + (size_t)((o * s->in + i) * taps + t) * size,
+                       size);
 }
 
-static leco_status weights_of(const gather *g, weight *w, const void **data, leco_error *err)
+leco_status gather_weights(const gather *g, weight *w, const void **weights, leco_error *err)
 {
     gather_key key;
     memset(&key, 0, sizeof key);
@@ -44,7 +50,8 @@ static leco_status weights_of(const gather *g, weight *w, const void **data, lec
         mem_free_aligned(plain);
         LECO_TRY(status);
     }
-    *data = v->data;
+    *weights = v->data;
+    gather_set_weights(g, *weights);
     return LECO_OK;
 }
 
@@ -67,7 +74,7 @@ static size_t block_bytes(const gather *g)
     return ((size_t)(g->block * g->width) * dtype_size(g->spec.type) + 63) / 64 * 64;
 }
 
-leco_status gather_prepare(gather *g, const conv_spec *spec, weight *w, const void **weights, leco_error *err)
+leco_status gather_prepare(gather *g, const conv_spec *spec, leco_error *err)
 {
     memset(g, 0, sizeof *g);
     g->spec = *spec;
@@ -78,18 +85,21 @@ leco_status gather_prepare(gather *g, const conv_spec *spec, weight *w, const vo
     g->block = BLOCK_BYTES / (g->width * (int64_t)dtype_size(spec->type));
     if (g->block < 64) g->block = 64;
     if (g->block > g->rows) g->block = g->rows;
-    LECO_TRY(weights_of(g, w, weights, err));
     leco_status status = make_product(g, &g->whole, g->block, err);
     if (status == LECO_OK) status = make_product(g, &g->rest, g->rows % g->block, err);
     if (status != LECO_OK) {
         gather_release(g);
         return status;
     }
-    primitive_set(&g->whole, PRIMITIVE_WEIGHTS, *weights);
-    primitive_set(&g->rest, PRIMITIVE_WEIGHTS, *weights);
     size_t own = g->whole.scratch_bytes > g->rest.scratch_bytes ? g->whole.scratch_bytes : g->rest.scratch_bytes;
     g->scratch_bytes = block_bytes(g) + own;
     return LECO_OK;
+}
+
+void gather_set_weights(const gather *g, const void *weights)
+{
+    primitive_set(&g->whole, PRIMITIVE_WEIGHTS, weights);
+    primitive_set(&g->rest, PRIMITIVE_WEIGHTS, weights);
 }
 
 void gather_set_bias(gather *g, const void *bias)

@@ -13,8 +13,13 @@ typedef struct gather {
     size_t scratch_bytes;
 } gather;
 
-/* Takes bias, sum and gradient from the spec; without bias memory until gather_set_bias. */
-leco_status gather_prepare(gather *g, const conv_spec *spec, weight *w, const void **weights, leco_error *err);
+/* Takes bias, sum and gradient from the spec; without memory of bias and weights until they are set. */
+leco_status gather_prepare(gather *g, const conv_spec *spec, leco_error *err);
+/* A frozen weight, arranged once. */
+leco_status gather_weights(const gather *g, weight *w, const void **weights, leco_error *err);
+/* Where element [out,in,tap] of a weight is among the arranged ones. */
+int64_t gather_place(const gather *g, int64_t out, int64_t in, int64_t tap);
+void gather_set_weights(const gather *g, const void *weights);
 void gather_set_bias(gather *g, const void *bias);
 void gather_run(const gather *g, const void *src, void *dst, void *scratch);
 void gather_release(gather *g);

@@ -1,38 +1,17 @@
-#include "model/walk.h"
+#include "model/layers.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
+#include "model/part.h"
 
 void layer_list_free(layer_list *list)
 {
     for (size_t i = 0; i < list->count; i++) mem_free((char *)(uintptr_t)list->layer[i].path);
     mem_free(list->layer);
     memset(list, 0, sizeof *list);
-}
-
-static void collect(void *user, const layer_info *layer)
-{
-    layer_list *list = user;
-    if (list->count == list->capacity) {
-        size_t capacity = list->capacity ? 2 * list->capacity : 256;
-        layer_info *grown = mem_realloc(list->layer, capacity, sizeof *grown);
-        if (!grown) {
-            list->out_of_memory = true;
-            return;
-        }
-        list->layer = grown;
-        list->capacity = capacity;
-    }
-    char *path = mem_strdup(layer->path);
-    if (!path) {
-        list->out_of_memory = true;
-        return;
-    }
-    list->layer[list->count] = *layer;
-    list->layer[list->count++].path = path;
 }
 
 /* ---- PyTorch's order ---- */
@@ -99,64 +78,73 @@ static leco_status sort_as_registered(layer_list *list, leco_error *err)
 
 /* ---- building blank ---- */
 
-typedef struct blank {
-    graph *g;
-    weights *w;
-    nn c;
-} blank;
-
-static leco_status blank_begin(blank *b, model_part part, layer_list *list, leco_error *err)
-{
-    memset(list, 0, sizeof *list);
-    b->g = graph_create(DTYPE_F32);
-    b->w = weights_blank();
-    if (!b->g || !b->w) {
-        graph_destroy(b->g);
-        weights_close(b->w);
-        return error_memory(err, 0, "a graph");
-    }
-    nn_init(&b->c, b->g, b->w, NULL, part);
-    b->c.visit = collect;
-    b->c.visit_user = list;
-    return LECO_OK;
-}
-
-static leco_status blank_end(blank *b, layer_list *list, leco_error *err)
-{
-    leco_status status = graph_finish(b->g, err);
-    if (status == LECO_OK && list->out_of_memory) status = error_memory(err, 0, "the list of layers");
-    graph_destroy(b->g);
-    weights_close(b->w);
-    if (status != LECO_OK) layer_list_free(list);
-    return status;
-}
-
-leco_status walk_unet(const unet_config *config, layer_list *list, leco_error *err)
-{
-    blank b;
-    LECO_TRY(blank_begin(&b, PART_UNET, list, err));
-    int64_t side = INT64_C(1) << (config->level_count - 1);
-    unet_build(&b.c, config, (unet_size){.batch = 1, .height = side, .width = side, .tokens = 1});
-    LECO_TRY(blank_end(&b, list, err));
-    leco_status status = sort_as_registered(list, err);
-    if (status != LECO_OK) layer_list_free(list);
-    return status;
-}
-
-leco_status unet_walk(const unet_config *config, void (*visit)(void *user, const layer_info *layer), void *user,
-                      leco_error *err)
-{
+typedef struct collection {
     layer_list list;
-    LECO_TRY(walk_unet(config, &list, err));
-    for (size_t i = 0; i < list.count; i++) visit(user, &list.layer[i]);
-    layer_list_free(&list);
+    bool out_of_memory;
+} collection;
+
+static void collect(void *user, const layer_info *layer)
+{
+    collection *c = user;
+    layer_list *list = &c->list;
+    if (list->count == list->capacity) {
+        size_t capacity = list->capacity ? 2 * list->capacity : 256;
+        layer_info *grown = mem_realloc(list->layer, capacity, sizeof *grown);
+        if (!grown) {
+            c->out_of_memory = true;
+            return;
+        }
+        list->layer = grown;
+        list->capacity = capacity;
+    }
+    char *path = mem_strdup(layer->path);
+    if (!path) {
+        c->out_of_memory = true;
+        return;
+    }
+    list->layer[list->count] = *layer;
+    list->layer[list->count++].path = path;
+}
+
+static leco_status build_blank(const model *m, model_part part, collection *to, leco_error *err)
+{
+    graph *g = graph_create(DTYPE_F32);
+    weights *w = weights_blank();
+    leco_status status = g && w ? LECO_OK : error_memory(err, 0, "a graph");
+    if (status == LECO_OK) {
+        nn c;
+        nn_init(&c, g, w, NULL, part);
+        c.visit = collect;
+        c.visit_user = to;
+        part_rows[part].build(&c, m);
+        status = graph_finish(g, err);
+    }
+    if (status == LECO_OK && to->out_of_memory) status = error_memory(err, 0, "the list of layers");
+    graph_destroy(g);
+    weights_close(w);
+    return status;
+}
+
+leco_status model_layers(model *m, model_part part, const layer_list **out, leco_error *err)
+{
+    if (m->layers[part].count == 0) {
+        collection made = {0};
+        leco_status status = build_blank(m, part, &made, err);
+        if (status == LECO_OK && part == PART_UNET) status = sort_as_registered(&made.list, err);
+        if (status != LECO_OK) {
+            layer_list_free(&made.list);
+            return status;
+        }
+        m->layers[part] = made.list;
+    }
+    *out = &m->layers[part];
     return LECO_OK;
 }
 
-leco_status walk_text_encoder(const text_config *config, layer_list *list, leco_error *err)
+leco_status model_adapter_layers(model *m, adapter_layers *out, leco_error *err)
 {
-    blank b;
-    LECO_TRY(blank_begin(&b, PART_TEXT_ENCODER, list, err));
-    text_encoder_build(&b.c, config, 1, 1, (text_options){.pooled = true});
-    return blank_end(&b, list, err);
+    *out = (adapter_layers){0};
+    for (int part = 0; part < PART_COUNT; part++)
+        if (part_rows[part].lora_prefix) LECO_TRY(model_layers(m, (model_part)part, &out->part[part], err));
+    return LECO_OK;
 }

@@ -1,0 +1,19 @@
+/* How the tensors of adapters are named in files, and what other names mean. */
+#ifndef LECO_MODEL_ADAPTER_KEYS_H
+#define LECO_MODEL_ADAPTER_KEYS_H
+
+#include "model/layers.h"
+
+#define ADAPTER_ALPHA ".alpha" /* of all kinds; a number */
+
+/* The key of a layer, to which suffixes are added: "lora_unet_down_blocks_0_...". mem_free it; NULL: out of memory. */
+char *adapter_key(const layer_info *layer);
+
+/* The suffix of a tensor's name where it is .alpha or one of a kind's (model/kinds.h), or NULL. */
+const char *adapter_suffix(const char *name);
+
+/* Refuses a tensor of the file `path` that is for no layer of the model (has_text: with a text encoder), or has no
+ * suffix that leco knows: says what it is. */
+leco_status adapter_refuse(const char *path, const char *name, bool has_text, leco_error *err);
+
+#endif

@@ -1,0 +1,162 @@
+#include "model/adapter_metadata.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <openssl/evp.h>
+
+#include "format/json.h"
+#include "model/family.h"
+#include "model/trainable_internal.h"
+
+static leco_status no_memory(const adapter_file *f, leco_error *err)
+{
+    return error_memory(err, 0, f->path);
+}
+
+#define OWN_PAIRS 32
+
+static void add_pair(adapter_file *f, const char *key, const char *value)
+{
+    if (!value || f->pair_count == f->pair_capacity) return;
+    f->pairs[f->pair_count][0] = key;
+    f->pairs[f->pair_count++][1] = value;
+}
+
+/* The same with a text in the arena, NULL where there was no memory for it. */
+static leco_status add_text(adapter_file *f, const char *key, const char *text, leco_error *err)
+{
+    if (!text) return no_memory(f, err);
+    add_pair(f, key, text);
+    return LECO_OK;
+}
+
+/* As Python prints a float: 1.0, 0.5. */
+static const char *number_text(adapter_file *f, double value)
+{
+    char text[40];
+    snprintf(text, sizeof text, "%.9g", value);
+    if (!strpbrk(text, ".en")) strcat(text, ".0");
+    return arena_strdup(f->memory, text);
+}
+
+/* The kind, and the rank and alpha of all modules, or "Dynamic" where they differ. */
+static leco_status add_network(adapter_file *f, const trainable *t, leco_error *err)
+{
+    const trainable_module *first = &t->modules[0];
+    bool same_rank = true, same_alpha = true;
+    for (size_t i = 1; i < t->module_count; i++) {
+        same_rank = same_rank && t->modules[i].rank == first->rank;
+        same_alpha = same_alpha && t->modules[i].alpha == first->alpha;
+    }
+    add_pair(f, "ss_network_module", first->kind->file_module);
+    LECO_TRY(
+        add_text(f, "ss_network_dim", same_rank ? arena_printf(f->memory, "%" PRId64, first->rank) : "Dynamic", err));
+    return add_text(f, "ss_network_alpha", same_alpha ? number_text(f, first->alpha) : "Dynamic", err);
+}
+
+static void add_training(adapter_file *f, const trainable_metadata *m)
+{
+    if (m->family) add_pair(f, "ss_base_model_version", m->family->saved[m->v_prediction].base_model_version);
+    add_pair(f, "ss_output_name", m->output_name);
+    add_pair(f, "ss_training_comment", m->comment);
+    for (size_t i = 0; i < m->extra_count; i++) add_pair(f, m->extra[i][0], m->extra[i][1]);
+}
+
+static leco_status add_modelspec(adapter_file *f, const trainable *t, const trainable_metadata *m, const char *hash,
+                                 leco_error *err)
+{
+    add_pair(f, "modelspec.sai_model_spec", "1.0.1");
+    if (m->family) {
+        const char *architecture = arena_printf(f->memory, "%s/%s", m->family->saved[m->v_prediction].architecture,
+                                                t->modules[0].kind->architecture);
+        LECO_TRY(add_text(f, "modelspec.architecture", architecture, err));
+        add_pair(f, "modelspec.implementation", m->family->implementation);
+    }
+    add_pair(f, "modelspec.title", m->output_name);
+    add_pair(f, "modelspec.resolution", m->resolution);
+    add_pair(f, "modelspec.date", m->date);
+    if (m->family) add_pair(f, "modelspec.prediction_type", m->v_prediction ? "v" : "epsilon");
+    return add_text(f, "modelspec.hash_sha256", arena_printf(f->memory, "0x%s", hash), err);
+}
+
+/* ---- hashes, as sd-scripts computes them for sd-webui-additional-networks ---- */
+
+#define SHA256_TEXT 65
+#define LEGACY_FROM 0x100000 /* the legacy hash covers 64 KiB of the file from 1 MiB on, whatever lies there */
+#define LEGACY_BYTES 0x10000
+
+/* SHA-256 of bytes [from, from + length) of the tensors' data laid end to end, in hexadecimal. */
+static bool hash_data(const adapter_file *f, size_t from, size_t length, char text[SHA256_TEXT])
+{
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned int digest_size = 0;
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    bool good = context && EVP_DigestInit_ex(context, EVP_sha256(), NULL) == 1;
+    size_t position = 0; /* of the entry in the data */
+    for (size_t i = 0; i < f->count && good && length; i++) {
+        const safetensors_entry *e = &f->entries[i];
+        size_t size = e->count * dtype_size(e->type);
+        if (from < position + size) {
+            size_t skip = from - position;
+            size_t part = size - skip < length ? size - skip : length;
+            good = EVP_DigestUpdate(context, (const unsigned char *)e->data + skip, part) == 1;
+            from += part;
+            length -= part;
+        }
+        position += size;
+    }
+    good = good && EVP_DigestFinal_ex(context, digest, &digest_size) == 1 && 2 * digest_size + 1 == SHA256_TEXT;
+    EVP_MD_CTX_free(context);
+    for (unsigned int i = 0; good && i < digest_size; i++) snprintf(text + 2 * (size_t)i, 3, "%02x", digest[i]);
+    return good;
+}
+
+/* Where the tensors' data would begin in a file with the metadata so far: the legacy hash depends on it. */
+static size_t data_begin(const adapter_file *f)
+{
+    json_t *header = json_object(), *metadata = json_object();
+    size_t offset = 0;
+    for (size_t i = 0; i < f->pair_count; i++)
+        json_object_set_new(metadata, f->pairs[i][0], json_string(f->pairs[i][1]));
+    json_object_set_new(header, "__metadata__", metadata);
+    for (size_t i = 0; i < f->count; i++) {
+        const safetensors_entry *e = &f->entries[i];
+        size_t end = offset + e->count * dtype_size(e->type);
+        json_t *dims = json_array();
+        for (int k = 0; k < e->rank; k++) json_array_append_new(dims, json_integer(e->shape[k]));
+        const char *name = e->type == DTYPE_F32 ? "F32" : e->type == DTYPE_F16 ? "F16" : "BF16";
+        json_object_set_new(header, e->name,
+                            json_pack("{s:s,s:o,s:[I,I]}", "dtype", name, "shape", dims, "data_offsets",
+                                      (json_int_t)offset, (json_int_t)end));
+        offset = end;
+    }
+    size_t length = json_dumpb(header, NULL, 0, JSON_COMPACT);
+    json_decref(header);
+    return sizeof(uint64_t) + (length + 7) / 8 * 8;
+}
+
+static leco_status add_hashes(adapter_file *f, char model_hash[SHA256_TEXT], leco_error *err)
+{
+    char legacy[SHA256_TEXT];
+    size_t begin = data_begin(f);
+    size_t from = begin < LEGACY_FROM ? LEGACY_FROM - begin : 0;
+    if (!hash_data(f, 0, SIZE_MAX, model_hash) || !hash_data(f, from, LEGACY_BYTES, legacy))
+        return error_set(err, LECO_INTERNAL, "%s: libcrypto could not compute a SHA-256", f->path);
+    legacy[8] = '\0';
+    LECO_TRY(add_text(f, "sshs_model_hash", arena_strdup(f->memory, model_hash), err));
+    return add_text(f, "sshs_legacy_hash", arena_strdup(f->memory, legacy), err);
+}
+
+leco_status adapter_metadata_add(adapter_file *f, const trainable *t, const trainable_metadata *m, leco_error *err)
+{
+    char model_hash[SHA256_TEXT];
+    f->pair_capacity = OWN_PAIRS + m->extra_count;
+    f->pairs = arena_alloc(f->memory, f->pair_capacity, sizeof *f->pairs);
+    if (!f->pairs) return no_memory(f, err);
+    LECO_TRY(add_network(f, t, err));
+    add_training(f, m);
+    LECO_TRY(add_hashes(f, model_hash, err)); /* of the tensors and what is in `pairs` up to here */
+    return add_modelspec(f, t, m, model_hash, err);
+}

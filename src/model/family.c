@@ -1,0 +1,43 @@
+#include "model/family.h"
+
+static bool is_sdxl(const model *m)
+{
+    return m->unet.addition_time_embed_dim != 0;
+}
+
+static bool is_sd2(const model *m)
+{
+    return m->unet.use_linear_projection;
+}
+
+static bool is_sd1(const model *m)
+{
+    (void)m;
+    return true;
+}
+
+/* The first that fits. */
+static const family families[] = {
+    {.name = "sdxl",
+     .is = is_sdxl,
+     .saved = {[PREDICT_EPSILON] = {"sdxl_base_v1-0", "stable-diffusion-xl-v1-base"},
+               [PREDICT_V] = {"sdxl_base_v1-0", "stable-diffusion-xl-v1-base"}},
+     .implementation = "https://github.com/Stability-AI/generative-models",
+     .text = {.skip_layers = 1, .no_final_norm = true, .pooled = true}},
+    {.name = "sd2",
+     .is = is_sd2,
+     .saved = {[PREDICT_EPSILON] = {"sd_v2", "stable-diffusion-v2-512"},
+               [PREDICT_V] = {"sd_v2_v", "stable-diffusion-v2-768-v"}},
+     .implementation = "diffusers"},
+    {.name = "sd1",
+     .is = is_sd1,
+     .saved = {[PREDICT_EPSILON] = {"sd_v1", "stable-diffusion-v1"}, [PREDICT_V] = {"sd_v1", "stable-diffusion-v1"}},
+     .implementation = "diffusers"},
+};
+
+const family *family_of(const model *m)
+{
+    const family *f = families;
+    while (!f->is(m)) f++;
+    return f;
+}

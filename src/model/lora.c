@@ -1,0 +1,68 @@
+/* LoRA:  y = W x + multiplier * (alpha / rank) * up (down x),  down [rank,in], up [out,rank]; on a 3x3 convolution down
+ * is one, too, [rank,in,3,3]. Source: Hu et al., "LoRA: low-rank adaptation of large language models" (2022); names in
+ * files as kohya's sd-scripts write them. */
+#include <math.h>
+
+#include "model/kinds.h"
+#include "op/op.h"
+
+enum { DOWN, UP };
+
+static bool fits(const layer_info *layer)
+{
+    return layer->kernel == 1; /* a convolution's weight has no gradient yet */
+}
+
+/* A convolution gets no more rank than it has channels, as in p1atdev's LECO; a linear layer gets what was asked for.
+ * The draws of all later modules depend on it. alpha stays: the scale is alpha / the rank that the module has. */
+static int64_t rank_of(const layer_info *layer, int64_t asked)
+{
+    int64_t most = layer->in < layer->out ? layer->in : layer->out;
+    return layer->is_conv && asked > most ? most : asked;
+}
+
+static void shapes(const layer_info *layer, int64_t rank, kind_shape out[KIND_MAX_PARAMS])
+{
+    shape down = SHAPE(rank, layer->in), up = SHAPE(layer->out, rank);
+    shape conv_down = SHAPE(rank, layer->in, layer->kernel, layer->kernel), conv_up = SHAPE(layer->out, rank, 1, 1);
+    out[DOWN] = (kind_shape){layer->kernel == 1 ? down : conv_down, layer->is_conv ? conv_down : down};
+    out[UP] = (kind_shape){up, layer->is_conv ? conv_up : up};
+}
+
+/* The draws that PyTorch makes for one module: nn.Linear's (or nn.Conv2d's) own for down, then for up, then the
+ * kaiming-uniform for down that is kept. up stays 0. */
+static void initialise(trainable_module *m, rng *r, float *draw)
+{
+    param *down = &m->param[DOWN];
+    const double gain = sqrt(2.0 / (1.0 + 5.0)); /* kaiming_uniform_(a = sqrt 5) */
+    float of_down = (float)(sqrt(3.0) * gain / sqrt((double)m->layer.in));
+    float of_up = (float)(sqrt(3.0) * gain / sqrt((double)m->rank));
+    size_t down_count = (size_t)shape_count(&down->shape), up_count = (size_t)shape_count(&m->param[UP].shape);
+    rng_uniform(r, draw, down_count, -of_down, of_down);
+    rng_uniform(r, draw, up_count, -of_up, of_up);
+    rng_uniform(r, draw, down_count, -of_down, of_down);
+    dtype_convert(down->value, down->type, draw, DTYPE_F32, down_count);
+}
+
+static tensor *apply(const trainable_module *m, const layer_site *at, float multiplier)
+{
+    graph *g = at->g;
+    tensor *down = graph_param(g, &m->param[DOWN]), *up = graph_param(g, &m->param[UP]);
+    tensor *h = m->layer.kernel == 1 ? op_linear(g, at->x, down, NULL, NULL, 1.0f)
+                                     : op_conv2d(g, at->x, down, NULL, NULL, at->stride, at->pad);
+    return op_linear(g, h, up, NULL, at->y, multiplier * m->alpha / (float)m->rank);
+}
+
+const trainable_kind kind_lora = {
+    .name = "lora",
+    .file_module = "networks.lora",
+    .architecture = "lora",
+    .param = {[DOWN] = {".lora_down.weight", false}, [UP] = {".lora_up.weight", true}},
+    .rank_param = DOWN,
+    .rank_dim = 0,
+    .fits = fits,
+    .rank = rank_of,
+    .shapes = shapes,
+    .initialise = initialise,
+    .apply = apply,
+};

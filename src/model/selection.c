@@ -1,0 +1,39 @@
+#include "model/selection.h"
+
+#include <string.h>
+
+static bool in_scope(layer_scope scope, const layer_info *layer)
+{
+    switch (scope) {
+    case SCOPE_LIERLA:
+        return layer->kernel == 1 && (layer->class == LAYER_TRANSFORMER || layer->class == LAYER_ATTN1 ||
+                                      layer->class == LAYER_ATTN2 || layer->class == LAYER_FEED_FORWARD);
+    }
+    return false;
+}
+
+static bool is_named(const layer_info *layer, const char *name)
+{
+    const char *dot = strrchr(layer->path, '.');
+    return strcmp(dot ? dot + 1 : layer->path, name) == 0;
+}
+
+bool layer_selected(const layer_selection *s, const layer_info *layer)
+{
+    if (!in_scope(s->scope, layer)) return false;
+    switch (s->method) {
+    case METHOD_SELFATTN:
+        return layer->class == LAYER_ATTN1;
+    case METHOD_XATTN:
+        return layer->class == LAYER_ATTN2;
+    case METHOD_XATTN_STRICT:
+        return layer->class == LAYER_ATTN2 && (is_named(layer, "to_k") || is_named(layer, "to_v"));
+    case METHOD_NOXATTN:
+        return layer->class != LAYER_ATTN2;
+    case METHOD_INNOXATTN:
+        return layer->class != LAYER_ATTN1;
+    case METHOD_FULL:
+        break;
+    }
+    return true;
+}

@@ -1,0 +1,120 @@
+/* What is trained, or loaded and applied: adapters on layers of a model.
+ *
+ * All values lie in one flat buffer and all gradients in another of the same layout; a param is a view into both.
+ * Optimizers, accumulation, resume and copies to a device work on these buffers and know no kinds. What a kind of
+ * adapter (LoRA, ...) puts on a layer, and how that enters a graph, is a row: model/kinds.h.
+ *
+ *     LECO_TRY(model_layers(m, PART_UNET, &layers, err));
+ *     LECO_TRY(trainable_create(layers, &options, &rng, &t, err));
+ *     ...graphs are built with an adapter_set that has t in it; a run of one with gradients fills trainable_grads(t)...
+ *     LECO_TRY(trainable_save(t, path, DTYPE_F16, &metadata, err));
+ *     trainable_destroy(t); */
+#ifndef LECO_MODEL_TRAINABLE_H
+#define LECO_MODEL_TRAINABLE_H
+
+#include "base/rng.h"
+#include "graph/graph.h"
+#include "model/selection.h"
+
+typedef struct trainable trainable;
+typedef struct trainable_kind trainable_kind; /* model/kinds.h */
+struct family;                                /* model/family.h */
+
+/* What one layer has. */
+typedef struct trainable_module {
+    const trainable_kind *kind;
+    layer_info layer; /* the path is the trainable's */
+    int64_t rank;
+    float alpha;
+    param *param; /* [params]: those that the kind's row lists; grad is NULL in a loaded one */
+    size_t params;
+} trainable_module;
+
+/* ---- making, loading, saving ---- */
+
+typedef struct trainable_options {
+    const trainable_kind *kind;
+    layer_selection layers;
+    int64_t rank; /* a kind may give a layer less */
+    float alpha;
+    dtype exact; /* DTYPE_F32, or DTYPE_F64 for checks with the reference backend */
+} trainable_options;
+
+/* One to be trained, on the selected layers of a list, in its order, with the initial values that the kind draws from
+ * r. On failure *out is NULL. */
+leco_status trainable_create(const layer_list *layers, const trainable_options *options, rng *r, trainable **out,
+                             leco_error *err);
+
+/* Loads a file for use at multiplier 1 (not trained). Keys: lora_unet_* of diffusers module names, lora_te_* or, for
+ * the same, lora_te1_*. A layer that the model doesn't have, or of another shape, is LECO_INVALID "... is for another
+ * model", but text layers beyond the model's last are left out, with one warning: models with clip skip built in lack
+ * them. alpha may be of any integer or floating type; a missing one, or 0, counts as rank. Anything else that the file
+ * holds is LECO_UNSUPPORTED, naming it: nothing is left out unsaid. Keys of a part without a list are refused. */
+leco_status trainable_load(const char *path, const adapter_layers *layers, dtype exact, trainable **out,
+                           leco_error *err);
+/* Copies the values of a file into one that has the same modules, ranks and alphas (resume). */
+leco_status trainable_load_values(trainable *t, const char *path, leco_error *err);
+
+/* What a saved file says about itself; NULL members are left out. */
+typedef struct trainable_metadata {
+    const char *output_name;       /* ss_output_name and modelspec.title */
+    const char *comment;           /* ss_training_comment */
+    const struct family *family;   /* of the model: version, architecture and implementation */
+    bool v_prediction;             /* what it predicts; left out with the family */
+    const char *resolution;        /* "512x512" */
+    const char *date;              /* ISO 8601 */
+    const char *const (*extra)[2]; /* further key, value pairs */
+    size_t extra_count;
+} trainable_metadata;
+
+/* Writes the file atomically, tensors as `type` (F32, F16, BF16). A loaded one is written at multiplier 1. */
+leco_status trainable_save(const trainable *t, const char *path, dtype type, const trainable_metadata *metadata,
+                           leco_error *err);
+
+void trainable_destroy(trainable *t); /* NULL is fine */
+
+/* ---- what is in it ---- */
+
+/* The buffers, of the exact dtype: trainable_count elements each. Between params there are a few that belong to none
+ * (each param begins at a multiple of 64 bytes); they are 0 and their gradients, too. */
+void *trainable_values(trainable *t);
+void *trainable_grads(trainable *t); /* NULL in a loaded one */
+size_t trainable_count(const trainable *t);
+size_t trainable_bytes(const trainable *t); /* of all buffers */
+
+/* All params, module after module; *count of them. */
+param *trainable_params(trainable *t, size_t *count);
+int64_t trainable_parameters(const trainable *t); /* elements of all params, as people count them */
+
+size_t trainable_module_count(const trainable *t);
+trainable_module *trainable_module_at(trainable *t, size_t index); /* in order of creation */
+
+/* ---- in graphs ---- */
+
+/* Sets a loaded one's multiplier: any number, also negative. Takes effect at the next run of graphs already built. */
+void trainable_set_multiplier(trainable *t, float multiplier);
+
+/* What a graph is built with: several sum. `multiplier` is built into the graph (a slider trains the same trainable at
+ * +1 and -1 in two graphs); 1 where trainable_set_multiplier is to decide. */
+typedef struct adapter_use {
+    trainable *trainable;
+    float multiplier;
+} adapter_use;
+
+struct adapter_set {
+    const adapter_use *use;
+    size_t count;
+};
+
+/* A layer in a graph under construction, as adapters see it. */
+typedef struct layer_site {
+    graph *g;
+    tensor *x, *y;  /* its input [..,in], and its output [..,out] so far */
+    int stride;     /* of a convolution of more than 1x1 */
+    const int *pad; /* likewise: top, left, bottom, right */
+} layer_site;
+
+/* For module.c: y + what all adapters on this layer add. */
+tensor *adapters_apply(const struct adapter_set *set, model_part part, const char *path, const layer_site *at);
+
+#endif

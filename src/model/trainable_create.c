@@ -1,0 +1,58 @@
+#include <math.h>
+
+#include "base/mem.h"
+#include "base/number.h"
+#include "model/trainable_internal.h"
+
+static leco_status put_modules(trainable *t, const layer_list *layers, const trainable_options *o, leco_error *err)
+{
+    size_t next = 0;
+    for (size_t i = 0; i < layers->count; i++) {
+        const layer_info *layer = &layers->layer[i];
+        if (!layer_selected(&o->layers, layer)) continue;
+        if (!o->kind->fits(layer))
+            return error_set(err, LECO_UNSUPPORTED, "a %s can't be trained on the layer %s yet", o->kind->name,
+                             layer->path);
+        LECO_TRY(trainable_put(t, next++, o->kind, layer, o->kind->rank(layer, o->rank), o->alpha, err));
+    }
+    return LECO_OK;
+}
+
+/* Module after module, in the order in which PyTorch makes them. */
+static leco_status draw_values(trainable *t, rng *r, leco_error *err)
+{
+    size_t most = 0;
+    for (size_t i = 0; i < t->param_count; i++) {
+        size_t count = (size_t)shape_count(&t->params[i].shape);
+        if (count > most) most = count;
+    }
+    float *draw = mem_calloc(most, sizeof *draw);
+    if (!draw) return error_memory(err, most * sizeof *draw, "an adapter's initial values");
+    for (size_t i = 0; i < t->module_count; i++) t->modules[i].kind->initialise(&t->modules[i], r, draw);
+    mem_free(draw);
+    return LECO_OK;
+}
+
+leco_status trainable_create(const layer_list *layers, const trainable_options *options, rng *r, trainable **out,
+                             leco_error *err)
+{
+    *out = NULL;
+    if (options->rank < 1 || options->rank > 65536)
+        return error_set(err, LECO_INVALID, "LoRA rank %lld: expected 1 to 65536", (long long)options->rank);
+    if (!isfinite(options->alpha) || options->alpha <= 0)
+        return error_set(err, LECO_INVALID, "LoRA alpha %g: expected a positive number", number_shown(options->alpha));
+    size_t count = 0;
+    for (size_t i = 0; i < layers->count; i++) count += layer_selected(&options->layers, &layers->layer[i]);
+    if (count == 0) return error_set(err, LECO_INVALID, "the training method selects no layer of this U-Net");
+    trainable *t = NULL;
+    LECO_TRY(trainable_begin(count, options->exact, &t, err));
+    leco_status status = put_modules(t, layers, options, err);
+    if (status == LECO_OK) status = trainable_finish(t, true, err);
+    if (status == LECO_OK) status = draw_values(t, r, err);
+    if (status != LECO_OK) {
+        trainable_destroy(t);
+        return status;
+    }
+    *out = t;
+    return LECO_OK;
+}

@@ -1,0 +1,28 @@
+/* What a trainable is, for src/model/trainable*.c and adapter*.c only. */
+#ifndef LECO_MODEL_TRAINABLE_INTERNAL_H
+#define LECO_MODEL_TRAINABLE_INTERNAL_H
+
+#include "model/kinds.h"
+
+struct trainable {
+    dtype exact;
+    void *values, *grads; /* [count] of the exact dtype; grads is NULL in a loaded one */
+    size_t count;
+    void *originals; /* of a loaded one: the multiplied params as in the file, one after the other */
+    size_t original_count;
+    param *params;
+    void **original; /* [param_count] into originals; NULL where there is none */
+    size_t param_count;
+    trainable_module *modules;
+    size_t module_count;
+    size_t *by_path; /* indices into modules, ordered by part, then path */
+};
+
+/* How one is made: begin, put each module, then trainable_finish, which gives them memory and names, of zeros.
+ * `trained`: with gradients; else with originals. After any failure trainable_destroy. */
+leco_status trainable_begin(size_t modules, dtype exact, trainable **out, leco_error *err);
+leco_status trainable_put(trainable *t, size_t index, const trainable_kind *kind, const layer_info *layer, int64_t rank,
+                          float alpha, leco_error *err);
+leco_status trainable_finish(trainable *t, bool trained, leco_error *err);
+
+#endif

@@ -1,0 +1,414 @@
+#include <ctype.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/number.h"
+#include "format/safetensors.h"
+#include "model/adapter_keys.h"
+#include "model/trainable_internal.h"
+
+/* A layer of the model that a file may have a module for, and what the file has. */
+typedef struct target {
+    char *key; /* "lora_unet_down_blocks_0_..." */
+    const layer_info *layer;
+    struct {
+        const char *suffix;
+        const safetensors_entry *entry;
+    } tensor[KIND_MAX_PARAMS]; /* in the file's order */
+    size_t count;
+    const safetensors_entry *alpha;
+    const trainable_kind *kind; /* these two once it is checked */
+    int64_t rank;
+} target;
+
+typedef struct loader {
+    const char *path;
+    safetensors *file;
+    bool has_text;
+    int64_t text_layers;
+    target *targets; /* sorted by key */
+    size_t count;
+    size_t beyond;      /* tensors for text layers that the model doesn't have */
+    size_t alphas_of_0; /* modules */
+} loader;
+
+/* ---- the layers of the model ---- */
+
+static int by_key(const void *a, const void *b)
+{
+    return strcmp(((const target *)a)->key, ((const target *)b)->key);
+}
+
+static int key_to_target(const void *key, const void *element)
+{
+    return strcmp(key, ((const target *)element)->key);
+}
+
+static leco_status add_targets(loader *ld, const layer_list *list, leco_error *err)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        target *t = &ld->targets[ld->count];
+        *t = (target){.key = adapter_key(&list->layer[i]), .layer = &list->layer[i]};
+        if (!t->key) return error_memory(err, strlen(list->layer[i].path), "the keys of a LoRA");
+        ld->count++;
+    }
+    return LECO_OK;
+}
+
+static leco_status make_targets(loader *ld, const adapter_layers *layers, leco_error *err)
+{
+    size_t most = 0;
+    for (int part = 0; part < PART_COUNT; part++) most += layers->part[part] ? layers->part[part]->count : 0;
+    ld->targets = mem_calloc(most, sizeof *ld->targets);
+    if (!ld->targets) return error_memory(err, most * sizeof *ld->targets, "the keys of a LoRA");
+    for (int part = 0; part < PART_COUNT; part++)
+        if (layers->part[part]) LECO_TRY(add_targets(ld, layers->part[part], err));
+    qsort(ld->targets, ld->count, sizeof *ld->targets, by_key);
+    return LECO_OK;
+}
+
+/* How many layers the text encoder has: their numbers are part of its paths. */
+static int64_t text_depth(const layer_list *text)
+{
+    long long depth = 0, index;
+    for (size_t i = 0; text && i < text->count; i++)
+        if (sscanf(text->layer[i].path, "text_model.encoder.layers.%lld.", &index) == 1 && index >= depth)
+            depth = index + 1;
+    return depth;
+}
+
+/* ---- the tensors of the file ---- */
+
+#define TEXT "lora_te_"
+#define FIRST_TEXT "lora_te1_" /* the same, in files for models with two text encoders */
+#define TEXT_LAYER TEXT "text_model_encoder_layers_"
+
+/* The layer's key, as a target has it, out of a tensor's name whose suffix begins at `length`. NULL: out of memory. */
+static char *layer_key(const char *name, size_t length)
+{
+    const size_t first = strlen(FIRST_TEXT);
+    if (strncmp(name, FIRST_TEXT, first) != 0) return mem_strndup(name, length);
+    return mem_printf(TEXT "%.*s", (int)(length - first), name + first);
+}
+
+static target *find_target(const loader *ld, const char *key)
+{
+    return bsearch(key, ld->targets, ld->count, sizeof *ld->targets, key_to_target);
+}
+
+/* Is this a layer of the text encoder's kind beyond its last? Models with clip skip built in lack the last layers, and
+ * LoRAs of the whole encoder fit them, nevertheless: what those layers would do is never looked at. */
+static leco_status is_beyond(const loader *ld, const char *key, bool *beyond, leco_error *err)
+{
+    *beyond = false;
+    const size_t prefix = strlen(TEXT_LAYER);
+    if (!ld->has_text || strncmp(key, TEXT_LAYER, prefix) != 0 || !isdigit((unsigned char)key[prefix])) return LECO_OK;
+    char *rest;
+    long index = strtol(key + prefix, &rest, 10); /* LONG_MAX where it is larger */
+    if (index < ld->text_layers) return LECO_OK;
+    char *as_first = mem_printf(TEXT_LAYER "0%s", rest);
+    if (!as_first) return error_memory(err, strlen(key), "the keys of a LoRA");
+    *beyond = find_target(ld, as_first) != NULL;
+    mem_free(as_first);
+    return LECO_OK;
+}
+
+static leco_status refuse_type(const loader *ld, const safetensors_entry *e, const char *expected, leco_error *err)
+{
+    return error_set(err, LECO_UNSUPPORTED, "%s: tensor \"%s\" is %s, which leco can't read yet (expected %s)",
+                     ld->path, e->name, safetensors_type(e), expected);
+}
+
+static const safetensors_entry *tensor_of(const target *t, const char *suffix)
+{
+    for (size_t i = 0; i < t->count; i++)
+        if (strcmp(t->tensor[i].suffix, suffix) == 0) return t->tensor[i].entry;
+    return NULL;
+}
+
+static leco_status add_tensor(const loader *ld, target *t, const char *suffix, const safetensors_entry *entry,
+                              leco_error *err)
+{
+    bool is_alpha = strcmp(suffix, ADAPTER_ALPHA) == 0;
+    const safetensors_entry *other = is_alpha ? t->alpha : tensor_of(t, suffix);
+    if (other)
+        return error_set(err, LECO_FORMAT, "%s: tensors \"%s\" and \"%s\" are for the same layer", ld->path,
+                         other->name, entry->name);
+    if (is_alpha) {
+        t->alpha = entry;
+        return LECO_OK;
+    }
+    if (entry->type == DTYPE_COUNT) return refuse_type(ld, entry, "floating-point values", err);
+    if (t->count == KIND_MAX_PARAMS)
+        return error_set(err, LECO_FORMAT, "%s: tensor \"%s\" is one too many for its layer", ld->path, entry->name);
+    t->tensor[t->count].suffix = suffix;
+    t->tensor[t->count++].entry = entry;
+    return LECO_OK;
+}
+
+static leco_status assign(loader *ld, const safetensors_entry *entry, leco_error *err)
+{
+    const char *suffix = adapter_suffix(entry->name);
+    if (!suffix) return adapter_refuse(ld->path, entry->name, ld->has_text, err);
+    char *key = layer_key(entry->name, (size_t)(suffix - entry->name));
+    if (!key) return error_memory(err, strlen(entry->name), "the keys of a LoRA");
+    target *t = find_target(ld, key);
+    bool beyond = false;
+    leco_status status = t ? add_tensor(ld, t, suffix, entry, err) : is_beyond(ld, key, &beyond, err);
+    mem_free(key);
+    if (status != LECO_OK || t) return status;
+    if (!beyond) return adapter_refuse(ld->path, entry->name, ld->has_text, err);
+    ld->beyond++;
+    return LECO_OK;
+}
+
+static shape shape_of_entry(const safetensors_entry *e)
+{
+    return shape_of(e->rank < TENSOR_MAX_DIMS ? e->rank : TENSOR_MAX_DIMS, e->shape);
+}
+
+/* The kind of which the target has all tensors and no others. */
+static leco_status find_kind(const loader *ld, target *t, leco_error *err)
+{
+    const char *missing = NULL; /* of the first kind that shares a tensor with the target */
+    for (const trainable_kind *const *kind = trainable_kinds; *kind; kind++) {
+        const char *absent = NULL;
+        size_t count = 0, found = 0;
+        for (; (*kind)->param[count].suffix; count++) {
+            if (tensor_of(t, (*kind)->param[count].suffix))
+                found++;
+            else if (!absent)
+                absent = (*kind)->param[count].suffix;
+        }
+        if (found == count && t->count == count) {
+            t->kind = *kind;
+            return LECO_OK;
+        }
+        if (!missing && (found || t->count == 0)) missing = absent;
+    }
+    if (missing) return error_set(err, LECO_FORMAT, "%s: tensor \"%s%s\" is missing", ld->path, t->key, missing);
+    return error_set(err, LECO_FORMAT, "%s: the tensors \"%s...\" don't belong together", ld->path, t->key);
+}
+
+/* The same dimensions, but perhaps with or without the 1x1 of a convolution? */
+static bool fits(const safetensors_entry *e, const shape *s)
+{
+    if (e->rank != s->rank && !(e->rank == 2 && s->rank == 4) && !(e->rank == 4 && s->rank == 2)) return false;
+    for (int i = 0; i < e->rank || i < s->rank; i++)
+        if ((i < e->rank ? e->shape[i] : 1) != (i < s->rank ? s->dim[i] : 1)) return false;
+    return true;
+}
+
+static leco_status check_target(const loader *ld, target *t, leco_error *err)
+{
+    char found[SHAPE_TEXT], expected[SHAPE_TEXT];
+    kind_shape shapes[KIND_MAX_PARAMS];
+    LECO_TRY(find_kind(ld, t, err));
+    const trainable_kind *kind = t->kind;
+    const safetensors_entry *ranked = tensor_of(t, kind->param[kind->rank_param].suffix);
+    t->rank = kind->rank_dim < ranked->rank ? ranked->shape[kind->rank_dim] : 1;
+    if (t->rank < 1) t->rank = 1; /* so that the message below can say what was expected */
+    kind->shapes(t->layer, t->rank, shapes);
+    for (size_t i = 0; i < t->count; i++) {
+        const safetensors_entry *e = tensor_of(t, kind->param[i].suffix);
+        shape s = shape_of_entry(e);
+        if (!fits(e, &shapes[i].in_file))
+            return error_set(err, LECO_INVALID,
+                             "%s: this LoRA is for another model: tensor \"%s\" has shape %s, expected %s", ld->path,
+                             e->name, shape_format(&s, found), shape_format(&shapes[i].of_param, expected));
+    }
+    if (t->alpha && t->alpha->count != 1)
+        return error_set(err, LECO_FORMAT, "%s: tensor \"%s\": expected one number, found %zu", ld->path,
+                         t->alpha->name, t->alpha->count);
+    return LECO_OK;
+}
+
+/* ---- values ---- */
+
+static leco_status read_values(const char *path, const safetensors_entry *e, void *out, dtype type, leco_error *err)
+{
+    if (e->type == DTYPE_I32 || e->type == DTYPE_I64)
+        return error_set(err, LECO_FORMAT, "%s: tensor \"%s\": expected floating-point values, found %s", path, e->name,
+                         dtype_name(e->type));
+    dtype_convert(out, type, e->data, e->type, e->count);
+    for (size_t i = 0; i < e->count; i++) {
+        double value = type == DTYPE_F64 ? ((double *)out)[i] : (double)((float *)out)[i];
+        if (!isfinite(value))
+            return error_set(err, LECO_FORMAT, "%s: tensor \"%s\": element %zu is not a finite number", path, e->name,
+                             i);
+    }
+    return LECO_OK;
+}
+
+/* An alpha of 0 counts as the rank, as in kohya's sd-scripts and p1atdev's LECO. */
+static leco_status read_alpha(loader *ld, const safetensors_entry *e, int64_t rank, float *alpha, leco_error *err)
+{
+    double value;
+    if (!safetensors_number(e, &value)) return refuse_type(ld, e, "a number", err);
+    *alpha = (float)value;
+    if (!isfinite(*alpha))
+        return error_set(err, LECO_FORMAT, "%s: tensor \"%s\" is not a finite number", ld->path, e->name);
+    if (*alpha != 0) return LECO_OK;
+    ld->alphas_of_0++;
+    *alpha = (float)rank;
+    return LECO_OK;
+}
+
+static leco_status put_module(loader *ld, const target *t, trainable *to, size_t index, leco_error *err)
+{
+    float alpha = (float)t->rank;
+    if (t->alpha) LECO_TRY(read_alpha(ld, t->alpha, t->rank, &alpha, err));
+    return trainable_put(to, index, t->kind, t->layer, t->rank, alpha, err);
+}
+
+/* The params from number `first` on. */
+static leco_status read_module(const loader *ld, const target *t, trainable *to, size_t first, leco_error *err)
+{
+    for (size_t i = 0; i < t->count; i++) {
+        void *values = to->original[first + i] ? to->original[first + i] : to->params[first + i].value;
+        LECO_TRY(read_values(ld->path, tensor_of(t, t->kind->param[i].suffix), values, to->exact, err));
+    }
+    return LECO_OK;
+}
+
+/* The order of modules is the model's, whatever the file's is. */
+static int by_layer(const void *a, const void *b)
+{
+    const target *x = a, *y = b;
+    if (x->layer->part != y->layer->part) return x->layer->part < y->layer->part ? -1 : 1;
+    return x->layer < y->layer ? -1 : x->layer > y->layer;
+}
+
+/* What a user should know about a file that was loaded all the same. */
+static void warn(const loader *ld)
+{
+    if (ld->beyond)
+        log_message(LOG_WARNING,
+                    "%s: %zu tensors are not used: they are for text layers from number %lld on, which the model lacks",
+                    ld->path, ld->beyond, (long long)ld->text_layers);
+    if (ld->alphas_of_0)
+        log_message(LOG_WARNING, "%s: alpha is 0 in %zu modules; it counts as their rank, as in kohya's sd-scripts",
+                    ld->path, ld->alphas_of_0);
+}
+
+/* All tensors of the file, also those of types that leco can't compute with. */
+static leco_status assign_all(loader *ld, leco_error *err)
+{
+    const char *name, *type;
+    for (size_t i = 0; i < safetensors_count(ld->file); i++) LECO_TRY(assign(ld, safetensors_at(ld->file, i), err));
+    for (size_t i = 0; i < safetensors_skipped_count(ld->file); i++)
+        LECO_TRY(assign(ld, safetensors_skipped_at(ld->file, i, &name, &type), err));
+    return LECO_OK;
+}
+
+static bool is_present(const target *t)
+{
+    return t->count || t->alpha;
+}
+
+static leco_status fill(loader *ld, trainable *t, leco_error *err)
+{
+    size_t next = 0;
+    for (size_t i = 0; i < ld->count; i++)
+        if (is_present(&ld->targets[i])) LECO_TRY(put_module(ld, &ld->targets[i], t, next++, err));
+    LECO_TRY(trainable_finish(t, false, err));
+    next = 0;
+    for (size_t i = 0; i < ld->count; i++) {
+        LECO_TRY(read_module(ld, &ld->targets[i], t, next, err));
+        next += ld->targets[i].count;
+    }
+    trainable_set_multiplier(t, 1.0f);
+    return LECO_OK;
+}
+
+static leco_status load(loader *ld, dtype exact, trainable **t, leco_error *err)
+{
+    size_t present = 0;
+    LECO_TRY(assign_all(ld, err));
+    for (size_t i = 0; i < ld->count; i++) {
+        if (!is_present(&ld->targets[i])) continue;
+        LECO_TRY(check_target(ld, &ld->targets[i], err));
+        present++;
+    }
+    if (present == 0)
+        return error_set(err, LECO_FORMAT, "%s: holds no LoRA%s", ld->path,
+                         ld->beyond ? " for a layer that the model has" : "");
+    LECO_TRY(trainable_begin(present, exact, t, err));
+    qsort(ld->targets, ld->count, sizeof *ld->targets, by_layer);
+    LECO_TRY(fill(ld, *t, err));
+    warn(ld);
+    return LECO_OK;
+}
+
+leco_status trainable_load(const char *path, const adapter_layers *layers, dtype exact, trainable **out,
+                           leco_error *err)
+{
+    const layer_list *text = layers->part[PART_TEXT_ENCODER];
+    loader ld = {.path = path, .has_text = text != NULL, .text_layers = text_depth(text)};
+    trainable *t = NULL;
+    *out = NULL;
+    leco_status status = safetensors_open(path, &ld.file, err);
+    if (status == LECO_OK) status = make_targets(&ld, layers, err);
+    if (status == LECO_OK) status = load(&ld, exact, &t, err);
+    for (size_t i = 0; i < ld.count; i++) mem_free(ld.targets[i].key);
+    mem_free(ld.targets);
+    safetensors_close(ld.file);
+    if (status != LECO_OK) {
+        trainable_destroy(t);
+        return status;
+    }
+    *out = t;
+    return LECO_OK;
+}
+
+/* ---- into one that exists ---- */
+
+static leco_status load_tensor(const safetensors *file, const char *key, const char *suffix, const shape *s, void *out,
+                               dtype type, leco_error *err)
+{
+    char *name = mem_printf("%s%s", key, suffix);
+    if (!name) return error_memory(err, strlen(key), "the keys of a LoRA");
+    const safetensors_entry *e;
+    leco_status status = safetensors_require(file, name, s->rank, s->dim, &e, err);
+    if (status == LECO_OK) status = read_values(safetensors_path(file), e, out, type, err);
+    mem_free(name);
+    return status;
+}
+
+static leco_status load_into(const safetensors *file, const trainable_module *m, const char *key, leco_error *err)
+{
+    float alpha = 0;
+    kind_shape shapes[KIND_MAX_PARAMS];
+    LECO_TRY(load_tensor(file, key, ADAPTER_ALPHA, &(shape){.rank = 0}, &alpha, DTYPE_F32, err));
+    if (alpha != m->alpha)
+        return error_set(err, LECO_INVALID, "%s: tensor \"%s%s\": expected %g, found %g", safetensors_path(file), key,
+                         ADAPTER_ALPHA, number_shown(m->alpha), number_shown(alpha));
+    m->kind->shapes(&m->layer, m->rank, shapes);
+    for (size_t i = 0; i < m->params; i++)
+        LECO_TRY(load_tensor(file, key, m->kind->param[i].suffix, &shapes[i].in_file, m->param[i].value,
+                             m->param[i].type, err));
+    return LECO_OK;
+}
+
+leco_status trainable_load_values(trainable *t, const char *path, leco_error *err)
+{
+    safetensors *file;
+    LECO_TRY(safetensors_open(path, &file, err));
+    leco_status status = LECO_OK;
+    const size_t found = safetensors_count(file) + safetensors_skipped_count(file);
+    const size_t expected = t->param_count + t->module_count; /* each module has an alpha */
+    if (found != expected)
+        status =
+            error_set(err, LECO_INVALID, "%s: expected the %zu tensors of this LoRA, found %zu", path, expected, found);
+    for (size_t i = 0; i < t->module_count && status == LECO_OK; i++) {
+        char *key = adapter_key(&t->modules[i].layer);
+        status = key ? load_into(file, &t->modules[i], key, err) : error_memory(err, 0, "the keys of a LoRA");
+        mem_free(key);
+    }
+    safetensors_close(file);
+    return status;
+}

@@ -1,0 +1,27 @@
+#include "test_lora.h"
+
+leco_status test_lora_create(const unet_config *config, const trainable_options *options, rng *r, trainable **out,
+                             leco_error *err)
+{
+    model m = {.unet = *config};
+    const layer_list *layers;
+    *out = NULL;
+    leco_status status = model_layers(&m, PART_UNET, &layers, err);
+    if (status == LECO_OK) status = trainable_create(layers, options, r, out, err);
+    layer_list_free(&m.layers[PART_UNET]);
+    return status;
+}
+
+leco_status test_lora_load(const char *path, const unet_config *config, const text_config *text, dtype exact,
+                           trainable **out, leco_error *err)
+{
+    model m = {.unet = *config};
+    adapter_layers layers = {0};
+    *out = NULL;
+    leco_status status = model_layers(&m, PART_UNET, &layers.part[PART_UNET], err);
+    if (text) m.text = *text;
+    if (text && status == LECO_OK) status = model_layers(&m, PART_TEXT_ENCODER, &layers.part[PART_TEXT_ENCODER], err);
+    if (status == LECO_OK) status = trainable_load(path, &layers, exact, out, err);
+    for (int part = 0; part < PART_COUNT; part++) layer_list_free(&m.layers[part]);
+    return status;
+}
