@@ -58,7 +58,7 @@ leco_status repack_for_gather(repack *r, const param *w, const gather *g, leco_e
 void repack_run(const repack *r, const float *values, void *packed)
 {
     const size_t count = r->count;
-    const int threads = parallel_threads(count);
+    const int threads = parallel_threads(count / 4);                         /* an element takes a nanosecond */
     if (r->bytes > count * dtype_size(r->type)) memset(packed, 0, r->bytes); /* what fills up the blocks */
 #pragma omp parallel for num_threads(threads) if (threads > 1)
     for (size_t i = 0; i < count; i++) {
