@@ -288,6 +288,10 @@ leco_status draw_pictures(leco_model *handle, const draw_request *request, leco_
     const float scale = (float)o->guidance_scale;
     *done = 0;
     tell_of_sampler(handle);
+    if (handle->threads != cpu_threads()) { /* leco_set_threads was called, or this is a parallel region */
+        model_forget_sessions(handle);
+        handle->threads = cpu_threads();
+    }
     LECO_TRY(model_load(handle->model, MODEL_ALL, err));
     LECO_TRY(get_bank(handle, err));
     while (*done < total) {

@@ -1,7 +1,6 @@
 #include "backend/cpu/primitive.h"
 
 #include <assert.h>
-#include <omp.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -80,17 +79,11 @@ static leco_status refused(primitive *p, leco_error *err, const char *what)
     return error_set(err, LECO_UNSUPPORTED, "oneDNN has no %s for this processor, dtype and shape", what);
 }
 
-/* The number of threads oneDNN counts its scratchpads by. */
-static void fix_threads(int threads)
-{
-    if (omp_get_max_threads() != threads) omp_set_num_threads(threads);
-}
-
 leco_status primitive_matmul(primitive *p, const matmul_spec *s, leco_error *err)
 {
     memset(p, 0, sizeof *p);
     LECO_TRY(ready(err));
-    fix_threads(cpu_threads());
+    cpu_fix_threads(cpu_threads());
     dnnl_data_type_t type = data_type(s->type);
     compat_desc src = {0}, weights = {0}, bias = {0}, dst = {0};
     dnnl_primitive_attr_t attr = NULL;
@@ -117,7 +110,7 @@ leco_status primitive_conv(primitive *p, const conv_spec *s, leco_error *err)
 {
     memset(p, 0, sizeof *p);
     LECO_TRY(ready(err));
-    fix_threads(cpu_threads());
+    cpu_fix_threads(cpu_threads());
     dnnl_data_type_t type = data_type(s->type);
     compat_desc src = {0}, weights = {0}, bias = {0}, dst = {0};
     compat_window window = {0};
@@ -202,7 +195,7 @@ void primitive_run(const primitive *p)
         args[count].arg = p->gradient ? backward[i] : forward[i];
         args[count++].memory = p->memory[i];
     }
-    fix_threads(p->threads);
+    cpu_fix_threads(p->threads);
     dnnl_status_t status = dnnl_primitive_execute(p->handle, stream, count, args);
     assert(status == dnnl_success); /* nothing in it can fail but for a bug of ours */
     (void)status;
