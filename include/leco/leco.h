@@ -16,7 +16,8 @@
  *     leco_images_free(&images);
  *     leco_model_close(model);
  *
- * Handles are opaque, made by open and freed by close (NULL is fine). A handle is used by one thread at a time.
+ * Handles are opaque, made by open and freed by close (NULL is fine). A handle is used by one thread at a time; several
+ * handles may be used, and trainings run, in as many threads at once.
  * Out-parameters are untouched on failure unless said otherwise. Strings are UTF-8. The library never prints nor exits.
  */
 #ifndef LECO_LECO_H
@@ -37,7 +38,7 @@ extern "C" {
 LECO_API const char *leco_version(void);
 
 typedef enum leco_log_level { LECO_LOG_DEBUG, LECO_LOG_INFO, LECO_LOG_WARNING } leco_log_level;
-/* Where the library's log messages go; NULL: nowhere. Process-wide. */
+/* Where the library's log messages go; NULL: nowhere. Process-wide: called in whichever thread has something to say. */
 LECO_API void leco_set_log(void (*callback)(void *user, leco_log_level level, const char *message), void *user);
 /* Threads for computing; 0: one per physical core this process may use. Process-wide. */
 LECO_API void leco_set_threads(int count);
