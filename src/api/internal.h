@@ -38,7 +38,7 @@ struct leco_model {
     text_bank *bank;           /* these are made when something is drawn, */
     drawing drawing[DRAWINGS]; /* and again after a LoRA was added */
     int next_drawing;
-    int threads; /* for which these were made */
+    int threads;          /* for which these were made */
     bool told_of_sampler; /* what of the folder's scheduler is not followed was logged */
 };
 

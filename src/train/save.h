@@ -11,8 +11,8 @@
 leco_status save_adapter(const train_config *config, const model *m, lora *l, int64_t steps, bool last, char **path,
                          leco_error *err);
 
-/* Makes the folder and the files in it, and takes them away again, and looks at SOURCE_DATE_EPOCH, so that what keeps an
- * adapter from being saved is known before the training, not after it. What is there stays as it is. */
+/* Makes the folder and the files in it, and takes them away again, and looks at SOURCE_DATE_EPOCH, so that what keeps
+ * an adapter from being saved is known before the training, not after it. What is there stays as it is. */
 leco_status save_check(const train_config *config, leco_error *err);
 
 #endif

@@ -314,6 +314,7 @@ const op_case op_cases[] = {
     {"conv 64 -> 64", conv, {1, 16, 16, 64, 64, 3, 1, 1111}, BIAS | ADD | TWICE | LARGE},
     {"conv 32 -> 64 stride 2", conv, {2, 9, 8, 32, 64, 3, 2, 1111}, BIAS | TWICE | LARGE},
     {"conv 64 -> 4", conv, {1, 8, 8, 64, 4, 3, 1, 1111}, BIAS | LARGE},
+    {"conv 40 -> 48, gathered in several blocks", conv, {1, 36, 37, 40, 48, 3, 1, 1111}, BIAS | ADD | LARGE},
     {"conv 96 -> 32 1x1", conv, {1, 7, 9, 96, 32, 1, 1, 0}, BIAS | TWICE | LARGE},
 
     {"group_norm", group_norm, {1, 3, 5, 6, 2}, 0},
