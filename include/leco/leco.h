@@ -19,7 +19,8 @@
  * Compile it with `cc demo.c $(pkg-config --cflags --libs leco)`. For the static library say --static, and
  * -l:libleco.a in place of -lleco.
  *
- * Handles are opaque, made by open and freed by close (NULL is fine). A handle is used by one thread at a time.
+ * Handles are opaque, made by open and freed by close (NULL is fine). A handle is used by one thread at a time; several
+ * handles may be used, and trainings run, in as many threads at once.
  * Out-parameters are untouched on failure unless said otherwise. Strings are UTF-8. The library never prints nor exits.
  * Numbers in files and messages have a decimal point in every locale; the host's locale is left as it is.
  */
@@ -39,9 +40,12 @@ extern "C" {
 LECO_API const char *leco_version(void);
 
 typedef enum leco_log_level { LECO_LOG_DEBUG, LECO_LOG_INFO, LECO_LOG_WARNING } leco_log_level;
-/* Where the library's log messages go; NULL: nowhere. Process-wide. */
+/* Where the library's log messages go; NULL: nowhere. Process-wide: called in whichever thread has something to say. */
 LECO_API void leco_set_log(void (*callback)(void *user, leco_log_level level, const char *message), void *user);
-/* Threads for computing; 0: one per physical core this process may use. Process-wide. */
+/* Threads for computing, process-wide, from the next call on; 0: what OMP_NUM_THREADS says, or else one per physical
+ * core this process may use. Where OpenMP or the system gives fewer, those are used and a warning is logged; a call
+ * from within an OpenMP parallel region computes on its own thread alone. Every call of this library that computes sets
+ * the calling thread's omp_set_num_threads and turns its omp_set_dynamic off. */
 LECO_API void leco_set_threads(int count);
 
 /* ---- progress ---- */

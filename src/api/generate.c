@@ -180,6 +180,11 @@ leco_status draw_pictures(leco_model *handle, const draw_request *request, leco_
     const leco_generate_options *o = request->options;
     *done = 0;
     tell_of_sampler(handle);
+    if (handle->threads != cpu_threads()) { /* leco_set_threads was called, or this is a parallel region */
+        painter_destroy(handle->painter);
+        handle->painter = NULL;
+        handle->threads = cpu_threads();
+    }
     LECO_TRY(get_painter(handle, err));
     drawing d = {handle, request, images};
     const painting what = {.prompt = o->prompts,

@@ -81,7 +81,7 @@ static json_t *lora_json(const safetensors *file)
             if (e->shape[0] < low) low = e->shape[0];
             if (e->shape[0] > high) high = e->shape[0];
             text = text || strncmp(e->name, "lora_te", 7) == 0;
-        } else if (ends_with(e->name, ".alpha") && safetensors_number(e, &value) && isfinite(value)) {
+        } else if (ends_with(e->name, ".alpha") && safetensors_number(e, &value)) {
             if (!alphas || value < alpha_low) alpha_low = value;
             if (!alphas || value > alpha_high) alpha_high = value;
             alphas = true;

@@ -24,6 +24,7 @@ struct leco_model {
     loaded_lora *lora;
     size_t lora_count;
     painter *painter;     /* made when something is drawn, and again after a LoRA was added */
+    int threads;          /* for which it was made */
     bool told_of_sampler; /* what of the folder's scheduler is not followed was logged */
 };
 

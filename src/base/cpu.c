@@ -1,15 +1,13 @@
-#define _GNU_SOURCE /* sched_getaffinity */
 #include "base/cpu.h"
 
 #include <omp.h>
-#include <sched.h>
+#include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
+#include "base/cores.h"
 #include "base/log.h"
 
 static const char *const level_names[] = {"baseline", "avx2", "avx512", "avx512_bf16"};
@@ -73,52 +71,100 @@ bool cpu_has_bf16(void)
     return cpu_detect() == CPU_AVX512_BF16;
 }
 
-/* The lowest-numbered hardware thread of the core that `cpu` belongs to; `cpu` itself where the kernel doesn't tell. */
-static size_t first_sibling(size_t cpu)
+/* ---- threads ---- */
+
+static _Atomic int threads; /* wanted; 0: not chosen yet */
+
+/* What the calling thread was found to get when it asked for so many. */
+static _Thread_local struct {
+    int asked, given;
+} mine;
+
+/* A loop started here runs on this thread alone: within a parallel region (oneDNN never opens another inside), or with
+ * OMP_MAX_ACTIVE_LEVELS=0. */
+static bool single(void)
 {
-    char path[96];
-    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%zu/topology/thread_siblings_list", cpu);
-    FILE *file = fopen(path, "re");
-    if (!file) return cpu;
-    char line[32]; /* "0,64" or "0-1": sorted, the first number is enough */
-    size_t sibling = cpu;
-    if (fgets(line, sizeof line, file)) {
-        char *end;
-        long number = strtol(line, &end, 10);
-        if (end != line && number >= 0 && number < CPU_SETSIZE) sibling = (size_t)number;
-    }
-    fclose(file);
-    return sibling;
+    return omp_in_parallel() || omp_get_max_active_levels() < 1;
 }
 
-/* Two threads on one core share its vector units, so a second one would only slow the first down. */
-static int physical_cores(void)
+/* As many as a person asks for through OpenMP's own variable (the first of a list counts), else one a core. */
+static int default_threads(void)
 {
-    cpu_set_t allowed, cores;
-    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) {
-        long online = sysconf(_SC_NPROCESSORS_ONLN);
-        return online > 0 ? (int)online : 1;
-    }
-    CPU_ZERO(&cores);
-    for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++)
-        if (CPU_ISSET(cpu, &allowed)) CPU_SET(first_sibling(cpu), &cores);
-    int count = CPU_COUNT(&cores);
-    return count > 0 ? count : 1;
+    const char *text = getenv("OMP_NUM_THREADS");
+    char *end;
+    long number = text ? strtol(text, &end, 10) : 0;
+    bool named = number > 0 && (*end == '\0' || *end == ',' || *end == ' ');
+    if (!named) number = cores_available();
+    int limit = omp_get_max_active_levels() < 1 ? 1 : omp_get_thread_limit();
+    if (limit > CPU_MOST_THREADS) limit = CPU_MOST_THREADS;
+    return number < limit ? (int)number : limit;
 }
 
-static _Atomic int threads; /* 0: not chosen yet */
-
-void cpu_set_threads(int count)
+static void *pass(void *gate)
 {
-    if (count <= 0) count = physical_cores();
-    atomic_store(&threads, count);
-    omp_set_num_threads(count);
+    pthread_mutex_lock(gate);
+    pthread_mutex_unlock(gate);
+    return NULL;
+}
+
+/* How many of `count` threads, this one among them, the system lets there be. libgomp ends the program where it can't
+ * start one (RLIMIT_NPROC, a control group's pids, no room for stacks), so that is tried before it does. */
+static int startable(int count)
+{
+    pthread_t thread[CPU_MOST_THREADS];
+    pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+    int started = 0;
+    pthread_mutex_lock(&gate);
+    while (started < count - 1 && pthread_create(&thread[started], NULL, pass, &gate) == 0) started++;
+    pthread_mutex_unlock(&gate);
+    for (int i = 0; i < started; i++) pthread_join(thread[i], NULL);
+    return started + 1;
+}
+
+static int team_size(int count)
+{
+    int limit = omp_get_thread_limit(), given = 1;
+    if (count > limit) count = limit;
+    if (count > 1) count = startable(count);
+#pragma omp parallel num_threads(count) if (count > 1)
+#pragma omp master
+    given = omp_get_num_threads();
+    return given;
+}
+
+void cpu_fix_threads(int count)
+{
+    if (omp_get_dynamic()) omp_set_dynamic(0);
+    if (omp_get_max_threads() != count) omp_set_num_threads(count);
 }
 
 int cpu_threads(void)
 {
-    if (atomic_load(&threads) == 0) cpu_set_threads(0);
-    return atomic_load(&threads);
+    int wanted = atomic_load(&threads);
+    if (wanted == 0) {
+        cpu_set_threads(0);
+        wanted = atomic_load(&threads);
+    }
+    if (single()) return 1;
+    if (mine.asked != wanted) {
+        cpu_fix_threads(wanted);
+        mine.given = team_size(wanted);
+        mine.asked = wanted;
+        cpu_fix_threads(mine.given);
+        if (mine.given < wanted)
+            log_message(LOG_WARNING, "%d thread%s instead of %d: OMP_THREAD_LIMIT or the system allows no more",
+                        mine.given, mine.given == 1 ? "" : "s", wanted);
+    }
+    if (omp_get_dynamic()) omp_set_dynamic(0);
+    return mine.given;
+}
+
+void cpu_set_threads(int count)
+{
+    if (count <= 0) count = default_threads();
+    if (count > CPU_MOST_THREADS) count = CPU_MOST_THREADS;
+    atomic_store(&threads, count);
+    cpu_fix_threads(cpu_threads());
 }
 
 double cpu_seconds(void)

@@ -12,10 +12,20 @@ cpu_level cpu_detect(void);
 const char *cpu_level_name(cpu_level level);
 bool cpu_has_bf16(void); /* cpu_detect() == CPU_AVX512_BF16 */
 
-/* Threads for parallel loops (OpenMP) started from the calling thread. 0, and never setting it, means one per physical
- * core available to the process (its affinity mask). */
+/* Threads for parallel loops (OpenMP), process-wide; more than CPU_MOST_THREADS count as that. 0, and never setting it,
+ * means what OMP_NUM_THREADS says, or else one per core (cores_available). */
+enum { CPU_MOST_THREADS = 1024 };
 void cpu_set_threads(int count);
+
+/* How many threads a loop gets that the calling thread starts now: those that were set; fewer, with a warning, where
+ * OMP_THREAD_LIMIT or the system allows no more; one within a parallel region. Measured, once for each calling thread
+ * and setting, because what a loop is prepared for (scratch, oneDNN's primitives) must be what it gets. Turns OpenMP's
+ * dynamic adjustment off in the calling thread, which would give other numbers from loop to loop. */
 int cpu_threads(void);
+
+/* Makes `count` (at most cpu_threads()) the number that OpenMP tells those who ask it, as oneDNN does, in the calling
+ * thread. */
+void cpu_fix_threads(int count);
 
 double cpu_seconds(void); /* monotonic clock, seconds */
 

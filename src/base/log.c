@@ -1,23 +1,32 @@
 #include "base/log.h"
 
+#include <pthread.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 
 #include "base/utf8.h"
 
+/* The callback and its user belong together, and any thread may log. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static void (*log_callback)(void *user, log_level level, const char *message);
 static void *log_user;
 
 void log_set_callback(void (*callback)(void *user, log_level level, const char *message), void *user)
 {
+    pthread_mutex_lock(&lock);
     log_callback = callback;
     log_user = user;
+    pthread_mutex_unlock(&lock);
 }
 
 void log_message(log_level level, const char *format, ...)
 {
-    if (!log_callback) return;
+    pthread_mutex_lock(&lock);
+    void (*callback)(void *user, log_level level, const char *message) = log_callback;
+    void *user = log_user;
+    pthread_mutex_unlock(&lock); /* the callback may log, or set another one */
+    if (!callback) return;
     char message[2048]; /* a longer one is cut: logging never allocates, so it can't fail */
     va_list args;
     va_start(args, format);
@@ -25,5 +34,5 @@ void log_message(log_level level, const char *format, ...)
     va_end(args);
     if (length < 0) return;
     utf8_tidy(message, false);
-    log_callback(log_user, level, message);
+    callback(user, level, message);
 }

@@ -4,8 +4,8 @@
 
 typedef enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARNING } log_level;
 
-/* Set it before threads that log are started. The callback must not keep `message`, one line that is fit to be shown
- * (utf8_tidy). */
+/* Every thread that logs calls it, perhaps at the same time as others and once more after it was replaced. It must not
+ * keep `message`, one line that is fit to be shown (utf8_tidy). */
 void log_set_callback(void (*callback)(void *user, log_level level, const char *message), void *user);
 void log_message(log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

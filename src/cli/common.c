@@ -1,8 +1,11 @@
+#define _GNU_SOURCE /* sched_setaffinity */
 #include "cli/common.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <omp.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +19,7 @@
 #define GENERAL(field) .offset = offsetof(general_args, field)
 const option_spec general_options[] = {
     {"threads", 0, OPTION_WHOLE, "N", GENERAL(threads), .max = 1024,
-     .help = "threads to compute with (default: one a core)"},
+     .help = "threads to compute with (default: OMP_NUM_THREADS, or one a core)"},
     {"json", 0, OPTION_FLAG, GENERAL(json), .help = "print the result as JSON"},
     {"quiet", 'q', OPTION_FLAG, GENERAL(quiet), .help = "no progress, warnings only"},
     {"verbose", 'v', OPTION_FLAG, GENERAL(verbose), .help = "also say what is done inside"},
@@ -136,9 +139,27 @@ leco_status model_args_open(const model_args *args, leco_model **out, leco_error
     return LECO_OK;
 }
 
+/* Where OMP_PROC_BIND or OMP_PLACES is set, libgomp has bound this thread to the first place by now, and a program that
+ * is started anew would take that one for all there are. */
+static void unbind(void)
+{
+    cpu_set_t all;
+    CPU_ZERO(&all);
+    for (int p = 0; p < omp_get_num_places(); p++) {
+        int count = omp_get_place_num_procs(p), *cpu = calloc((size_t)count + 1, sizeof *cpu);
+        if (!cpu) return;
+        omp_get_place_proc_ids(p, cpu);
+        for (int i = 0; i < count; i++)
+            if (cpu[i] >= 0 && cpu[i] < CPU_SETSIZE) CPU_SET((size_t)cpu[i], &all);
+        free(cpu);
+    }
+    if (CPU_COUNT(&all) > 0) sched_setaffinity(0, sizeof all, &all);
+}
+
 void calm_idle_threads(char **argv)
 {
     if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT")) return;
+    unbind();
     if (setenv("GOMP_SPINCOUNT", "1000", 1) == 0) execv("/proc/self/exe", argv); /* returns only where it can't */
 }
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cpu.h"
 #include "base/dtype.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -338,7 +339,8 @@ static const slot *first_bad_slot(const weights *w)
 {
     int64_t slots = (int64_t)w->count, worst = slots, values = 0;
     for (int64_t i = 0; i < slots; i++) values += w->slots[i]->used ? shape_count(&w->slots[i]->w.shape) : 0;
-#pragma omp parallel for reduction(min : worst) schedule(dynamic) if (values > WORTH_THREADS)
+    int threads = values > WORTH_THREADS ? cpu_threads() : 1;
+#pragma omp parallel for num_threads(threads) reduction(min : worst) schedule(dynamic) if (threads > 1)
     for (int64_t i = 0; i < slots; i++)
         if (w->slots[i]->used && i < worst && first_bad(&w->slots[i]->w) != ALL_FINITE) worst = i;
     return worst < slots ? w->slots[worst] : NULL;

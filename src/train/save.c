@@ -1,7 +1,10 @@
 #include "train/save.h"
 
+#include <errno.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -29,6 +32,31 @@ static leco_status check_finite(trainable *t, dtype type, leco_error *err)
     return LECO_OK;
 }
 
+#define DATE_ROOM 32
+
+/* Now, or what SOURCE_DATE_EPOCH says (https://reproducible-builds.org/specs/source-date-epoch), so that the same run
+ * can write the same file: seconds since 1970. */
+static leco_status write_date(char date[DATE_ROOM], leco_error *err)
+{
+    const intmax_t last = 253402300799; /* of the year 9999, which ISO 8601 has four digits for */
+    const char *text = getenv("SOURCE_DATE_EPOCH");
+    intmax_t seconds = (intmax_t)time(NULL);
+    if (text) {
+        errno = 0;
+        seconds = strtoimax(text, NULL, 10);
+        if (!*text || strspn(text, "0123456789") != strlen(text) || errno || seconds > last)
+            return error_set(err, LECO_INVALID,
+                             "the environment variable SOURCE_DATE_EPOCH is \"%.100s\": expected the seconds since "
+                             "1970, a whole number up to %jd",
+                             text, last);
+    }
+    time_t when = (time_t)seconds;
+    struct tm utc;
+    date[0] = '\0';
+    if (gmtime_r(&when, &utc)) strftime(date, DATE_ROOM, "%Y-%m-%dT%H:%M:%SZ", &utc);
+    return LECO_OK;
+}
+
 static char *describe(const train_config *c)
 {
     const train_prompt *p = &c->prompt[0];
@@ -41,10 +69,8 @@ static char *describe(const train_config *c)
 static leco_status write_file(const train_config *c, const model *m, const trainable *t, int64_t steps,
                               const char *path, leco_error *err)
 {
-    char date[32] = "", resolution[48], step_text[24], lr_text[32], seed_text[24];
-    time_t now = time(NULL);
-    struct tm utc;
-    if (gmtime_r(&now, &utc)) strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", &utc);
+    char date[DATE_ROOM], resolution[48], step_text[24], lr_text[32], seed_text[24];
+    LECO_TRY(write_date(date, err));
     const int64_t factor = vae_factor(&m->vae);
     snprintf(resolution, sizeof resolution, "%lldx%lld", (long long)(m->unet.sample_width * factor),
              (long long)(m->unet.sample_height * factor));
@@ -132,6 +158,8 @@ static leco_status try_file(char *path, leco_error *err)
 
 leco_status save_check(const train_config *config, leco_error *err)
 {
+    char date[DATE_ROOM];
+    LECO_TRY(write_date(date, err));
     char *folder = mem_strdup(config->save_path);
     if (!folder) return error_memory(err, strlen(config->save_path), "a path");
     const size_t kept = existing_length(folder);

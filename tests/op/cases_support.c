@@ -287,6 +287,7 @@ const op_case op_cases[] = {
     {"linear 77x768->320", linear, {77, 768, 320}, LARGE},
     {"linear 300x40->24 trainable", linear, {300, 40, 24}, PARAM | LARGE},
     {"linear 1x512->512 twice", linear, {1, 512, 512}, BIAS | TWICE | LARGE},
+    {"lora 700x200->136 rank 12", lora, {700, 200, 136, 12}, LARGE},
     {"lora 200x64->96 rank 16 twice", lora, {200, 64, 96, 16}, BIAS | TWICE | LARGE},
 
     {"conv 3x3", conv, {1, 5, 6, 3, 4, 3, 1, 1111}, BIAS},
@@ -324,6 +325,7 @@ const op_case op_cases[] = {
     {"conv 64 -> 4 param", conv, {1, 8, 8, 64, 4, 3, 1, 1111}, PARAM | LARGE},
     {"conv 48 -> 17 param stride 2", conv, {1, 9, 7, 48, 17, 3, 2, 1111}, PARAM | ADD | LARGE},
     {"conv 64 -> 64 param", conv, {1, 16, 16, 64, 64, 3, 1, 1111}, PARAM | BIAS | ADD | LARGE},
+    {"conv 40 -> 48, gathered in several blocks", conv, {1, 36, 37, 40, 48, 3, 1, 1111}, BIAS | ADD | LARGE},
     {"conv 96 -> 32 1x1", conv, {1, 7, 9, 96, 32, 1, 1, 0}, BIAS | TWICE | LARGE},
 
     {"group_norm", group_norm, {1, 3, 5, 6, 2}, 0},
@@ -365,6 +367,7 @@ const op_case op_cases[] = {
     {"attention twice", attention, {1, 5, 6, 2, 4}, TWICE},
     {"attention 131x131", attention, {1, 131, 131, 2, 40}, LARGE},
     {"attention 70x200", attention, {2, 70, 200, 1, 64}, SCALED | LARGE},
+    {"attention 100x620, parts of keys", attention, {1, 100, 620, 2, 24}, LARGE},
     {"attention 1 head of 512", attention, {1, 20, 20, 1, 512}, LARGE},
     {"attention causal 150", attention, {1, 150, 150, 2, 16}, CAUSAL | LARGE},
     {"attention 300x77 heads of 80", attention, {1, 300, 77, 2, 80}, LARGE},
@@ -427,6 +430,8 @@ const op_case op_cases[] = {
     {"linear 1024x640->640", linear, {1024, 640, 640}, BIAS | ADD | BENCH},
     {"linear 256x1280->1280", linear, {256, 1280, 1280}, BIAS | ADD | BENCH},
     {"lora 4096x320->320 rank 4", lora, {4096, 320, 320, 4}, BIAS | BENCH},
+    {"lora 256x1280->1280 rank 16", lora, {256, 1280, 1280, 16}, BIAS | BENCH},
+    {"lora 4096x320->320 rank 64", lora, {4096, 320, 320, 64}, BIAS | BENCH},
     {"conv 64x64 320->320", conv, {1, 64, 64, 320, 320, 3, 1, 1111}, BIAS | ADD | BENCH},
     {"conv 32x32 640->640", conv, {1, 32, 32, 640, 640, 3, 1, 1111}, BIAS | ADD | BENCH},
     {"conv 64x64 320->320 stride 2", conv, {1, 64, 64, 320, 320, 3, 2, 1111}, BIAS | BENCH},

@@ -16,6 +16,7 @@
 
 #include <cmocka.h>
 
+#include "backend/cpu/kernels.h"
 #include "base/cpu.h"
 #include "base/mem.h"
 #include "machine.h"
@@ -83,10 +84,10 @@ static void settle(machine *ref, machine *cpu, const trial *t, const tensor *ref
     mem_free(got);
 }
 
-static void walk_in_step(const op_case *c, dtype type, bool shared)
+static void walk_in_step(const op_case *c, const backend *b, dtype type, bool shared)
 {
     trial *ref_trial = trial_create(c, DTYPE_F32, type), *cpu_trial = trial_create(c, type, type);
-    machine *ref = machine_create(ref_trial, &backend_ref), *cpu = machine_create(cpu_trial, &backend_cpu);
+    machine *ref = machine_create(ref_trial, &backend_ref), *cpu = machine_create(cpu_trial, b);
     size_t nodes = graph_node_count(ref_trial->g);
     assert_int_equal(nodes, graph_node_count(cpu_trial->g));
     for (size_t i = 0; i < nodes; i++) {
@@ -104,21 +105,42 @@ static void walk_in_step(const op_case *c, dtype type, bool shared)
     trial_destroy(cpu_trial);
 }
 
-static void operators_agree(const op_case *c, dtype type)
+static void operators_agree(const op_case *c, const backend *b, dtype type)
 {
     if (!backend_cpu.supports(type)) skip();
-    walk_in_step(c, type, false);
-    walk_in_step(c, type, true);
+    walk_in_step(c, b, type, false);
+    walk_in_step(c, b, type, true);
 }
 
 static void operators_agree_f32(void **state)
 {
-    operators_agree(*state, DTYPE_F32);
+    operators_agree(*state, &backend_cpu, DTYPE_F32);
 }
 
 static void operators_agree_bf16(void **state)
 {
-    operators_agree(*state, DTYPE_BF16);
+    operators_agree(*state, &backend_cpu, DTYPE_BF16);
+}
+
+/* ---- convolutions in the way that is taken where oneDNN has none ---- */
+
+static const kernel *gathering(op_code op, dtype compute)
+{
+    if (op == OP_CONV2D) return &cpu_conv2d_gathered;
+    if (op == OP_CONV2D_DX) return &cpu_conv2d_dx_gathered;
+    return backend_cpu.kernel_for(op, compute);
+}
+
+static const backend gathering_backend = {.name = "cpu, gathering", .kernel_for = gathering};
+
+static void gathering_agrees_f32(void **state)
+{
+    operators_agree(*state, &gathering_backend, DTYPE_F32);
+}
+
+static void gathering_agrees_bf16(void **state)
+{
+    operators_agree(*state, &gathering_backend, DTYPE_BF16);
 }
 
 /* ---- whole graphs in sessions ---- */
@@ -229,7 +251,7 @@ static void add_test_of(struct CMUnitTest *tests, size_t *count, const op_case *
 int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "--bench") == 0) return bench(argc > 2 ? argv[2] : NULL);
-    struct CMUnitTest *tests = mem_calloc(3 * op_case_count, sizeof *tests);
+    struct CMUnitTest *tests = mem_calloc(5 * op_case_count, sizeof *tests);
     if (tests == NULL) return 1;
     size_t count = 0;
     for (size_t i = 0; i < op_case_count; i++) {
@@ -238,6 +260,9 @@ int main(int argc, char **argv)
         add_test_of(tests, &count, c, ", f32", operators_agree_f32);
         add_test_of(tests, &count, c, ", bf16", operators_agree_bf16);
         add_test_of(tests, &count, c, ", session", sessions_agree);
+        if (strncmp(c->name, "conv ", 5) != 0) continue;
+        add_test_of(tests, &count, c, ", gathered, f32", gathering_agrees_f32);
+        add_test_of(tests, &count, c, ", gathered, bf16", gathering_agrees_bf16);
     }
     int failed = _cmocka_run_group_tests("cpu_ops", tests, count, NULL, NULL);
     for (size_t i = 0; i < count; i++) mem_free((void *)(uintptr_t)tests[i].name);

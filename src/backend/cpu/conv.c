@@ -1,9 +1,10 @@
 /* conv2d and its data gradient, in one of four ways:
- *     PRODUCT  1x1 with stride 1: a linear over [N H W, C]
- *     DIRECT   oneDNN's convolution, weights packed as it likes. The data gradient of stride 1 is the same with
- * rotated, swapped weights: faster than the primitive made for it (docs/kernels.md) BACKWARD oneDNN's data gradient,
- * for stride 2 GATHER   windows gathered into rows, a block at a time, and a product: where oneDNN has reference loops
- * only */
+ *
+ * - PRODUCT: 1x1 with stride 1 is a linear over [N H W, C];
+ * - DIRECT: oneDNN's convolution, weights packed as it likes. The data gradient of stride 1 is the same with rotated,
+ *   swapped weights: faster than the primitive made for it (docs/kernels.md);
+ * - BACKWARD: oneDNN's data gradient, for stride 2;
+ * - GATHER: windows gathered into rows, a block at a time, and a product: where oneDNN has no good implementation. */
 #include <string.h>
 
 #include "backend/cpu/gather.h"
@@ -19,6 +20,7 @@ typedef struct conv {
     product product;
     primitive primitive;
     gather gather;
+    bool gathered;    /* whatever oneDNN has: for tests */
     repack repack;    /* of a weight that is a param */
     size_t packed_at; /* where it goes in scratch */
     int add;          /* index among the inputs, -1: none */
@@ -163,12 +165,26 @@ static leco_status fall_back(conv *c, const node *n, const conv_spec *s, bool gr
     return LECO_OK;
 }
 
+/* Makes the primitive; *made says whether there is one. Nothing but the want of an implementation is a reason to
+ * gather: any other failure is one. */
+static leco_status direct(conv *c, const conv_spec *s, bool *made, leco_error *err)
+{
+    leco_error why = {0};
+    *made = false;
+    if (c->gathered) return LECO_OK;
+    leco_status status = primitive_conv(&c->primitive, s, &why);
+    *made = status == LECO_OK;
+    if (status == LECO_OK || status == LECO_UNSUPPORTED) return LECO_OK;
+    return error_set(err, status, "%s", why.message);
+}
+
 static leco_status forward(conv *c, const node *n, dtype compute, kernel_plan *plan, leco_error *err)
 {
     conv_spec s = spec_of(n, n->input[0], n->output[0], compute);
     int bias = n->input[2] ? 2 : -1;
     c->add = n->input[3] ? 3 : -1;
-    if (is_product(&s)) {
+    bool made;
+    if (is_product(&s) && !c->gathered) {
         product_spec p = {.node = n, .compute = compute, .rows = s.n * s.h * s.w, .bias = 2, .add = 3, .scale = 1.0f};
         c->kind = CONV_PRODUCT;
         return product_prepare(&c->product, &p, plan, err);
@@ -176,7 +192,8 @@ static leco_status forward(conv *c, const node *n, dtype compute, kernel_plan *p
     if (bias >= 0) LECO_TRY(weight_aligned(n->input[2]->weight, compute, &plan->weight[2], err));
     s.bias = bias >= 0;
     s.sum = c->add >= 0;
-    if (primitive_conv(&c->primitive, &s, NULL) != LECO_OK) return fall_back(c, n, &s, false, bias, plan, err);
+    LECO_TRY(direct(c, &s, &made, err));
+    if (!made) return fall_back(c, n, &s, false, bias, plan, err);
     c->kind = CONV_DIRECT;
     plan->scratch_bytes = c->primitive.scratch_bytes;
     if (bias >= 0) primitive_set(&c->primitive, PRIMITIVE_BIAS, plan->weight[2]);
@@ -187,7 +204,8 @@ static leco_status data_gradient(conv *c, const node *n, dtype compute, kernel_p
 {
     conv_spec s = spec_of(n, n->output[0], n->input[0], compute), original = s;
     c->add = n->input[2] ? 2 : -1;
-    if (is_product(&s)) {
+    bool made;
+    if (is_product(&s) && !c->gathered) {
         product_spec p = {.node = n, .compute = compute, .rows = s.n * s.h * s.w, .bias = -1, .add = 2, .scale = 1.0f};
         p.data_gradient = true;
         c->kind = CONV_PRODUCT;
@@ -196,7 +214,8 @@ static leco_status data_gradient(conv *c, const node *n, dtype compute, kernel_p
     bool turned = turn_round(&s);
     s.gradient = !turned;
     s.sum = turned && c->add >= 0;
-    if (primitive_conv(&c->primitive, &s, NULL) != LECO_OK) return fall_back(c, n, &original, true, -1, plan, err);
+    LECO_TRY(direct(c, &s, &made, err));
+    if (!made) return fall_back(c, n, &original, true, -1, plan, err);
     c->kind = turned ? CONV_DIRECT : CONV_BACKWARD;
     plan->scratch_bytes = c->primitive.scratch_bytes;
     if (!turned && c->add >= 0) /* no sum in this primitive: it writes to scratch, behind its own */
@@ -216,12 +235,14 @@ static void release(kernel_plan *plan)
     plan->state = NULL;
 }
 
-static leco_status prepare(const node *n, dtype compute, kernel_plan *plan, leco_error *err, bool gradient)
+static leco_status prepare(const node *n, dtype compute, kernel_plan *plan, leco_error *err, bool gradient,
+                           bool gathered)
 {
     conv *c = mem_calloc(1, sizeof *c);
     if (!c) return error_memory(err, sizeof *c, n->name);
     plan->state = c;
     c->compute = compute;
+    c->gathered = gathered;
     c->count = (size_t)shape_count(&n->output[0]->shape);
     leco_status status = gradient ? data_gradient(c, n, compute, plan, err) : forward(c, n, compute, plan, err);
     if (status != LECO_OK) {
@@ -233,12 +254,22 @@ static leco_status prepare(const node *n, dtype compute, kernel_plan *plan, leco
 
 static leco_status conv2d_prepare(const node *n, dtype compute, kernel_plan *plan, leco_error *err)
 {
-    return prepare(n, compute, plan, err, false);
+    return prepare(n, compute, plan, err, false, false);
 }
 
 static leco_status conv2d_dx_prepare(const node *n, dtype compute, kernel_plan *plan, leco_error *err)
 {
-    return prepare(n, compute, plan, err, true);
+    return prepare(n, compute, plan, err, true, false);
+}
+
+static leco_status conv2d_gathered_prepare(const node *n, dtype compute, kernel_plan *plan, leco_error *err)
+{
+    return prepare(n, compute, plan, err, false, true);
+}
+
+static leco_status conv2d_dx_gathered_prepare(const node *n, dtype compute, kernel_plan *plan, leco_error *err)
+{
+    return prepare(n, compute, plan, err, true, true);
 }
 
 static void run(const kernel_args *args)
@@ -272,3 +303,5 @@ static void run(const kernel_args *args)
 
 const kernel cpu_conv2d = {.prepare = conv2d_prepare, .run = run, .release = release};
 const kernel cpu_conv2d_dx = {.prepare = conv2d_dx_prepare, .run = run, .release = release};
+const kernel cpu_conv2d_gathered = {.prepare = conv2d_gathered_prepare, .run = run, .release = release};
+const kernel cpu_conv2d_dx_gathered = {.prepare = conv2d_dx_gathered_prepare, .run = run, .release = release};

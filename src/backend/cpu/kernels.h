@@ -14,6 +14,8 @@ extern const kernel isa_kernels_avx512_bf16[OP_COUNT][2];
 
 /* linear.c and conv.c, over oneDNN: either dtype. */
 extern const kernel cpu_linear, cpu_linear_dx, cpu_conv2d, cpu_conv2d_dx;
+/* The same convolutions by way of gather.c, whatever oneDNN has: for tests, which could not force that way. */
+extern const kernel cpu_conv2d_gathered, cpu_conv2d_dx_gathered;
 
 /* copy.c: operators that only move elements, and the two that make them from little; either dtype. */
 extern const kernel cpu_concat, cpu_slice, cpu_upsample, cpu_select_rows, cpu_embedding, cpu_timestep_embedding;

@@ -1,17 +1,18 @@
 #include "backend/cpu/primitive.h"
 
 #include <assert.h>
-#include <omp.h>
+#include <oneapi/dnnl/dnnl_debug.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "backend/cpu/choice.h"
 #include "base/cpu.h"
 
-/* One engine and one stream for all; they live as long as the program. */
+/* One engine for all, which oneDNN allows; it lives as long as the program. */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static dnnl_engine_t engine;
-static dnnl_stream_t stream;
+static dnnl_status_t started;
 
 static void start(void)
 {
@@ -20,14 +21,20 @@ static void start(void)
     if (level == CPU_BASELINE) dnnl_set_max_cpu_isa(dnnl_cpu_isa_sse41);
     if (level == CPU_AVX2) dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx2);
     if (level == CPU_AVX512) dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx512_core);
-    if (dnnl_engine_create(&engine, dnnl_cpu, 0) != dnnl_success) return;
-    if (dnnl_stream_create(&stream, engine, dnnl_stream_default_flags) != dnnl_success) stream = NULL;
+    started = dnnl_engine_create(&engine, dnnl_cpu, 0);
+}
+
+leco_status primitive_failure(dnnl_status_t status, const char *what, leco_error *err)
+{
+    if (status == dnnl_out_of_memory)
+        return error_set(err, LECO_MEMORY, "out of memory: oneDNN could not create %s", what);
+    return error_set(err, LECO_INTERNAL, "oneDNN could not create %s: %s", what, dnnl_status2str(status));
 }
 
 static leco_status ready(leco_error *err)
 {
     pthread_once(&once, start);
-    return stream ? LECO_OK : error_set(err, LECO_INTERNAL, "oneDNN could not create its CPU engine");
+    return started == dnnl_success ? LECO_OK : primitive_failure(started, "its CPU engine", err);
 }
 
 static dnnl_data_type_t data_type(dtype type)
@@ -35,116 +42,132 @@ static dnnl_data_type_t data_type(dtype type)
     return type == DTYPE_BF16 ? dnnl_bf16 : dnnl_f32;
 }
 
-/* The name of a descriptor's implementation, and whether it is more than a reference loop (those are the last choice of
- * every list, so there is nothing better behind one). */
-static bool name_fast(dnnl_primitive_desc_t pd, char name[64])
+/* What a primitive is made from. */
+typedef struct request {
+    compat_desc src, weights, bias, dst;
+    dnnl_primitive_attr_t attr;
+    compat_list list;
+} request;
+
+static void request_release(request *r)
 {
-    const char *text = NULL;
-    dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, (void *)&text);
-    snprintf(name, 64, "%s", text ? text : "");
-    return strncmp(name, "ref", 3) != 0;
+    compat_list_destroy(&r->list);
+    compat_attr_destroy(&r->attr);
+    compat_desc_destroy(&r->src);
+    compat_desc_destroy(&r->weights);
+    compat_desc_destroy(&r->bias);
+    compat_desc_destroy(&r->dst);
 }
 
-/* Takes over pd. */
-static leco_status finish(primitive *p, dnnl_primitive_desc_t pd, leco_error *err)
+static dnnl_status_t request_matmul(request *r, const matmul_spec *s)
 {
-    static const dnnl_query_t forward[] = {dnnl_query_src_md, dnnl_query_weights_md, dnnl_query_weights_md,
-                                           dnnl_query_dst_md, dnnl_query_scratchpad_md};
-    static const dnnl_query_t backward[] = {dnnl_query_diff_dst_md, dnnl_query_weights_md, dnnl_query_weights_md,
-                                            dnnl_query_diff_src_md, dnnl_query_scratchpad_md};
-    bool ok = true, fast = name_fast(pd, p->implementation);
-    for (int i = 0; i < PRIMITIVE_ARGS && fast && ok; i++) {
-        if (i == PRIMITIVE_BIAS) continue;
-        compat_view view = compat_query(pd, p->gradient ? backward[i] : forward[i]);
-        ok = view && compat_memory_create(&p->memory[i], view, engine);
-        if (ok && i == PRIMITIVE_SCRATCH) p->scratch_bytes = compat_view_bytes(view);
-        if (ok && i == PRIMITIVE_WEIGHTS) {
-            p->weight_bytes = compat_view_bytes(view);
-            ok = compat_view_layout(view, &p->weight_layout);
-        }
-    }
-    ok = ok && fast && dnnl_primitive_create(&p->handle, pd) == dnnl_success;
-    dnnl_primitive_desc_destroy(pd);
-    p->threads = cpu_threads();
-    if (ok) return LECO_OK;
-    char name[sizeof p->implementation];
-    memcpy(name, p->implementation, sizeof name);
-    primitive_release(p);
-    if (!fast) return error_set(err, LECO_UNSUPPORTED, "oneDNN has only its reference implementation (%s)", name);
-    return error_set(err, LECO_INTERNAL, "oneDNN could not create a primitive (%s)", name);
-}
-
-static leco_status refused(primitive *p, leco_error *err, const char *what)
-{
-    primitive_release(p);
-    return error_set(err, LECO_UNSUPPORTED, "oneDNN has no %s for this processor, dtype and shape", what);
-}
-
-/* The number of threads oneDNN counts its scratchpads by. */
-static void fix_threads(int threads)
-{
-    if (omp_get_max_threads() != threads) omp_set_num_threads(threads);
-}
-
-leco_status primitive_matmul(primitive *p, const matmul_spec *s, leco_error *err)
-{
-    memset(p, 0, sizeof *p);
-    LECO_TRY(ready(err));
-    fix_threads(cpu_threads());
     dnnl_data_type_t type = data_type(s->type);
-    compat_desc src = {0}, weights = {0}, bias = {0}, dst = {0};
-    dnnl_primitive_attr_t attr = NULL;
-    dnnl_primitive_desc_t pd = NULL;
-    bool ok = compat_desc_create(&src, 2, (dnnl_dim_t[]){s->rows, s->depth}, type, dnnl_ab) &&
-              compat_desc_create(&weights, 2, (dnnl_dim_t[]){s->depth, s->columns}, type,
-                                 s->transposed ? dnnl_ba : dnnl_ab) &&
-              compat_desc_create(&bias, 2, (dnnl_dim_t[]){1, s->columns}, type, dnnl_ab) &&
-              compat_desc_create(&dst, 2, (dnnl_dim_t[]){s->rows, s->columns}, type, dnnl_ab) &&
-              compat_attr_create(&attr, s->alpha, s->sum) &&
-              compat_matmul(&pd, engine, &src, &weights, s->bias ? &bias : NULL, &dst, attr) &&
-              (!s->bias || compat_memory_create(&p->memory[PRIMITIVE_BIAS], compat_desc_view(&bias), engine));
-    if (attr) dnnl_primitive_attr_destroy(attr);
-    compat_desc_destroy(&src);
-    compat_desc_destroy(&weights);
-    compat_desc_destroy(&bias);
-    compat_desc_destroy(&dst);
-    if (ok) return finish(p, pd, err);
-    if (pd) dnnl_primitive_desc_destroy(pd);
-    return refused(p, err, "matrix product");
+    COMPAT_TRY(compat_desc_create(&r->src, 2, (dnnl_dim_t[]){s->rows, s->depth}, type, dnnl_ab));
+    COMPAT_TRY(compat_desc_create(&r->weights, 2, (dnnl_dim_t[]){s->depth, s->columns}, type,
+                                  s->transposed ? dnnl_ba : dnnl_ab));
+    COMPAT_TRY(compat_desc_create(&r->bias, 2, (dnnl_dim_t[]){1, s->columns}, type, dnnl_ab));
+    COMPAT_TRY(compat_desc_create(&r->dst, 2, (dnnl_dim_t[]){s->rows, s->columns}, type, dnnl_ab));
+    COMPAT_TRY(compat_attr_create(&r->attr, s->alpha, s->sum));
+    return compat_matmul(&r->list, engine, &r->src, &r->weights, s->bias ? &r->bias : NULL, &r->dst, r->attr);
 }
 
-leco_status primitive_conv(primitive *p, const conv_spec *s, leco_error *err)
+static dnnl_status_t request_conv(request *r, const conv_spec *s)
 {
-    memset(p, 0, sizeof *p);
-    LECO_TRY(ready(err));
-    fix_threads(cpu_threads());
     dnnl_data_type_t type = data_type(s->type);
-    compat_desc src = {0}, weights = {0}, bias = {0}, dst = {0};
     compat_window window = {0};
     for (int i = 0; i < 2; i++) {
         window.stride[i] = s->stride;
         window.before[i] = s->before[i];
         window.after[i] = s->after[i];
     }
-    dnnl_primitive_attr_t attr = NULL;
+    COMPAT_TRY(compat_desc_create(&r->src, 4, (dnnl_dim_t[]){s->n, s->in, s->h, s->w}, type, dnnl_nhwc));
+    COMPAT_TRY(
+        compat_desc_create(&r->weights, 4, (dnnl_dim_t[]){s->out, s->in, s->kh, s->kw}, type, dnnl_format_tag_any));
+    COMPAT_TRY(compat_desc_create(&r->bias, 1, (dnnl_dim_t[]){s->out}, type, dnnl_a));
+    COMPAT_TRY(compat_desc_create(&r->dst, 4, (dnnl_dim_t[]){s->n, s->out, s->ho, s->wo}, type, dnnl_nhwc));
+    COMPAT_TRY(compat_attr_create(&r->attr, 1.0f, s->sum));
+    if (s->gradient) return compat_conv_dx(&r->list, engine, &r->src, &r->weights, &r->dst, &window, r->attr);
+    return compat_conv(&r->list, engine, &r->src, &r->weights, s->bias ? &r->bias : NULL, &r->dst, &window, r->attr);
+}
+
+/* The implementation to use, or LECO_UNSUPPORTED. */
+static leco_status choose(const compat_list *list, const char *what, dnnl_primitive_desc_t *pd, leco_error *err)
+{
+    const char *names[COMPAT_MAX_IMPLEMENTATIONS], *why;
+    for (size_t i = 0; i < list->count; i++) names[i] = compat_name(list->pd[i]);
+    int index = choice_pick(names, list->count, compat_version());
+    if (index < 0) {
+        choice_judge(names[0], compat_version(), &why);
+        return error_set(err, LECO_UNSUPPORTED,
+                         "oneDNN can't do %s well on this processor, in this dtype and shape: %s %s", what, names[0],
+                         why);
+    }
+    *pd = list->pd[index];
+    return LECO_OK;
+}
+
+static dnnl_status_t make(primitive *p, dnnl_primitive_desc_t pd, compat_view bias)
+{
+    static const dnnl_query_t forward[] = {dnnl_query_src_md, dnnl_query_weights_md, dnnl_query_undef,
+                                           dnnl_query_dst_md, dnnl_query_scratchpad_md};
+    static const dnnl_query_t backward[] = {dnnl_query_diff_dst_md, dnnl_query_weights_md, dnnl_query_undef,
+                                            dnnl_query_diff_src_md, dnnl_query_scratchpad_md};
+    for (int i = 0; i < PRIMITIVE_ARGS; i++) {
+        compat_view view = i == PRIMITIVE_BIAS ? bias : compat_query(pd, p->gradient ? backward[i] : forward[i]);
+        if (!view) continue;
+        COMPAT_TRY(compat_memory_create(&p->memory[i], view, engine));
+        if (i == PRIMITIVE_SCRATCH) p->scratch_bytes = compat_view_bytes(view);
+        if (i != PRIMITIVE_WEIGHTS) continue;
+        p->weight_bytes = compat_view_bytes(view);
+        COMPAT_TRY(compat_view_layout(view, &p->weight_layout));
+    }
+    snprintf(p->implementation, sizeof p->implementation, "%s", compat_name(pd));
+    p->threads = cpu_threads();
+    COMPAT_TRY(dnnl_stream_create(&p->stream, engine, dnnl_stream_default_flags));
+    return dnnl_primitive_create(&p->handle, pd);
+}
+
+/* Makes p from what was requested, with `requested` as the outcome; releases r. */
+static leco_status finish(primitive *p, request *r, dnnl_status_t requested, bool bias, const char *what,
+                          leco_error *err)
+{
     dnnl_primitive_desc_t pd = NULL;
+    leco_status status = LECO_OK;
+    if (requested == dnnl_unimplemented)
+        status =
+            error_set(err, LECO_UNSUPPORTED, "oneDNN can't do %s on this processor, in this dtype and shape", what);
+    else if (requested != dnnl_success)
+        status = primitive_failure(requested, what, err);
+    else
+        status = choose(&r->list, what, &pd, err);
+    if (status == LECO_OK) {
+        dnnl_status_t made = make(p, pd, bias ? compat_desc_view(&r->bias) : NULL);
+        if (made != dnnl_success) status = primitive_failure(made, what, err);
+    }
+    request_release(r);
+    if (status != LECO_OK) primitive_release(p);
+    return status;
+}
+
+leco_status primitive_matmul(primitive *p, const matmul_spec *s, leco_error *err)
+{
+    request r = {0};
+    memset(p, 0, sizeof *p);
+    LECO_TRY(ready(err));
+    cpu_fix_threads(cpu_threads());
+    dnnl_status_t requested = request_matmul(&r, s);
+    return finish(p, &r, requested, s->bias, "a matrix product", err);
+}
+
+leco_status primitive_conv(primitive *p, const conv_spec *s, leco_error *err)
+{
+    request r = {0};
+    memset(p, 0, sizeof *p);
+    LECO_TRY(ready(err));
+    cpu_fix_threads(cpu_threads());
     p->gradient = s->gradient;
-    bool ok = compat_desc_create(&src, 4, (dnnl_dim_t[]){s->n, s->in, s->h, s->w}, type, dnnl_nhwc) &&
-              compat_desc_create(&weights, 4, (dnnl_dim_t[]){s->out, s->in, s->kh, s->kw}, type, dnnl_format_tag_any) &&
-              compat_desc_create(&bias, 1, (dnnl_dim_t[]){s->out}, type, dnnl_a) &&
-              compat_desc_create(&dst, 4, (dnnl_dim_t[]){s->n, s->out, s->ho, s->wo}, type, dnnl_nhwc) &&
-              compat_attr_create(&attr, 1.0f, s->sum) &&
-              (s->gradient ? compat_conv_dx(&pd, engine, &src, &weights, &dst, &window, attr)
-                           : compat_conv(&pd, engine, &src, &weights, s->bias ? &bias : NULL, &dst, &window, attr)) &&
-              (!s->bias || compat_memory_create(&p->memory[PRIMITIVE_BIAS], compat_desc_view(&bias), engine));
-    if (attr) dnnl_primitive_attr_destroy(attr);
-    compat_desc_destroy(&src);
-    compat_desc_destroy(&weights);
-    compat_desc_destroy(&bias);
-    compat_desc_destroy(&dst);
-    if (ok) return finish(p, pd, err);
-    if (pd) dnnl_primitive_desc_destroy(pd);
-    return refused(p, err, "convolution");
+    dnnl_status_t requested = request_conv(&r, s);
+    return finish(p, &r, requested, s->bias, s->gradient ? "a convolution's data gradient" : "a convolution", err);
 }
 
 void primitive_release(primitive *p)
@@ -152,37 +175,43 @@ void primitive_release(primitive *p)
     for (int i = 0; i < PRIMITIVE_ARGS; i++)
         if (p->memory[i]) dnnl_memory_destroy(p->memory[i]);
     if (p->handle) dnnl_primitive_destroy(p->handle);
+    if (p->stream) dnnl_stream_destroy(p->stream);
     memset(p, 0, sizeof *p);
+}
+
+/* A reorder keeps its working memory to the thread that made it: it is made, run and destroyed here. */
+static dnnl_status_t rearrange(const primitive *p, compat_view from, dnnl_memory_t source)
+{
+    compat_view to = NULL;
+    dnnl_primitive_desc_t pd;
+    dnnl_primitive_t reorder = NULL;
+    COMPAT_TRY(dnnl_memory_get_memory_desc(p->memory[PRIMITIVE_WEIGHTS], &to));
+    COMPAT_TRY(dnnl_reorder_primitive_desc_create(&pd, from, engine, to, engine, NULL));
+    dnnl_status_t status = dnnl_primitive_create(&reorder, pd);
+    dnnl_primitive_desc_destroy(pd);
+    COMPAT_TRY(status);
+    dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, source}, {DNNL_ARG_TO, p->memory[PRIMITIVE_WEIGHTS]}};
+    status = dnnl_primitive_execute(reorder, p->stream, 2, args);
+    if (status == dnnl_success) status = dnnl_stream_wait(p->stream);
+    dnnl_primitive_destroy(reorder);
+    return status;
 }
 
 leco_status primitive_pack(const primitive *p, const void *plain, void *packed, leco_error *err)
 {
     const compat_layout *l = &p->weight_layout;
-    dnnl_dim_t dims[4];
-    for (int i = 0; i < 4; i++) dims[i] = l->dims[i];
+    dnnl_dim_t dims[COMPAT_MAX_DIMS];
+    for (int i = 0; i < COMPAT_MAX_DIMS; i++) dims[i] = l->dims[i];
     compat_desc from = {0};
     dnnl_memory_t source = NULL;
-    dnnl_primitive_desc_t pd = NULL;
-    dnnl_primitive_t reorder = NULL;
-    compat_view to = NULL;
+    dnnl_status_t status = compat_desc_create(&from, COMPAT_MAX_DIMS, dims, (dnnl_data_type_t)l->type, dnnl_abcd);
+    if (status == dnnl_success) status = compat_memory_create(&source, compat_desc_view(&from), engine);
+    if (status == dnnl_success) status = dnnl_memory_set_data_handle(source, (void *)(uintptr_t)plain);
     primitive_set(p, PRIMITIVE_WEIGHTS, packed);
-    bool ok =
-        compat_desc_create(&from, 4, dims, (dnnl_data_type_t)l->type, dnnl_abcd) &&
-        compat_memory_create(&source, compat_desc_view(&from), engine) &&
-        dnnl_memory_set_data_handle(source, (void *)(uintptr_t)plain) == dnnl_success &&
-        dnnl_memory_get_memory_desc(p->memory[PRIMITIVE_WEIGHTS], &to) == dnnl_success &&
-        dnnl_reorder_primitive_desc_create(&pd, compat_desc_view(&from), engine, to, engine, NULL) == dnnl_success &&
-        dnnl_primitive_create(&reorder, pd) == dnnl_success;
-    if (ok) {
-        dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, source}, {DNNL_ARG_TO, p->memory[PRIMITIVE_WEIGHTS]}};
-        ok = dnnl_primitive_execute(reorder, stream, 2, args) == dnnl_success &&
-             dnnl_stream_wait(stream) == dnnl_success;
-    }
-    if (reorder) dnnl_primitive_destroy(reorder);
-    if (pd) dnnl_primitive_desc_destroy(pd);
+    if (status == dnnl_success) status = rearrange(p, compat_desc_view(&from), source);
     if (source) dnnl_memory_destroy(source);
     compat_desc_destroy(&from);
-    return ok ? LECO_OK : error_set(err, LECO_INTERNAL, "oneDNN could not rearrange a convolution's weights");
+    return status == dnnl_success ? LECO_OK : primitive_failure(status, "a convolution's weights in its layout", err);
 }
 
 void primitive_set(const primitive *p, int arg, const void *data)
@@ -202,8 +231,8 @@ void primitive_run(const primitive *p)
         args[count].arg = p->gradient ? backward[i] : forward[i];
         args[count++].memory = p->memory[i];
     }
-    fix_threads(p->threads);
-    dnnl_status_t status = dnnl_primitive_execute(p->handle, stream, count, args);
+    cpu_fix_threads(p->threads);
+    dnnl_status_t status = dnnl_primitive_execute(p->handle, p->stream, count, args);
     assert(status == dnnl_success); /* nothing in it can fail but for a bug of ours */
     (void)status;
 }

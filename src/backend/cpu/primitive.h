@@ -10,6 +10,7 @@ enum { PRIMITIVE_SRC, PRIMITIVE_WEIGHTS, PRIMITIVE_BIAS, PRIMITIVE_DST, PRIMITIV
 /* Zeroed before it is made; primitive_release puts it back to that. */
 typedef struct primitive {
     dnnl_primitive_t handle;
+    dnnl_stream_t stream; /* its own: models may run in several threads at once, and streams are not for sharing */
     dnnl_memory_t memory[PRIMITIVE_ARGS]; /* NULL where there is none */
     bool gradient;                        /* src and dst are diff_dst and diff_src */
     int threads;                          /* as many as the scratchpad was counted for */
@@ -37,14 +38,17 @@ typedef struct conv_spec {
     bool bias, sum, gradient;
 } conv_spec;
 
-/* LECO_UNSUPPORTED where oneDNN has nothing but its reference loops, which are a thousand times too slow. On failure
- * *p is zeroed. */
+/* LECO_UNSUPPORTED, and nothing else, where oneDNN has no implementation that choice.h would use. On failure *p is
+ * zeroed. */
 leco_status primitive_matmul(primitive *p, const matmul_spec *spec, leco_error *err);
 leco_status primitive_conv(primitive *p, const conv_spec *spec, leco_error *err);
 void primitive_release(primitive *p);
 
 /* Rearranges [out,in,kh,kw] weights of the compute dtype for a conv primitive; `packed` has weight_bytes. */
 leco_status primitive_pack(const primitive *p, const void *plain, void *packed, leco_error *err);
+
+/* Out of memory, or an internal error: "oneDNN could not create WHAT". `status` is not dnnl_success. */
+leco_status primitive_failure(dnnl_status_t status, const char *what, leco_error *err);
 
 /* Whatever doesn't change between runs may be set once; NULL data leaves an argument as it is. */
 void primitive_set(const primitive *p, int arg, const void *data);

@@ -5,8 +5,9 @@
  *     P = exp2(c S - lse log2 e),  dS = P (dP - delta)          delta = sum of dO * O over a row
  *     dV^T += dO^T P,  dK^T += Q^T dS                           [D][KEYS], in cache while the block of keys lasts
  *     dQ   += dS K                                              [queries][D] f32, in scratch
- * An item of work is one head of one sample, or a part of its keys where there are fewer heads than threads; then each
- * part has a dQ of its own, and they are added up at the end. */
+ * Where there are few heads, a head's keys are divided into parts that do not depend on the number of threads, each
+ * with a dQ of its own; these are added up in their order, so that neither do results. An item of work is one head of
+ * one sample, or one part of it where there are fewer heads than threads. */
 #include <math.h>
 
 #include "backend/cpu/isa/isa.h"
@@ -18,13 +19,14 @@
 #define QUERIES 64
 #define STRIP 16 /* so few scores that they stay in the first-level cache until they are probabilities */
 #define LOG2E 1.44269504088896341f
+#define ITEMS 64 /* parts are made until there are so many items to share */
 
 enum { IN_Q, IN_K, IN_V, IN_O, IN_LSE, IN_DO };
 enum { OUT_Q, OUT_K, OUT_V };
 
 typedef struct problem {
     size_t samples, heads, queries, keys, width, channels;
-    size_t threads, parts; /* parts: of a head's keys */
+    size_t parts; /* of a head's keys */
     float scale;
     bool causal, pairs, want_q, want_k, want_v;
     dtype type;
@@ -38,7 +40,7 @@ typedef struct work {
     float *s, *dp;                  /* [STRIP][KEYS] */
     unit *p_woven, *ds_woven, *ds;  /* [QUERIES][KEYS] in units; ds, by rows, is ds_woven where units are floats */
     float *dk, *dv;                 /* [height][KEYS] */
-    float *dq;                      /* [padded queries][span] */
+    float *dq, *next;               /* [padded queries][span]; next: of one part, where a thread runs several */
     float *lse, *delta;             /* [padded queries] */
     float *scale;                   /* [KEYS]: what a block of keys is multiplied by on its way out */
 } work;
@@ -57,8 +59,10 @@ static problem problem_of(const node *n)
     p.want_q = n->output[OUT_Q] != NULL;
     p.want_k = n->output[OUT_K] != NULL;
     p.want_v = n->output[OUT_V] != NULL;
-    p.threads = 1;
-    p.parts = 1;
+    size_t heads = p.samples * p.heads, key_blocks = (p.keys + KEYS - 1) / KEYS;
+    p.parts = (ITEMS + heads - 1) / heads;
+    if (p.parts > key_blocks) p.parts = key_blocks;
+    if (p.causal) p.parts = 1; /* a later part would not reach all queries; sequences are short */
     return p;
 }
 
@@ -93,11 +97,20 @@ static size_t work_layout(const problem *p, char *base, work *w)
     return at;
 }
 
-static size_t item_layout(const problem *p, char *base, work *w)
+/* Decided once, so that run divides the scratch as prepare counted it, whatever cpu_threads() says by then. */
+typedef struct division {
+    size_t threads, items;
+    bool share_parts; /* an item is a part of a head, not all of it */
+} division;
+
+static size_t item_layout(const problem *p, const division *d, char *base, work *w)
 {
     size_t padded = round_up(p->queries, QUERIES), at = 0;
+    size_t dq = round_up((p->want_q ? padded * round_up(p->width, VEC) : 0) * sizeof(float), 64);
     w->dq = (float *)(void *)(base + at);
-    at += round_up((p->want_q ? padded * round_up(p->width, VEC) : 0) * sizeof(float), 64);
+    at += dq;
+    w->next = (float *)(void *)(base + at);
+    at += d->share_parts || p->parts == 1 ? 0 : dq;
     w->lse = (float *)(void *)(base + at);
     at += padded * sizeof(float);
     w->delta = (float *)(void *)(base + at);
@@ -105,26 +118,21 @@ static size_t item_layout(const problem *p, char *base, work *w)
     return round_up(at, 64);
 }
 
-/* Decided once, so that run divides the scratch as prepare counted it, whatever cpu_threads() says by then. */
-typedef struct division {
-    size_t threads, parts;
-} division;
-
 leco_status ISA(attention_grad_prepare)(const node *n, dtype compute, kernel_plan *plan, leco_error *err)
 {
     (void)compute;
     division *d = mem_calloc(1, sizeof *d);
     if (!d) return error_memory(err, sizeof *d, "an attention gradient's plan");
     problem p = problem_of(n);
-    size_t items = p.samples * p.heads, key_blocks = (p.keys + KEYS - 1) / KEYS;
+    size_t heads = p.samples * p.heads;
     d->threads = (size_t)cpu_threads();
-    d->parts = items >= d->threads ? 1 : (d->threads + items - 1) / items;
-    if (d->parts > key_blocks) d->parts = key_blocks;
+    d->share_parts = d->threads > heads && p.parts > 1;
+    d->items = d->share_parts ? heads * p.parts : heads;
     static char nowhere[1]; /* layout only counts */
     work w;
-    size_t slots = d->parts == 1 ? d->threads : items * d->parts;
+    size_t slots = d->share_parts ? d->items : d->threads;
     plan->state = d;
-    plan->scratch_bytes = d->threads * work_layout(&p, nowhere, &w) + slots * item_layout(&p, nowhere, &w);
+    plan->scratch_bytes = d->threads * work_layout(&p, nowhere, &w) + slots * item_layout(&p, d, nowhere, &w);
     return LECO_OK;
 }
 
@@ -156,7 +164,6 @@ INLINE void start_item(const problem *p, const work *w, const kernel_args *args,
         w->delta[i] = 0;
         w->lse[i] = 1e30f;
     }
-    if (p->want_q) memset(w->dq, 0, padded * w->span * sizeof(float));
 }
 
 INLINE void start_keys(const problem *p, const work *w, const kernel_args *args, size_t row, size_t head, size_t count,
@@ -177,7 +184,9 @@ INLINE void start_keys(const problem *p, const work *w, const kernel_args *args,
 /* A pair of blocks: queries [query, query + have), keys [key, key + count). */
 typedef struct pair {
     size_t query, have, key, count;
-    size_t lanes; /* count, as whole vectors */
+    size_t lanes;    /* count, as whole vectors */
+    bool first;      /* block of keys of its part: dQ is overwritten, not added to */
+    float *dq, *sum; /* where the part's dQ accumulates; what this block's rows of it are added to, or NULL */
 } pair;
 
 /* Key lane i of the block is visible to query q if i < count and, causally, key + i <= q. */
@@ -275,9 +284,11 @@ INLINE void query_block(const problem *p, const work *w, const kernel_args *args
         product.depth = (b->count + unit_width(pairs) - 1) / unit_width(pairs);
         product.a_row = KEYS / unit_width(pairs);
         product.b_step = product.c_row = w->span;
-        product.c = w->dq + b->query * w->span;
-        product.accumulate = true;
+        product.c = b->dq + b->query * w->span;
+        product.accumulate = !b->first;
         gemm_run(&product, pairs);
+        for (size_t i = b->query * w->span; b->sum && i < (b->query + padded) * w->span; i += VEC)
+            vec_store(b->sum, DTYPE_F32, i, vec_load(b->sum, DTYPE_F32, i) + vec_load(b->dq, DTYPE_F32, i));
     }
 }
 
@@ -306,16 +317,18 @@ INLINE void finish_queries(const problem *p, const float *dq, size_t slots, size
     }
 }
 
-INLINE void run_item(const problem *p, const work *w, const kernel_args *args, size_t item, dtype type, bool pairs)
+/* One part of a head's keys; its dQ goes to `dq` and, once it is complete, is added to `sum` (or not, where NULL). */
+INLINE void run_part(const problem *p, const work *w, const kernel_args *args, size_t sample, size_t head, size_t part,
+                     float *dq, float *sum, dtype type, bool pairs)
 {
-    size_t part = item % p->parts, head = item / p->parts % p->heads, sample = item / p->parts / p->heads, from, to;
-    start_item(p, w, args, sample, head, type);
+    size_t from, to;
     parallel_range(p->keys, KEYS, (int)part, (int)p->parts, &from, &to);
     for (size_t key = from; key < to; key += KEYS) {
         size_t count = to - key < KEYS ? to - key : KEYS, row = sample * p->keys + key;
         start_keys(p, w, args, row, head, count, type, pairs);
         size_t first = p->causal ? key / QUERIES * QUERIES : 0;
-        pair b = {.key = key, .count = count, .lanes = round_up(count, VEC)};
+        pair b = {.key = key, .count = count, .lanes = round_up(count, VEC), .first = key == from, .dq = dq};
+        b.sum = key + count == to ? sum : NULL;
         for (b.query = first; b.query < p->queries; b.query += QUERIES) {
             b.have = p->queries - b.query < QUERIES ? p->queries - b.query : QUERIES;
             query_block(p, w, args, &b, sample, head, type, pairs);
@@ -323,7 +336,19 @@ INLINE void run_item(const problem *p, const work *w, const kernel_args *args, s
         if (p->want_k) finish_keys(p, w, w->dk, args->output[OUT_K], row, head, count, p->scale, type);
         if (p->want_v) finish_keys(p, w, w->dv, args->output[OUT_V], row, head, count, 1.0f, type);
     }
-    if (p->want_q && p->parts == 1)
+}
+
+INLINE void run_item(const problem *p, const division *d, const work *w, const kernel_args *args, size_t item,
+                     dtype type, bool pairs)
+{
+    size_t index = d->share_parts ? item / p->parts : item, head = index % p->heads, sample = index / p->heads;
+    size_t first = d->share_parts ? item % p->parts : 0, last = d->share_parts ? first + 1 : p->parts;
+    start_item(p, w, args, sample, head, type);
+    for (size_t part = first; part < last; part++) {
+        bool later = part > first;
+        run_part(p, w, args, sample, head, part, later ? w->next : w->dq, later ? w->dq : NULL, type, pairs);
+    }
+    if (p->want_q && !d->share_parts)
         finish_queries(p, w->dq, 1, 0, args->output[OUT_Q], sample, head, 0, p->queries, type);
 }
 
@@ -341,24 +366,22 @@ INLINE void attention_grad_part(const kernel_args *args, dtype type, int part, i
     (void)parts;
     problem p = problem_of(args->node);
     const division *d = args->plan->state;
-    p.threads = d->threads;
-    p.parts = d->parts;
     work w;
     bool pairs = type == DTYPE_BF16 && GEMM_PAIRS;
-    size_t own = work_layout(&p, args->scratch, &w), items = p.samples * p.heads * p.parts;
+    size_t own = work_layout(&p, args->scratch, &w);
     work_layout(&p, (char *)args->scratch + (size_t)part * own, &w);
-    char *slots = (char *)args->scratch + p.threads * own;
-    size_t slot = item_layout(&p, slots + 0, &w);
+    char *slots = (char *)args->scratch + d->threads * own;
+    size_t slot = item_layout(&p, d, slots, &w);
 #pragma omp for schedule(dynamic)
-    for (size_t item = 0; item < items; item++) {
-        item_layout(&p, slots + (p.parts == 1 ? (size_t)part : item) * slot, &w);
-        run_item(&p, &w, args, item, type, pairs);
+    for (size_t item = 0; item < d->items; item++) {
+        item_layout(&p, d, slots + (d->share_parts ? item : (size_t)part) * slot, &w);
+        run_item(&p, d, &w, args, item, type, pairs);
     }
-    if (!p.want_q || p.parts == 1) return;
+    if (!p.want_q || !d->share_parts) return;
 #pragma omp for schedule(static)
     for (size_t k = 0; k < p.samples * p.heads * p.queries; k++) {
         size_t i = k % p.queries, head = k / p.queries % p.heads, sample = k / p.queries / p.heads;
-        item_layout(&p, slots + k / p.queries * p.parts * slot, &w);
+        item_layout(&p, d, slots + k / p.queries * p.parts * slot, &w);
         finish_queries(&p, w.dq, p.parts, slot / sizeof(float), args->output[OUT_Q], sample, head, i, i + 1, type);
     }
 }

@@ -2,8 +2,9 @@
  *
  * One of N and K is an adapter's rank, so this reads the wide operand once and is bound by memory. The wide operand's
  * columns lie across vector lanes (B of gemm.h, woven by pairs of rows), the narrow one is broadcast; the result is
- * [narrow][wide], turned round at the end where the wide one is dy. Threads share the columns; where there are fewer
- * column blocks than threads, also the rows, and the partial results are added up. */
+ * [narrow][wide], turned round at the end where the wide one is dy. Rows are summed in splits of a size that does not
+ * depend on the number of threads, and the splits' sums are added up in their order: nor does the result. Threads share
+ * the columns; where there are fewer column blocks than threads, also the splits. */
 #include "backend/cpu/isa/isa.h"
 #include "backend/cpu/isa/loop.h"
 #include "backend/cpu/isa/pack.h"
@@ -11,18 +12,22 @@
 
 #define COLUMNS (4 * VEC)     /* of the wide operand, at a time */
 #define PANEL_UNITS (1 << 16) /* of the wide operand, packed at a time: a quarter of a usual second-level cache */
+#define SPLIT_ROWS 256        /* at least so many are summed at a time */
 
 typedef struct problem {
     size_t rows, narrow, wide, height; /* height: narrow, padded */
     size_t blocks;                     /* of columns */
     size_t at_once;                    /* rows packed at a time */
+    size_t splits, split_rows;
     bool wide_is_dy;
 } problem;
 
-/* Into how many shares the columns, and into how many splits the rows go; decided once, for the scratch is counted by
+/* Into how many shares the columns go, and how many results there are: one for each split where threads share the
+ * splits; else the sum so far and, where there are several, the next one. Decided once, for the scratch is counted by
  * it. */
 typedef struct division {
-    size_t threads, shares, splits;
+    size_t threads, shares, results;
+    bool share_splits;
 } division;
 
 static problem problem_of(const node *n)
@@ -36,6 +41,9 @@ static problem problem_of(const node *n)
     p.at_once = PANEL_UNITS / (p.blocks * COLUMNS) / 16 * 16;
     if (p.at_once < 16) p.at_once = 16;
     if (p.at_once > 128) p.at_once = 128;
+    /* So many that adding up the results costs nothing beside the products. */
+    p.split_rows = round_up(8 * p.height > SPLIT_ROWS ? 8 * p.height : SPLIT_ROWS, p.at_once);
+    p.splits = p.rows > p.split_rows ? (p.rows + p.split_rows - 1) / p.split_rows : 1;
     return p;
 }
 
@@ -51,20 +59,24 @@ static size_t own_units(const problem *p)
     return p->blocks * panel_stride(p) + p->at_once * p->height;
 }
 
+/* Floats of one result, of all column blocks. */
+static size_t result_units(const problem *p)
+{
+    return p->blocks * p->height * COLUMNS;
+}
+
 leco_status ISA(linear_dw_prepare)(const node *n, dtype compute, kernel_plan *plan, leco_error *err)
 {
     (void)compute;
     division *d = mem_calloc(1, sizeof *d);
     if (!d) return error_memory(err, sizeof *d, "a weight gradient's plan");
     problem p = problem_of(n);
-    size_t most = (p.rows + p.at_once - 1) / p.at_once;
     d->threads = (size_t)cpu_threads();
+    d->share_splits = d->threads > p.blocks && p.splits > 1;
     d->shares = p.blocks < d->threads ? p.blocks : d->threads;
-    d->splits = d->threads / d->shares;
-    if (d->splits > most) d->splits = most ? most : 1;
+    d->results = d->share_splits ? p.splits : p.splits > 1 ? 2 : 1;
     plan->state = d;
-    size_t results = p.blocks * d->splits * p.height * COLUMNS;
-    plan->scratch_bytes = (d->threads * own_units(&p) + results) * sizeof(unit);
+    plan->scratch_bytes = (d->threads * own_units(&p) + d->results * result_units(&p)) * sizeof(unit);
     return LECO_OK;
 }
 
@@ -134,9 +146,9 @@ INLINE size_t place(const problem *p, size_t i, size_t j)
     return p->wide_is_dy ? j * p->narrow + i : i * p->wide + j;
 }
 
-INLINE void finish_block(const problem *p, const kernel_args *args, const float *result, size_t splits, size_t block)
+/* The gradient's columns of one block from the sum of `count` results. */
+INLINE void finish_block(const problem *p, const kernel_args *args, const float *result, size_t count, size_t block)
 {
-    size_t stride = p->blocks * p->height * COLUMNS;
     float scale = args->node->attr.scale;
     const float *add = args->input[2];
     float *dw = args->output[0];
@@ -144,10 +156,35 @@ INLINE void finish_block(const problem *p, const kernel_args *args, const float 
     for (size_t i = 0; i < p->narrow; i++)
         for (size_t j = 0; j < columns; j++) {
             float sum = 0;
-            for (size_t s = 0; s < splits; s++) sum += result[s * stride + i * COLUMNS + j];
+            for (size_t s = 0; s < count; s++) sum += result[s * result_units(p) + i * COLUMNS + j];
             size_t at = place(p, i, first + j);
             dw[at] = add ? scale * sum + add[at] : scale * sum;
         }
+}
+
+/* Both operands of a gradient. */
+typedef struct operands {
+    rows wide, narrow;
+} operands;
+
+/* One split of column blocks [first, last) into `result`. */
+INLINE void run_split(const problem *p, const operands *o, size_t first, size_t last, size_t split, unit *own,
+                      float *result, bool pairs)
+{
+    size_t from = split * p->split_rows, to = from + p->split_rows < p->rows ? from + p->split_rows : p->rows;
+    product_blocks(p, o->wide, o->narrow, first, last, from, to, own, result, pairs);
+}
+
+/* All splits of column blocks [first, last), added up in `sum`; `next` is room for one. */
+INLINE void run_splits(const problem *p, const operands *o, size_t first, size_t last, unit *own, float *sum,
+                       float *next, bool pairs)
+{
+    run_split(p, o, first, last, 0, own, sum, pairs);
+    for (size_t split = 1; split < p->splits; split++) {
+        run_split(p, o, first, last, split, own, next, pairs);
+        for (size_t i = 0; i < (last - first) * p->height * COLUMNS; i += VEC)
+            vec_store(sum, DTYPE_F32, i, vec_load(sum, DTYPE_F32, i) + vec_load(next, DTYPE_F32, i));
+    }
 }
 
 INLINE void linear_dw_part(const kernel_args *args, dtype type, int part, int parts)
@@ -158,20 +195,22 @@ INLINE void linear_dw_part(const kernel_args *args, dtype type, int part, int pa
     bool pairs = type == DTYPE_BF16 && GEMM_PAIRS;
     unit *own = (unit *)args->scratch + (size_t)part * own_units(&p);
     float *results = (float *)args->scratch + d->threads * own_units(&p);
-    rows wide = {.base = args->input[p.wide_is_dy ? 0 : 1], .type = type, .stride = p.wide};
-    rows narrow = {.base = args->input[p.wide_is_dy ? 1 : 0], .type = type, .stride = p.narrow, .width = p.narrow};
-    size_t stride = p.height * COLUMNS;
+    operands o = {.wide = {.base = args->input[p.wide_is_dy ? 0 : 1], .type = type, .stride = p.wide}};
+    o.narrow = (rows){.base = args->input[p.wide_is_dy ? 1 : 0], .type = type, .stride = p.narrow, .width = p.narrow};
+    size_t each = d->share_splits ? p.splits : 1;
 #pragma omp for schedule(static)
-    for (size_t k = 0; k < d->shares * d->splits; k++) {
-        size_t first, last, from, to;
-        parallel_range(p.blocks, 1, (int)(k % d->shares), (int)d->shares, &first, &last);
-        parallel_range(p.rows, p.at_once, (int)(k / d->shares), (int)d->splits, &from, &to);
-        float *result = results + (k / d->shares * p.blocks + first) * stride;
-        product_blocks(&p, wide, narrow, first, last, from, to, own, result, pairs);
+    for (size_t k = 0; k < d->shares * each; k++) {
+        size_t first, last;
+        parallel_range(p.blocks, 1, (int)(k / each), (int)d->shares, &first, &last);
+        float *result = results + first * p.height * COLUMNS;
+        if (d->share_splits)
+            run_split(&p, &o, first, last, k % each, own, result + k % each * result_units(&p), pairs);
+        else
+            run_splits(&p, &o, first, last, own, result, result + result_units(&p), pairs);
     }
 #pragma omp for schedule(static)
     for (size_t block = 0; block < p.blocks; block++)
-        finish_block(&p, args, results + block * stride, d->splits, block);
+        finish_block(&p, args, results + block * p.height * COLUMNS, each, block);
 }
 
 ISA_DEFINE(linear_dw)
