@@ -151,9 +151,12 @@ int cpu_threads(void)
         mine.given = team_size(wanted);
         mine.asked = wanted;
         cpu_fix_threads(mine.given);
+        const char *plural = mine.given == 1 ? "" : "s";
         if (mine.given < wanted)
             log_message(LOG_WARNING, "%d thread%s instead of %d: OMP_THREAD_LIMIT or the system allows no more",
-                        mine.given, mine.given == 1 ? "" : "s", wanted);
+                        mine.given, plural, wanted);
+        else
+            log_message(LOG_DEBUG, "computing with %d thread%s", mine.given, plural);
     }
     if (omp_get_dynamic()) omp_set_dynamic(0);
     return mine.given;

@@ -58,6 +58,8 @@ char *fuzz_text(const fuzz_part *part);
 const char *fuzz_again(const char *name, const char *text);
 /* A path in that folder to write to. */
 const char *fuzz_result(void);
+/* Removes both folders, as the end of the program does; may be called while it crashes. */
+void fuzz_remove_folders(void);
 
 /* A token's id of six to eight digits is possible, and costs a table of that length: that would only cost time. */
 bool fuzz_has_large_id(const uint8_t *data, size_t size);

@@ -49,8 +49,9 @@ static void on_crash(int number)
         ignored = write(2, "\n", 1);
         (void)ignored;
     }
-    sigaction(number, &earlier[number],
-              NULL); /* returning repeats the fault, for the sanitizer or the system to report */
+    fuzz_remove_folders();
+    /* Returning repeats the fault, for the sanitizer or the system to report. */
+    sigaction(number, &earlier[number], NULL);
 }
 
 static void watch_for_crashes(const char *program)

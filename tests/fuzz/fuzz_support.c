@@ -87,10 +87,10 @@ static void remember(const char *path)
     memcpy(made[made_count++], path, strlen(path) + 1);
 }
 
-static void remove_made(void)
+void fuzz_remove_folders(void)
 {
     for (size_t i = made_count; i-- > 0;) remove(made[i]);
-    remove(base);
+    if (base[0]) rmdir(base);
 }
 
 static void make_folder(const char *path)
@@ -107,7 +107,7 @@ static void make_base(void)
         snprintf(base, sizeof base, "/tmp/leco-fuzz-XXXXXX");
         FUZZ_CHECK(mkdtemp(base));
     }
-    atexit(remove_made);
+    atexit(fuzz_remove_folders);
     snprintf(input_folder, sizeof input_folder, "%s/input", base);
     snprintf(again_folder, sizeof again_folder, "%s/again", base);
     make_folder(input_folder);

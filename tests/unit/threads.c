@@ -18,6 +18,8 @@
 
 /* ---- tasks of a child: its exit status is the answer ---- */
 
+enum { CANNOT_TEST = 102 };
+
 /* The size of the teams that 200 loops of this thread get, or 100 where it isn't always what cpu_threads says. */
 static int team(void)
 {
@@ -104,8 +106,8 @@ static int warnings(void)
 static int team_where_none_can_start(void)
 {
     const struct rlimit few = {1, 1};
-    if (geteuid() == 0 && setuid(65534) != 0) return 102;
-    if (setrlimit(RLIMIT_NPROC, &few) != 0) return 103;
+    if (geteuid() == 0 && setuid(65534) != 0) return CANNOT_TEST;
+    if (setrlimit(RLIMIT_NPROC, &few) != 0) return CANNOT_TEST;
     return team_of_four();
 }
 
@@ -211,7 +213,9 @@ static void too_few_are_told_once(void **state)
 static void threads_that_cannot_start_are_done_without(void **state)
 {
     (void)state;
-    expect("none", "", 1);
+    int got = answer("none", "");
+    if (got == CANNOT_TEST) skip();
+    assert_int_equal(got, 1);
 }
 
 static void less_than_one_is_the_default(void **state)
