@@ -151,11 +151,10 @@ static leco_status time_training(bench *b, bench_run *run, latent_size one, leco
     trainable *t;
     LECO_TRY(model_layers(b->model, PART_UNET, &layers, err));
     LECO_TRY(trainable_create(layers, &options, &b->rng, &t, err));
-    size_t count;
-    param *params = trainable_params(t, &count);
+    const flat_params on = flat_params_of(t);
     optimizer *o = NULL;
     const optimizer_options adamw = optimizer_defaults(OPTIMIZER_ADAMW);
-    leco_status status = optimizer_create(&adamw, params, count, &o, err);
+    leco_status status = optimizer_create(&adamw, &on, &o, err);
     if (status == LECO_OK) status = time_both(b, run, one, t, err);
     if (status == LECO_OK) {
         run->optimizer = optimizer_bytes(o);

@@ -151,9 +151,8 @@ static leco_status make_stages(trainer *t, leco_error *err)
 
 static leco_status make_optimizer(trainer *t, leco_error *err)
 {
-    size_t count;
-    param *params = trainable_params(t->trainable, &count);
-    return optimizer_create(&t->config->optimizer, params, count, &t->optimizer, err);
+    const flat_params on = flat_params_of(t->trainable);
+    return optimizer_create(&t->config->optimizer, &on, &t->optimizer, err);
 }
 
 static leco_status prepare(trainer *t, const char *device_name, leco_error *err)
@@ -334,8 +333,8 @@ leco_status trainer_follow(trainer *t, const trajectory *plan, const float *nois
         const float *x = t->kept + i * count;
         double loss = stage_learn(s, x, trajectory_timestep(s->run, c->compat, plan->kept[i]));
         if (!isfinite(loss)) return blame(t, plan, x, loss, err);
-        optimizer_step(t->optimizer, lr_at(c->lr_schedule, c->lr, optimizer_steps(t->optimizer), c->iterations),
-                       weight_of_pair);
+        optimizer_step(t->optimizer, trainable_grads(t->trainable), weight_of_pair,
+                       lr_at(c->lr_schedule, c->lr, optimizer_steps(t->optimizer), c->iterations));
         loss *= (double)weight_of_pair;
         if (losses) losses[i] = loss;
         if (w->learnt && !w->learnt(w->user, loss)) return error_set(err, LECO_INTERRUPTED, "stopped");
