@@ -62,19 +62,23 @@ static leco_status pool_get(denoiser_pool *pool, role kind, float multiplier, la
     return LECO_OK;
 }
 
-static leco_status get_texts(stage *s, text_bank *bank, const train_prompt *p, leco_error *err)
+static leco_status get_texts(stage *s, const model *m, conditioner *texts, const train_prompt *p, leco_error *err)
 {
-    LECO_TRY(text_bank_get(bank, p->target, &s->target, err));
-    LECO_TRY(text_bank_get(bank, p->unconditional, &s->unconditional, err));
-    for (size_t i = 0; i < s->terms.count; i++)
-        LECO_TRY(text_bank_get(bank, s->terms.item[i].prompt, &s->term_text[i], err));
+    const int64_t factor = vae_factor(&m->vae);
+    const char *const prompt[2 + TERMS_MAX] = {p->target, p->unconditional};
+    conditioning *const out[] = {&s->target, &s->unconditional};
+    for (size_t i = 0; i < 2 + s->terms.count; i++) {
+        conditioning *c = i < 2 ? out[i] : &s->term_text[i - 2];
+        LECO_TRY(conditioner_get(texts, i < 2 ? prompt[i] : s->terms.item[i - 2].prompt, c, err));
+        conditioning_set_size(c, s->size.height * factor, s->size.width * factor);
+    }
     return LECO_OK;
 }
 
-static leco_status fill(stage *s, denoiser_pool *pool, text_bank *bank, const train_prompt *p, float scale,
+static leco_status fill(stage *s, denoiser_pool *pool, conditioner *texts, const train_prompt *p, float scale,
                         leco_error *err)
 {
-    LECO_TRY(get_texts(s, bank, p, err));
+    LECO_TRY(get_texts(s, pool->model, texts, p, err));
     latent_size generating = s->size, teaching = s->size;
     generating.batch = guided_batch(s->size.batch, scale);
     teaching.batch *= (int64_t)s->terms.count;
@@ -93,12 +97,12 @@ static leco_status fill(stage *s, denoiser_pool *pool, text_bank *bank, const tr
     return LECO_OK;
 }
 
-leco_status stage_create(denoiser_pool *pool, text_bank *bank, const train_config *config, size_t prompt,
+leco_status stage_create(denoiser_pool *pool, conditioner *texts, const train_config *config, size_t prompt,
                          latent_size size, const noise_schedule *schedule, stage *out, leco_error *err)
 {
     const train_prompt *p = &config->prompt[prompt];
     stage s = {.size = size, .terms = terms_of_prompt(p)};
-    leco_status status = fill(&s, pool, bank, p, (float)config->trajectory_guidance_scale, err);
+    leco_status status = fill(&s, pool, texts, p, (float)config->trajectory_guidance_scale, err);
     if (status == LECO_OK)
         status = denoising_create(&sampler_ddim, schedule, config->denoising_steps, size, &s.run, err);
     if (status != LECO_OK) {
@@ -130,10 +134,10 @@ void stage_begin(stage *s)
 {
     const int64_t batch = s->size.batch;
     for (int64_t i = 0; i < batch; i++) {
-        guided_set_context(&s->generate, i, s->unconditional, s->target);
-        denoiser_set_context(s->student, i, s->target);
+        guided_set_context(&s->generate, i, &s->unconditional, &s->target);
+        denoiser_set_context(s->student, i, &s->target);
         for (size_t k = 0; k < s->terms.count; k++)
-            denoiser_set_context(s->teacher, (int64_t)k * batch + i, s->term_text[k]);
+            denoiser_set_context(s->teacher, (int64_t)k * batch + i, &s->term_text[k]);
     }
 }
 

@@ -8,7 +8,7 @@
 #ifndef LECO_TRAIN_STAGE_H
 #define LECO_TRAIN_STAGE_H
 
-#include "diffusion/text_bank.h"
+#include "diffusion/conditioning.h"
 #include "train/terms.h"
 #include "train/trajectory.h"
 
@@ -31,14 +31,14 @@ typedef struct stage {
     term_list terms;
     denoiser *teacher, *student; /* borrowed from the pool */
     guided generate;
-    denoising *run;                                             /* of a trajectory */
-    const float *target, *unconditional, *term_text[TERMS_MAX]; /* text states, borrowed from the bank */
-    float *input, *predictions;                                 /* [terms, B,h,w,C] for the teacher */
-    float *wanted;                                              /* [B,h,w,C] */
+    denoising *run;                                           /* of a trajectory */
+    conditioning target, unconditional, term_text[TERMS_MAX]; /* texts borrowed from the conditioner */
+    float *input, *predictions;                               /* [terms, B,h,w,C] for the teacher */
+    float *wanted;                                            /* [B,h,w,C] */
 } stage;
 
-/* size: of the pair's latents; the texts must be in the bank, or its encoder still there. */
-leco_status stage_create(denoiser_pool *pool, text_bank *bank, const train_config *config, size_t prompt,
+/* size: of the pair's latents; the texts must be in the conditioner, or its encoder still there. */
+leco_status stage_create(denoiser_pool *pool, conditioner *texts, const train_config *config, size_t prompt,
                          latent_size size, const noise_schedule *schedule, stage *out, leco_error *err);
 void stage_free(stage *s); /* safe on a zeroed one */
 size_t stage_bytes(const stage *s);

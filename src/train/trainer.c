@@ -18,7 +18,7 @@ struct trainer {
     device device;
     model *model;
     noise_schedule *schedule;
-    text_bank *bank;
+    conditioner *conditioner;
     rng rng;
     trainable *trainable;
     optimizer *optimizer;
@@ -40,7 +40,7 @@ void trainer_destroy(trainer *t)
     denoiser_pool_free(&t->pool);
     optimizer_destroy(t->optimizer);
     trainable_destroy(t->trainable);
-    text_bank_destroy(t->bank);
+    conditioner_destroy(t->conditioner);
     mem_free(t->schedule);
     model_close(t->model);
     device_close(&t->device);
@@ -88,20 +88,20 @@ static leco_status encode_prompts(trainer *t, leco_error *err)
                          (long long)c->clip_skip, (long long)t->model->text.layers);
     text_options options = t->model->family->text;
     if (c->clip_skip > 1) options.skip_layers = c->clip_skip - 1;
-    LECO_TRY(text_bank_create(&t->device, t->model, NULL, options, &t->bank, err));
+    LECO_TRY(conditioner_create(&t->device, t->model, NULL, options, &t->conditioner, err));
     for (size_t i = 0; i < c->prompt_count; i++) {
         const train_prompt *p = &c->prompt[i];
         const char *const texts[] = {p->target, p->positive, p->neutral, p->unconditional};
         for (int k = 0; k < 4; k++) {
-            const float *states;
-            leco_status status = text_bank_get(t->bank, texts[k], &states, err);
+            conditioning text;
+            leco_status status = conditioner_get(t->conditioner, texts[k], &text, err);
             if (status != LECO_OK) return error_prefix(err, status, "%s", p->place);
         }
     }
     t->text_arena_bytes = workspace_bytes(t->device.workspace);
-    t->encoding_bytes =
-        t->text_arena_bytes + text_bank_bytes(t->bank) + weights_packed_bytes(t->model->weights[PART_TEXT_ENCODER]);
-    text_bank_release_encoder(t->bank);
+    t->encoding_bytes = t->text_arena_bytes + conditioner_bytes(t->conditioner) +
+                        weights_packed_bytes(t->model->weights[PART_TEXT_ENCODER]);
+    conditioner_release_encoder(t->conditioner);
     model_unload(t->model, PART_TEXT_ENCODER);
     tokenizer_close(t->model->tokenizer);
     t->model->tokenizer = NULL;
@@ -136,14 +136,16 @@ static leco_status make_buffers(trainer *t, leco_error *err)
 static leco_status make_stages(trainer *t, leco_error *err)
 {
     const train_config *c = t->config;
-    t->pool = (denoiser_pool){
-        .device = &t->device, .model = t->model, .trainable = t->trainable, .tokens = text_bank_tokens(t->bank)};
+    t->pool = (denoiser_pool){.device = &t->device,
+                              .model = t->model,
+                              .trainable = t->trainable,
+                              .tokens = conditioner_tokens(t->conditioner)};
     t->stages = mem_calloc(c->prompt_count, sizeof *t->stages);
     if (!t->stages) return error_memory(err, c->prompt_count * sizeof *t->stages, "the pairs");
     for (size_t i = 0; i < c->prompt_count; i++) {
         latent_size size;
         LECO_TRY(pair_size(t, &c->prompt[i], &size, err));
-        LECO_TRY(stage_create(&t->pool, t->bank, c, i, size, t->schedule, &t->stages[i], err));
+        LECO_TRY(stage_create(&t->pool, t->conditioner, c, i, size, t->schedule, &t->stages[i], err));
         if (latent_count(size) > t->largest) t->largest = latent_count(size);
     }
     return make_buffers(t, err);
@@ -218,7 +220,7 @@ static memory_use memory_of(const trainer *t, size_t activations)
     const size_t largest = t->largest, samples = (size_t)t->config->samples_per_trajectory;
     memory_use use = {.weights = weights_packed_bytes(t->model->weights[PART_UNET]),
                       .activations = activations,
-                      .texts = text_bank_bytes(t->bank),
+                      .texts = conditioner_bytes(t->conditioner),
                       .latents = (3 + samples) * largest * sizeof(float) + samples * sizeof *t->kept_steps,
                       .graphs = denoiser_pool_bytes(&t->pool),
                       .adapter = trainable_bytes(t->trainable),
