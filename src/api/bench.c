@@ -25,7 +25,7 @@ typedef struct bench {
     model *model;
     device device;
     rng rng;
-    float *context, *x, *target; /* text states of one sample; latents of two */
+    float *states, *pooled, *x, *target; /* text of one sample; latents of two */
 } bench;
 
 static bool ask(const leco_bench_options *o, const leco_progress *p)
@@ -75,7 +75,8 @@ static void run_once(const bench *b, denoiser *n, bool training)
 static leco_status time_denoiser(const bench *b, denoiser *n, bool training, timing *t, leco_error *err)
 {
     const double enough = 4.0; /* seconds */
-    for (int64_t i = 0; i < denoiser_size(n).batch; i++) denoiser_set_context(n, i, b->context);
+    const conditioning text = {.states = b->states, .pooled = b->pooled};
+    for (int64_t i = 0; i < denoiser_size(n).batch; i++) denoiser_set_context(n, i, &text);
     run_once(b, n, training); /* touches all memory */
     const double begin = cpu_seconds();
     t->batch = denoiser_size(n).batch;
@@ -105,11 +106,14 @@ static leco_status time_denoiser(const bench *b, denoiser *n, bool training, tim
 static leco_status fill_inputs(bench *b, latent_size pair, leco_error *err)
 {
     const size_t states = TOKENS * (size_t)unet_context_width(&b->model->unet), latents = latent_count(pair);
-    b->context = mem_calloc(states, sizeof *b->context);
+    const size_t pooled = (size_t)unet_pooled_width(&b->model->unet); /* stays 0: a preset has no second encoder */
+    b->states = mem_calloc(states, sizeof *b->states);
+    if (pooled > 0) b->pooled = mem_calloc(pooled, sizeof *b->pooled);
     b->x = mem_calloc(latents, sizeof *b->x);
     b->target = mem_calloc(latents, sizeof *b->target);
-    if (!b->context || !b->x || !b->target) return error_memory(err, latents * sizeof *b->x, "inputs");
-    rng_normal(&b->rng, b->context, states);
+    if (!b->states || (pooled > 0 && !b->pooled) || !b->x || !b->target)
+        return error_memory(err, latents * sizeof *b->x, "inputs");
+    rng_normal(&b->rng, b->states, states);
     rng_normal(&b->rng, b->x, latents);
     return LECO_OK;
 }
@@ -151,11 +155,10 @@ static leco_status time_training(bench *b, bench_run *run, latent_size one, leco
     trainable *t;
     LECO_TRY(model_layers(b->model, PART_UNET, &layers, err));
     LECO_TRY(trainable_create(layers, &options, &b->rng, &t, err));
-    size_t count;
-    param *params = trainable_params(t, &count);
+    const flat_params on = flat_params_of(t);
     optimizer *o = NULL;
     const optimizer_options adamw = optimizer_defaults(OPTIMIZER_ADAMW);
-    leco_status status = optimizer_create(&adamw, params, count, &o, err);
+    leco_status status = optimizer_create(&adamw, &on, &o, err);
     if (status == LECO_OK) status = time_both(b, run, one, t, err);
     if (status == LECO_OK) {
         run->optimizer = optimizer_bytes(o);
@@ -206,11 +209,12 @@ static void clear(bench *b)
 {
     model_close(b->model);
     device_close(&b->device);
-    mem_free(b->context);
+    mem_free(b->states);
+    mem_free(b->pooled);
     mem_free(b->x);
     mem_free(b->target);
     b->model = NULL;
-    b->context = b->x = b->target = NULL;
+    b->states = b->pooled = b->x = b->target = NULL;
 }
 
 /* The precisions to time; bfloat16 by default only where the processor has it. */

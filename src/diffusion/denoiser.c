@@ -8,11 +8,11 @@
 
 struct denoiser {
     latent_size size;
-    size_t context_count; /* floats of one sample's text states */
+    size_t context_count, pooled_count; /* floats of one sample's text states, and of its pooled: 0 if not read */
     runner runner;
     unet net;
     tensor *target, *loss; /* of a trainable one */
-    const float **context; /* [batch] borrowed text states */
+    conditioning *context; /* [batch] */
     float *staging;        /* the widest of the inputs that are put together here */
     size_t staging_count;
 };
@@ -72,8 +72,8 @@ leco_status denoiser_create(const device *d, const model *m, const denoiser_opti
     n->size = options->size;
     n->size.channels = m->unet.in_channels;
     n->context_count = (size_t)(options->tokens * unet_context_width(&m->unet));
-    size_t pooled = (size_t)unet_pooled_width(&m->unet);
-    size_t widest = (size_t)n->size.batch * (n->context_count > pooled ? n->context_count : pooled);
+    n->pooled_count = (size_t)unet_pooled_width(&m->unet);
+    size_t widest = (size_t)n->size.batch * (n->context_count > n->pooled_count ? n->context_count : n->pooled_count);
     n->context = mem_calloc((size_t)n->size.batch, sizeof *n->context);
     n->staging = mem_calloc(widest, sizeof *n->staging);
     n->staging_count = widest;
@@ -114,32 +114,37 @@ session *denoiser_session(denoiser *n)
     return n->runner.session;
 }
 
-void denoiser_set_context(denoiser *n, int64_t sample, const float *states)
+void denoiser_set_context(denoiser *n, int64_t sample, const conditioning *c)
 {
-    n->context[sample] = states;
+    assert(c->states && (c->pooled || n->pooled_count == 0));
+    n->context[sample] = *c;
 }
 
-/* Writes one value into all elements of an input. */
-static void write_all(denoiser *n, const tensor *t, float value)
+/* What a model with added conditions (SDXL's) reads beside the text states. */
+static void write_added(denoiser *n)
 {
-    size_t count = (size_t)shape_count(&t->shape);
-    for (size_t i = 0; i < count; i++) n->staging[i] = value;
-    session_write(n->runner.session, t, n->staging, count);
+    const size_t batch = (size_t)n->size.batch;
+    for (size_t i = 0; i < batch; i++)
+        memcpy(n->staging + i * n->pooled_count, n->context[i].pooled, n->pooled_count * sizeof(float));
+    session_write(n->runner.session, n->net.pooled, n->staging, batch * n->pooled_count);
+    for (int k = 0; k < UNET_TIME_IDS; k++) {
+        for (size_t i = 0; i < batch; i++) n->staging[i] = n->context[i].sizes[k];
+        session_write(n->runner.session, n->net.time_ids[k], n->staging, batch);
+    }
 }
 
 static void write_inputs(denoiser *n, const float *x, double timestep)
 {
     session_write(n->runner.session, n->net.sample, x, latent_count(n->size));
-    write_all(n, n->net.timestep, (float)timestep);
-    if (n->net.pooled) {
-        write_all(n, n->net.pooled, 0.0f);
-        for (int i = 0; i < UNET_TIME_IDS; i++) write_all(n, n->net.time_ids[i], 0.0f);
+    const size_t batch = (size_t)n->size.batch;
+    for (size_t i = 0; i < batch; i++) n->staging[i] = (float)timestep;
+    session_write(n->runner.session, n->net.timestep, n->staging, batch);
+    if (n->net.pooled) write_added(n);
+    for (size_t i = 0; i < batch; i++) {
+        assert(n->context[i].states);
+        memcpy(n->staging + i * n->context_count, n->context[i].states, n->context_count * sizeof(float));
     }
-    for (int64_t i = 0; i < n->size.batch; i++) {
-        assert(n->context[i]);
-        memcpy(n->staging + (size_t)i * n->context_count, n->context[i], n->context_count * sizeof(float));
-    }
-    session_write(n->runner.session, n->net.context, n->staging, (size_t)n->size.batch * n->context_count);
+    session_write(n->runner.session, n->net.context, n->staging, batch * n->context_count);
 }
 
 void denoiser_run(denoiser *n, const float *x, double timestep, float *output)

@@ -2,10 +2,8 @@
 #ifndef LECO_DIFFUSION_DENOISER_H
 #define LECO_DIFFUSION_DENOISER_H
 
+#include "diffusion/conditioning.h"
 #include "diffusion/latents.h"
-#include "diffusion/runner.h"
-#include "model/model.h"
-#include "model/trainable.h"
 
 typedef struct denoiser denoiser;
 
@@ -16,8 +14,8 @@ typedef struct denoiser_options {
     bool trainable;              /* also compute loss and gradients: denoiser_run_training */
 } denoiser_options;
 
-/* Builds over m's U-Net weights (loaded by the caller). `d`, m and the trainables outlive the denoiser. A model with
- * added conditions (SDXL's) gets zeros for them. On failure *out is NULL. */
+/* Builds over m's U-Net weights (loaded by the caller). `d`, m and the trainables outlive the denoiser. On
+ * failure *out is NULL. */
 leco_status denoiser_create(const device *d, const model *m, const denoiser_options *options, denoiser **out,
                             leco_error *err);
 void denoiser_destroy(denoiser *n); /* NULL is fine */
@@ -26,8 +24,9 @@ latent_size denoiser_size(const denoiser *n);
 size_t denoiser_arena_bytes(const denoiser *n);
 size_t denoiser_bytes(const denoiser *n); /* of the graph, the session and what inputs are put together in */
 
-/* Text states [tokens,width] for one of the batch's samples; borrowed until replaced, and read by each run. */
-void denoiser_set_context(denoiser *n, int64_t sample, const float *states);
+/* What one of the batch's samples is conditioned on: all that the U-Net reads. *c is copied; what it points to is
+ * borrowed until replaced, and read by each run. */
+void denoiser_set_context(denoiser *n, int64_t sample, const conditioning *c);
 
 /* x [B,h,w,C] and a timestep for all -> the model's output [B,h,w,C]: noise, or v. `output` may be x. */
 void denoiser_run(denoiser *n, const float *x, double timestep, float *output);

@@ -15,7 +15,7 @@ typedef struct device {
 leco_status device_open(const char *name, const char *precision, device *out, leco_error *err);
 void device_close(device *d); /* safe on a zeroed one */
 
-/* The dtype of a precision's name, as device_open takes it and P writes it ("fp32", "bf16", ...). */
+/* The dtype of a precision's name, as device_open takes it and p1atdev writes it ("fp32", "bf16", ...). */
 leco_status device_precision(const char *name, dtype *out, leco_error *err);
 
 #endif

@@ -39,7 +39,7 @@ void guided_free(guided *g)
     *g = (guided){0};
 }
 
-void guided_set_context(guided *g, int64_t picture, const float *unconditional, const float *conditional)
+void guided_set_context(guided *g, int64_t picture, const conditioning *unconditional, const conditioning *conditional)
 {
     if (!is_doubled(g->scale)) {
         denoiser_set_context(g->denoiser, picture, conditional);

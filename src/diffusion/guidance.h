@@ -23,8 +23,8 @@ typedef struct guided {
 leco_status guided_create(denoiser *n, float scale, guided *out, leco_error *err); /* borrows n */
 void guided_free(guided *g);                                                       /* safe on a zeroed one */
 
-/* The texts of one picture; both borrowed while the denoiser runs. */
-void guided_set_context(guided *g, int64_t picture, const float *unconditional, const float *conditional);
+/* What one picture is conditioned on; what both point to is borrowed while the denoiser runs. */
+void guided_set_context(guided *g, int64_t picture, const conditioning *unconditional, const conditioning *conditional);
 
 /* x [pictures,h,w,C] of the run d, denoised `done` steps -> one step further, in place. */
 void guided_step(guided *g, denoising *d, int64_t done, float *x);

@@ -24,7 +24,7 @@ struct painter {
     const noise_schedule *schedule;
     adapter_use *use;
     adapter_set adapters;
-    text_bank *bank;
+    conditioner *conditioner;
     easel easel[EASELS];
     int next_easel;
 };
@@ -40,7 +40,7 @@ void painter_destroy(painter *p)
 {
     if (!p) return;
     for (int i = 0; i < EASELS; i++) easel_clear(&p->easel[i]);
-    text_bank_destroy(p->bank);
+    conditioner_destroy(p->conditioner);
     mem_free(p->use);
     mem_free(p);
 }
@@ -64,7 +64,7 @@ leco_status painter_create(const device *d, model *m, const noise_schedule *sche
     if (!p) return error_memory(err, sizeof *p, "a painter");
     *p = (painter){.device = d, .model = m, .schedule = schedule};
     leco_status status = copy_adapters(p, adapters, err);
-    if (status == LECO_OK) status = text_bank_create(d, m, &p->adapters, options, &p->bank, err);
+    if (status == LECO_OK) status = conditioner_create(d, m, &p->adapters, options, &p->conditioner, err);
     if (status != LECO_OK) {
         painter_destroy(p);
         return status;
@@ -75,7 +75,7 @@ leco_status painter_create(const device *d, model *m, const noise_schedule *sche
 
 void painter_forget_texts(painter *p)
 {
-    text_bank_clear(p->bank);
+    conditioner_clear(p->conditioner);
 }
 
 /* ---- sessions ---- */
@@ -83,7 +83,7 @@ void painter_forget_texts(painter *p)
 static leco_status make_easel(painter *p, latent_size size, float scale, easel *e, leco_error *err)
 {
     *e = (easel){.size = size, .denoiser_batch = guided_batch(size.batch, scale)};
-    denoiser_options options = {.size = size, .tokens = text_bank_tokens(p->bank), .adapters = &p->adapters};
+    denoiser_options options = {.size = size, .tokens = conditioner_tokens(p->conditioner), .adapters = &p->adapters};
     options.size.batch = e->denoiser_batch;
     leco_status status = denoiser_create(p->device, p->model, &options, &e->denoiser, err);
     if (status == LECO_OK) status = decoder_create(p->device, p->model, size, &e->decoder, err);
@@ -131,11 +131,13 @@ static const char *prompt_of(const painting *what, size_t index)
 
 static leco_status set_texts(batch_run *b, leco_error *err)
 {
-    const float *negative, *positive;
-    LECO_TRY(text_bank_get(b->painter->bank, b->what->negative, &negative, err));
+    conditioning negative, positive;
+    LECO_TRY(conditioner_get(b->painter->conditioner, b->what->negative, &negative, err));
+    conditioning_set_size(&negative, b->what->height, b->what->width);
     for (int64_t i = 0; i < b->easel->size.batch; i++) {
-        LECO_TRY(text_bank_get(b->painter->bank, prompt_of(b->what, b->first + (size_t)i), &positive, err));
-        guided_set_context(&b->guided, i, negative, positive);
+        LECO_TRY(conditioner_get(b->painter->conditioner, prompt_of(b->what, b->first + (size_t)i), &positive, err));
+        conditioning_set_size(&positive, b->what->height, b->what->width);
+        guided_set_context(&b->guided, i, &negative, &positive);
     }
     return LECO_OK;
 }

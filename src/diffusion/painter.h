@@ -1,14 +1,14 @@
 /* The painter: from prompts to pictures, with sessions that it keeps for as long as sizes stay the same.
  *
  *     painter *p;
- *     LECO_TRY(painter_create(device, model, schedule, adapters, (text_options){0}, &p, err));
+ *     LECO_TRY(painter_create(device, model, schedule, adapters, model->family->text, &p, err));
  *     LECO_TRY(painter_draw(p, &painting, &done, err));
  *     painter_destroy(p); */
 #ifndef LECO_DIFFUSION_PAINTER_H
 #define LECO_DIFFUSION_PAINTER_H
 
+#include "diffusion/conditioning.h"
 #include "diffusion/sampler.h"
-#include "diffusion/text_bank.h"
 
 typedef struct painter painter;
 

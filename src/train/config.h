@@ -6,6 +6,7 @@
 #include "base/arena.h"
 #include "base/dtype.h"
 #include "model/kinds.h"
+#include "train/lr_schedule.h"
 #include "train/optimizer.h"
 
 typedef enum prompt_action { ACTION_ERASE, ACTION_ENHANCE } prompt_action;

@@ -1,51 +1,95 @@
-/* Optimizers, as torch.optim has them (single tensor, f32 states), over the params of an adapter.
+/* Optimizers: how values move against their gradients. Each is a row, over the flat buffers of a trainable.
  *
- * AdamW  p -= lr wd p;  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;
- *        p -= lr / (1 - b1^n) * m / (sqrt(v) / sqrt(1 - b2^n) + eps)
- * Adam   the same with g += wd p in place of the first step
- * SGD    g += wd p;  b = momentum b + (1 - dampening) g (at first b = g);  p -= lr b, or lr (g + momentum b) for
- * nesterov
+ *     optimizer_options options = optimizer_defaults(OPTIMIZER_ADAMW);
+ *     LECO_TRY(optimizer_parse(&options, "betas=(0.9,0.99) weight_decay=0.1", err));
+ *     const flat_params on = flat_params_of(t);
+ *     LECO_TRY(optimizer_create(&options, &on, &o, err));
+ *     ...gradients...
+ *     optimizer_step(o, trainable_grads(t), 1.0f, lr);
+ *     optimizer_destroy(o);
  *
- * Source: Loshchilov and Hutter, "Decoupled weight decay regularization" (2019); Kingma and Ba, "Adam" (2015). */
+ * The rows are as torch.optim has them (single tensor, f32 states); their formulas stand in their files. */
 #ifndef LECO_TRAIN_OPTIMIZER_H
 #define LECO_TRAIN_OPTIMIZER_H
 
-#include "base/error.h"
-#include "graph/weight.h"
+#include "model/trainable.h"
 
-typedef enum optimizer_kind { OPTIMIZER_ADAMW, OPTIMIZER_ADAM, OPTIMIZER_SGD } optimizer_kind;
+/* ---- what an optimizer works on ---- */
+
+/* Values in one buffer of f32, and the params that lie in it: params[i].value points into values. Between params there
+ * may be elements that belong to none. These are 0, as are their gradients, and a step must leave them 0: a rule that
+ * goes element by element does so by itself where no gradient means no change. */
+typedef struct flat_params {
+    float *values; /* [count] */
+    size_t count;
+    const param *params;
+    size_t param_count;
+} flat_params;
+
+flat_params flat_params_of(trainable *t); /* one of f32; borrowed */
+
+/* ---- rows ---- */
+
+typedef enum optimizer_kind { OPTIMIZER_ADAMW, OPTIMIZER_ADAM, OPTIMIZER_SGD, OPTIMIZER_COUNT } optimizer_kind;
+
+enum { OPTIMIZER_MAX_ARGUMENTS = 12 };
+
+typedef struct optimizer_argument {
+    const char *key; /* NULL ends a table */
+    enum { ARGUMENT_NUMBER, ARGUMENT_PAIR, ARGUMENT_FLAG } form;
+    double initial[2]; /* the default; [1] of a pair only; 0 or 1 of a flag */
+    double low, high;  /* a number lies in [low, high) */
+} optimizer_argument;
 
 typedef struct optimizer_options {
     optimizer_kind kind;
-    double beta1, beta2, eps; /* Adam, AdamW */
-    double weight_decay;
-    double momentum, dampening; /* SGD */
-    bool nesterov;
+    double value[OPTIMIZER_MAX_ARGUMENTS][2]; /* of the row's arguments, in its order */
 } optimizer_options;
+
+/* One step, as a row sees it. */
+typedef struct optimizer_update {
+    const optimizer_options *options;
+    flat_params on;
+    const float *grads; /* [on.count], of the same layout as the values */
+    float scale;        /* the gradient is grads times this */
+    double lr;
+    int64_t step; /* 1 at the first */
+    float *state; /* as many floats as the row asked for; 0 at first */
+} optimizer_update;
+
+typedef struct optimizer_row {
+    const char *name; /* in configs: "adamw" */
+    optimizer_argument argument[OPTIMIZER_MAX_ARGUMENTS + 1];
+    /* What the arguments must be beside in range; NULL: nothing. */
+    leco_status (*check)(const optimizer_options *options, leco_error *err);
+    /* By the number of elements, or by the params' shapes. */
+    size_t (*state_floats)(const optimizer_options *options, const flat_params *on);
+    void (*step)(const optimizer_update *u);
+} optimizer_row;
+
+/* The rows there are, in the order of optimizer_kind; optimizers.c lists them. */
+extern const optimizer_row optimizer_adamw, optimizer_adam, optimizer_sgd;
+extern const optimizer_row *const optimizer_rows[OPTIMIZER_COUNT];
+
+/* ---- use ---- */
 
 /* torch's defaults for a kind. */
 optimizer_options optimizer_defaults(optimizer_kind kind);
 
-/* Applies P's optimizer_args, "key=value key=value" ("betas=(0.9,0.99) weight_decay=0.01"). An unknown key, or a value
- * out of range, is LECO_INVALID with a message that starts with the key. */
+/* Applies p1atdev's optimizer_args, "key=value key=value" ("betas=(0.9,0.99) weight_decay=0.01"). An unknown key, or a
+ * value out of range, is LECO_INVALID with a message that starts with the key. */
 leco_status optimizer_parse(optimizer_options *options, const char *args, leco_error *err);
 
 typedef struct optimizer optimizer;
 
-/* params [count], f32 and trainable, borrowed. */
-leco_status optimizer_create(const optimizer_options *options, param *params, size_t count, optimizer **out,
-                             leco_error *err);
+/* What `on` points to is borrowed. On failure *out is NULL. */
+leco_status optimizer_create(const optimizer_options *options, const flat_params *on, optimizer **out, leco_error *err);
 void optimizer_destroy(optimizer *o); /* NULL is fine */
 
-/* One step with the params' gradients times gradient_scale. */
-void optimizer_step(optimizer *o, double lr, float gradient_scale);
+/* One step with gradients grads [count] times scale. */
+void optimizer_step(optimizer *o, const float *grads, float scale, double lr);
 
 int64_t optimizer_steps(const optimizer *o); /* done so far */
 size_t optimizer_bytes(const optimizer *o);  /* of the states */
-
-/* How the learning rate moves over a run. LR_COSINE falls from lr to lr / 100 by half a cosine, as P1atdev's trainer
- * and torch's CosineAnnealingLR(T_max = steps, eta_min = lr / 100) have it; step counts from 0. */
-typedef enum lr_schedule { LR_CONSTANT, LR_COSINE } lr_schedule;
-double lr_at(lr_schedule schedule, double lr, int64_t step, int64_t steps);
 
 #endif

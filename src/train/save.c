@@ -12,7 +12,6 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/number.h"
-#include "train/terms.h"
 
 /* An adapter that f16 can't hold is as broken as one with a NaN. */
 static leco_status check_finite(trainable *t, dtype type, leco_error *err)

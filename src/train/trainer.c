@@ -1,69 +1,59 @@
-#include "train/trainer.h"
+#include "train/trainer_internal.h"
 
-#include <math.h>
-#include <stdio.h>
 #include <string.h>
 
-#include "base/cpu.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "model/family.h"
-#include "train/pace.h"
-#include "train/save.h"
-#include "train/stage.h"
-
-struct trainer {
-    const train_config *config;
-    device device;
-    model *model;
-    noise_schedule *schedule;
-    text_bank *bank;
-    rng rng;
-    trainable *trainable;
-    optimizer *optimizer;
-    denoiser_pool pool;
-    stage *stages;           /* one a pair */
-    size_t text_arena_bytes; /* what the text encoder's phase took of the workspace */
-    size_t encoding_bytes;   /* and all in all */
-    size_t largest;          /* floats of the largest pair's latents */
-    float *x, *kept;         /* of that size: [B,h,w,C], [samples_per_trajectory, B,h,w,C] */
-    float *noise, *scratch;
-    int64_t *kept_steps; /* [samples_per_trajectory] */
-};
+#include "train/modes.h"
 
 void trainer_destroy(trainer *t)
 {
     if (!t) return;
-    for (size_t i = 0; t->stages && i < t->config->prompt_count; i++) stage_free(&t->stages[i]);
-    mem_free(t->stages);
+    for (size_t i = 0; t->lessons && i < t->objectives.count; i++) lesson_free(&t->lessons[i]);
+    mem_free(t->lessons);
     denoiser_pool_free(&t->pool);
     optimizer_destroy(t->optimizer);
     trainable_destroy(t->trainable);
-    text_bank_destroy(t->bank);
+    for (size_t i = 0; i < t->frozen_count; i++) {
+        conditioner_destroy(t->frozen[i].conditioner);
+        model_close(t->frozen[i].model);
+    }
+    mem_free(t->frozen);
     mem_free(t->schedule);
-    model_close(t->model);
     device_close(&t->device);
     mem_free(t->x);
     mem_free(t->kept);
     mem_free(t->noise);
     mem_free(t->scratch);
     mem_free(t->kept_steps);
+    mem_free(t->sum);
+    arena_destroy(t->memory);
     mem_free(t);
 }
 
 /* ---- getting ready ---- */
 
-static leco_status open_model(trainer *t, const char *device_name, leco_error *err)
+static leco_status open_models(trainer *t, leco_error *err)
+{
+    t->frozen = mem_calloc(1, sizeof *t->frozen);
+    if (!t->frozen) return error_memory(err, sizeof *t->frozen, "the models");
+    t->frozen_count = 1;
+    frozen_model *trained = &t->frozen[0];
+    LECO_TRY(model_open(t->config->model, &trained->model, err));
+    trained->prediction = trained->model->schedule.prediction;
+    return LECO_OK;
+}
+
+static leco_status make_schedule(trainer *t, leco_error *err)
 {
     const train_config *c = t->config;
-    LECO_TRY(model_open(c->model, &t->model, err));
-    schedule_config schedule = t->model->schedule;
+    schedule_config schedule = t->frozen[0].model->schedule;
     bool is_v = schedule.prediction == PREDICT_V;
     if (c->v_prediction >= 0 && c->v_prediction != is_v)
         return error_set(err, LECO_INVALID, "%s: pretrained_model.v_pred is %s, but %s says %s", c->path,
                          c->v_prediction ? "true" : "false", c->model, is_v ? "v_prediction" : "epsilon");
-    if (c->compat == TIMESTEPS_P1ATDEV) { /* the scheduler that P makes, whatever the model's files say */
+    if (c->compat == TIMESTEPS_P1ATDEV) { /* the scheduler that p1atdev's trainer makes, whatever the files say */
         schedule.steps_offset = 0;
         schedule.set_alpha_to_one = true;
     }
@@ -72,52 +62,100 @@ static leco_status open_model(trainer *t, const char *device_name, leco_error *e
     leco_status status = denoising_create(&sampler_ddim, t->schedule, c->denoising_steps, (latent_size){0}, &run, err);
     denoising_destroy(run);
     if (status != LECO_OK) return error_prefix(err, status, "%s: train.max_denoising_steps", c->path);
-    status = device_open(device_name, c->precision, &t->device, err);
-    if (status != LECO_UNSUPPORTED || !c->precision || strcmp(c->precision, "bfloat16") != 0) return status;
-    log_message(LOG_WARNING, "this processor can't compute in bfloat16; using float32");
-    return device_open(device_name, "float32", &t->device, err);
+    return LECO_OK;
 }
 
-static leco_status encode_prompts(trainer *t, leco_error *err)
+static leco_status open_device(trainer *t, const char *name, leco_error *err)
+{
+    const char *precision = t->config->precision;
+    leco_status status = device_open(name, precision, &t->device, err);
+    if (status != LECO_UNSUPPORTED || !precision || strcmp(precision, "bfloat16") != 0) return status;
+    log_message(LOG_WARNING, "this processor can't compute in bfloat16; using float32");
+    return device_open(name, "float32", &t->device, err);
+}
+
+/* All prompts of an objective that this model is asked with. */
+static leco_status encode_objective(trainer *t, size_t which, const objective *o, leco_error *err)
+{
+    conditioner *c = t->frozen[which].conditioner;
+    conditioning text;
+    if (o->source.model == which) {
+        LECO_TRY(conditioner_get(c, o->source.prompt, &text, err));
+        LECO_TRY(conditioner_get(c, o->source.unconditional, &text, err));
+    }
+    for (size_t i = 0; i < o->branch_count; i++) {
+        const branch *b = &o->branches[i];
+        if (which == 0) LECO_TRY(conditioner_get(c, b->prompt, &text, err));
+        for (size_t k = 0; k < b->terms.count; k++)
+            if (b->terms.item[k].model == which) LECO_TRY(conditioner_get(c, b->terms.item[k].prompt, &text, err));
+    }
+    return LECO_OK;
+}
+
+static leco_status encode_prompts(trainer *t, size_t which, leco_error *err)
 {
     const train_config *c = t->config;
-    LECO_TRY(model_load(t->model, MODEL_TEXT_ENCODER, err));
-    if (c->clip_skip > t->model->text.layers)
+    struct model *m = t->frozen[which].model;
+    conditioner **texts = &t->frozen[which].conditioner;
+    LECO_TRY(model_load(m, MODEL_TEXT_ENCODER, err));
+    if (c->clip_skip > m->text.layers)
         return error_set(err, LECO_INVALID,
                          "%s: pretrained_model.clip_skip is %lld, but the text encoder has %lld layers", c->path,
-                         (long long)c->clip_skip, (long long)t->model->text.layers);
-    text_options options = t->model->family->text;
+                         (long long)c->clip_skip, (long long)m->text.layers);
+    text_options options = m->family->text;
     if (c->clip_skip > 1) options.skip_layers = c->clip_skip - 1;
-    LECO_TRY(text_bank_create(&t->device, t->model, NULL, options, &t->bank, err));
-    for (size_t i = 0; i < c->prompt_count; i++) {
-        const train_prompt *p = &c->prompt[i];
-        const char *const texts[] = {p->target, p->positive, p->neutral, p->unconditional};
-        for (int k = 0; k < 4; k++) {
-            const float *states;
-            leco_status status = text_bank_get(t->bank, texts[k], &states, err);
-            if (status != LECO_OK) return error_prefix(err, status, "%s", p->place);
-        }
+    LECO_TRY(conditioner_create(&t->device, m, NULL, options, texts, err));
+    for (size_t i = 0; i < t->objectives.count; i++) {
+        const objective *o = &t->objectives.item[i];
+        leco_status status = encode_objective(t, which, o, err);
+        if (status != LECO_OK) return error_prefix(err, status, "%s", o->place);
     }
     t->text_arena_bytes = workspace_bytes(t->device.workspace);
-    t->encoding_bytes =
-        t->text_arena_bytes + text_bank_bytes(t->bank) + weights_packed_bytes(t->model->weights[PART_TEXT_ENCODER]);
-    text_bank_release_encoder(t->bank);
-    model_unload(t->model, PART_TEXT_ENCODER);
-    tokenizer_close(t->model->tokenizer);
-    t->model->tokenizer = NULL;
+    const size_t bytes =
+        t->text_arena_bytes + conditioner_bytes(*texts) + weights_packed_bytes(m->weights[PART_TEXT_ENCODER]);
+    if (bytes > t->encoding_bytes) t->encoding_bytes = bytes;
+    conditioner_release_encoder(*texts);
+    model_unload(m, PART_TEXT_ENCODER);
+    tokenizer_close(m->tokenizer);
+    m->tokenizer = NULL;
     return LECO_OK;
 }
 
-static leco_status pair_size(const trainer *t, const train_prompt *p, latent_size *out, leco_error *err)
+static leco_status make_trainable(trainer *t, leco_error *err)
 {
-    int64_t factor = vae_factor(&t->model->vae);
-    int64_t width = p->width ? p->width : t->model->unet.sample_width * factor;
-    int64_t height = p->height ? p->height : t->model->unet.sample_height * factor;
-    if (width % factor || height % factor)
-        return error_set(err, LECO_INVALID, "%s: resolution: %lldx%lld is not a multiple of %lld pixels", p->place,
-                         (long long)width, (long long)height, (long long)factor);
-    *out = (latent_size){p->batch_size, height / factor, width / factor, t->model->unet.in_channels};
+    const layer_list *layers;
+    rng_seed(&t->rng, RNG_CPU, t->config->seed);
+    LECO_TRY(model_layers(t->frozen[0].model, PART_UNET, &layers, err));
+    return trainable_create(layers, &t->config->network, &t->rng, &t->trainable, err);
+}
+
+static leco_status make_lessons(trainer *t, leco_error *err)
+{
+    const size_t count = t->objectives.count;
+    const training_setting setting = {t->config, t->schedule, t->frozen, t->frozen_count, &t->pool};
+    t->pool = (denoiser_pool){.device = &t->device, .trainable = t->trainable};
+    t->lessons = mem_calloc(count, sizeof *t->lessons);
+    if (!t->lessons) return error_memory(err, count * sizeof *t->lessons, "the objectives");
+    for (size_t i = 0; i < count; i++) {
+        LECO_TRY(lesson_create(&setting, &t->objectives.item[i], &t->lessons[i], err));
+        const size_t latents = latent_count(t->lessons[i].size);
+        if (latents > t->largest) t->largest = latents;
+    }
     return LECO_OK;
+}
+
+static bool has_sums(const trainer *t)
+{
+    for (size_t i = 0; i < t->objectives.count; i++)
+        if (t->objectives.item[i].branch_count > 1) return true;
+    return false;
+}
+
+size_t trainer_buffer_bytes(const trainer *t)
+{
+    const size_t samples = (size_t)t->config->samples_per_trajectory;
+    return ((3 + samples) * t->largest + (has_sums(t) ? trainable_count(t->trainable) : 0)) * sizeof(float) +
+           samples * sizeof *t->kept_steps;
 }
 
 static leco_status make_buffers(trainer *t, leco_error *err)
@@ -128,61 +166,57 @@ static leco_status make_buffers(trainer *t, leco_error *err)
     t->scratch = mem_calloc(largest, sizeof(float));
     t->kept = mem_calloc(samples * largest, sizeof(float));
     t->kept_steps = mem_calloc(samples, sizeof *t->kept_steps);
-    if (!t->x || !t->noise || !t->scratch || !t->kept || !t->kept_steps)
-        return error_memory(err, (3 + samples) * largest * sizeof(float), "the latents");
+    if (has_sums(t)) t->sum = mem_calloc(trainable_count(t->trainable), sizeof(float));
+    if (!t->x || !t->noise || !t->scratch || !t->kept || !t->kept_steps || (has_sums(t) && !t->sum))
+        return error_memory(err, trainer_buffer_bytes(t), "the latents");
     return LECO_OK;
-}
-
-static leco_status make_stages(trainer *t, leco_error *err)
-{
-    const train_config *c = t->config;
-    t->pool = (denoiser_pool){
-        .device = &t->device, .model = t->model, .trainable = t->trainable, .tokens = text_bank_tokens(t->bank)};
-    t->stages = mem_calloc(c->prompt_count, sizeof *t->stages);
-    if (!t->stages) return error_memory(err, c->prompt_count * sizeof *t->stages, "the pairs");
-    for (size_t i = 0; i < c->prompt_count; i++) {
-        latent_size size;
-        LECO_TRY(pair_size(t, &c->prompt[i], &size, err));
-        LECO_TRY(stage_create(&t->pool, t->bank, c, i, size, t->schedule, &t->stages[i], err));
-        if (latent_count(size) > t->largest) t->largest = latent_count(size);
-    }
-    return make_buffers(t, err);
-}
-
-static leco_status make_optimizer(trainer *t, leco_error *err)
-{
-    size_t count;
-    param *params = trainable_params(t->trainable, &count);
-    return optimizer_create(&t->config->optimizer, params, count, &t->optimizer, err);
 }
 
 static leco_status prepare(trainer *t, const char *device_name, leco_error *err)
 {
-    LECO_TRY(terms_check(t->config, err));
-    LECO_TRY(open_model(t, device_name, err));
-    LECO_TRY(encode_prompts(t, err));
-    LECO_TRY(model_load(t->model, MODEL_UNET, err));
-    rng_seed(&t->rng, RNG_CPU, t->config->seed);
-    const layer_list *layers;
-    LECO_TRY(model_layers(t->model, PART_UNET, &layers, err));
-    LECO_TRY(trainable_create(layers, &t->config->network, &t->rng, &t->trainable, err));
-    LECO_TRY(make_stages(t, err));
-    return make_optimizer(t, err);
+    LECO_TRY(open_models(t, err));
+    LECO_TRY(make_schedule(t, err));
+    LECO_TRY(open_device(t, device_name, err));
+    for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(encode_prompts(t, i, err));
+    for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(model_load(t->frozen[i].model, MODEL_UNET, err));
+    LECO_TRY(make_trainable(t, err));
+    LECO_TRY(make_lessons(t, err));
+    LECO_TRY(make_buffers(t, err));
+    const flat_params on = flat_params_of(t->trainable);
+    return optimizer_create(&t->config->optimizer, &on, &t->optimizer, err);
 }
 
-leco_status trainer_create(const train_config *config, const char *device_name, trainer **out, leco_error *err)
+static leco_status make_objectives(trainer *t, leco_error *err)
+{
+    t->memory = arena_create();
+    if (!t->memory) return error_memory(err, 0, "the objectives");
+    return objectives_of_config(t->config, t->memory, &t->objectives, err);
+}
+
+leco_status trainer_create_for(const train_config *config, const objective_list *objectives, const char *device_name,
+                               trainer **out, leco_error *err)
 {
     *out = NULL;
     trainer *t = mem_calloc(1, sizeof *t);
     if (!t) return error_memory(err, sizeof *t, "the trainer");
     t->config = config;
-    leco_status status = prepare(t, device_name, err);
+    leco_status status = LECO_OK;
+    if (objectives)
+        t->objectives = *objectives;
+    else
+        status = make_objectives(t, err);
+    if (status == LECO_OK) status = prepare(t, device_name, err);
     if (status != LECO_OK) {
         trainer_destroy(t);
         return status;
     }
     *out = t;
     return LECO_OK;
+}
+
+leco_status trainer_create(const train_config *config, const char *device_name, trainer **out, leco_error *err)
+{
+    return trainer_create_for(config, NULL, device_name, out, err);
 }
 
 /* ---- looking ---- */
@@ -202,276 +236,12 @@ const noise_schedule *trainer_schedule(const trainer *t)
     return t->schedule;
 }
 
-latent_size trainer_latents(const trainer *t, size_t prompt)
+latent_size trainer_latents(const trainer *t, size_t index)
 {
-    return t->stages[prompt].size;
+    return t->lessons[index].size;
 }
 
-uint64_t memory_total(const memory_use *use)
+int64_t trainer_steps(const trainer *t)
 {
-    const uint64_t training =
-        use->weights + use->activations + use->texts + use->latents + use->graphs + use->adapter + use->optimizer;
-    return training > use->encoding ? training : use->encoding;
-}
-
-static memory_use memory_of(const trainer *t, size_t activations)
-{
-    const size_t largest = t->largest, samples = (size_t)t->config->samples_per_trajectory;
-    memory_use use = {.weights = weights_packed_bytes(t->model->weights[PART_UNET]),
-                      .activations = activations,
-                      .texts = text_bank_bytes(t->bank),
-                      .latents = (3 + samples) * largest * sizeof(float) + samples * sizeof *t->kept_steps,
-                      .graphs = denoiser_pool_bytes(&t->pool),
-                      .adapter = trainable_bytes(t->trainable),
-                      .optimizer = optimizer_bytes(t->optimizer),
-                      .encoding = t->encoding_bytes,
-                      .mapped = weights_mapped_bytes(t->model->weights[PART_UNET])};
-    for (size_t i = 0; i < t->config->prompt_count; i++) use.latents += stage_bytes(&t->stages[i]);
-    return use;
-}
-
-memory_use trainer_planned(const trainer *t)
-{
-    size_t sessions = denoiser_pool_arena_bytes(&t->pool);
-    return memory_of(t, sessions > t->text_arena_bytes ? sessions : t->text_arena_bytes);
-}
-
-memory_use trainer_allocated(const trainer *t)
-{
-    return memory_of(t, workspace_bytes(t->device.workspace));
-}
-
-char *memory_text(const memory_use *use)
-{
-    const double mib = 1024.0 * 1024.0, total = (double)memory_total(use) / mib;
-    char encoding[96] = "";
-    if (memory_total(use) == use->encoding)
-        snprintf(encoding, sizeof encoding, "%.1f MiB while the texts are encoded, then ", total);
-    return mem_printf(
-        "%s%.1f MiB = weights %.1f + activations %.1f + texts %.1f + latents %.1f + graphs %.1f + adapter "
-        "%.1f + optimizer %.1f",
-        encoding,
-        (double)(use->weights + use->activations + use->texts + use->latents + use->graphs + use->adapter +
-                 use->optimizer) /
-            mib,
-        (double)use->weights / mib, (double)use->activations / mib, (double)use->texts / mib,
-        (double)use->latents / mib, (double)use->graphs / mib, (double)use->adapter / mib,
-        (double)use->optimizer / mib);
-}
-
-char *trainer_summary(const trainer *t)
-{
-    const memory_use use = trainer_planned(t);
-    const train_config *c = t->config;
-    const latent_size size = t->stages[0].size;
-    const long long factor = vae_factor(&t->model->vae);
-    char *memory = memory_text(&use);
-    if (!memory) return NULL;
-    char *text = mem_printf(
-        "model      %s (%s, %s)\n"
-        "adapter    LoRA rank %lld, alpha %g, %zu modules, %lld parameters\n"
-        "prompts    %zu (\"%s\"%s), %lldx%lld pixels, batch %lld\n"
-        "training   %lld steps, lr %g, %lld of %lld denoising steps kept a trajectory\n"
-        "memory     %s\n"
-        "           not counted: the U-Net's file, %.1f MiB of it mapped, which the system takes back where memory is "
-        "short;\n"
-        "           and what the program and its libraries take for themselves: some 50 MiB, more with a large model\n",
-        c->model, dtype_name(t->device.compute), t->device.backend->name, (long long)c->network.rank,
-        (double)c->network.alpha, trainable_module_count(t->trainable), (long long)trainable_parameters(t->trainable),
-        c->prompt_count, c->prompt[0].target, c->prompt_count > 1 ? ", ..." : "", size.width * factor,
-        size.height * factor, (long long)size.batch, (long long)c->iterations, c->lr,
-        (long long)c->samples_per_trajectory, (long long)c->denoising_steps, memory,
-        (double)use.mapped / (1024.0 * 1024.0));
-    mem_free(memory);
-    return text;
-}
-
-/* ---- training ---- */
-
-static bool all_finite(const float *x, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        if (!isfinite(x[i])) return false;
-    return true;
-}
-
-/* What is known of a loss that isn't finite: which of the numbers that go into it was the first to be no number. */
-static leco_status blame(const trainer *t, const trajectory *plan, const float *x, double loss, leco_error *err)
-{
-    const train_config *c = t->config;
-    const stage *s = &t->stages[plan->prompt];
-    const size_t count = latent_count(s->size);
-    const long long done = (long long)optimizer_steps(t->optimizer);
-    const char *value = isnan(loss) ? "not a number" : "infinite";
-    const char *what = !all_finite(x, count)           ? "the latents denoised with the adapter on are not finite"
-                       : !all_finite(s->wanted, count) ? "what the model itself predicts is not finite"
-                                                       : "the prediction with the adapter on is not finite, or too far "
-                                                         "from its target";
-    if (done == 0)
-        return error_set(err, LECO_INVALID, "%s: the loss of the first step is %s: %s in %s; nothing was trained",
-                         c->prompt[plan->prompt].place, value, what, dtype_name(t->device.compute));
-    return error_set(err, LECO_INVALID,
-                     "%s: the loss is %s after %lld step%s with train.lr %g: %s in %s; the adapter as it is now was "
-                     "not saved",
-                     c->prompt[plan->prompt].place, value, done, done == 1 ? "" : "s", c->lr, what,
-                     dtype_name(t->device.compute));
-}
-
-leco_status trainer_follow(trainer *t, const trajectory *plan, const float *noise, size_t limit, double *losses,
-                           const train_watch *watch, leco_error *err)
-{
-    const train_config *c = t->config;
-    stage *s = &t->stages[plan->prompt];
-    const train_watch nobody = {0}, *w = watch ? watch : &nobody;
-    const float weight_of_pair = (float)c->prompt[plan->prompt].weight;
-    const size_t count = latent_count(s->size);
-    stage_begin(s);
-    denoising_begin(s->run, plan->jitter, &t->rng, 1);
-    for (size_t i = 0; i < count; i++) t->x[i] = noise[i] * s->run->noise_scale;
-    if (!trajectory_run(&s->generate, s->run, plan, t->x, t->kept, w->denoised, w->user))
-        return error_set(err, LECO_INTERRUPTED, "stopped");
-    for (size_t i = 0; i < plan->kept_count && i < limit; i++) {
-        const float *x = t->kept + i * count;
-        double loss = stage_learn(s, x, trajectory_timestep(s->run, c->compat, plan->kept[i]));
-        if (!isfinite(loss)) return blame(t, plan, x, loss, err);
-        optimizer_step(t->optimizer, lr_at(c->lr_schedule, c->lr, optimizer_steps(t->optimizer), c->iterations),
-                       weight_of_pair);
-        loss *= (double)weight_of_pair;
-        if (losses) losses[i] = loss;
-        if (w->learnt && !w->learnt(w->user, loss)) return error_set(err, LECO_INTERRUPTED, "stopped");
-    }
-    return LECO_OK;
-}
-
-/* The state of one trainer_run. */
-typedef struct training_run {
-    trainer *t;
-    train_callback callback;
-    void *user;
-    double start, mark; /* when the run began; when the last piece of work was done */
-    pace pace;
-    int64_t trajectory_end; /* optimizer steps done when this trajectory is through */
-    train_progress progress;
-    train_result *result;
-    double first_sum, last_sum;
-    int64_t first_count, last_count;
-} training_run;
-
-/* What is left of this trajectory, and of those to come: as long as they are on average. */
-static double seconds_left(const training_run *r)
-{
-    const train_config *c = r->t->config;
-    const train_progress *p = &r->progress;
-    const double mean = pace_mean_largest(trajectory_first_step(c), c->denoising_steps, c->samples_per_trajectory);
-    double trajectories = (double)(p->total - r->trajectory_end) / (double)c->samples_per_trajectory;
-    return pace_seconds(&r->pace, (double)(p->denoised_total - p->denoised) + trajectories * mean,
-                        (double)(p->total - p->done));
-}
-
-static bool report(training_run *r, const char *saved)
-{
-    train_progress *p = &r->progress;
-    p->seconds = cpu_seconds() - r->start;
-    p->seconds_left = seconds_left(r);
-    p->saved = saved;
-    return !r->callback || r->callback(r->user, p);
-}
-
-/* Seconds since the last piece of work. */
-static double lap(training_run *r)
-{
-    double now = cpu_seconds(), seconds = now - r->mark;
-    r->mark = now;
-    return seconds;
-}
-
-static bool on_denoised(void *user)
-{
-    training_run *r = user;
-    r->pace.denoising += lap(r);
-    r->pace.denoised++;
-    r->progress.denoised++;
-    return report(r, NULL);
-}
-
-static bool on_learnt(void *user, double loss)
-{
-    training_run *r = user;
-    train_progress *p = &r->progress;
-    const int64_t tenth = (p->total + 9) / 10;
-    r->pace.learning += lap(r);
-    r->pace.learnt++;
-    if (p->done < tenth) {
-        r->first_sum += loss;
-        r->first_count++;
-    }
-    if (p->done >= p->total - tenth) {
-        r->last_sum += loss;
-        r->last_count++;
-    }
-    p->done++;
-    p->loss = loss;
-    return report(r, NULL) || p->done == p->total; /* after the last step there is nothing to stop */
-}
-
-static leco_status save(training_run *r, bool last, leco_error *err)
-{
-    char *path = NULL;
-    LECO_TRY(save_adapter(r->t->config, r->t->model, r->t->trainable, r->progress.done, last, &path, err));
-    mem_free(r->result->path);
-    r->result->path = path;
-    return LECO_OK;
-}
-
-static leco_status run_trajectories(training_run *r, leco_error *err)
-{
-    trainer *t = r->t;
-    const train_config *c = t->config;
-    train_progress *p = &r->progress;
-    const train_watch watch = {on_denoised, on_learnt, r};
-    int64_t saved_at = 0;
-    while (p->done < p->total) {
-        trajectory plan = trajectory_draw(&t->rng, c, denoising_jitter_range(t->stages[0].run), t->kept_steps);
-        latents_draw(&t->rng, t->scratch, t->noise, t->stages[plan.prompt].size);
-        size_t limit = (size_t)(p->total - p->done);
-        if (limit > plan.kept_count) limit = plan.kept_count;
-        p->denoised = 0;
-        p->denoised_total = plan.kept[plan.kept_count - 1];
-        r->trajectory_end = p->done + (int64_t)limit;
-        r->mark = cpu_seconds();
-        if (p->done == 0 && !report(r, NULL)) return error_set(err, LECO_INTERRUPTED, "stopped");
-        LECO_TRY(trainer_follow(t, &plan, t->noise, limit, NULL, &watch, err));
-        bool due = c->save_every > 0 && p->done / c->save_every > saved_at / c->save_every;
-        if (due && p->done < p->total) {
-            LECO_TRY(save(r, false, err));
-            saved_at = p->done;
-            if (!report(r, r->result->path)) return error_set(err, LECO_INTERRUPTED, "stopped");
-        }
-    }
-    return LECO_OK;
-}
-
-leco_status trainer_run(trainer *t, train_callback callback, void *user, train_result *result, leco_error *err)
-{
-    *result = (train_result){.first_loss = NAN, .last_loss = NAN};
-    training_run r = {.t = t, .callback = callback, .user = user, .start = cpu_seconds(), .result = result};
-    r.progress = (train_progress){.total = t->config->iterations, .loss = NAN};
-
-    leco_status status = run_trajectories(&r, err);
-    bool stopped = status == LECO_INTERRUPTED;
-    if (status == LECO_OK || (stopped && r.progress.done > 0)) {
-        leco_status saved = save(&r, !stopped, err);
-        if (saved != LECO_OK) status = saved;
-    }
-    if (status == LECO_OK) report(&r, result->path);
-    if (status == LECO_INTERRUPTED && r.progress.done == 0)
-        error_set(err, status, "stopped before the first step was done: there is nothing to save");
-    else if (status == LECO_INTERRUPTED)
-        error_set(err, status, "stopped after %lld of %lld steps", (long long)r.progress.done,
-                  (long long)r.progress.total);
-    result->iterations = r.progress.done;
-    result->seconds = cpu_seconds() - r.start;
-    if (r.first_count > 0) result->first_loss = r.first_sum / (double)r.first_count;
-    if (r.last_count > 0) result->last_loss = r.last_sum / (double)r.last_count;
-    return status;
+    return optimizer_steps(t->optimizer);
 }

@@ -1,4 +1,4 @@
-/* The one trainer: it draws trajectories, predicts the terms of their pair, and moves the adapter.
+/* The one trainer: it draws an objective, makes noisy latents, and moves the adapter by what its branches say.
  *
  *     trainer *t;
  *     LECO_TRY(trainer_create(&config, "cpu", &t, err));
@@ -7,8 +7,7 @@
 #ifndef LECO_TRAIN_TRAINER_H
 #define LECO_TRAIN_TRAINER_H
 
-#include "train/config.h"
-#include "train/trajectory.h"
+#include "train/source.h"
 
 typedef struct trainer trainer;
 
@@ -38,7 +37,7 @@ char *trainer_summary(const trainer *t);
 
 typedef struct train_progress {
     int64_t done, total;              /* optimizer steps */
-    int64_t denoised, denoised_total; /* denoising steps of this trajectory */
+    int64_t denoised, denoised_total; /* denoising steps of this pass */
     double seconds, seconds_left;     /* the latter negative as long as it isn't known */
     double loss;                      /* of the last step, NaN before the first */
     const char *saved;                /* a file that was just written, or NULL */
@@ -62,21 +61,31 @@ leco_status trainer_run(trainer *t, train_callback callback, void *user, train_r
 
 /* ---- for tests: the same run step by step, with given draws ---- */
 
+/* With objectives that the config needn't say, borrowed; NULL: the config's. Of the config's entries nothing is read
+ * then. */
+leco_status trainer_create_for(const train_config *config, const objective_list *objectives, const char *device,
+                               trainer **out, leco_error *err);
+
 trainable *trainer_trainable(trainer *t);
 rng *trainer_rng(trainer *t);
 const noise_schedule *trainer_schedule(const trainer *t);
-latent_size trainer_latents(const trainer *t, size_t prompt); /* of the pair's pictures */
+latent_size trainer_latents(const trainer *t, size_t index); /* of an objective's pictures */
+int64_t trainer_steps(const trainer *t);                     /* of the optimizer, done so far */
 
-/* Who watches a trajectory being followed; false stops it. */
+/* Draws the next pass: one word for the objective, then what its source draws, then the noise, which the trainer keeps.
+ */
+source_pass trainer_draw(trainer *t);
+
+/* Who watches a pass being followed; false stops it. */
 typedef struct train_watch {
     bool (*denoised)(void *user);            /* after each denoising step */
     bool (*learnt)(void *user, double loss); /* after each optimizer step */
     void *user;
 } train_watch;
 
-/* Follows one trajectory from noise [B,h,w,C] and takes an optimizer step at each kept latent, at most `limit`. losses
+/* Follows one pass from noise [B,h,w,C] and takes an optimizer step at each kept latent, at most `limit`. losses
  * [kept_count] (may be NULL) gets each step's. watch may be NULL; LECO_INTERRUPTED where it said no. */
-leco_status trainer_follow(trainer *t, const trajectory *plan, const float *noise, size_t limit, double *losses,
+leco_status trainer_follow(trainer *t, const source_pass *pass, const float *noise, size_t limit, double *losses,
                            const train_watch *watch, leco_error *err);
 
 #endif

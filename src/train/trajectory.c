@@ -1,7 +1,11 @@
 #include "train/trajectory.h"
 
-#include <assert.h>
 #include <string.h>
+
+#include "base/mem.h"
+#include "train/pace.h"
+
+/* ---- what is drawn ---- */
 
 /* Draws from what is left of [low, high): `taken` [count] holds the steps drawn so far, ascending, and gets another. */
 static void draw_step(rng *r, int64_t low, int64_t high, int64_t *taken, size_t count)
@@ -21,14 +25,13 @@ int64_t trajectory_first_step(const train_config *config)
     return config->compat == TIMESTEPS_P1ATDEV ? 1 : 0;
 }
 
-trajectory trajectory_draw(rng *r, const train_config *config, int64_t jitter_range, int64_t *kept)
+source_pass trajectory_draw(rng *r, const train_config *config, int64_t jitter_range, int64_t *kept)
 {
-    trajectory t = {.kept_count = (size_t)config->samples_per_trajectory, .kept = kept};
-    t.prompt = (size_t)rng_randint(r, 0, (int64_t)config->prompt_count);
-    for (size_t i = 0; i < t.kept_count; i++)
+    source_pass pass = {.kept_count = (size_t)config->samples_per_trajectory, .kept = kept};
+    for (size_t i = 0; i < pass.kept_count; i++)
         draw_step(r, trajectory_first_step(config), config->denoising_steps, kept, i);
-    if (config->timestep_jitter) t.jitter = rng_randint(r, 0, jitter_range);
-    return t;
+    if (config->timestep_jitter) pass.jitter = rng_randint(r, 0, jitter_range);
+    return pass;
 }
 
 double trajectory_timestep(const denoising *run, timestep_compat compat, int64_t done)
@@ -39,16 +42,108 @@ double trajectory_timestep(const denoising *run, timestep_compat compat, int64_t
     return (double)(all - 1 - done * all / run->steps);
 }
 
-bool trajectory_run(guided *g, denoising *run, const trajectory *plan, float *x, float *kept,
-                    bool (*denoised)(void *user), void *user)
+/* ---- the row ---- */
+
+typedef struct trajectory {
+    source base;
+    const train_config *config;
+    conditioning prompt, unconditional;
+    guided guided;
+    denoising *run;
+} trajectory;
+
+static trajectory *of(const source *s)
 {
+    return (trajectory *)(uintptr_t)s;
+}
+
+static void destroy(source *s)
+{
+    trajectory *t = of(s);
+    guided_free(&t->guided);
+    denoising_destroy(t->run);
+    mem_free(t);
+}
+
+static leco_status make(trajectory *t, const training_setting *in, const source_spec *spec, leco_error *err)
+{
+    const latent_size size = t->base.size;
+    const float scale = (float)spec->guidance_scale;
+    latent_size asked = size;
+    asked.batch = guided_batch(size.batch, scale);
+    denoiser *n;
+    LECO_TRY(setting_condition(in, spec->model, spec->prompt, size, &t->prompt, err));
+    LECO_TRY(setting_condition(in, spec->model, spec->unconditional, size, &t->unconditional, err));
+    LECO_TRY(setting_denoiser(in, spec->model, asked, spec->multiplier, false, &n, err));
+    LECO_TRY(guided_create(n, scale, &t->guided, err));
+    return denoising_create(&sampler_ddim, in->schedule, in->config->denoising_steps, size, &t->run, err);
+}
+
+static leco_status create(const training_setting *in, const source_spec *spec, latent_size size, source **out,
+                          leco_error *err)
+{
+    *out = NULL;
+    trajectory *t = mem_calloc(1, sizeof *t);
+    if (!t) return error_memory(err, sizeof *t, "a trajectory");
+    t->base = (source){&source_trajectory, size};
+    t->config = in->config;
+    leco_status status = make(t, in, spec, err);
+    if (status != LECO_OK) {
+        destroy(&t->base);
+        return status;
+    }
+    *out = &t->base;
+    return LECO_OK;
+}
+
+static size_t bytes(const source *s)
+{
+    const trajectory *t = of(s);
+    return sizeof *t + denoising_bytes(t->run) + 2 * latent_count(denoiser_size(t->guided.denoiser)) * sizeof(float);
+}
+
+static source_pass draw(const source *s, rng *r, int64_t *kept)
+{
+    const trajectory *t = of(s);
+    return trajectory_draw(r, t->config, denoising_jitter_range(t->run), kept);
+}
+
+static bool run(source *s, const source_pass *pass, rng *r, float *noise, float *kept, const source_watch *watch)
+{
+    trajectory *t = of(s);
+    for (int64_t i = 0; i < s->size.batch; i++) guided_set_context(&t->guided, i, &t->unconditional, &t->prompt);
+    denoising_begin(t->run, pass->jitter, r, 1);
+    float *x = noise;
+    for (size_t i = 0; i < t->run->count; i++) x[i] *= t->run->noise_scale;
     int64_t done = 0;
-    for (size_t i = 0; i < plan->kept_count; i++) {
-        for (; done < plan->kept[i]; done++) {
-            guided_step(g, run, done, x);
-            if (denoised && !denoised(user)) return false;
+    for (size_t i = 0; i < pass->kept_count; i++) {
+        for (; done < pass->kept[i]; done++) {
+            guided_step(&t->guided, t->run, done, x);
+            if (watch->denoised && !watch->denoised(watch->user)) return false;
         }
-        denoising_latent(run, done, x, kept + i * run->count);
+        denoising_latent(t->run, done, x, kept + i * t->run->count);
     }
     return true;
 }
+
+static double timestep(const source *s, int64_t kept)
+{
+    const trajectory *t = of(s);
+    return trajectory_timestep(t->run, t->config->compat, kept);
+}
+
+static double steps(const source *s, const source_pass *pass)
+{
+    const train_config *c = of(s)->config;
+    if (pass) return (double)pass->kept[pass->kept_count - 1];
+    return pace_mean_largest(trajectory_first_step(c), c->denoising_steps, c->samples_per_trajectory);
+}
+
+const source_row source_trajectory = {.name = "trajectory",
+                                      .create = create,
+                                      .destroy = destroy,
+                                      .bytes = bytes,
+                                      .draw = draw,
+                                      .run = run,
+                                      .timestep = timestep,
+                                      .steps = steps};

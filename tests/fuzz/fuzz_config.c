@@ -1,5 +1,5 @@
 /* Training configs: the config, the file of prompts beside it, and the assignments of --set. */
-#include "fuzz.h"
+#include "fuzz_optimizer.h"
 
 #include <float.h>
 #include <stdio.h>
@@ -86,9 +86,7 @@ static void check_config(const train_config *c)
     check_between((double)c->samples_per_trajectory, 1, (double)c->denoising_steps);
     check_between(c->trajectory_guidance_scale, 0, 100);
     check_between((double)c->save_every, 0, 1e9);
-    check_between(c->optimizer.beta1, 0, 1);
-    check_between(c->optimizer.beta2, 0, 1);
-    check_between(c->optimizer.weight_decay, 0, 10);
+    fuzz_check_arguments(&c->optimizer);
     FUZZ_CHECK(!strchr(c->save_name, '/') && c->save_name[0]);
     FUZZ_CHECK(!c->precision || strcmp(c->precision, "bfloat16") == 0 || strcmp(c->precision, "float32") == 0);
     FUZZ_CHECK(c->compat == TIMESTEPS_RIGHT || (!c->timestep_jitter && c->samples_per_trajectory == 1));
@@ -124,22 +122,17 @@ static void put_prompt(FILE *out, const train_prompt *p)
 
 static void put_train(FILE *out, const train_config *c)
 {
-    static const char *const optimizers[] = {"adamw", "adam", "sgd"};
-    const optimizer_options *o = &c->optimizer;
     fprintf(out, "train:\n  iterations: %lld\n  lr: %.17g\n  lr_scheduler: %s\n", (long long)c->iterations, c->lr,
-            c->lr_schedule == LR_COSINE ? "cosine" : "constant");
+            lr_schedule_rows[c->lr_schedule].name);
     fprintf(out, "  max_denoising_steps: %lld\n  samples_per_trajectory: %lld\n  timestep_jitter: %s\n",
             (long long)c->denoising_steps, (long long)c->samples_per_trajectory, c->timestep_jitter ? "true" : "false");
     fprintf(out, "  seed: %llu\n  trajectory_guidance_scale: %.17g\n  timestep_compat: %s\n",
             (unsigned long long)c->seed, c->trajectory_guidance_scale,
             c->compat == TIMESTEPS_P1ATDEV ? "p1atdev" : "none");
     if (c->precision) fprintf(out, "  precision: %s\n", c->precision);
-    fprintf(out, "  optimizer: %s\n  optimizer_args: \"weight_decay=%.17g ", optimizers[o->kind], o->weight_decay);
-    if (o->kind == OPTIMIZER_SGD)
-        fprintf(out, "momentum=%.17g dampening=%.17g nesterov=%s\"\n", o->momentum, o->dampening,
-                o->nesterov ? "True" : "False");
-    else
-        fprintf(out, "betas=(%.17g,%.17g) eps=%.17g\"\n", o->beta1, o->beta2, o->eps);
+    fprintf(out, "  optimizer: %s\n  optimizer_args: \"", optimizer_rows[c->optimizer.kind]->name);
+    fuzz_put_arguments(out, &c->optimizer);
+    fputs("\"\n", out);
 }
 
 static char *written(const train_config *c)

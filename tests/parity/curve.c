@@ -151,10 +151,10 @@ static double follow_all(trainer *t, const safetensors *file)
         const safetensors_entry *start = need(file, name);
         assert_int_equal(start->count, latent_count(size));
         latents_from_nchw(start->data, noise, size);
-        const trajectory plan = {.jitter = ((const int64_t *)offsets->data)[i],
-                                 .kept_count = samples,
-                                 .kept = (const int64_t *)kept->data + (size_t)i * samples};
-        assert_works(trainer_follow(t, &plan, noise, samples, ours, NULL, &err), &err);
+        const source_pass pass = {.jitter = ((const int64_t *)offsets->data)[i],
+                                  .kept_count = samples,
+                                  .kept = (const int64_t *)kept->data + (size_t)i * samples};
+        assert_works(trainer_follow(t, &pass, noise, samples, ours, NULL, &err), &err);
         for (size_t k = 0; k < samples; k++) {
             double wanted = (double)losses[(size_t)i * samples + k];
             double e = fabs(ours[k] - wanted) / fabs(wanted);

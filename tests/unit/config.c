@@ -1,4 +1,5 @@
 /* Training configs: what is read, and what every kind of mistake is told. */
+#include "test_optimizer.h"
 #include "test_support.h"
 
 #include <stdio.h>
@@ -41,7 +42,7 @@ static void defaults_are_p_s(void **state)
     assert_int_equal(c.samples_per_trajectory, 1);
     assert_int_equal(c.save_every, 200);
     assert_int_equal(c.save_precision, DTYPE_F32);
-    assert_true(c.optimizer.kind == OPTIMIZER_ADAMW && c.optimizer.weight_decay == 0.01);
+    assert_true(c.optimizer.kind == OPTIMIZER_ADAMW && *argument_of(&c.optimizer, "weight_decay") == 0.01);
     assert_true(c.trajectory_guidance_scale == 3 && c.v_prediction == -1 && !c.precision);
     const train_prompt *p = &c.prompt[0];
     assert_int_equal(c.prompt_count, 1);
@@ -81,7 +82,8 @@ static void p_s_files_are_read(void **state)
     assert_string_equal(c.precision, "bfloat16");
     assert_true(c.v_prediction == 0 && c.network.rank == 8 && c.network.alpha == 2 &&
                 c.network.layers.method == METHOD_XATTN);
-    assert_true(c.lr == 1e-4 && c.optimizer.weight_decay == 0.5 && c.verbose && c.save_precision == DTYPE_F16);
+    assert_true(c.lr == 1e-4 && *argument_of(&c.optimizer, "weight_decay") == 0.5 && c.verbose &&
+                c.save_precision == DTYPE_F16);
     assert_int_equal(c.prompt_count, 2);
     assert_true(c.prompt[0].guidance_scale == 1.5 && c.prompt[0].batch_size == 2 && c.prompt[0].width == 512);
     assert_string_equal(c.prompt[1].target, "no"); /* a word, not a boolean */

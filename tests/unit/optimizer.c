@@ -1,25 +1,28 @@
-/* Optimizer arguments, sizes and the learning-rate schedule; the steps themselves are in parity/optimizer. */
-#include "test_support.h"
-
-#include "train/optimizer.h"
+/* Optimizer arguments, sizes and gaps, and the learning-rate schedule; the steps are in parity/optimizer. */
+#include "test_optimizer.h"
 
 #include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "train/config.h"
 
 static leco_error err;
 
-static void arguments_are_read_as_p_writes_them(void **state)
+static void arguments_are_read_as_p1atdev_writes_them(void **state)
 {
     (void)state;
     optimizer_options o = optimizer_defaults(OPTIMIZER_ADAMW);
     assert_works(optimizer_parse(&o, "  betas=(0.5,0.75)  eps=1e-6 weight_decay=0 ", &err), &err);
-    assert_true(o.beta1 == 0.5 && o.beta2 == 0.75 && o.eps == 1e-6 && o.weight_decay == 0);
+    assert_true(argument_of(&o, "betas")[0] == 0.5 && argument_of(&o, "betas")[1] == 0.75);
+    assert_true(*argument_of(&o, "eps") == 1e-6 && *argument_of(&o, "weight_decay") == 0);
     assert_works(optimizer_parse(&o, "betas=0.25,0.5", &err), &err);
-    assert_true(o.beta1 == 0.25 && o.beta2 == 0.5);
+    assert_true(argument_of(&o, "betas")[0] == 0.25 && argument_of(&o, "betas")[1] == 0.5);
     assert_works(optimizer_parse(&o, "", &err), &err);
 
     o = optimizer_defaults(OPTIMIZER_SGD);
     assert_works(optimizer_parse(&o, "momentum=0.9 nesterov=True", &err), &err);
-    assert_true(o.momentum == 0.9 && o.nesterov);
+    assert_true(*argument_of(&o, "momentum") == 0.9 && *argument_of(&o, "nesterov") == 1);
 }
 
 static void wrong_arguments_are_named(void **state)
@@ -39,8 +42,9 @@ static void wrong_arguments_are_named(void **state)
 static void states_are_as_large_as_they_say(void **state)
 {
     (void)state;
-    float value[6] = {0}, grad[6] = {0};
-    param p = {.name = "p", .type = DTYPE_F32, .shape = SHAPE(2, 3), .value = value, .grad = grad};
+    float six[6] = {0};
+    const param p = {.name = "p", .type = DTYPE_F32, .shape = SHAPE(2, 3), .value = six};
+    const flat_params on = {.values = six, .count = 6, .params = &p, .param_count = 1};
     const struct {
         optimizer_kind kind;
         const char *args;
@@ -50,9 +54,53 @@ static void states_are_as_large_as_they_say(void **state)
         optimizer_options o = optimizer_defaults(cases[i].kind);
         assert_works(optimizer_parse(&o, cases[i].args, &err), &err);
         optimizer *made;
-        assert_works(optimizer_create(&o, &p, 1, &made, &err), &err);
+        assert_works(optimizer_create(&o, &on, &made, &err), &err);
         assert_int_equal(optimizer_bytes(made), cases[i].bytes);
         optimizer_destroy(made);
+    }
+}
+
+/* Between params lie elements that belong to none. */
+static void what_lies_between_params_stays_0(void **state)
+{
+    (void)state;
+    for (int kind = 0; kind < OPTIMIZER_COUNT; kind++) {
+        float values[6] = {1, 0, 0, 0, 2, 3};
+        const float grads[6] = {-1, 0, 0, 0, 1, 0.5f};
+        const param params[] = {{.name = "a", .type = DTYPE_F32, .shape = SHAPE(1), .value = values},
+                                {.name = "b", .type = DTYPE_F32, .shape = SHAPE(2), .value = values + 4}};
+        const flat_params on = {.values = values, .count = 6, .params = params, .param_count = 2};
+        optimizer_options o = optimizer_defaults((optimizer_kind)kind);
+        assert_works(optimizer_parse(&o, "weight_decay=0.25", &err), &err);
+        optimizer *made;
+        assert_works(optimizer_create(&o, &on, &made, &err), &err);
+        for (int i = 0; i < 3; i++) optimizer_step(made, grads, -2, 0.3);
+        assert_true(values[1] == 0 && values[2] == 0 && values[3] == 0);
+        assert_true(values[0] != 1 && values[4] != 2 && values[5] != 3);
+        optimizer_destroy(made);
+    }
+}
+
+/* Configs call rows by the names that they have. */
+static void rows_are_known_by_name_in_configs(void **state)
+{
+    (void)state;
+    const char *config = "pretrained_model: {name_or_path: x}\nprompts: [{target: a}]\n";
+    test_write(test_path("names.yaml"), config, strlen(config));
+    char word[64];
+    const char *override = word;
+    train_config c;
+    for (int i = 0; i < OPTIMIZER_COUNT; i++) {
+        snprintf(word, sizeof word, "train.optimizer=%s", optimizer_rows[i]->name);
+        assert_works(train_config_read(test_path("names.yaml"), &override, 1, &c, &err), &err);
+        assert_int_equal(c.optimizer.kind, i);
+        train_config_free(&c);
+    }
+    for (int i = 0; i < LR_COUNT; i++) {
+        snprintf(word, sizeof word, "train.lr_scheduler=%s", lr_schedule_rows[i].name);
+        assert_works(train_config_read(test_path("names.yaml"), &override, 1, &c, &err), &err);
+        assert_int_equal(c.lr_schedule, i);
+        train_config_free(&c);
     }
 }
 
@@ -76,9 +124,11 @@ static void a_cosine_rate_is_torch_s(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(arguments_are_read_as_p_writes_them),
+        cmocka_unit_test(arguments_are_read_as_p1atdev_writes_them),
         cmocka_unit_test(wrong_arguments_are_named),
         cmocka_unit_test(states_are_as_large_as_they_say),
+        cmocka_unit_test(what_lies_between_params_stays_0),
+        cmocka_unit_test(rows_are_known_by_name_in_configs),
         cmocka_unit_test(a_constant_rate_stays),
         cmocka_unit_test(a_cosine_rate_is_torch_s),
     };

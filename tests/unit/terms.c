@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-#include "train/terms.h"
+#include "base/arena.h"
+#include "train/modes.h"
 
 static train_prompt pair(prompt_action action, double scale)
 {
@@ -13,6 +14,21 @@ static train_prompt pair(prompt_action action, double scale)
                           .unconditional = "",
                           .action = action,
                           .guidance_scale = scale};
+}
+
+static arena *memory;
+static leco_error err;
+
+/* The terms of the only branch. */
+static term_list terms_of_prompt(train_prompt *p)
+{
+    const train_config c = {.prompt = p, .prompt_count = 1};
+    objective_list list;
+    p->weight = p->multiplier = 1;
+    assert_works(objectives_of_config(&c, memory, &list, &err), &err);
+    assert_true(list.count == 1 && list.item[0].branch_count == 1);
+    assert_string_equal(list.item[0].branches[0].prompt, p->target);
+    return list.item[0].branches[0].terms;
 }
 
 static double weight_of(const term_list *list, const char *prompt)
@@ -80,8 +96,24 @@ static void sums_are_weighted(void **state)
     term_list list = terms_of_prompt(&p);
     const float predictions[] = {1, 2, 10, 20, 100, 200}; /* neutral, positive, unconditional */
     float target[2];
-    terms_sum(&list, predictions, target, 2);
+    terms_sum(&list, (const size_t[]){0, 1, 2}, predictions, target, 2);
     assert_true(target[0] == 1 - 5 + 50 && target[1] == 2 - 10 + 100);
+    terms_sum(&list, (const size_t[]){2, 0, 0}, predictions, target, 2); /* elsewhere, and shared */
+    assert_true(target[0] == 100 && target[1] == 200);
+}
+
+static int make_memory(void **state)
+{
+    (void)state;
+    memory = arena_create();
+    return memory ? 0 : -1;
+}
+
+static int free_memory(void **state)
+{
+    (void)state;
+    arena_destroy(memory);
+    return 0;
 }
 
 int main(void)
@@ -93,5 +125,5 @@ int main(void)
         cmocka_unit_test(models_keep_their_terms_apart),
         cmocka_unit_test(sums_are_weighted),
     };
-    return cmocka_run_group_tests_name("unit/terms", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("unit/terms", tests, make_memory, free_memory);
 }

@@ -4,8 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/arena.h"
 #include "base/log.h"
-#include "train/terms.h"
+#include "train/modes.h"
 
 static leco_error err;
 static char logged[2048];
@@ -38,7 +39,12 @@ static leco_status check(train_prompt *prompts, size_t count)
     const train_config c = {.prompt = prompts, .prompt_count = count};
     log_count = 0;
     logged[0] = '\0';
-    return terms_check(&c, &err);
+    objective_list list;
+    arena *memory = arena_create();
+    assert_non_null(memory);
+    leco_status status = objectives_of_config(&c, memory, &list, &err);
+    arena_destroy(memory);
+    return status;
 }
 
 static void enhancing_at_1_without_a_neutral_is_refused(void **state)

@@ -10,7 +10,7 @@ static const int64_t no_jitter = 1, most_jitter = 20;
 
 static train_config config_with(int64_t steps, int64_t samples)
 {
-    return (train_config){.denoising_steps = steps, .samples_per_trajectory = samples, .prompt_count = 3};
+    return (train_config){.denoising_steps = steps, .samples_per_trajectory = samples};
 }
 
 static void kept_steps_are_distinct_ascending_and_cover_all(void **state)
@@ -19,20 +19,18 @@ static void kept_steps_are_distinct_ascending_and_cover_all(void **state)
     const train_config c = config_with(10, 4);
     rng r;
     rng_seed(&r, RNG_CPU, 1);
-    int seen[10] = {0}, pairs[3] = {0};
+    int seen[10] = {0};
     for (int i = 0; i < 2000; i++) {
         int64_t kept[4];
-        trajectory t = trajectory_draw(&r, &c, no_jitter, kept);
+        source_pass t = trajectory_draw(&r, &c, no_jitter, kept);
         assert_true(t.kept_count == 4 && t.kept == kept && t.jitter == 0);
         for (int k = 0; k < 4; k++) {
             assert_in_range(kept[k], 0, 9);
             assert_true(k == 0 || kept[k] > kept[k - 1]);
             seen[kept[k]]++;
         }
-        pairs[t.prompt]++;
     }
     for (int i = 0; i < 10; i++) assert_in_range(seen[i], 700, 900); /* 800 expected, sigma 22 */
-    for (int i = 0; i < 3; i++) assert_in_range(pairs[i], 560, 770); /* 667, sigma 21 */
 }
 
 static void all_steps_can_be_kept(void **state)
@@ -46,8 +44,8 @@ static void all_steps_can_be_kept(void **state)
     for (int k = 0; k < 5; k++) assert_int_equal(kept[k], k);
 }
 
-/* P draws randint(pairs), randint(1, steps), then the noise: the generator must be where P's is. */
-static void compatibility_draws_what_p_draws(void **state)
+/* p1atdev's trainer draws randint(1, steps) after the pair and before the noise. */
+static void compatibility_draws_what_p1atdev_draws(void **state)
 {
     (void)state;
     train_config c = config_with(50, 1);
@@ -57,8 +55,8 @@ static void compatibility_draws_what_p_draws(void **state)
     rng_seed(&torch, RNG_CPU, 42);
     for (int i = 0; i < 100; i++) {
         int64_t kept;
-        trajectory t = trajectory_draw(&ours, &c, no_jitter, &kept);
-        assert_int_equal(t.prompt, rng_randint(&torch, 0, 3));
+        source_pass t = trajectory_draw(&ours, &c, no_jitter, &kept);
+        assert_ptr_equal(t.kept, &kept);
         assert_int_equal(kept, rng_randint(&torch, 1, 50));
     }
     assert_int_equal(rng_word(&ours), rng_word(&torch));
@@ -74,14 +72,14 @@ static void jitter_covers_its_range(void **state)
     int seen[20] = {0};
     for (int i = 0; i < 1000; i++) {
         int64_t kept;
-        trajectory t = trajectory_draw(&r, &c, most_jitter, &kept);
+        source_pass t = trajectory_draw(&r, &c, most_jitter, &kept);
         assert_in_range(t.jitter, 0, 19);
         seen[t.jitter]++;
     }
     for (int i = 0; i < 20; i++) assert_true(seen[i] > 0);
 }
 
-static void timesteps_are_right_or_p_s(void **state)
+static void timesteps_are_right_or_p1atdev_s(void **state)
 {
     (void)state;
     const struct {
@@ -122,9 +120,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kept_steps_are_distinct_ascending_and_cover_all),
         cmocka_unit_test(all_steps_can_be_kept),
-        cmocka_unit_test(compatibility_draws_what_p_draws),
+        cmocka_unit_test(compatibility_draws_what_p1atdev_draws),
         cmocka_unit_test(jitter_covers_its_range),
-        cmocka_unit_test(timesteps_are_right_or_p_s),
+        cmocka_unit_test(timesteps_are_right_or_p1atdev_s),
     };
     return cmocka_run_group_tests_name("unit/trajectory", tests, make_schedule, free_schedule);
 }

@@ -1,0 +1,52 @@
+/* What a prompt becomes: the numbers that a U-Net is conditioned on.
+ *
+ *     conditioner *c;
+ *     LECO_TRY(conditioner_create(device, m, NULL, m->family->text, &c, err));
+ *     conditioning of_prompt;
+ *     LECO_TRY(conditioner_get(c, "a red circle", &of_prompt, err));
+ *     conditioning_set_size(&of_prompt, height, width);
+ *     denoiser_set_context(n, 0, &of_prompt);
+ *
+ * Each prompt is encoded once, however often it is asked for. */
+#ifndef LECO_DIFFUSION_CONDITIONING_H
+#define LECO_DIFFUSION_CONDITIONING_H
+
+#include "diffusion/runner.h"
+#include "model/model.h"
+#include "model/trainable.h"
+
+/* Of one sample. A U-Net without added conditions (SD1, SD2) reads the states alone; one that has them (SDXL) needs the
+ * rest, too. */
+typedef struct conditioning {
+    const float *states;        /* [tokens,width] */
+    const float *pooled;        /* [unet_pooled_width]; NULL where the family has none */
+    float sizes[UNET_TIME_IDS]; /* pixels: original height, width, crop top, left, target height, width */
+} conditioning;
+
+/* Those of a picture that was never cropped: its own size, twice. */
+void conditioning_set_size(conditioning *c, int64_t height, int64_t width);
+
+typedef struct conditioner conditioner;
+
+/* Builds the text encoder of m (weights loaded by the caller) with `adapters` (NULL: none). options: the family's
+ * (model/family.h), perhaps with other skip_layers. All outlive the conditioner. On failure *out is NULL. */
+leco_status conditioner_create(const device *d, const model *m, const adapter_set *adapters, text_options options,
+                               conditioner **out, leco_error *err);
+void conditioner_destroy(conditioner *c); /* NULL is fine */
+
+int64_t conditioner_tokens(const conditioner *c); /* of a prompt's states: 77 */
+
+size_t conditioner_bytes(const conditioner *c); /* of what was encoded, and of the encoder while it is there */
+
+/* States and pooled are the conditioner's, valid until clear or destroy; sizes are 0. A prompt that is too long is cut,
+ * with one warning in the log; the first that holds another program's prompt syntax gives one, too. */
+leco_status conditioner_get(conditioner *c, const char *prompt, conditioning *out, leco_error *err);
+
+/* Forgets all prompts, after an adapter of the text encoder changed. */
+void conditioner_clear(conditioner *c);
+
+/* Frees graph and session; what was encoded stays, and conditioner_get fails for other prompts. For programs that need
+ * the memory. */
+void conditioner_release_encoder(conditioner *c);
+
+#endif

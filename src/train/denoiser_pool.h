@@ -1,0 +1,31 @@
+/* The sessions of a training, by what they are built for: whoever needs the same shares one, and says before each run
+ * what its samples are conditioned on. */
+#ifndef LECO_TRAIN_DENOISER_POOL_H
+#define LECO_TRAIN_DENOISER_POOL_H
+
+#include "diffusion/denoiser.h"
+
+/* Zero-initialise; the owner sets the members before the first denoiser_pool_get. Both are borrowed. */
+typedef struct denoiser_pool {
+    const device *device;
+    trainable *trainable;
+    struct pooled_denoiser *entry;
+    size_t count;
+} denoiser_pool;
+
+typedef struct denoiser_wish {
+    const model *model;
+    int64_t tokens; /* of the text states */
+    latent_size size;
+    float multiplier; /* of the pool's trainable; 0: a graph without it */
+    bool learns;      /* with loss and gradients */
+} denoiser_wish;
+
+/* One that is there or is made now; the pool's. */
+leco_status denoiser_pool_get(denoiser_pool *pool, const denoiser_wish *wish, denoiser **out, leco_error *err);
+
+void denoiser_pool_free(denoiser_pool *pool);
+size_t denoiser_pool_arena_bytes(const denoiser_pool *pool); /* the largest arena of all */
+size_t denoiser_pool_bytes(const denoiser_pool *pool);       /* of all graphs and sessions */
+
+#endif

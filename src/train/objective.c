@@ -1,0 +1,43 @@
+#include "train/objective.h"
+
+#include <assert.h>
+#include <string.h>
+
+void terms_add(term_list *list, double factor, size_t which, const char *prompt)
+{
+    size_t i = 0;
+    while (i < list->count && !(list->item[i].model == which && strcmp(list->item[i].prompt, prompt) == 0)) i++;
+    if (i == list->count) {
+        assert(list->count < TERMS_MAX);
+        list->item[list->count++] = (term){0, which, prompt};
+    }
+    list->item[i].weight += factor;
+    if (list->item[i].weight != 0) return;
+    list->count--;
+    memmove(&list->item[i], &list->item[i + 1], (list->count - i) * sizeof list->item[0]);
+}
+
+void terms_sum(const term_list *list, const size_t *place, const float *predictions, float *target, size_t count)
+{
+    memset(target, 0, count * sizeof *target);
+    for (size_t k = 0; k < list->count; k++) {
+        float factor = (float)list->item[k].weight;
+        const float *one = predictions + place[k] * count;
+        for (size_t i = 0; i < count; i++) target[i] += factor * one[i];
+    }
+}
+
+/* The loss of the student's own prediction against itself is 0, and so is the gradient of one that is switched off. */
+static bool branch_is_still(const branch *b)
+{
+    const term *only = &b->terms.item[0];
+    bool own = b->terms.count == 1 && only->weight == 1 && only->model == 0 && strcmp(only->prompt, b->prompt) == 0;
+    return own || b->weight == 0 || b->multiplier == 0;
+}
+
+bool objective_is_still(const objective *o)
+{
+    for (size_t i = 0; i < o->branch_count; i++)
+        if (!branch_is_still(&o->branches[i])) return false;
+    return true;
+}

@@ -1,0 +1,85 @@
+/* What is learnt. Everything is one loss, a sum over branches:
+ *
+ *     L = sum over b of  weight_b mean( ( student(x_t, t, prompt_b; multiplier_b)
+ *                                         - sum over i of w_i prediction(model_i, prompt_i; x_t, t) )^2 )
+ *
+ * The student is the trained model with the trainable on, at the branch's multiplier; the terms are predictions of
+ * frozen models at the same x_t and t. Where x_t comes from is a source (train/source.h). A mode, such as erase, is a
+ * function that makes an objective (train/modes.c); the trainer knows no modes.
+ *
+ * One training step draws an objective, makes x_t, predicts every (model, prompt) that its branches name once, all
+ * those of a model in one batch, adds up the gradients of all branches, and steps the optimizer once. */
+#ifndef LECO_TRAIN_OBJECTIVE_H
+#define LECO_TRAIN_OBJECTIVE_H
+
+#include "diffusion/conditioning.h"
+
+/* A model of the run that is never changed. The first of them is the one that is trained, without its adapter. Owned by
+ * the run. */
+typedef struct frozen_model {
+    model *model;
+    conditioner *conditioner;
+    prediction prediction; /* a term's must be the first model's: they aren't converted yet */
+} frozen_model;
+
+typedef struct term {
+    double weight;
+    size_t model;       /* among the run's frozen models */
+    const char *prompt; /* borrowed */
+} term;
+
+enum { TERMS_MAX = 8 };
+
+/* No two terms have the same model and prompt, and none has weight 0: each is one prediction to make. */
+typedef struct term_list {
+    size_t count;
+    term item[TERMS_MAX];
+} term_list;
+
+typedef struct branch {
+    double weight;      /* of its part of the loss */
+    double multiplier;  /* of the trainable in the student; not 0 */
+    const char *prompt; /* the student's; borrowed */
+    term_list terms;    /* what it is pulled to */
+} branch;
+
+typedef struct source_row source_row; /* train/source.h */
+
+/* Which latents, of what model and prompt. A source reads what it has a use for. */
+typedef struct source_spec {
+    const source_row *row;
+    size_t model;      /* among the frozen models; 0: the trained one */
+    double multiplier; /* of the trainable in it; 0: without it */
+    const char *prompt, *unconditional;
+    double guidance_scale;
+} source_spec;
+
+typedef struct picture_size {
+    int64_t batch;
+    int64_t height, width; /* pixels; 0: the model's own */
+} picture_size;
+
+typedef struct objective {
+    const char *place; /* "erase.yaml:7", for messages */
+    const branch *branches;
+    size_t branch_count;
+    source_spec source;
+    picture_size size;
+} objective;
+
+typedef struct objective_list {
+    const objective *item;
+    size_t count;
+} objective_list;
+
+/* Adds to a list, merging equal terms and dropping those that cancel. */
+void terms_add(term_list *list, double factor, size_t which, const char *prompt);
+
+/* target [count] = the weighted sum of the list's predictions: term k's are predictions + place[k] * count. */
+void terms_sum(const term_list *list, const size_t *place, const float *predictions, float *target, size_t count);
+
+/* Can no branch of it move anything? Each is pulled to what the trained model predicts for its prompt anyway, or is
+ * switched off. */
+bool objective_is_still(const objective *o);
+
+#endif

@@ -1,0 +1,77 @@
+/* Where the noisy latents of training come from. Each source is a row.
+ *
+ *     trajectory  denoises from noise towards a prompt, with guidance, and keeps x_t at some of its steps. What
+ * denoises is in the objective's source_spec: the student (multiplier 1), the frozen model (multiplier 0), or another
+ * model's frozen one (model 1): an entry of a config may ask for each of them
+ *
+ * How others fit:
+ *
+ *     noise       no trajectory: `kept` are timesteps drawn from all of them, `run` copies the noise, `steps` is 0
+ *     photographs `draw` picks one (a member of source_pass) and timesteps; `run` is sqrt(a) clean + sqrt(1 - a) noise.
+ * What a branch is pulled to is that noise: one more kind of target beside terms
+ *
+ * A pass is drawn first (everything but the noise, which the trainer draws after it), then made. */
+#ifndef LECO_TRAIN_SOURCE_H
+#define LECO_TRAIN_SOURCE_H
+
+#include "diffusion/sampler.h"
+#include "train/config.h"
+#include "train/denoiser_pool.h"
+#include "train/objective.h"
+
+/* What is drawn of one pass over an objective. */
+typedef struct source_pass {
+    size_t objective;    /* its index */
+    int64_t jitter;      /* added to all timesteps */
+    size_t kept_count;   /* latents to be made: an optimizer step each */
+    const int64_t *kept; /* [kept_count] ascending; a trajectory's: steps done before each kept latent */
+} source_pass;
+
+/* What objectives of a run share; everything is borrowed. */
+typedef struct training_setting {
+    const train_config *config;
+    const noise_schedule *schedule;
+    const frozen_model *frozen; /* [frozen_count] */
+    size_t frozen_count;
+    denoiser_pool *pool;
+} training_setting;
+
+/* A source at work: a row's own struct begins with this. */
+typedef struct source {
+    const source_row *row;
+    latent_size size;
+} source;
+
+/* Called after each denoising step; false stops. `denoised` may be NULL. */
+typedef struct source_watch {
+    bool (*denoised)(void *user);
+    void *user;
+} source_watch;
+
+struct source_row {
+    const char *name;
+    leco_status (*create)(const training_setting *in, const source_spec *spec, latent_size size, source **out,
+                          leco_error *err);
+    void (*destroy)(source *s);
+    size_t (*bytes)(const source *s);
+    /* Draws jitter and kept [samples_per_trajectory], which is the caller's. */
+    source_pass (*draw)(const source *s, rng *r, int64_t *kept);
+    /* Makes the pass's latents, as the model knows them (x_t), into kept [kept_count, B,h,w,C]. noise [B,h,w,C] is
+     * overwritten; r is for samplers that add noise. false where the watch said no. */
+    bool (*run)(source *s, const source_pass *pass, rng *r, float *noise, float *kept, const source_watch *watch);
+    /* What teacher and student are told of a latent. */
+    double (*timestep)(const source *s, int64_t kept);
+    /* Denoising steps of a pass; of NULL: of passes to come, on average. */
+    double (*steps)(const source *s, const source_pass *pass);
+};
+
+extern const source_row source_trajectory;
+
+/* A conditioning for pictures of that size by one of the frozen models, whose encoder or states must be there. */
+leco_status setting_condition(const training_setting *in, size_t which, const char *prompt, latent_size size,
+                              conditioning *out, leco_error *err);
+/* A session of one of the frozen models. */
+leco_status setting_denoiser(const training_setting *in, size_t which, latent_size size, double multiplier, bool learns,
+                             denoiser **out, leco_error *err);
+
+#endif

@@ -1,0 +1,34 @@
+/* What a trainer is, for src/train/trainer*.c and train_run.c only. */
+#ifndef LECO_TRAIN_TRAINER_INTERNAL_H
+#define LECO_TRAIN_TRAINER_INTERNAL_H
+
+#include "train/lesson.h"
+#include "train/optimizer.h"
+#include "train/trainer.h"
+
+struct trainer {
+    const train_config *config;
+    objective_list objectives;
+    arena *memory; /* of the objectives; NULL where they are the caller's */
+    device device;
+    frozen_model *frozen; /* [frozen_count]; the first is the one that is trained */
+    size_t frozen_count;
+    noise_schedule *schedule;
+    rng rng;
+    trainable *trainable;
+    optimizer *optimizer;
+    denoiser_pool pool;
+    lesson *lessons;         /* one an objective */
+    size_t text_arena_bytes; /* what the text encoders' phase took of the workspace */
+    size_t encoding_bytes;   /* and all in all */
+    size_t largest;          /* floats of the largest objective's latents */
+    float *x, *kept;         /* of that size: [B,h,w,C], [samples_per_trajectory, B,h,w,C] */
+    float *noise, *scratch;
+    int64_t *kept_steps; /* [samples_per_trajectory] */
+    float *sum;          /* [trainable_count] of gradients; NULL where all objectives have one branch */
+};
+
+/* Of the buffers that belong to no lesson. */
+size_t trainer_buffer_bytes(const trainer *t);
+
+#endif

@@ -1,0 +1,86 @@
+#include "train/trainer_internal.h"
+
+#include <stdio.h>
+
+#include "base/mem.h"
+
+uint64_t memory_total(const memory_use *use)
+{
+    const uint64_t training =
+        use->weights + use->activations + use->texts + use->latents + use->graphs + use->adapter + use->optimizer;
+    return training > use->encoding ? training : use->encoding;
+}
+
+static memory_use memory_of(const trainer *t, size_t activations)
+{
+    memory_use use = {.activations = activations,
+                      .latents = trainer_buffer_bytes(t),
+                      .graphs = denoiser_pool_bytes(&t->pool),
+                      .adapter = trainable_bytes(t->trainable),
+                      .optimizer = optimizer_bytes(t->optimizer),
+                      .encoding = t->encoding_bytes};
+    for (size_t i = 0; i < t->frozen_count; i++) {
+        const frozen_model *f = &t->frozen[i];
+        use.weights += weights_packed_bytes(f->model->weights[PART_UNET]);
+        use.mapped += weights_mapped_bytes(f->model->weights[PART_UNET]);
+        use.texts += conditioner_bytes(f->conditioner);
+    }
+    for (size_t i = 0; i < t->objectives.count; i++) use.latents += lesson_bytes(&t->lessons[i]);
+    return use;
+}
+
+memory_use trainer_planned(const trainer *t)
+{
+    size_t sessions = denoiser_pool_arena_bytes(&t->pool);
+    return memory_of(t, sessions > t->text_arena_bytes ? sessions : t->text_arena_bytes);
+}
+
+memory_use trainer_allocated(const trainer *t)
+{
+    return memory_of(t, workspace_bytes(t->device.workspace));
+}
+
+char *memory_text(const memory_use *use)
+{
+    const double mib = 1024.0 * 1024.0, total = (double)memory_total(use) / mib;
+    char encoding[96] = "";
+    if (memory_total(use) == use->encoding)
+        snprintf(encoding, sizeof encoding, "%.1f MiB while the texts are encoded, then ", total);
+    return mem_printf(
+        "%s%.1f MiB = weights %.1f + activations %.1f + texts %.1f + latents %.1f + graphs %.1f + adapter "
+        "%.1f + optimizer %.1f",
+        encoding,
+        (double)(use->weights + use->activations + use->texts + use->latents + use->graphs + use->adapter +
+                 use->optimizer) /
+            mib,
+        (double)use->weights / mib, (double)use->activations / mib, (double)use->texts / mib,
+        (double)use->latents / mib, (double)use->graphs / mib, (double)use->adapter / mib,
+        (double)use->optimizer / mib);
+}
+
+char *trainer_summary(const trainer *t)
+{
+    const memory_use use = trainer_planned(t);
+    const train_config *c = t->config;
+    const objective_list *o = &t->objectives;
+    const latent_size size = t->lessons[0].size;
+    const long long factor = vae_factor(&t->frozen[0].model->vae);
+    char *memory = memory_text(&use);
+    if (!memory) return NULL;
+    char *text = mem_printf(
+        "model      %s (%s, %s)\n"
+        "adapter    LoRA rank %lld, alpha %g, %zu modules, %lld parameters\n"
+        "prompts    %zu (\"%s\"%s), %lldx%lld pixels, batch %lld\n"
+        "training   %lld steps, lr %g, %lld of %lld denoising steps kept a trajectory\n"
+        "memory     %s\n"
+        "           not counted: the U-Net's file, %.1f MiB of it mapped, which the system takes back where memory is "
+        "short;\n"
+        "           and what the program and its libraries take for themselves: some 50 MiB, more with a large model\n",
+        c->model, dtype_name(t->device.compute), t->device.backend->name, (long long)c->network.rank,
+        (double)c->network.alpha, trainable_module_count(t->trainable), (long long)trainable_parameters(t->trainable),
+        o->count, o->item[0].branches[0].prompt, o->count > 1 ? ", ..." : "", size.width * factor, size.height * factor,
+        (long long)size.batch, (long long)c->iterations, c->lr, (long long)c->samples_per_trajectory,
+        (long long)c->denoising_steps, memory, (double)use.mapped / (1024.0 * 1024.0));
+    mem_free(memory);
+    return text;
+}
