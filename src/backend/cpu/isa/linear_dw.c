@@ -111,14 +111,20 @@ INLINE void pack_wide(const problem *p, unit *b, rows w, size_t first, size_t la
     }
 }
 
-/* result [blocks][height][COLUMNS] = narrow^T wide for column blocks [first, last) and rows [from, to). Rows are the
- * outer loop: the operands stream through once, in the order in which they lie. */
+/* Adds `count` floats, whole vectors. */
+INLINE void add_result(float *sum, const float *result, size_t count)
+{
+    for (size_t i = 0; i < count; i += VEC)
+        vec_store(sum, DTYPE_F32, i, vec_load(sum, DTYPE_F32, i) + vec_load(result, DTYPE_F32, i));
+}
+
+/* result [blocks][height][COLUMNS] = narrow^T wide for column blocks [first, last) and rows [from, to), added to `sum`
+ * where that isn't NULL. Rows are the outer loop: the operands stream through once, in the order in which they lie. */
 INLINE void product_blocks(const problem *p, rows wide, rows narrow, size_t first, size_t last, size_t from, size_t to,
-                           unit *own, float *result, bool pairs)
+                           unit *own, float *result, float *sum, bool pairs)
 {
     unit *b = own, *a = own + p->blocks * panel_stride(p);
     size_t size = wide.type == DTYPE_BF16 ? sizeof(bf16) : sizeof(float), stride = p->height * COLUMNS;
-    if (from == to) memset(result, 0, (last - first) * stride * sizeof(float));
     for (size_t r = from; r < to; r += p->at_once) {
         rows n = narrow, w = wide;
         n.count = w.count = to - r < p->at_once ? to - r : p->at_once;
@@ -136,6 +142,7 @@ INLINE void product_blocks(const problem *p, rows wide, rows narrow, size_t firs
             g.c_row = COLUMNS;
             g.accumulate = r != from;
             gemm_run(&g, pairs);
+            if (sum && r + p->at_once >= to) add_result(sum + (block - first) * stride, g.c, p->narrow * COLUMNS);
         }
     }
 }
@@ -162,31 +169,6 @@ INLINE void finish_block(const problem *p, const kernel_args *args, const float 
         }
 }
 
-/* Both operands of a gradient. */
-typedef struct operands {
-    rows wide, narrow;
-} operands;
-
-/* One split of column blocks [first, last) into `result`. */
-INLINE void run_split(const problem *p, const operands *o, size_t first, size_t last, size_t split, unit *own,
-                      float *result, bool pairs)
-{
-    size_t from = split * p->split_rows, to = from + p->split_rows < p->rows ? from + p->split_rows : p->rows;
-    product_blocks(p, o->wide, o->narrow, first, last, from, to, own, result, pairs);
-}
-
-/* All splits of column blocks [first, last), added up in `sum`; `next` is room for one. */
-INLINE void run_splits(const problem *p, const operands *o, size_t first, size_t last, unit *own, float *sum,
-                       float *next, bool pairs)
-{
-    run_split(p, o, first, last, 0, own, sum, pairs);
-    for (size_t split = 1; split < p->splits; split++) {
-        run_split(p, o, first, last, split, own, next, pairs);
-        for (size_t i = 0; i < (last - first) * p->height * COLUMNS; i += VEC)
-            vec_store(sum, DTYPE_F32, i, vec_load(sum, DTYPE_F32, i) + vec_load(next, DTYPE_F32, i));
-    }
-}
-
 INLINE void linear_dw_part(const kernel_args *args, dtype type, int part, int parts)
 {
     (void)parts;
@@ -195,22 +177,22 @@ INLINE void linear_dw_part(const kernel_args *args, dtype type, int part, int pa
     bool pairs = type == DTYPE_BF16 && GEMM_PAIRS;
     unit *own = (unit *)args->scratch + (size_t)part * own_units(&p);
     float *results = (float *)args->scratch + d->threads * own_units(&p);
-    operands o = {.wide = {.base = args->input[p.wide_is_dy ? 0 : 1], .type = type, .stride = p.wide}};
-    o.narrow = (rows){.base = args->input[p.wide_is_dy ? 1 : 0], .type = type, .stride = p.narrow, .width = p.narrow};
-    size_t each = d->share_splits ? p.splits : 1;
+    rows wide = {.base = args->input[p.wide_is_dy ? 0 : 1], .type = type, .stride = p.wide};
+    rows narrow = {.base = args->input[p.wide_is_dy ? 1 : 0], .type = type, .stride = p.narrow, .width = p.narrow};
+    size_t each = d->share_splits ? p.splits : 1, stride = p.height * COLUMNS;
 #pragma omp for schedule(static)
     for (size_t k = 0; k < d->shares * each; k++) {
-        size_t first, last;
+        size_t first, last, split = d->share_splits ? k % each : 0, end = d->share_splits ? split + 1 : p.splits;
         parallel_range(p.blocks, 1, (int)(k / each), (int)d->shares, &first, &last);
-        float *result = results + first * p.height * COLUMNS;
-        if (d->share_splits)
-            run_split(&p, &o, first, last, k % each, own, result + k % each * result_units(&p), pairs);
-        else
-            run_splits(&p, &o, first, last, own, result, result + result_units(&p), pairs);
+        float *sum = results + split * result_units(&p) + first * stride, *next = sum + result_units(&p);
+        for (size_t s = split; s < end; s++) {
+            size_t from = s * p.split_rows, to = from + p.split_rows < p.rows ? from + p.split_rows : p.rows;
+            bool later = s > split;
+            product_blocks(&p, wide, narrow, first, last, from, to, own, later ? next : sum, later ? sum : NULL, pairs);
+        }
     }
 #pragma omp for schedule(static)
-    for (size_t block = 0; block < p.blocks; block++)
-        finish_block(&p, args, results + block * p.height * COLUMNS, each, block);
+    for (size_t block = 0; block < p.blocks; block++) finish_block(&p, args, results + block * stride, each, block);
 }
 
 ISA_DEFINE(linear_dw)
