@@ -100,7 +100,7 @@ leco_status stage_create(denoiser_pool *pool, text_bank *bank, const train_confi
     stage s = {.size = size, .terms = terms_of_prompt(p)};
     leco_status status = fill(&s, pool, bank, p, (float)config->trajectory_guidance_scale, err);
     if (status == LECO_OK)
-        status = denoising_create(&sampler_ddim, schedule, config->denoising_steps, size, &s.run, err);
+        status = denoising_create(config->sampler, schedule, config->denoising_steps, size, &s.run, err);
     if (status != LECO_OK) {
         stage_free(&s);
         return error_prefix(err, status, "%s", p->place);
