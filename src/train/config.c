@@ -146,6 +146,11 @@ void train_config_free(train_config *config)
     *config = (train_config){0};
 }
 
+leco_status train_config_keys(bool markdown, char **text, leco_error *err)
+{
+    return keys_text(config_sections, markdown, text, err);
+}
+
 leco_status train_config_check_model(const train_config *c, const struct model *m, leco_error *err)
 {
     const int is_v = m->schedule.prediction == PREDICT_V, is_v2 = strcmp(m->family->name, "sd2") == 0;

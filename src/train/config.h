@@ -66,6 +66,9 @@ leco_status train_config_read(const char *path, const char *const *overrides, si
                               leco_error *err);
 void train_config_free(train_config *config); /* safe on a zeroed one */
 
+/* All keys as text, or as the tables of docs/config.md: keys_text. */
+leco_status train_config_keys(bool markdown, char **text, leco_error *err);
+
 /* What the config claims about a model that has been opened: a wrong v_pred is LECO_INVALID, a wrong v2 a warning. */
 struct model;
 leco_status train_config_check_model(const train_config *config, const struct model *m, leco_error *err);

@@ -197,8 +197,8 @@ static const key_row logging_keys[] = {
     BOOL("verbose", verbose, "false", "also say what is done inside, as `--verbose` does"),
     LATER("use_wandb", "`false`", ""),
     LATER("prompts", "none", ": no previews are drawn while training"),
-    NOTHING("interval", "accepted; how often p1atdev's trainer draws previews"),
-    NOTHING("run_name", "accepted; what p1atdev's trainer calls the run on wandb"),
+    NOTHING("interval", "accepted; means nothing here"),
+    NOTHING("run_name", "accepted; means nothing here"),
     KEYS_END,
 };
 
