@@ -86,6 +86,8 @@ LECO_API leco_status leco_model_set_lora_weight(leco_model *model, size_t index,
 
 /* ---- pictures ---- */
 
+#define LECO_LARGEST_SIDE 8192 /* pixels: no picture is wider or higher */
+
 typedef struct leco_image {
     int width, height;
     uint8_t *rgb; /* [height, width, 3], rows from the top */
@@ -164,6 +166,10 @@ LECO_API void leco_train_report_free(leco_train_report *report);
  * the file that was saved; none where no step was done yet. */
 LECO_API leco_status leco_train(const char *config, const leco_train_options *options, leco_train_report *report,
                                 leco_error *err);
+
+/* What a config may hold: every key with its default and meaning, section by section. *text is for people, or the
+ * tables of docs/config.md where markdown; release with leco_free. */
+LECO_API leco_status leco_train_keys(bool markdown, char **text, leco_error *err);
 
 /* ---- looking ---- */
 

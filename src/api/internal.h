@@ -31,7 +31,7 @@ struct leco_model {
 /* The adapters in use as graphs take them; `use` has room for model->lora_count. */
 adapter_set model_adapters(const leco_model *model, adapter_use *use);
 
-/* The picture size that 0 stands for, checked: sizes are multiples of the VAE's factor, at most 8192. */
+/* The picture size that 0 stands for, checked: sizes are multiples of the VAE's factor, at most LARGEST_SIDE. */
 leco_status model_picture_size(const leco_model *model, int *width, int *height, leco_error *err);
 
 /* Draws with checked options into images->image[0..]; *done counts the finished ones, also on failure. */

@@ -113,9 +113,10 @@ adapter_set model_adapters(const leco_model *handle, adapter_use *use)
     return (adapter_set){use, handle->lora_count};
 }
 
+_Static_assert(LARGEST_SIDE == LECO_LARGEST_SIDE, "what programs see is what is checked");
+
 leco_status model_picture_size(const leco_model *handle, int *width, int *height, leco_error *err)
 {
-    const int largest = 8192;
     const unet_config *u = &handle->model->unet;
     const int factor = (int)vae_factor(&handle->model->vae);
     const int64_t own[] = {u->sample_width * factor, u->sample_height * factor};
@@ -123,9 +124,9 @@ leco_status model_picture_size(const leco_model *handle, int *width, int *height
     const char *const name[] = {"width", "height"};
     for (int i = 0; i < 2; i++) {
         if (*side[i] == 0) *side[i] = (int)own[i];
-        if (*side[i] < factor || *side[i] > largest || *side[i] % factor)
+        if (*side[i] < factor || *side[i] > LARGEST_SIDE || *side[i] % factor)
             return error_set(err, LECO_INVALID, "a %s of %d pixels: expected a multiple of %d from %d to %d", name[i],
-                             *side[i], factor, factor, largest);
+                             *side[i], factor, factor, LARGEST_SIDE);
     }
     return LECO_OK;
 }

@@ -7,7 +7,7 @@
 #include "base/mem.h"
 #include "format/safetensors.h"
 
-enum { MAX_BATCH = 256, MAX_SIDE = 8192 };
+enum { MAX_BATCH = 256 };
 
 /* A module at work: everything in here is freed by close_run. */
 typedef struct module_run {
@@ -37,10 +37,10 @@ static leco_status new_floats(module_run *r, size_t count, float **out, leco_err
 static leco_status check_sizes(const module_run *r, const safetensors_entry *e, leco_error *err)
 {
     for (int i = 0; i < e->rank; i++)
-        if (e->shape[i] < 1 || e->shape[i] > (i == 0 ? MAX_BATCH : MAX_SIDE))
+        if (e->shape[i] < 1 || e->shape[i] > (i == 0 ? MAX_BATCH : LARGEST_SIDE))
             return error_set(err, LECO_INVALID, "%s: tensor \"%s\": dimension %d is %lld, expected 1 to %d",
                              safetensors_path(r->in), e->name, i, (long long)e->shape[i],
-                             i == 0 ? MAX_BATCH : MAX_SIDE);
+                             i == 0 ? MAX_BATCH : LARGEST_SIDE);
     return LECO_OK;
 }
 

@@ -85,16 +85,24 @@ leco_status leco_train(const char *config, const leco_train_options *options, le
     trainer *t;
     leco_train_report made = {0};
     LECO_TRY(train_config_read(config, o->overrides, o->override_count, &c, err));
+    if (c.verbose) log_raise_debug(true);
     leco_status status = save_check(&c, err);
     if (status == LECO_OK) status = trainer_create(&c, o->device, &t, err);
     if (status == LECO_OK) {
         status = train(t, o, &made, err);
         trainer_destroy(t);
     }
+    log_raise_debug(false);
     train_config_free(&c);
     if (status == LECO_OK || status == LECO_INTERRUPTED)
         *report = made;
     else
         leco_train_report_free(&made);
     return status;
+}
+
+leco_status leco_train_keys(bool markdown, char **text, leco_error *err)
+{
+    IN_C_LOCALE;
+    return train_config_keys(markdown, text, err);
 }

@@ -1,14 +1,15 @@
 #include "base/dtype.h"
 
 #include <assert.h>
-#include <stdbool.h>
+#include <string.h>
 
 static const struct {
     const char *name;
     size_t size;
+    const char *short_name;
 } types[DTYPE_COUNT] = {
-    [DTYPE_F32] = {"float32", 4}, [DTYPE_BF16] = {"bfloat16", 2}, [DTYPE_F16] = {"float16", 2},
-    [DTYPE_F64] = {"float64", 8}, [DTYPE_I32] = {"int32", 4},     [DTYPE_I64] = {"int64", 8},
+    [DTYPE_F32] = {"float32", 4, "fp32"}, [DTYPE_BF16] = {"bfloat16", 2, "bf16"}, [DTYPE_F16] = {"float16", 2, "fp16"},
+    [DTYPE_F64] = {"float64", 8, NULL},   [DTYPE_I32] = {"int32", 4, NULL},       [DTYPE_I64] = {"int64", 8, NULL},
 };
 
 size_t dtype_size(dtype type)
@@ -21,6 +22,24 @@ const char *dtype_name(dtype type)
 {
     assert((unsigned)type < DTYPE_COUNT);
     return types[type].name;
+}
+
+const char *dtype_short_name(dtype type)
+{
+    assert((unsigned)type < DTYPE_COUNT);
+    return types[type].short_name;
+}
+
+bool dtype_find(const char *name, dtype *out)
+{
+    for (dtype type = 0; type < DTYPE_COUNT; type++) {
+        const char *shorter = types[type].short_name;
+        if (strcmp(name, types[type].name) == 0 || (shorter && strcmp(name, shorter) == 0)) {
+            *out = type;
+            return true;
+        }
+    }
+    return false;
 }
 
 static uint32_t bits_of(float value)
@@ -64,7 +83,7 @@ f16 f16_from_f32(float value)
     return (f16)(sign | half);
 }
 
-static bool is_float(dtype type)
+bool dtype_is_float(dtype type)
 {
     return type == DTYPE_F32 || type == DTYPE_BF16 || type == DTYPE_F16 || type == DTYPE_F64;
 }
@@ -123,14 +142,14 @@ void dtype_convert(void *dst, dtype dst_type, const void *src, dtype src_type, s
         memcpy(dst, src, count * src_size);
         return;
     }
-    assert(is_float(dst_type) == is_float(src_type));
+    assert(dtype_is_float(dst_type) == dtype_is_float(src_type));
     /* Tensors in a file may lie at any address, so every chunk is copied to an aligned one first. */
     chunk in, out;
     float middle[CHUNK];
     for (size_t done = 0; done < count; done += CHUNK) {
         size_t n = count - done < CHUNK ? count - done : CHUNK;
         memcpy(&in, (const unsigned char *)src + done * src_size, n * src_size);
-        if (is_float(src_type)) {
+        if (dtype_is_float(src_type)) {
             to_f32(middle, &in, src_type, n);
             from_f32(&out, dst_type, middle, n);
         } else {

@@ -2,6 +2,7 @@
 #ifndef LECO_BASE_DTYPE_H
 #define LECO_BASE_DTYPE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -13,6 +14,10 @@ typedef uint16_t f16;  /* IEEE binary16 */
 
 size_t dtype_size(dtype type);
 const char *dtype_name(dtype type); /* "float32", "bfloat16", "float16", "float64", "int32", "int64" */
+/* "fp32", "bf16", "fp16": how other programs call the types that weights are kept in; NULL: no such name. */
+const char *dtype_short_name(dtype type);
+bool dtype_is_float(dtype type);
+bool dtype_find(const char *name, dtype *out); /* by either name; false: there is none */
 
 static inline float bf16_to_f32(bf16 value)
 {

@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 
@@ -11,6 +12,7 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static void (*log_callback)(void *user, log_level level, const char *message);
 static void *log_user;
+static atomic_bool debug_raised;
 
 void log_set_callback(void (*callback)(void *user, log_level level, const char *message), void *user)
 {
@@ -18,6 +20,11 @@ void log_set_callback(void (*callback)(void *user, log_level level, const char *
     log_callback = callback;
     log_user = user;
     pthread_mutex_unlock(&lock);
+}
+
+void log_raise_debug(bool on)
+{
+    atomic_store(&debug_raised, on);
 }
 
 void log_message(log_level level, const char *format, ...)
@@ -34,5 +41,6 @@ void log_message(log_level level, const char *format, ...)
     va_end(args);
     if (length < 0) return;
     utf8_tidy(message, false);
+    if (level == LOG_DEBUG && atomic_load(&debug_raised)) level = LOG_INFO;
     callback(user, level, message);
 }

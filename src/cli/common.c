@@ -12,8 +12,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LARGEST_SIDE 8192
-
 /* ---- options ---- */
 
 #define GENERAL(field) .offset = offsetof(general_args, field)
@@ -51,9 +49,9 @@ const option_spec drawing_options[] = {
      .help = "of the first picture, the next ones count up; -1 takes one from the clock"},
     {"rng", 0, OPTION_CHOICE, "KIND", DRAWING(rng), .choices = "cpu|cuda", .fallback = "cpu",
      .help = "whose noise a seed gives: cpu (PyTorch's, as in ComfyUI) or cuda (as in A1111)"},
-    {"width", 0, OPTION_WHOLE, "PIXELS", DRAWING(width), .min = 8, .max = LARGEST_SIDE,
+    {"width", 0, OPTION_WHOLE, "PIXELS", DRAWING(width), .min = 8, .max = LECO_LARGEST_SIDE,
      .help = "(default: the model's own)"},
-    {"height", 0, OPTION_WHOLE, "PIXELS", DRAWING(height), .min = 8, .max = LARGEST_SIDE,
+    {"height", 0, OPTION_WHOLE, "PIXELS", DRAWING(height), .min = 8, .max = LECO_LARGEST_SIDE,
      .help = "(default: the model's own)"},
     {"batch", 0, OPTION_WHOLE, "N", DRAWING(batch), .min = 1, .max = 256, .fallback = "4",
      .help = "pictures computed together: more is faster and takes more memory"},

@@ -26,6 +26,7 @@ size_t option_value_size(option_kind kind)
         return sizeof(uint64_t);
     case OPTION_TEXTS:
         return sizeof(text_list);
+    case OPTION_ANSWER:
     case OPTION_REFUSED:
         break;
     }
@@ -182,6 +183,7 @@ bool option_value_read(const option_spec *spec, const char *text, void *value, c
         list->item[list->count++] = text;
         return true;
     }
+    case OPTION_ANSWER:
     case OPTION_REFUSED:
         break;
     }

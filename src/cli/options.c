@@ -169,6 +169,7 @@ static int read_option(const command_line *line, int argc, char **argv, int *at)
         if (!spec) return options_mistake(line->program, "there is no option -%c", word[1]);
         if (word[2]) value = word + 2;
     }
+    if (spec->kind == OPTION_ANSWER) return spec->answer(value);
     bool takes_value = spec->kind != OPTION_FLAG && spec->kind != OPTION_REFUSED;
     if (!takes_value) {
         if (value && spec->kind == OPTION_FLAG)

@@ -35,6 +35,7 @@ typedef enum option_kind {                 /* and the type of the value at `offs
                            OPTION_NUMBERS, /* number_list: separated by commas, each in [min, max], finite */
                            OPTION_BYTES,   /* uint64_t: 4096, 512M, 1.5G (of 1024), not 0 */
                            OPTION_TEXTS,   /* text_list: may be given several times */
+                           OPTION_ANSWER,  /* none: `answer` prints something instead of running, as --help does */
                            OPTION_REFUSED  /* known but not there yet: `help` says so, --help doesn't list it */
 } option_kind;
 
@@ -49,6 +50,7 @@ typedef struct option_spec {
     const char *later;    /* a choice that is known but not there yet, or NULL */
     const char *fallback; /* the default, as one would type it; NULL: the zero of its type */
     const char *help;
+    int (*answer)(const char *value); /* value: what stands behind "=", or NULL. Returns the exit status */
 } option_spec;
 
 typedef struct option_group {

@@ -5,6 +5,20 @@
 
 #include "cli/common.h"
 
+static int print_keys(const char *format)
+{
+    leco_error err = {0};
+    char *text = NULL;
+    const bool markdown = format && strcmp(format, "markdown") == 0;
+    if (format && !markdown)
+        return options_mistake("leco train", "--help-config takes nothing, or =markdown, not '%s'", format);
+    leco_status status = leco_train_keys(markdown, &text, &err);
+    if (status != LECO_OK) return report_failure(status, &err);
+    printf("%s%s", markdown ? "" : "What CONFIG.yaml may hold. docs/config.md tells more.\n\n", text);
+    leco_free(text);
+    return EXIT_DONE;
+}
+
 typedef struct train_args {
     text_list set;
     bool dry_run;
@@ -24,6 +38,8 @@ static const option_spec train_options[] = {
      .help =
          "refuse to train where leco would allocate more than this, for instance 4G. Mapped model files, and what the "
          "program and its libraries take (some 50M, more with a large model), aren't counted"},
+    {"help-config", 0, OPTION_ANSWER, .answer = print_keys,
+     .help = "print every key that a config may hold, with its default and what it means (=markdown: as tables)"},
     {"resume", 0, OPTION_REFUSED, .help = "is not there yet: start the training again, it is repeatable"},
     {0},
 };
@@ -92,7 +108,7 @@ static int run(int argc, char **argv)
         .summary = "changes what a model draws: trains a LoRA from prompts alone",
         .usage = "CONFIG.yaml [options]",
         .details =
-            "The config says which model, which prompts and where to; docs/config.md explains every key, examples/ has "
+            "The config says which model, which prompts and where to; --help-config explains every key, examples/ has "
             "some to start from. Prints the name of the file it has written. Ctrl-C finishes the step and saves; so "
             "does "
             "a connection that is lost.",

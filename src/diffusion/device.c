@@ -1,21 +1,13 @@
 #include "diffusion/device.h"
 
-#include <string.h>
-
 leco_status device_precision(const char *name, dtype *out, leco_error *err)
 {
-    static const struct {
-        const char *name;
-        dtype type;
-    } names[] = {{"float32", DTYPE_F32}, {"fp32", DTYPE_F32}, {"bfloat16", DTYPE_BF16}, {"bf16", DTYPE_BF16},
-                 {"float16", DTYPE_F16}, {"fp16", DTYPE_F16}, {"float64", DTYPE_F64}};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        if (strcmp(name, names[i].name) == 0) {
-            *out = names[i].type;
-            return LECO_OK;
-        }
-    }
-    return error_set(err, LECO_INVALID, "precision \"%s\" is not known; there are float32, bfloat16 and float16", name);
+    dtype type;
+    if (!dtype_find(name, &type) || !dtype_is_float(type))
+        return error_set(err, LECO_INVALID, "precision \"%s\" is not known; there are float32, bfloat16 and float16",
+                         name);
+    *out = type;
+    return LECO_OK;
 }
 
 leco_status device_open(const char *name, const char *precision, device *out, leco_error *err)

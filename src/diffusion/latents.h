@@ -5,6 +5,8 @@
 #include "base/rng.h"
 #include "graph/tensor.h"
 
+enum { LARGEST_SIDE = 8192 }; /* of a picture, in pixels; as LECO_LARGEST_SIDE, which programs see */
+
 typedef struct latent_size {
     int64_t batch, height, width, channels;
 } latent_size;

@@ -50,6 +50,7 @@ struct sampler {
 /* The rows there are; samplers.c lists them. */
 extern const sampler sampler_ddim;
 
+const sampler *sampler_at(size_t index);       /* in the order of samplers.c; NULL: no more */
 const sampler *sampler_find(const char *name); /* NULL: there is none */
 /* An unknown name is LECO_INVALID, with those that there are. */
 leco_status sampler_parse(const char *name, const sampler **out, leco_error *err);

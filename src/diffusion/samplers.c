@@ -7,6 +7,11 @@
 static const sampler *const samplers[] = {&sampler_ddim};
 #define SAMPLERS (sizeof samplers / sizeof *samplers)
 
+const sampler *sampler_at(size_t index)
+{
+    return index < SAMPLERS ? samplers[index] : NULL;
+}
+
 const sampler *sampler_find(const char *name)
 {
     for (size_t i = 0; i < SAMPLERS; i++)

@@ -5,7 +5,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "format/json.h"
-#include "model/config.h"
+#include "model/config_json.h"
 #include "model/family.h"
 #include "model/model_file.h"
 #include "model/part.h"
@@ -14,7 +14,7 @@
 
 /* The keys of StableDiffusionPipeline's model_index.json (and one of its children's). Each part's own config says what
  * it is. */
-static const config_rule index_rules[] = {
+static const config_key index_keys[] = {
     {"vae", NULL},
     {"text_encoder", NULL},
     {"text_encoder_2", NULL}, /* refused below where there is one */
@@ -41,7 +41,7 @@ static leco_status check_index(const json_t *root, const char *path, void *nothi
                          path);
     if (strcmp(name, "StableDiffusionPipeline") != 0)
         return config_refuse(json_object_get(root, "_class_name"), path, "_class_name", "StableDiffusionPipeline", err);
-    return config_check(root, path, index_rules, CONFIG_WARN_OF_UNKNOWN, err);
+    return config_check(root, path, index_keys, CONFIG_WARN_OF_UNKNOWN, err);
 }
 
 static leco_status read_index(const char *folder, leco_error *err)

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "model/config.h"
+#include "model/config_json.h"
 #include "op/op.h"
 
 #define FORMAT "leco-probe-1"

@@ -1,6 +1,6 @@
 #include <string.h>
 
-#include "model/config.h"
+#include "model/config_json.h"
 #include "model/model.h"
 
 /* The schedulers whose configs describe the noise by betas. What else they say chooses among samplers. */
@@ -30,7 +30,7 @@ static const char *const classes[] = {
 };
 
 /* Every key of those classes (diffusers 0.35 to 0.42). */
-static const config_rule rules[] = {
+static const config_key keys[] = {
     /* read */
     {"num_train_timesteps", "*"},
     {"beta_start", "*"},
@@ -120,7 +120,7 @@ static leco_status read_config(const json_t *root, const char *path, void *confi
     schedule_config *c = config;
     const char *beta, *predicts, *spacing;
     LECO_TRY(check_class(root, path, err));
-    LECO_TRY(config_check(root, path, rules, CONFIG_WARN_OF_UNKNOWN, err));
+    LECO_TRY(config_check(root, path, keys, CONFIG_WARN_OF_UNKNOWN, err));
     LECO_TRY(
         json_get_int(root, path, "num_train_timesteps", 1000, 1, SCHEDULE_MAX_TIMESTEPS, &c->train_timesteps, err));
     LECO_TRY(json_get_double(root, path, "beta_start", 0.0001, &c->beta_start, err));

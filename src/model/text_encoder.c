@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "model/config.h"
+#include "model/config_json.h"
 #include "op/op.h"
 
 #define LEGACY_EOS 2 /* in configs from before transformers read the end token's true id from there */
@@ -10,7 +10,7 @@
 /* ---- configuration ---- */
 
 /* Every key of transformers' CLIPTextConfig, and of the class that all its configs descend from (4.57 to 5.24). */
-static const config_rule rules[] = {
+static const config_key keys[] = {
     /* read */
     {"vocab_size", "*"},
     {"hidden_size", "*"},
@@ -131,7 +131,7 @@ static leco_status read_config(const json_t *root, const char *path, void *confi
     LECO_TRY(json_get_string(root, path, "model_type", "clip_text_model", &type, err));
     if (strcmp(type, "clip_text_model") != 0)
         return config_refuse(json_object_get(root, "model_type"), path, "model_type", "clip_text_model", err);
-    LECO_TRY(config_check(root, path, rules, CONFIG_WARN_OF_UNKNOWN, err));
+    LECO_TRY(config_check(root, path, keys, CONFIG_WARN_OF_UNKNOWN, err));
     LECO_TRY(json_get_int(root, path, "vocab_size", 49408, 1, INT32_MAX, &c->vocab_size, err));
     LECO_TRY(json_get_int(root, path, "hidden_size", 512, 1, 65536, &c->hidden_size, err));
     LECO_TRY(json_get_int(root, path, "intermediate_size", 2048, 1, 1 << 20, &c->intermediate_size, err));

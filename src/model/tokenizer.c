@@ -10,7 +10,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "model/bpe.h"
-#include "model/config.h"
+#include "model/config_json.h"
 #include "model/text_clean.h"
 
 #define MOST_TEXT 65536
@@ -46,7 +46,7 @@ struct tokenizer {
 /* ---- configuration ---- */
 
 /* Keys of tokenizer_config.json that transformers' tokenizers know (4.57 to 5.24). */
-static const config_rule rules[] = {
+static const config_key keys[] = {
     /* read */
     {"added_tokens_decoder", NULL},
     {"additional_special_tokens", NULL},
@@ -129,7 +129,7 @@ static leco_status read_settings(const char *folder, settings *s, leco_error *er
     LECO_TRY(read_optional(folder, "special_tokens_map.json", old, &s->map_path, &s->map, err));
     LECO_TRY(read_optional(folder, "added_tokens.json", old, &s->added_path, &s->added, err));
     LECO_TRY(read_optional(folder, "tokenizer.json", old, &s->whole_path, &s->whole, err));
-    return config_check(s->config, s->path, rules, CONFIG_WARN_OF_UNKNOWN, err);
+    return config_check(s->config, s->path, keys, CONFIG_WARN_OF_UNKNOWN, err);
 }
 
 static void free_settings(settings *s)

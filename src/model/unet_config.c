@@ -1,13 +1,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "model/config.h"
+#include "model/config_json.h"
 #include "model/unet.h"
 
 #define MOST_CHANNELS 65536
 
 /* Every key of diffusers' UNet2DConditionModel (0.35 to 0.42). */
-static const config_rule rules[] = {
+static const config_key keys[] = {
     /* read */
     {"sample_size", NULL},
     {"in_channels", "*"},
@@ -165,7 +165,7 @@ static leco_status read_config(const json_t *root, const char *path, void *confi
 {
     unet_config *c = config;
     int64_t groups = 0;
-    LECO_TRY(config_check_model(root, path, "UNet2DConditionModel", rules, err));
+    LECO_TRY(config_check_model(root, path, "UNet2DConditionModel", keys, err));
     LECO_TRY(refuse_only_cross_attention(root, path, err));
     LECO_TRY(read_levels(root, path, c, err));
     LECO_TRY(read_sample_size(root, path, c, err));

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "model/blocks.h"
-#include "model/config.h"
+#include "model/config_json.h"
 #include "op/op.h"
 
 #define NORM_EPS 1e-6f
@@ -12,7 +12,7 @@
 /* ---- configuration ---- */
 
 /* Every key of diffusers' AutoencoderKL (0.35 to 0.42). */
-static const config_rule rules[] = {
+static const config_key keys[] = {
     /* read */
     {"in_channels", "*"},
     {"out_channels", "*"},
@@ -57,7 +57,7 @@ static leco_status read_config(const json_t *root, const char *path, void *confi
 {
     vae_config *c = config;
     int64_t groups = 0, sides[2];
-    LECO_TRY(config_check_model(root, path, "AutoencoderKL", rules, err));
+    LECO_TRY(config_check_model(root, path, "AutoencoderKL", keys, err));
     LECO_TRY(config_get_length(root, path, "block_out_channels", VAE_MAX_LEVELS, &c->level_count, err));
     LECO_TRY(config_get_ints(root, path, "block_out_channels", 0, 1, 65536, c->channels, c->level_count, err));
     LECO_TRY(check_blocks(root, path, "down_block_types", "DownEncoderBlock2D", c->level_count, err));

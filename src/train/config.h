@@ -1,5 +1,6 @@
-/* The file that describes a training run: P's config and prompts files (facts.md), with a few keys of our own.
- * docs/config.md lists every key. Keys and values that exist in P but not yet in leco are refused by name. */
+/* The file that describes a training run: p1atdev's config and prompts files (docs/peers.md), with a few keys of our
+ * own. docs/config.md and `leco train --help-config` list every key, config_keys.c holds them. Keys and values that
+ * p1atdev has and leco hasn't yet are refused by name. */
 #ifndef LECO_TRAIN_CONFIG_H
 #define LECO_TRAIN_CONFIG_H
 
@@ -21,36 +22,40 @@ typedef struct train_prompt {
     double multiplier, weight; /* of the adapter in trajectory and student; of the loss */
 } train_prompt;
 
-/* How a kept latent is told its timestep: rightly, or as P does (facts.md, "Timesteps"). */
+/* How a kept latent is told its timestep: rightly, or as p1atdev does (docs/peers.md, "Timesteps"). */
 typedef enum timestep_compat { TIMESTEPS_RIGHT, TIMESTEPS_P1ATDEV } timestep_compat;
 
 typedef struct train_config {
     arena *memory; /* owns everything below */
     const char *path;
 
-    const char *model; /* relative paths are taken from the config's folder */
-    int v_prediction;  /* 0 or 1 as the config claims, -1: as the model's files say */
-    int64_t clip_skip; /* A1111's count: 1 or 0 use all layers, 2 leaves the last one out */
+    const char *model;    /* relative paths are taken from the config's folder */
+    int v2, v_prediction; /* 0 or 1 as the config claims, -1: as the model's files say */
+    int64_t clip_skip;    /* A1111's count: 1 or 0 use all layers, 2 leaves the last one out */
 
     trainable_options network;
 
-    const char *precision; /* "bfloat16", "float32", or NULL: what the machine likes best */
-    int64_t iterations;    /* optimizer steps */
+    const char *precision;         /* "bfloat16", "float32", or NULL: what the machine likes best */
+    const struct sampler *sampler; /* diffusion/sampler.h */
+    int64_t iterations;            /* optimizer steps */
     double lr;
     lr_schedule lr_schedule;
     optimizer_options optimizer;
+    const char *optimizer_args; /* as written, or NULL; they are in `optimizer` */
     int64_t denoising_steps;
     int64_t samples_per_trajectory;
     bool timestep_jitter;
     timestep_compat compat;
     uint64_t seed;
     double trajectory_guidance_scale;
+    int64_t batch_size; /* of prompts that don't say */
 
     const char *save_name, *save_path; /* save_path is resolved */
     int64_t save_every;                /* 0: only at the end */
     dtype save_precision;
 
     bool verbose;
+    const char *prompts_file; /* as written, or NULL */
     train_prompt *prompt;
     size_t prompt_count;
 } train_config;
@@ -61,5 +66,12 @@ typedef struct train_config {
 leco_status train_config_read(const char *path, const char *const *overrides, size_t override_count, train_config *out,
                               leco_error *err);
 void train_config_free(train_config *config); /* safe on a zeroed one */
+
+/* All keys as text, or as the tables of docs/config.md: keys_text. */
+leco_status train_config_keys(bool markdown, char **text, leco_error *err);
+
+/* What the config claims about a model that has been opened: a wrong v_pred is LECO_INVALID, a wrong v2 a warning. */
+struct model;
+leco_status train_config_check_model(const train_config *config, const struct model *m, leco_error *err);
 
 #endif

@@ -49,17 +49,14 @@ static leco_status make_schedule(trainer *t, leco_error *err)
 {
     const train_config *c = t->config;
     schedule_config schedule = t->frozen[0].model->schedule;
-    bool is_v = schedule.prediction == PREDICT_V;
-    if (c->v_prediction >= 0 && c->v_prediction != is_v)
-        return error_set(err, LECO_INVALID, "%s: pretrained_model.v_pred is %s, but %s says %s", c->path,
-                         c->v_prediction ? "true" : "false", c->model, is_v ? "v_prediction" : "epsilon");
+    LECO_TRY(train_config_check_model(c, t->frozen[0].model, err));
     if (c->compat == TIMESTEPS_P1ATDEV) { /* the scheduler that p1atdev's trainer makes, whatever the files say */
         schedule.steps_offset = 0;
         schedule.set_alpha_to_one = true;
     }
     LECO_TRY(noise_schedule_create(&schedule, &t->schedule, err));
     denoising *run;
-    leco_status status = denoising_create(&sampler_ddim, t->schedule, c->denoising_steps, (latent_size){0}, &run, err);
+    leco_status status = denoising_create(c->sampler, t->schedule, c->denoising_steps, (latent_size){0}, &run, err);
     denoising_destroy(run);
     if (status != LECO_OK) return error_prefix(err, status, "%s: train.max_denoising_steps", c->path);
     return LECO_OK;

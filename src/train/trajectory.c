@@ -76,7 +76,7 @@ static leco_status make(trajectory *t, const training_setting *in, const source_
     LECO_TRY(setting_condition(in, spec->model, spec->unconditional, size, &t->unconditional, err));
     LECO_TRY(setting_denoiser(in, spec->model, asked, spec->multiplier, false, &n, err));
     LECO_TRY(guided_create(n, scale, &t->guided, err));
-    return denoising_create(&sampler_ddim, in->schedule, in->config->denoising_steps, size, &t->run, err);
+    return denoising_create(in->config->sampler, in->schedule, in->config->denoising_steps, size, &t->run, err);
 }
 
 static leco_status create(const training_setting *in, const source_spec *spec, latent_size size, source **out,

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "train/document.h"
+#include "format/document.h"
 
 #define MAX_DEPTH 32
 

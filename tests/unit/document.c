@@ -7,7 +7,7 @@
 #include <time.h>
 
 #include "base/mem.h"
-#include "train/document.h"
+#include "format/document.h"
 
 static leco_error err;
 static arena *memory;

@@ -1,18 +1,18 @@
 /* Reading a component's config.json strictly: what leco can't do is refused by file, key and value. */
-#ifndef LECO_MODEL_CONFIG_H
-#define LECO_MODEL_CONFIG_H
+#ifndef LECO_MODEL_CONFIG_JSON_H
+#define LECO_MODEL_CONFIG_JSON_H
 
 #include "format/json.h"
 
 /* A key that leco knows. `only` is NULL where any value will do, because leco reads it or doesn't need it; "*" where
  * leco reads it and null, which isn't absence to Python, would be another thing than the default; otherwise the JSON
  * texts, separated by '|', of the values that leco can do (numbers are compared as numbers). */
-typedef struct config_rule {
+typedef struct config_key {
     const char *key;
     const char *only;
-} config_rule;
+} config_key;
 
-/* What becomes of a key that neither has a rule nor is null or false: a model's may change what it computes, elsewhere
+/* What becomes of a key that is neither known nor null or false: a model's may change what it computes, elsewhere
  * diffusers and transformers themselves pass over what they don't know, with a warning. */
 typedef enum config_unknown { CONFIG_REFUSE_UNKNOWN, CONFIG_WARN_OF_UNKNOWN } config_unknown;
 
@@ -24,12 +24,13 @@ typedef leco_status config_reader(const json_t *root, const char *path, void *ou
 /* Opens FOLDER/name, lets `read` take from it, and closes it. */
 leco_status config_read(const char *folder, const char *name, config_reader *read, void *out, leco_error *err);
 
-/* LECO_UNSUPPORTED where a rule is broken. Keys that start with '_' are comments. rules end with a NULL key. */
-leco_status config_check(const json_t *root, const char *path, const config_rule *rules, config_unknown unknown,
+/* LECO_UNSUPPORTED for a value that a row does not allow. Keys that start with '_' are comments. keys end with a NULL
+ * key. */
+leco_status config_check(const json_t *root, const char *path, const config_key *keys, config_unknown unknown,
                          leco_error *err);
 
 /* The same for a diffusers model: `_class_name`, where it is given, must be class_name; unknown keys are refused. */
-leco_status config_check_model(const json_t *root, const char *path, const char *class_name, const config_rule *rules,
+leco_status config_check_model(const json_t *root, const char *path, const char *class_name, const config_key *keys,
                                leco_error *err);
 
 /* An integer, or a list of exactly `count` integers, each in [low, high], into out[0..count). Absent: `fallback`. */

@@ -2,8 +2,8 @@
  *
  * Values stay text until somebody asks for a type: YAML 1.1 would read `1e-4` as a string and `no` as a boolean, and a
  * prompt may well be the word "no". */
-#ifndef LECO_TRAIN_DOCUMENT_H
-#define LECO_TRAIN_DOCUMENT_H
+#ifndef LECO_FORMAT_DOCUMENT_H
+#define LECO_FORMAT_DOCUMENT_H
 
 #include <stdbool.h>
 #include <stdint.h>

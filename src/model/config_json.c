@@ -1,4 +1,4 @@
-#include "model/config.h"
+#include "model/config_json.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -88,7 +88,7 @@ static const char *spell(const char *only, char *text, size_t capacity)
 }
 
 /* Keys that training leaves in any model's config: the state of diffusers' EMAModel. */
-static const config_rule leftovers[] = {
+static const config_key leftovers[] = {
     {"decay", NULL},
     {"min_decay", NULL},
     {"optimization_step", NULL},
@@ -100,21 +100,21 @@ static const config_rule leftovers[] = {
     {NULL, NULL},
 };
 
-static const config_rule *find_rule(const config_rule *rules, const char *key)
+static const config_key *find_key(const config_key *keys, const char *key)
 {
-    while (rules->key && strcmp(rules->key, key) != 0) rules++;
-    return rules->key ? rules : NULL;
+    while (keys->key && strcmp(keys->key, key) != 0) keys++;
+    return keys->key ? keys : NULL;
 }
 
-static leco_status check_key(const json_t *value, const char *path, const char *key, const config_rule *rules,
+static leco_status check_key(const json_t *value, const char *path, const char *key, const config_key *keys,
                              config_unknown unknown, leco_error *err)
 {
     char text[200];
     if (key[0] == '_') return LECO_OK;
-    const config_rule *rule = find_rule(rules, key);
-    if (!rule) rule = find_rule(leftovers, key);
-    if (rule && (!rule->only || allowed(rule->only, value))) return LECO_OK;
-    if (rule) return config_refuse(value, path, key, spell(rule->only, text, sizeof text), err);
+    const config_key *row = find_key(keys, key);
+    if (!row) row = find_key(leftovers, key);
+    if (row && (!row->only || allowed(row->only, value))) return LECO_OK;
+    if (row) return config_refuse(value, path, key, spell(row->only, text, sizeof text), err);
     if (json_is_null(value) || json_is_false(value)) return LECO_OK;
     if (unknown == CONFIG_REFUSE_UNKNOWN)
         return error_set(err, LECO_UNSUPPORTED, "%s: key \"%s\": %s is not supported (leco doesn't know that key)",
@@ -123,18 +123,18 @@ static leco_status check_key(const json_t *value, const char *path, const char *
     return LECO_OK;
 }
 
-leco_status config_check(const json_t *root, const char *path, const config_rule *rules, config_unknown unknown,
+leco_status config_check(const json_t *root, const char *path, const config_key *keys, config_unknown unknown,
                          leco_error *err)
 {
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)root, key, value) {
-        LECO_TRY(check_key(value, path, key, rules, unknown, err));
+        LECO_TRY(check_key(value, path, key, keys, unknown, err));
     }
     return LECO_OK;
 }
 
-leco_status config_check_model(const json_t *root, const char *path, const char *class_name, const config_rule *rules,
+leco_status config_check_model(const json_t *root, const char *path, const char *class_name, const config_key *keys,
                                leco_error *err)
 {
     const char *found;
@@ -142,7 +142,7 @@ leco_status config_check_model(const json_t *root, const char *path, const char 
     if (strcmp(found, class_name) != 0)
         return error_set(err, LECO_UNSUPPORTED, "%s: key \"_class_name\": expected \"%s\", found \"%s\"", path,
                          class_name, found);
-    return config_check(root, path, rules, CONFIG_REFUSE_UNKNOWN, err);
+    return config_check(root, path, keys, CONFIG_REFUSE_UNKNOWN, err);
 }
 
 leco_status config_get_ints(const json_t *root, const char *path, const char *key, int64_t fallback, int64_t low,

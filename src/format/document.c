@@ -1,4 +1,4 @@
-#include "train/document.h"
+#include "format/document.h"
 
 #include <errno.h>
 #include <math.h>

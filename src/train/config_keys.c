@@ -1,0 +1,259 @@
+/* Every key of a training config: a row each. A new one is a row here and a field in config.h; docs/config.md follows
+ * by scripts/make-config-tables. */
+#include "train/config_keys.h"
+
+#include "diffusion/sampler.h"
+#include "train/config.h"
+
+static const char later[] = "is not supported yet";
+#define NAMES(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+/* ---- names that values may have ---- */
+
+static choice sampler_choice(size_t index)
+{
+    const sampler *s = sampler_at(index);
+    return (choice){.name = s ? s->name : NULL, .row = s};
+}
+
+static void sampler_store(void *field, const choice *chosen)
+{
+    *(const sampler **)field = chosen->row;
+}
+
+static const choice_list samplers = {sampler_choice, sampler_store, NAMES("ddpm", "lms", "euler_a"), later};
+
+static choice kind_choice(size_t index)
+{
+    const trainable_kind *kind = trainable_kinds[index];
+    return (choice){.name = kind ? kind->name : NULL, .row = kind};
+}
+
+static void kind_store(void *field, const choice *chosen)
+{
+    *(const trainable_kind **)field = chosen->row;
+}
+
+static const choice_list kinds = {kind_choice, kind_store, NULL, NULL};
+
+static choice optimizer_choice(size_t index)
+{
+    static const char *const names[] = {
+        [OPTIMIZER_ADAMW] = "adamw", [OPTIMIZER_ADAM] = "adam", [OPTIMIZER_SGD] = "sgd"};
+    return index < sizeof names / sizeof *names ? (choice){.name = names[index], .value = (int)index} : (choice){0};
+}
+
+static void optimizer_store(void *field, const choice *chosen)
+{
+    *(optimizer_options *)field = optimizer_defaults((optimizer_kind)chosen->value);
+}
+
+static const choice_list optimizers = {
+    optimizer_choice, optimizer_store,
+    NAMES("lion", "prodigy", "dadaptadam", "dadaptlion", "adam8bit", "adamw8bit", "lion8bit"), later};
+
+static const choice lr_schedule_names[] = {{"constant", .value = LR_CONSTANT}, {"cosine", .value = LR_COSINE}, {0}};
+ENUM_CHOICES(lr_schedule, NAMES("linear", "cosine_with_restarts", "step"), later)
+
+static const choice layer_scope_names[] = {{"lierla", .value = SCOPE_LIERLA}, {0}};
+ENUM_CHOICES(layer_scope, NAMES("c3lier"), later)
+
+static const choice training_method_names[] = {
+    {"full", .value = METHOD_FULL},
+    {"selfattn", .value = METHOD_SELFATTN},
+    {"xattn", .value = METHOD_XATTN},
+    {"xattn-strict", .value = METHOD_XATTN_STRICT},
+    {"noxattn", .value = METHOD_NOXATTN},
+    {"innoxattn", .value = METHOD_INNOXATTN},
+    {0},
+};
+ENUM_CHOICES(training_method, NULL, NULL)
+
+static const choice timestep_compat_names[] = {
+    {"none", .value = TIMESTEPS_RIGHT}, {"p1atdev", .value = TIMESTEPS_P1ATDEV}, {0}};
+ENUM_CHOICES(timestep_compat, NULL, NULL)
+
+static const choice prompt_action_names[] = {
+    {"erase", .value = ACTION_ERASE}, {"enhance", .value = ACTION_ENHANCE}, {0}};
+ENUM_CHOICES(prompt_action, NULL, NULL)
+
+/* Types by their names and, unlisted, their short ones ("bf16"). */
+static choice type_choice(const dtype *types, size_t count, size_t index)
+{
+    if (index >= 2 * count) return (choice){0};
+    const dtype type = types[index / 2];
+    const bool alias = index % 2 != 0;
+    return (choice){.name = alias ? dtype_short_name(type) : dtype_name(type), .alias = alias, .value = (int)type};
+}
+
+static choice computing_choice(size_t index)
+{
+    static const dtype types[] = {DTYPE_BF16, DTYPE_F32};
+    return type_choice(types, sizeof types / sizeof *types, index);
+}
+
+static void computing_store(void *field, const choice *chosen)
+{
+    *(const char **)field = dtype_name((dtype)chosen->value);
+}
+
+static const choice_list computing_types = {computing_choice, computing_store, NAMES("float16", "fp16"),
+                                            "is not supported for training"};
+
+static choice saving_choice(size_t index)
+{
+    static const dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16};
+    return type_choice(types, sizeof types / sizeof *types, index);
+}
+
+static void saving_store(void *field, const choice *chosen)
+{
+    *(dtype *)field = (dtype)chosen->value;
+}
+
+static const choice_list saving_types = {saving_choice, saving_store, NULL, NULL};
+
+/* ---- keys ---- */
+
+#define KEYS_OF train_config
+
+static const key_row file_keys[] = {
+    TEXT("prompts_file", prompts_file, UNSET("none"),
+         "a YAML file that holds the list of prompts, instead of `prompts`"),
+    NODE("prompts", "the list of prompts; each training step draws one entry at random"),
+    NODE("pretrained_model", NULL),
+    NODE("network", NULL),
+    NODE("train", NULL),
+    NODE("save", NULL),
+    NODE("logging", NULL),
+    NODE("other", NULL),
+    KEYS_END,
+};
+
+static const key_row model_keys[] = {
+    TEXT("name_or_path", model, UNSET("required"), "a model's folder in diffusers' layout"),
+    CLAIM("v_pred", v_prediction, "as the model says",
+          "if given, it must be what the model's scheduler_config.json says"),
+    CLAIM("v2", v2, "as the model says", "the model's own files decide; a wrong claim gives a warning"),
+    INT("clip_skip", clip_skip, 0, 24, "1", "as A1111 counts: 2 leaves out the text encoder's last layer"),
+    KEYS_END,
+};
+
+static const key_row network_keys[] = {
+    CHOICE(
+        "type", network.layers.scope, layer_scope, layer_scope_choices, "lierla",
+        "which layers may be trained. `lierla`: linear and 1x1 convolution layers of the transformer blocks. `c3lier` "
+        "is not supported yet"),
+    CHOICE("training_method", network.layers.method, training_method, training_method_choices, "full",
+           "which of these are: `full`: all; `selfattn`: attn1 only; `xattn`: attn2 only; `xattn-strict`: attn2's to_k "
+           "and to_v only; `noxattn`: all but attn2; `innoxattn`: all but attn1"),
+    CHOICE("kind", network.kind, const trainable_kind *, kinds, "lora", "what is put on them: $names"),
+    INT("rank", network.rank, 1, 1024, "4",
+        "1 to 1024. A 1x1 convolution with fewer channels gets as much rank as these, as in p1atdev's LECO; `alpha` "
+        "stays"),
+    FLOAT("alpha", network.alpha, 1e-6, 1e6, "1.0", "the adapter's output is scaled by alpha / rank"),
+    KEYS_END,
+};
+
+static const key_row train_keys[] = {
+    CHOICE("precision", precision, const char *, computing_types, UNSET("what the machine likes best"),
+           "$names, of the frozen weights and activations. The adapter and the optimizer are float32 always"),
+    INT("iterations", iterations, 1, 1e9, "500", "optimizer steps"),
+    NUMBER("lr", lr, 1e-12, 1000, "1e-4", "learning rate"),
+    CHOICE("lr_scheduler", lr_schedule, lr_schedule, lr_schedule_choices, "constant",
+           "$names. `cosine` goes from `lr` down to a hundredth of it at the end, which lets the adapter settle. "
+           "p1atdev's others are not supported yet"),
+    CHOICE("optimizer", optimizer, optimizer_options, optimizers, "adamw", "$names, as torch.optim has them"),
+    TEXT("optimizer_args", optimizer_args, UNSET("none"),
+         "`\"betas=(0.9,0.999) eps=1e-8 weight_decay=0.01\"`; for sgd `momentum`, `dampening`, `weight_decay`, "
+         "`nesterov`"),
+    CHOICE("noise_scheduler", sampler, const sampler *, samplers, "ddim",
+           "how trajectories are denoised: $names. p1atdev's others are not supported yet"),
+    INT("max_denoising_steps", denoising_steps, 2, 1000, "50", "denoising steps of a whole picture, 2 to 1000"),
+    INT("samples_per_trajectory", samples_per_trajectory, 1, 1000, "1",
+        "how many latents of one denoising run are trained on. Each is an optimizer step; more of them make training "
+        "cheaper, since the run is made once"),
+    BOOL("timestep_jitter", timestep_jitter, "false",
+         "shifts the timesteps of a run by a random offset, so that all 1000 are trained"),
+    CHOICE("timestep_compat", compat, timestep_compat, timestep_compat_choices, "none",
+           "`p1atdev` tells the U-Net the timestep that P1atdev's trainer does (up to 42 too high), for comparing with "
+           "it"),
+    NUMBER("trajectory_guidance_scale", trajectory_guidance_scale, 0, 100, "3.0",
+           "classifier-free guidance while generating"),
+    INT("batch_size", batch_size, 1, 64, "1", "default of the prompts' `batch_size`"),
+    UINT("seed", seed, 0, 9.2e18, "0", "of everything that is random: the same config gives the same file"),
+    KEYS_END,
+};
+
+static const key_row save_keys[] = {
+    TEXT("name", save_name, "untitled", "the files' name, without folder and `.safetensors`"),
+    TEXT("path", save_path, "output", "folder; made if it isn't there"),
+    INT("per_steps", save_every, 0, 1e9, "200", "how often to save on the way; 0: never"),
+    CHOICE("precision", save_precision, dtype, saving_types, "float32", "$names"),
+    KEYS_END,
+};
+
+static const key_row logging_keys[] = {
+    BOOL("verbose", verbose, "false", "also say what is done inside, as `--verbose` does"),
+    LATER("use_wandb", "`false`", ""),
+    LATER("prompts", "none", ": no previews are drawn while training"),
+    NOTHING("interval", "accepted; means nothing here"),
+    NOTHING("run_name", "accepted; means nothing here"),
+    KEYS_END,
+};
+
+static const key_row other_keys[] = {
+    NOTHING("use_xformers", "accepted; attention never builds its score matrix here, so there is nothing to switch"),
+    KEYS_END,
+};
+
+#undef KEYS_OF
+#define KEYS_OF train_prompt
+
+/* A size, or [height, width]. */
+static leco_status read_resolution(const doc_node *n, const char *name, void *values, leco_error *err)
+{
+    train_prompt *p = values;
+    if (n->kind == DOC_MAP) return doc_wrong(n, name, "a size or [height, width]", err);
+    if (n->kind == DOC_LIST && n->count != 2)
+        return error_set(err, LECO_INVALID, "%s: %s: expected a size or [height, width], found a list of %zu", n->place,
+                         name, n->count);
+    const bool both = n->kind == DOC_LIST;
+    LECO_TRY(doc_int(both ? n->item[0].value : n, name, 8, LARGEST_SIDE, &p->height, err));
+    return doc_int(both ? n->item[1].value : n, name, 8, LARGEST_SIDE, &p->width, err);
+}
+
+static const key_row prompt_keys[] = {
+    TEXT("target", target, UNSET("required"),
+         "what the adapter changes: the student's prompt; `\"\"` is what is drawn without one"),
+    TEXT("positive", positive, UNSET("`target`"), "the concept to erase or to enhance"),
+    TEXT("unconditional", unconditional, "",
+         "what `positive` is compared with; also the negative prompt while generating"),
+    TEXT("neutral", neutral, UNSET("`unconditional`"),
+         "what `target` should look like, before the concept is taken away or added"),
+    CHOICE("action", action, prompt_action, prompt_action_choices, "erase", "$names"),
+    NUMBER("guidance_scale", guidance_scale, -1000, 1000, "1.0",
+           "how far: the student is pulled to neutral -/+ guidance_scale (positive - unconditional)"),
+    OWN("resolution", read_resolution, "the model's own",
+        "pixels, or `[height, width]`. The model's own is the U-Net's sample_size times the VAE's factor: 512 for "
+        "Stable "
+        "Diffusion 1, where P1atdev's default is 512 for every model"),
+    INT("batch_size", batch_size, 1, 64, UNSET("`train.batch_size`"), "latents a step"),
+    NUMBER("multiplier", multiplier, -1000, 1000, "1.0", "of the adapter while it is trained; not 0"),
+    NUMBER("weight", weight, 0, 1e6, "1.0", "of this entry's loss; above 0"),
+    LATER("dynamic_resolution", "`false`", ""),
+    LATER("dynamic_crops", "`false`", ""),
+    KEYS_END,
+};
+
+const key_section config_sections[] = {
+    [SECTION_FILE] = {"", file_keys},
+    {"pretrained_model", model_keys},
+    {"network", network_keys},
+    {"train", train_keys},
+    {"save", save_keys},
+    {"logging", logging_keys},
+    {"other", other_keys},
+    [SECTION_PROMPTS] = {"prompts", prompt_keys},
+    {NULL, NULL},
+};

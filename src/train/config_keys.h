@@ -1,0 +1,13 @@
+/* The keys of a training config (train/config.h): for config.c, which reads files by them, and for help. */
+#ifndef LECO_TRAIN_CONFIG_KEYS_H
+#define LECO_TRAIN_CONFIG_KEYS_H
+
+#include "train/keys.h"
+
+/* Ends with a NULL name. The first is the file itself, the last the entries of `prompts`: their values go into a
+ * train_prompt, all others into the train_config. */
+extern const key_section config_sections[];
+
+enum { SECTION_FILE, SECTION_PROMPTS = 7 };
+
+#endif
