@@ -181,7 +181,9 @@ static const key_row train_keys[] = {
     NUMBER("trajectory_guidance_scale", trajectory_guidance_scale, 0, 100, "3.0",
            "classifier-free guidance while generating"),
     INT("batch_size", batch_size, 1, 64, "1", "default of the prompts' `batch_size`"),
-    UINT("seed", seed, 0, 9.2e18, "0", "of everything that is random: the same config gives the same file"),
+    UINT("seed", seed, 0, 9.2e18, "0",
+         "of everything that is random: on one machine the same config gives the same adapter, to the bit, with the "
+         "same number of threads (and mostly with another: docs/kernels.md, \"Threads\")"),
     KEYS_END,
 };
 
