@@ -285,6 +285,7 @@ const op_case op_cases[] = {
     {"lora rank 4 twice", lora, {6, 8, 10, 4}, BIAS | TWICE},
     {"linear 64x320->320", linear, {64, 320, 320}, BIAS | ADD | LARGE},
     {"linear 77x768->320", linear, {77, 768, 320}, LARGE},
+    {"linear 77x63->17", linear, {77, 63, 17}, BIAS | LARGE},
     {"linear 300x40->24 trainable", linear, {300, 40, 24}, PARAM | LARGE},
     {"linear 1x512->512 twice", linear, {1, 512, 512}, BIAS | TWICE | LARGE},
     {"lora 700x200->136 rank 12", lora, {700, 200, 136, 12}, LARGE},

@@ -28,10 +28,10 @@ static conv_spec conv(dtype type, int64_t n, int64_t h, int64_t w, int64_t in, i
                        .bias = true};
 }
 
-static void check(const char *name)
+static void check(const char *name, int64_t depth)
 {
     const char *why;
-    if (choice_judge(name, compat_version(), &why) != CHOICE_GOOD) fail_msg("%s is used, which %s", name, why);
+    if (choice_judge(name, compat_version(), depth, &why) != CHOICE_GOOD) fail_msg("%s is used, which %s", name, why);
 }
 
 static void check_conv(conv_spec s)
@@ -42,7 +42,7 @@ static void check_conv(conv_spec s)
         s.gradient = kind == 2;
         s.bias = kind != 2;
         assert_works(primitive_conv(&p, &s, &err), &err);
-        check(p.implementation);
+        check(p.implementation, 0);
         primitive_release(&p);
     }
 }
@@ -57,11 +57,13 @@ static void only_good_ones_are_used(void **state)
         check_conv(conv(type, 1, 4, 8, 96, 96, 3, 1));
         check_conv(conv(type, 1, 7, 9, 3, 5, 3, 2));
         check_conv(conv(type, 1, 5, 5, 17, 33, 1, 2));
-        matmul_spec m = {.rows = 5, .depth = 33, .columns = 17, .type = type, .transposed = true, .alpha = 1};
-        primitive p;
-        assert_works(primitive_matmul(&p, &m, &err), &err);
-        check(p.implementation);
-        primitive_release(&p);
+        for (int64_t depth = 31; depth < 65; depth++) {
+            matmul_spec m = {.rows = 77, .depth = depth, .columns = 5, .type = type, .transposed = true, .alpha = 1};
+            primitive p;
+            assert_works(primitive_matmul(&p, &m, &err), &err);
+            check(p.implementation, depth);
+            primitive_release(&p);
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 #include "backend/cpu/choice.h"
 
 #define COUNT(list) (sizeof(list) / sizeof *(list))
-#define PICK(list, major, minor, patch) choice_pick(list, COUNT(list), CHOICE_VERSION(major, minor, patch))
+#define PICK(list, major, minor, patch) choice_pick(list, COUNT(list), CHOICE_VERSION(major, minor, patch), 0)
 
 /* A processor with AMX: a convolution in bf16, its data gradient with stride 2, a product. */
 static const char *const conv_2_6[] = {"brgconv:avx512_core_amx_bf16",
@@ -50,6 +50,25 @@ static void what_is_not_known_to_be_broken_stays_first(void **state)
     assert_int_equal(PICK(sse, 2, 6, 3), 0);
 }
 
+static int product_of(int64_t depth, int version)
+{
+    return choice_pick(product, COUNT(product), version, depth);
+}
+
+/* One version of AMX products is wrong for depths of 31 more than a multiple of 32. */
+static void products_of_some_depths_are_broken(void **state)
+{
+    (void)state;
+    assert_int_equal(product_of(63, CHOICE_VERSION(2, 6, 3)), 1);
+    assert_int_equal(product_of(1055, CHOICE_VERSION(2, 7, 3)), 1);
+    assert_int_equal(product_of(63, CHOICE_VERSION(3, 0, 1)), 1);
+    assert_int_equal(product_of(62, CHOICE_VERSION(2, 6, 3)), 0);
+    assert_int_equal(product_of(64, CHOICE_VERSION(2, 6, 3)), 0);
+    assert_int_equal(product_of(65, CHOICE_VERSION(3, 0, 1)), 0);
+    assert_int_equal(product_of(63, CHOICE_VERSION(2, 7, 4)), 0);
+    assert_int_equal(product_of(63, CHOICE_VERSION(3, 1, 0)), 0);
+}
+
 static void there_may_be_none(void **state)
 {
     (void)state;
@@ -58,20 +77,20 @@ static void there_may_be_none(void **state)
     assert_int_equal(PICK(loops, 2, 6, 3), -1);
     assert_int_equal(PICK(loops, 4, 0, 0), -1);
     assert_int_equal(PICK(broken, 2, 6, 3), -1);
-    assert_int_equal(choice_pick(NULL, 0, CHOICE_VERSION(2, 6, 3)), -1);
+    assert_int_equal(choice_pick(NULL, 0, CHOICE_VERSION(2, 6, 3), 0), -1);
 }
 
 static void the_reason_is_told(void **state)
 {
     (void)state;
     const char *why = NULL;
-    assert_int_equal(choice_judge("ref:any", CHOICE_VERSION(3, 4, 0), &why), CHOICE_REFERENCE);
+    assert_int_equal(choice_judge("ref:any", CHOICE_VERSION(3, 4, 0), 0, &why), CHOICE_REFERENCE);
     assert_string_equal(why, "is a reference loop");
-    assert_int_equal(choice_judge(conv_2_6[0], CHOICE_VERSION(2, 6, 3), &why), CHOICE_BROKEN);
+    assert_int_equal(choice_judge(conv_2_6[0], CHOICE_VERSION(2, 6, 3), 0, &why), CHOICE_BROKEN);
     assert_string_equal(why, "reads outside of its memory");
-    assert_int_equal(choice_judge(conv_2_6[1], CHOICE_VERSION(2, 6, 3), &why), CHOICE_GOOD);
+    assert_int_equal(choice_judge(conv_2_6[1], CHOICE_VERSION(2, 6, 3), 0, &why), CHOICE_GOOD);
     assert_string_equal(why, "");
-    assert_int_equal(choice_judge("ref:any", CHOICE_VERSION(3, 4, 0), NULL), CHOICE_REFERENCE);
+    assert_int_equal(choice_judge("ref:any", CHOICE_VERSION(3, 4, 0), 0, NULL), CHOICE_REFERENCE);
 }
 
 int main(void)
@@ -79,6 +98,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(broken_versions_are_passed_over),
         cmocka_unit_test(what_is_not_known_to_be_broken_stays_first),
+        cmocka_unit_test(products_of_some_depths_are_broken),
         cmocka_unit_test(there_may_be_none),
         cmocka_unit_test(the_reason_is_told),
     };

@@ -91,13 +91,14 @@ static dnnl_status_t request_conv(request *r, const conv_spec *s)
 }
 
 /* The implementation to use, or LECO_UNSUPPORTED. */
-static leco_status choose(const compat_list *list, const char *what, dnnl_primitive_desc_t *pd, leco_error *err)
+static leco_status choose(const compat_list *list, int64_t depth, const char *what, dnnl_primitive_desc_t *pd,
+                          leco_error *err)
 {
     const char *names[COMPAT_MAX_IMPLEMENTATIONS], *why;
     for (size_t i = 0; i < list->count; i++) names[i] = compat_name(list->pd[i]);
-    int index = choice_pick(names, list->count, compat_version());
+    int index = choice_pick(names, list->count, compat_version(), depth);
     if (index < 0) {
-        choice_judge(names[0], compat_version(), &why);
+        choice_judge(names[0], compat_version(), depth, &why);
         return error_set(err, LECO_UNSUPPORTED,
                          "oneDNN can't do %s well on this processor, in this dtype and shape: %s %s", what, names[0],
                          why);
@@ -127,8 +128,8 @@ static dnnl_status_t make(primitive *p, dnnl_primitive_desc_t pd, compat_view bi
     return dnnl_primitive_create(&p->handle, pd);
 }
 
-/* Makes p from what was requested, with `requested` as the outcome; releases r. */
-static leco_status finish(primitive *p, request *r, dnnl_status_t requested, bool bias, const char *what,
+/* Makes p from what was requested, with `requested` as the outcome; releases r. `depth` is a product's, else 0. */
+static leco_status finish(primitive *p, request *r, dnnl_status_t requested, bool bias, int64_t depth, const char *what,
                           leco_error *err)
 {
     dnnl_primitive_desc_t pd = NULL;
@@ -139,7 +140,7 @@ static leco_status finish(primitive *p, request *r, dnnl_status_t requested, boo
     else if (requested != dnnl_success)
         status = primitive_failure(requested, what, err);
     else
-        status = choose(&r->list, what, &pd, err);
+        status = choose(&r->list, depth, what, &pd, err);
     if (status == LECO_OK) {
         dnnl_status_t made = make(p, pd, bias ? compat_desc_view(&r->bias) : NULL);
         if (made != dnnl_success) status = primitive_failure(made, what, err);
@@ -156,7 +157,7 @@ leco_status primitive_matmul(primitive *p, const matmul_spec *s, leco_error *err
     LECO_TRY(ready(err));
     cpu_fix_threads(cpu_threads());
     dnnl_status_t requested = request_matmul(&r, s);
-    return finish(p, &r, requested, s->bias, "a matrix product", err);
+    return finish(p, &r, requested, s->bias, s->depth, "a matrix product", err);
 }
 
 leco_status primitive_conv(primitive *p, const conv_spec *s, leco_error *err)
@@ -167,7 +168,7 @@ leco_status primitive_conv(primitive *p, const conv_spec *s, leco_error *err)
     cpu_fix_threads(cpu_threads());
     p->gradient = s->gradient;
     dnnl_status_t requested = request_conv(&r, s);
-    return finish(p, &r, requested, s->bias, s->gradient ? "a convolution's data gradient" : "a convolution", err);
+    return finish(p, &r, requested, s->bias, 0, s->gradient ? "a convolution's data gradient" : "a convolution", err);
 }
 
 void primitive_release(primitive *p)
