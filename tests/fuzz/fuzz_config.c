@@ -1,7 +1,7 @@
 /* Training configs: the config, the file of prompts beside it, and the assignments of --set. */
 #include "fuzz_optimizer.h"
 
-#include <float.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,7 +94,9 @@ static void check_config(const train_config *c)
     for (size_t i = 0; i < c->prompt_count; i++) check_prompt(&c->prompt[i]);
 }
 
-/* ---- what was read, written and read again is the same ---- */
+/* ---- what was read, written and read again is the same ----
+ *
+ * The least alpha that may be read is less than itself once it is a float: hence fmax. */
 
 static void put_text(FILE *out, const char *key, const char *text)
 {
@@ -146,7 +148,7 @@ static char *written(const train_config *c)
     if (c->v_prediction >= 0) fprintf(out, "  v_pred: %s\n", c->v_prediction ? "true" : "false");
     put_text(out, "  name_or_path", c->model);
     fprintf(out, "network:\n  type: lierla\n  rank: %lld\n  alpha: %.9g\n  training_method: %s\n",
-            (long long)c->network.rank, (double)c->network.alpha, methods[c->network.layers.method]);
+            (long long)c->network.rank, fmax((double)c->network.alpha, 1e-6), methods[c->network.layers.method]);
     put_train(out, c);
     fprintf(out, "save:\n  per_steps: %lld\n  precision: %s\n", (long long)c->save_every,
             dtype_name(c->save_precision));

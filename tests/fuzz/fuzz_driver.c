@@ -13,13 +13,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
 #define CAPACITY 16384
 #define MAX_SEEDS 32
 #define FEWEST_INPUTS 100 /* however slow the machine is */
-#define MOST_SECONDS 20   /* that one input may take */
+#define MOST_SECONDS 20   /* of processor time, that one input may take */
 
 typedef struct input {
     uint8_t data[CAPACITY];
@@ -58,7 +59,7 @@ static void watch_for_crashes(const char *program)
 {
     const char *slash = strrchr(program, '/');
     snprintf(crash_file, sizeof crash_file, "crash-%s", slash ? slash + 1 : program);
-    static const int numbers[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGALRM};
+    static const int numbers[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGPROF};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         struct sigaction action = {.sa_handler = on_crash};
         sigaction(numbers[i], &action, &earlier[numbers[i]]);
@@ -125,6 +126,12 @@ static double now(void)
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
+/* SIGPROF comes after so many seconds of this process's own; 0: never. */
+static void limit_time(int seconds)
+{
+    setitimer(ITIMER_PROF, &(struct itimerval){.it_value = {.tv_sec = seconds}}, NULL);
+}
+
 /* Until `seconds` have passed or `most` inputs were tried. */
 static int run_mutations(double seconds, unsigned long most)
 {
@@ -136,11 +143,11 @@ static int run_mutations(double seconds, unsigned long most)
         size_t changes = fuzz_random(&state, 2) ? 1 : 2 + fuzz_random(&state, 5);
         for (size_t n = 0; n < changes; n++) current.size = fuzz_mutate(current.data, current.size, CAPACITY, &state);
         if (fuzz_random(&state, 4) > 0) current.size = fuzz_repair(current.data, current.size, CAPACITY);
-        alarm(MOST_SECONDS);
+        limit_time(MOST_SECONDS);
         LLVMFuzzerTestOneInput(current.data, current.size);
         accepted += fuzz_accepted;
     }
-    alarm(0);
+    limit_time(0);
     seconds = (double)clock() / CLOCKS_PER_SEC; /* of this process: other programs slow the clock on the wall only */
     printf("%lu inputs, %lu of them accepted, in %.1f s of processor time (%.0f a second)\n", count, accepted, seconds,
            (double)count / seconds);

@@ -2,6 +2,7 @@
 #include "fuzz.h"
 
 #include <jansson.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -63,7 +64,9 @@ static void check_config(const unet_config *c)
     FUZZ_CHECK(c->addition_time_embed_dim > 0 || unet_pooled_width(c) == 0);
 }
 
-/* ---- what was read, written and read again is the same ---- */
+/* ---- what was read, written and read again is the same ----
+ *
+ * The least number that may be read is less than itself once it is a float: hence fmax. */
 
 static json_t *written(const unet_config *c)
 {
@@ -83,7 +86,7 @@ static json_t *written(const unet_config *c)
                           "layers_per_block", layers, "transformer_layers_per_block", transformers, "down_block_types",
                           down, "up_block_types", up, "in_channels", (json_int_t)c->in_channels, "out_channels",
                           (json_int_t)c->out_channels, "cross_attention_dim", (json_int_t)unet_context_width(c),
-                          "norm_num_groups", c->norm_groups, "norm_eps", (double)c->norm_eps, "freq_shift",
+                          "norm_num_groups", c->norm_groups, "norm_eps", fmax((double)c->norm_eps, 1e-12), "freq_shift",
                           (double)c->freq_shift, "flip_sin_to_cos", (int)c->flip_sin_to_cos, "use_linear_projection",
                           (int)c->use_linear_projection);
     FUZZ_CHECK(o);

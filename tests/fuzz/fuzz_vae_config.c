@@ -2,6 +2,7 @@
 #include "fuzz.h"
 
 #include <jansson.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,7 +39,9 @@ static void check_config(const vae_config *c)
         FUZZ_CHECK(c->channels[i] >= 1 && c->channels[i] <= 65536 && c->channels[i] % c->norm_groups == 0);
 }
 
-/* ---- what was read, written and read again is the same ---- */
+/* ---- what was read, written and read again is the same ----
+ *
+ * The least number that may be read is less than itself once it is a float: hence fmax. */
 
 static json_t *written(const vae_config *c)
 {
@@ -48,12 +51,12 @@ static json_t *written(const vae_config *c)
         json_array_append_new(down, json_string("DownEncoderBlock2D"));
         json_array_append_new(up, json_string("UpDecoderBlock2D"));
     }
-    json_t *o =
-        json_pack("{s:s, s:o, s:o, s:o, s:I, s:I, s:i, s:f, s:b, s:b, s:b}", "_class_name", "AutoencoderKL",
-                  "block_out_channels", channels, "down_block_types", down, "up_block_types", up, "latent_channels",
-                  (json_int_t)c->latent_channels, "layers_per_block", (json_int_t)c->layers, "norm_num_groups",
-                  c->norm_groups, "scaling_factor", (double)c->scaling_factor, "use_quant_conv", (int)c->quant_conv,
-                  "use_post_quant_conv", (int)c->post_quant_conv, "mid_block_add_attention", (int)c->mid_attention);
+    json_t *o = json_pack("{s:s, s:o, s:o, s:o, s:I, s:I, s:i, s:f, s:b, s:b, s:b}", "_class_name", "AutoencoderKL",
+                          "block_out_channels", channels, "down_block_types", down, "up_block_types", up,
+                          "latent_channels", (json_int_t)c->latent_channels, "layers_per_block", (json_int_t)c->layers,
+                          "norm_num_groups", c->norm_groups, "scaling_factor", fmax((double)c->scaling_factor, 1e-6),
+                          "use_quant_conv", (int)c->quant_conv, "use_post_quant_conv", (int)c->post_quant_conv,
+                          "mid_block_add_attention", (int)c->mid_attention);
     FUZZ_CHECK(o);
     return o;
 }
