@@ -30,6 +30,8 @@ typedef struct kernel {
     leco_status (*prepare)(const node *n, dtype compute, kernel_plan *plan, leco_error *err);
     void (*run)(const kernel_args *args);
     void (*release)(kernel_plan *plan); /* optional */
+    /* Optional: the name of what does the work where there are several, for the log. Valid as long as the plan. */
+    const char *(*chosen)(const kernel_plan *plan);
 } kernel;
 
 typedef struct backend {
@@ -67,6 +69,7 @@ typedef struct session session;
  * `w` too. On failure *out is NULL. */
 leco_status session_create(graph *g, const backend *b, workspace *w, session **out, leco_error *err);
 void session_destroy(session *s);
+void session_log_chosen(const session *s); /* debug messages: what does the work of its nodes, as kernel.chosen says */
 size_t session_arena_bytes(const session *s);
 size_t session_bytes(const session *s); /* of the session itself; not what libraries keep for its kernels */
 

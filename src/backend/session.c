@@ -1,8 +1,10 @@
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "backend/backend.h"
 #include "base/cpu.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/room.h"
 #include "graph/plan.h"
@@ -123,6 +125,36 @@ leco_status session_create(graph *g, const backend *b, workspace *w, session **o
     }
     *out = s;
     return LECO_OK;
+}
+
+/* One line an operator: "conv2d: 52 by brgconv:avx512_core_amx, 3 by gathered windows". */
+static void log_chosen(const session *s, op_code op)
+{
+    enum { MOST = 16 };
+    const char *name[MOST];
+    size_t count[MOST], names = 0, used = 0;
+    char text[1024] = "";
+    for (size_t i = 0; i < graph_node_count(s->g); i++) {
+        const step *st = &s->steps[i];
+        if (graph_node_at(s->g, i)->op != op || !st->kernel->chosen) continue;
+        const char *chosen = st->kernel->chosen(&st->plan);
+        size_t at = 0;
+        while (at < names && strcmp(name[at], chosen) != 0) at++;
+        if (at == MOST) continue;
+        if (at == names) {
+            name[names] = chosen;
+            count[names++] = 0;
+        }
+        count[at]++;
+    }
+    for (size_t i = 0; i < names && used < sizeof text; i++)
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%zu by %s", i ? ", " : "", count[i], name[i]);
+    if (names > 0) log_message(LOG_DEBUG, "  %s: %s", op_name(op), text);
+}
+
+void session_log_chosen(const session *s)
+{
+    for (int op = 0; op < OP_COUNT; op++) log_chosen(s, (op_code)op);
 }
 
 void session_destroy(session *s)

@@ -63,11 +63,6 @@ leco_status decoder_create(const device *d, const model *m, latent_size size, de
     return LECO_OK;
 }
 
-latent_size decoder_size(const decoder *n)
-{
-    return n->size;
-}
-
 void decoder_run(decoder *n, const float *latents, uint8_t *rgb)
 {
     size_t count = latent_count(n->size);

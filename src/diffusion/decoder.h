@@ -12,8 +12,6 @@ typedef struct decoder decoder;
 leco_status decoder_create(const device *d, const model *m, latent_size size, decoder **out, leco_error *err);
 void decoder_destroy(decoder *n); /* NULL is fine */
 
-latent_size decoder_size(const decoder *n);
-
 /* latents [B,h,w,C] as the U-Net has them -> rgb [B,H,W,3], 8 bits: round(255 clamp(x / 2 + 1/2)), as diffusers. */
 void decoder_run(decoder *n, const float *latents, uint8_t *rgb);
 

@@ -1,5 +1,8 @@
 #include "diffusion/device.h"
 
+#include "base/cpu.h"
+#include "base/log.h"
+
 leco_status device_precision(const char *name, dtype *out, leco_error *err)
 {
     dtype type;
@@ -23,6 +26,7 @@ leco_status device_open(const char *name, const char *precision, device *out, le
                          dtype_name(d.compute));
     d.workspace = workspace_create();
     if (!d.workspace) return error_memory(err, 0, "a workspace");
+    log_message(LOG_DEBUG, "device %s: %s, %d threads", d.backend->name, dtype_name(d.compute), cpu_threads());
     *out = d;
     return LECO_OK;
 }

@@ -1,6 +1,5 @@
 #include "diffusion/painter.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -163,12 +162,11 @@ static leco_status denoise(batch_run *b, leco_error *err)
             return error_set(err, LECO_INTERRUPTED, "stopped");
         guided_step(&b->guided, b->run, step, b->x);
     }
-    for (size_t i = 0; i < b->run->count; i++)
-        if (!isfinite(b->x[i]))
-            return error_set(err, LECO_INVALID,
-                             "the latents became %g: the model overflows in %s, or a LoRA's weight is too large",
-                             number_shown(b->x[i]), dtype_name(b->painter->device->compute));
-    return LECO_OK;
+    const size_t bad = number_first_bad(b->x, b->run->count);
+    if (bad == b->run->count) return LECO_OK;
+    return error_set(err, LECO_INVALID,
+                     "the latents became %g: the model overflows in %s, or a LoRA's weight is too large",
+                     number_shown(b->x[bad]), dtype_name(b->painter->device->compute));
 }
 
 static leco_status run_batch(batch_run *b, size_t *done, leco_error *err)

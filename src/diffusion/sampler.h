@@ -1,7 +1,7 @@
 /* Samplers: how a latent is denoised, step by step. Each is a row; training and drawing use them alike.
  *
  *     denoising *d;
- *     LECO_TRY(denoising_create(sampler_find("ddim"), schedule, 25, size, &d, err));
+ *     LECO_TRY(denoising_create(&sampler_ddim, schedule, 25, size, &d, err));
  *     denoising_begin(d, 0, &rng, 1);
  *     x = noise * d->noise_scale;
  *     for (int64_t done = 0; done < d->steps; done++) {
@@ -50,8 +50,7 @@ struct sampler {
 /* The rows there are; samplers.c lists them. */
 extern const sampler sampler_ddim;
 
-const sampler *sampler_at(size_t index);       /* in the order of samplers.c; NULL: no more */
-const sampler *sampler_find(const char *name); /* NULL: there is none */
+const sampler *sampler_at(size_t index); /* in the order of samplers.c; NULL: no more */
 /* An unknown name is LECO_INVALID, with those that there are. */
 leco_status sampler_parse(const char *name, const sampler **out, leco_error *err);
 

@@ -12,18 +12,11 @@ const sampler *sampler_at(size_t index)
     return index < SAMPLERS ? samplers[index] : NULL;
 }
 
-const sampler *sampler_find(const char *name)
-{
-    for (size_t i = 0; i < SAMPLERS; i++)
-        if (strcmp(samplers[i]->name, name) == 0) return samplers[i];
-    return NULL;
-}
-
 leco_status sampler_parse(const char *name, const sampler **out, leco_error *err)
 {
-    const sampler *found = sampler_find(name);
-    if (found) {
-        *out = found;
+    for (size_t i = 0; i < SAMPLERS; i++) {
+        if (strcmp(samplers[i]->name, name) != 0) continue;
+        *out = samplers[i];
         return LECO_OK;
     }
     char known[256] = "";

@@ -75,4 +75,9 @@ void safetensors_metadata_at(const safetensors *file, size_t index, const char *
 leco_status safetensors_write(const char *path, const safetensors_entry *entries, size_t count,
                               const char *const (*metadata)[2], size_t metadata_count, leco_error *err);
 
+/* Where the tensors' data would begin in that file. */
+leco_status safetensors_data_begin(const char *path, const safetensors_entry *entries, size_t count,
+                                   const char *const (*metadata)[2], size_t metadata_count, size_t *out,
+                                   leco_error *err);
+
 #endif

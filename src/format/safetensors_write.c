@@ -47,6 +47,21 @@ static leco_status text_add_number(text *t, leco_error *err, size_t number)
     return text_add(t, err, digits);
 }
 
+/* A string's character as JSON has it, the way the safetensors library (serde_json) writes it. */
+static void escape(const unsigned char *p, size_t bytes, char piece[8])
+{
+    static const char controls[] = "\b\f\n\r\t", letters[] = "bfnrt";
+    const char *control = strchr(controls, *p);
+    if (*p == '"' || *p == '\\')
+        snprintf(piece, 8, "\\%c", *p);
+    else if (control)
+        snprintf(piece, 8, "\\%c", letters[control - controls]);
+    else if (*p < 0x20)
+        snprintf(piece, 8, "\\u%04x", (unsigned)*p);
+    else
+        snprintf(piece, 8, "%.*s", (int)bytes, (const char *)p);
+}
+
 /* Adds a string in quotes, escaped. */
 static leco_status text_add_quoted(text *t, leco_error *err, const char *string)
 {
@@ -55,12 +70,7 @@ static leco_status text_add_quoted(text *t, leco_error *err, const char *string)
         char piece[8];
         size_t bytes = utf8_bytes(p);
         if (bytes == 0) return error_set(err, LECO_INVALID, "%s: cannot write \"%s\": is not UTF-8", t->path, string);
-        if (*p == '"' || *p == '\\')
-            snprintf(piece, sizeof piece, "\\%c", *p);
-        else if (*p < 0x20)
-            snprintf(piece, sizeof piece, "\\u%04x", (unsigned)*p);
-        else
-            snprintf(piece, sizeof piece, "%.*s", (int)bytes, (const char *)p);
+        escape(p, bytes, piece);
         LECO_TRY(text_add(t, err, piece));
         p += bytes;
     }
@@ -172,6 +182,17 @@ static leco_status make_header(text *t, const safetensors_entry *entries, size_t
     LECO_TRY(text_add(t, err, "}"));
     while (t->used % 8 != 0) LECO_TRY(text_add(t, err, " "));
     return LECO_OK;
+}
+
+leco_status safetensors_data_begin(const char *path, const safetensors_entry *entries, size_t count,
+                                   const char *const (*metadata)[2], size_t metadata_count, size_t *out,
+                                   leco_error *err)
+{
+    text header = {.path = path};
+    leco_status status = make_header(&header, entries, count, metadata, metadata_count, err);
+    if (status == LECO_OK) *out = sizeof(uint64_t) + header.used;
+    mem_free(header.data);
+    return status;
 }
 
 static leco_status write_parts(file_writer *w, const text *header, const safetensors_entry *entries, size_t count,

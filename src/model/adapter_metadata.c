@@ -6,7 +6,6 @@
 
 #include <openssl/evp.h>
 
-#include "format/json.h"
 #include "model/family.h"
 #include "model/trainable_internal.h"
 
@@ -113,34 +112,12 @@ static bool hash_data(const adapter_file *f, size_t from, size_t length, char te
     return good;
 }
 
-/* Where the tensors' data would begin in a file with the metadata so far: the legacy hash depends on it. */
-static size_t data_begin(const adapter_file *f)
-{
-    json_t *header = json_object(), *metadata = json_object();
-    size_t offset = 0;
-    for (size_t i = 0; i < f->pair_count; i++)
-        json_object_set_new(metadata, f->pairs[i][0], json_string(f->pairs[i][1]));
-    json_object_set_new(header, "__metadata__", metadata);
-    for (size_t i = 0; i < f->count; i++) {
-        const safetensors_entry *e = &f->entries[i];
-        size_t end = offset + e->count * dtype_size(e->type);
-        json_t *dims = json_array();
-        for (int k = 0; k < e->rank; k++) json_array_append_new(dims, json_integer(e->shape[k]));
-        const char *name = e->type == DTYPE_F32 ? "F32" : e->type == DTYPE_F16 ? "F16" : "BF16";
-        json_object_set_new(header, e->name,
-                            json_pack("{s:s,s:o,s:[I,I]}", "dtype", name, "shape", dims, "data_offsets",
-                                      (json_int_t)offset, (json_int_t)end));
-        offset = end;
-    }
-    size_t length = json_dumpb(header, NULL, 0, JSON_COMPACT);
-    json_decref(header);
-    return sizeof(uint64_t) + (length + 7) / 8 * 8;
-}
-
 static leco_status add_hashes(adapter_file *f, char model_hash[SHA256_TEXT], leco_error *err)
 {
     char legacy[SHA256_TEXT];
-    size_t begin = data_begin(f);
+    size_t begin; /* of the data in a file with the metadata so far: what the legacy hash counts from */
+    LECO_TRY(safetensors_data_begin(f->path, f->entries, f->count, (const char *const(*)[2])f->pairs, f->pair_count,
+                                    &begin, err));
     size_t from = begin < LEGACY_FROM ? LEGACY_FROM - begin : 0;
     if (!hash_data(f, 0, SIZE_MAX, model_hash) || !hash_data(f, from, LEGACY_BYTES, legacy))
         return error_set(err, LECO_INTERNAL, "%s: libcrypto could not compute a SHA-256", f->path);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "format/json.h"
 #include "model/config_json.h"
@@ -129,6 +130,9 @@ leco_status model_open(const char *folder, model **out, leco_error *err)
         model_close(m);
         return status;
     }
+    log_message(LOG_DEBUG, "%s: family %s, predicts %s, U-Net of %lldx%lld latents", folder, m->family->name,
+                m->schedule.prediction == PREDICT_V ? "v" : "epsilon", (long long)m->unet.sample_width,
+                (long long)m->unet.sample_height);
     *out = m;
     return LECO_OK;
 }
@@ -169,11 +173,14 @@ static leco_status load_part(model *m, model_part part, leco_error *err)
     mem_free(folder);
     if (status != LECO_OK) return status;
     status = check_weights(m, w, part, err);
-    if (status == LECO_OK)
-        m->weights[part] = w;
-    else
+    if (status != LECO_OK) {
         weights_close(w);
-    return status;
+        return status;
+    }
+    m->weights[part] = w;
+    log_message(LOG_DEBUG, "%s/%s: %.1f MiB of weights mapped", m->folder, part_rows[part].name,
+                (double)weights_mapped_bytes(w) / (1024.0 * 1024.0));
+    return LECO_OK;
 }
 
 leco_status model_load(model *m, int parts, leco_error *err)

@@ -1,5 +1,6 @@
 #include <math.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/number.h"
 #include "model/trainable_internal.h"
@@ -53,6 +54,8 @@ leco_status trainable_create(const layer_list *layers, const trainable_options *
         trainable_destroy(t);
         return status;
     }
+    log_message(LOG_DEBUG, "adapter %s on %zu of %zu layers, %lld parameters", options->kind->name, count,
+                layers->count, (long long)trainable_parameters(t));
     *out = t;
     return LECO_OK;
 }

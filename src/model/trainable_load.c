@@ -361,6 +361,8 @@ leco_status trainable_load(const char *path, const adapter_layers *layers, dtype
         trainable_destroy(t);
         return status;
     }
+    log_message(LOG_DEBUG, "%s: %zu modules, %lld parameters", path, trainable_module_count(t),
+                (long long)trainable_parameters(t));
     *out = t;
     return LECO_OK;
 }

@@ -1,8 +1,8 @@
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/number.h"
 #include "model/adapter_keys.h"
 #include "model/adapter_metadata.h"
 #include "model/trainable_internal.h"
@@ -36,10 +36,9 @@ static leco_status add_tensor(saver *s, const char *key, const char *suffix, con
     if (!e->name || !data || !check) return no_memory(s, err);
     dtype_convert(data, s->type, values, from, e->count);
     dtype_convert(check, DTYPE_F32, data, s->type, e->count);
-    for (size_t i = 0; i < e->count; i++)
-        if (!isfinite(check[i]))
-            return error_set(err, LECO_INVALID, "%s: not written: tensor \"%s\" has a value that is not a finite %s",
-                             s->path, e->name, dtype_name(s->type));
+    if (number_first_bad(check, e->count) < e->count)
+        return error_set(err, LECO_INVALID, "%s: not written: tensor \"%s\" has a value that is not a finite %s",
+                         s->path, e->name, dtype_name(s->type));
     e->data = data;
     return LECO_OK;
 }

@@ -77,11 +77,6 @@ static slot *insert(weights *w, size_t at, const char *name)
     return s;
 }
 
-static bool is_floating(dtype type)
-{
-    return type == DTYPE_F32 || type == DTYPE_F16 || type == DTYPE_BF16 || type == DTYPE_F64;
-}
-
 /* ---- opening ---- */
 
 static leco_status add_entry(weights *w, const safetensors_entry *entry, leco_error *err)
@@ -95,7 +90,7 @@ static leco_status add_entry(weights *w, const safetensors_entry *entry, leco_er
     s->dims = entry->rank;
     /* Tensors of more dimensions, or of other types, are of no use to any layer; weights_get says so if one is asked.
      */
-    if (entry->rank > TENSOR_MAX_DIMS || !is_floating(entry->type)) return LECO_OK;
+    if (entry->rank > TENSOR_MAX_DIMS || !dtype_is_float(entry->type)) return LECO_OK;
     s->w.shape = shape_of(entry->rank, entry->shape);
     s->w.data = entry->data;
     return LECO_OK;

@@ -112,8 +112,3 @@ shape shape_with_last(shape s, int64_t last)
     s.dim[s.rank - 1] = last;
     return s;
 }
-
-tensor *op_second_output(const tensor *y)
-{
-    return y == NULL || y->maker == NULL ? NULL : y->maker->output[1];
-}

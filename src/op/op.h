@@ -86,7 +86,4 @@ tensor *op_select_rows(graph *g, tensor *x, tensor *index);
 /* scalar E = mean((x - target)^2); x A, target A or E of the same shape (asking for its gradient is an error). */
 tensor *op_mse(graph *g, tensor *x, tensor *target);
 
-/* The statistics or log-sum-exp that came with y, for the gradient rules and tests. */
-tensor *op_second_output(const tensor *y);
-
 #endif

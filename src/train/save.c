@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,25 +10,6 @@
 
 #include "base/file.h"
 #include "base/mem.h"
-#include "base/number.h"
-
-/* An adapter that f16 can't hold is as broken as one with a NaN. */
-static leco_status check_finite(trainable *t, dtype type, leco_error *err)
-{
-    const float limit = type == DTYPE_F16 ? 65504.0f : INFINITY;
-    size_t count_of_params;
-    const param *params = trainable_params(t, &count_of_params);
-    for (size_t i = 0; i < count_of_params; i++) {
-        const param *p = &params[i];
-        const float *value = p->value;
-        int64_t count = shape_count(&p->shape);
-        for (int64_t k = 0; k < count; k++)
-            if (!(fabsf(value[k]) <= limit && isfinite(value[k])))
-                return error_set(err, LECO_INVALID, "the adapter's %s holds %g, which %s can't; it was not saved",
-                                 p->name, number_shown(value[k]), dtype_name(type));
-    }
-    return LECO_OK;
-}
 
 #define DATE_ROOM 32
 
@@ -105,7 +85,6 @@ static char *file_name(const train_config *c, int64_t steps, bool last)
 leco_status save_adapter(const train_config *config, const model *m, trainable *t, int64_t steps, bool last,
                          char **path, leco_error *err)
 {
-    LECO_TRY(check_finite(t, config->save_precision, err));
     LECO_TRY(file_make_folders(config->save_path, err));
     char *full = file_name(config, steps, last);
     if (!full) return error_memory(err, 0, "a file's name");

@@ -301,7 +301,16 @@ static void run(const kernel_args *args)
     if (apart) move_sum(args->output[0], to, add, c->compute, c->count);
 }
 
-const kernel cpu_conv2d = {.prepare = conv2d_prepare, .run = run, .release = release};
-const kernel cpu_conv2d_dx = {.prepare = conv2d_dx_prepare, .run = run, .release = release};
-const kernel cpu_conv2d_gathered = {.prepare = conv2d_gathered_prepare, .run = run, .release = release};
-const kernel cpu_conv2d_dx_gathered = {.prepare = conv2d_dx_gathered_prepare, .run = run, .release = release};
+static const char *chosen(const kernel_plan *plan)
+{
+    const conv *c = plan->state;
+    if (c->kind == CONV_GATHER) return "gathered windows";
+    return c->kind == CONV_PRODUCT ? c->product.primitive.implementation : c->primitive.implementation;
+}
+
+const kernel cpu_conv2d = {.prepare = conv2d_prepare, .run = run, .release = release, .chosen = chosen};
+const kernel cpu_conv2d_dx = {.prepare = conv2d_dx_prepare, .run = run, .release = release, .chosen = chosen};
+const kernel cpu_conv2d_gathered = {
+    .prepare = conv2d_gathered_prepare, .run = run, .release = release, .chosen = chosen};
+const kernel cpu_conv2d_dx_gathered = {
+    .prepare = conv2d_dx_gathered_prepare, .run = run, .release = release, .chosen = chosen};

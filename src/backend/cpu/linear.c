@@ -54,5 +54,11 @@ static void release(kernel_plan *plan)
     plan->state = NULL;
 }
 
-const kernel cpu_linear = {.prepare = linear_prepare, .run = run, .release = release};
-const kernel cpu_linear_dx = {.prepare = linear_dx_prepare, .run = run, .release = release};
+static const char *chosen(const kernel_plan *plan)
+{
+    const product *p = plan->state;
+    return p->primitive.implementation;
+}
+
+const kernel cpu_linear = {.prepare = linear_prepare, .run = run, .release = release, .chosen = chosen};
+const kernel cpu_linear_dx = {.prepare = linear_dx_prepare, .run = run, .release = release, .chosen = chosen};
