@@ -178,13 +178,6 @@ static void a_thread_s_own_locale_is_kept(void **state)
     freelocale(own);
 }
 
-/* glibc's setlocale keeps what it cut LOCPATH into and loses it, in the host's part of this test, not in leco. */
-const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void)
-{
-    return "leak:argz_add_sep\n";
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
