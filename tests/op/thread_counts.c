@@ -2,14 +2,18 @@
  * oneDNN computes. Each case's nodes run for one thread, then for other counts on the same inputs; outputs must have
  * equal bits. What oneDNN's products and convolutions do is printed, not judged: nobody promises anything there.
  *
+ * And no kernel of ours starts a thread once there are as many as are wanted.
+ *
  *     op_thread_counts              all cases
  *     op_thread_counts --all        and the bench cases
  */
+#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -86,12 +90,54 @@ static void counts_agree(void **state)
     compare_counts(*state, DTYPE_BF16);
 }
 
+/* The sum and the number of this process's thread ids. A thread that ended and was started again has another one. */
+static void count_threads(long *sum, int *count)
+{
+    DIR *tasks = opendir("/proc/self/task");
+    assert_non_null(tasks);
+    *sum = *count = 0;
+    for (struct dirent *e; (e = readdir(tasks)) != NULL;)
+        if (e->d_name[0] != '.') {
+            *sum += atol(e->d_name);
+            ++*count;
+        }
+    closedir(tasks);
+}
+
+static void threads_stay(void **state)
+{
+    (void)state;
+    cpu_set_threads(5);
+    long before = 0, after;
+    int threads = 0, count;
+    for (size_t i = 0; i < op_case_count; i++) {
+        if (op_cases[i].flags & BENCH) continue;
+        trial *t = trial_create(&op_cases[i], DTYPE_F32, DTYPE_F32);
+        machine *m = machine_create(t, &backend_cpu);
+        cpu_threads();
+        for (size_t id = 0; id < graph_node_count(t->g); id++) {
+            if (is_onednns(graph_node_at(t->g, id)->op)) continue;
+            if (!machine_run_node(m, (int)id, false)) fail_msg("%s", machine_problem(m));
+            count_threads(&after, &count);
+            if (threads >= 5 && after != before)
+                fail_msg("%s: %s ended threads or started new ones", op_cases[i].name,
+                         op_rules[graph_node_at(t->g, id)->op]->name);
+            threads = count;
+            before = after;
+        }
+        machine_destroy(m);
+        trial_destroy(t);
+    }
+    assert_true(threads >= 5);
+}
+
 int main(int argc, char **argv)
 {
     bool all = argc > 1 && strcmp(argv[1], "--all") == 0;
-    struct CMUnitTest *tests = mem_calloc(op_case_count, sizeof *tests);
+    struct CMUnitTest *tests = mem_calloc(op_case_count + 1, sizeof *tests);
     if (tests == NULL) return 1;
     size_t count = 0;
+    tests[count++] = (struct CMUnitTest)cmocka_unit_test(threads_stay);
     for (size_t i = 0; i < op_case_count; i++) {
         const op_case *c = &op_cases[i];
         if ((c->flags & BENCH) && !all) continue;

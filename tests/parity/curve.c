@@ -108,32 +108,39 @@ static void load_initial(const safetensors *file, trainable *l)
     }
 }
 
-/* |ours - theirs| / |theirs - initial|, over a tensor: how much of the change is wrong. */
-static double change_error(const float *ours, const safetensors_entry *theirs, const safetensors_entry *initial)
+typedef struct deviation {
+    double loss;          /* the worst of the losses */
+    double change, whole; /* of the worst tensor's change, and of all tensors' as one vector */
+} deviation;
+
+/* |ours - theirs|^2 and |theirs - initial|^2 over a tensor: their root is how much of the change is wrong. */
+static void add_change_error(const float *ours, const safetensors_entry *theirs, const safetensors_entry *initial,
+                             double *wrong, double *moved)
 {
-    double wrong = 0, moved = 0;
     const float *t = theirs->data, *start = initial->data;
     for (size_t i = 0; i < theirs->count; i++) {
-        wrong += ((double)ours[i] - (double)t[i]) * ((double)ours[i] - (double)t[i]);
-        moved += ((double)t[i] - (double)start[i]) * ((double)t[i] - (double)start[i]);
+        *wrong += ((double)ours[i] - (double)t[i]) * ((double)ours[i] - (double)t[i]);
+        *moved += ((double)t[i] - (double)start[i]) * ((double)t[i] - (double)start[i]);
     }
-    return sqrt(wrong / moved);
 }
 
-static double worst_change_error(const safetensors *file, trainable *l)
+static void measure_change(const safetensors *file, trainable *l, deviation *d)
 {
-    double worst = 0;
+    double all_wrong = 0, all_moved = 0;
     for (size_t i = 0; i < trainable_module_count(l); i++) {
         trainable_module *m = trainable_module_at(l, i);
         const char *const suffix[] = {"lora_down", "lora_up"};
         const float *const value[] = {m->param[DOWN].value, m->param[UP].value};
         for (int k = 0; k < 2; k++) {
-            double e = change_error(value[k], matrix(file, "final", m->layer.path, suffix[k]),
-                                    matrix(file, "init", m->layer.path, suffix[k]));
-            if (e > worst) worst = e;
+            double wrong = 0, moved = 0;
+            add_change_error(value[k], matrix(file, "final", m->layer.path, suffix[k]),
+                             matrix(file, "init", m->layer.path, suffix[k]), &wrong, &moved);
+            if (!(sqrt(wrong / moved) <= d->change)) d->change = sqrt(wrong / moved);
+            all_wrong += wrong;
+            all_moved += moved;
         }
     }
-    return worst;
+    d->whole = sqrt(all_wrong / all_moved);
 }
 
 /* Follows every trajectory of the fixture. Returns the worst relative error of a loss. */
@@ -166,10 +173,6 @@ static double follow_all(trainer *t, const safetensors *file)
     return worst;
 }
 
-typedef struct deviation {
-    double loss, change; /* the worst of the losses, and of the tensors' changes */
-} deviation;
-
 static deviation replay(const char *fixture, const char *kind, const char *device_name, const char *precision)
 {
     char path[512];
@@ -183,9 +186,11 @@ static deviation replay(const char *fixture, const char *kind, const char *devic
     assert_works(trainer_create(&config, device_name, &t, &err), &err);
     load_initial(file, trainer_trainable(t));
     deviation d = {.loss = follow_all(t, file)};
-    d.change = worst_change_error(file, trainer_trainable(t));
-    printf("  %s %s on %s in %s: losses within %.1e, the adapter's change within %.1e of its norm\n", fixture, kind,
-           device_name, precision, d.loss, d.change);
+    measure_change(file, trainer_trainable(t), &d);
+    printf(
+        "  %s %s on %s in %s: losses within %.1e, the adapter's change within %.1e of its norm, of the worst tensor's "
+        "within %.1e\n",
+        fixture, kind, device_name, precision, d.loss, d.whole, d.change);
     trainer_destroy(t);
     train_config_free(&config);
     safetensors_close(file);
@@ -225,11 +230,23 @@ static void v_prediction_on_cpu(void **state)
     check_float32("sd2-like", "curve", "cpu");
 }
 
+/* Adam makes full steps of gradients that are mostly rounding, so tensors with small ones go astray: moving the
+ * starting noise of the shapes curve by one unit in the last place moves its worst tensor by 1.3e-3 to 4.6e-3, and all
+ * together by 2e-4 to 1.3e-3 (seven tries). So does any other order of summation, the reference's too. A wrong gradient
+ * is wrong by far more. */
+static void check_embedded(const char *fixture)
+{
+    deviation d = replay(fixture, "curve", "cpu", "float32");
+    assert_true(d.loss < 1e-4);
+    assert_true(d.whole < 2e-3);
+    assert_true(d.change < 2e-2);
+}
+
 static void embedded_models_on_cpu(void **state)
 {
     (void)state;
-    check_float32("shapes", "curve", "cpu");
-    check_float32("shapes-v", "curve", "cpu");
+    check_embedded("shapes");
+    check_embedded("shapes-v");
 }
 
 /* Losses are squares of differences of nearly equal predictions, and each of these has 8 bits: 0.12 was measured here

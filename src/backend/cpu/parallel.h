@@ -6,12 +6,12 @@
 
 #include "base/cpu.h"
 
-/* How many threads a loop over `elements` deserves: waking one costs a few microseconds. */
+/* How many threads a loop over `elements` deserves: one, since waking others costs a few microseconds, or all of them.
+ * Never a number between: libgomp ends the threads that a smaller team leaves out, and starts them again for the next.
+ */
 static inline int parallel_threads(size_t elements)
 {
-    size_t useful = elements / 8192 + 1;
-    int most = cpu_threads();
-    return useful < (size_t)most ? (int)useful : most;
+    return elements < 8192 ? 1 : cpu_threads();
 }
 
 /* The share [from, to) of `part` among `parts` in `count`, in multiples of `grain` but for the end. */
