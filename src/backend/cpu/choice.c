@@ -19,7 +19,7 @@ static const struct {
      * many shapes (3x3, 16 -> 16 channels, 10 x 22 pixels) that is the element behind the end of a vector. The value
      * isn't used; the read ends the program where the vector ends a page. 2.5 searched within the vector, 3.1 stops at
      * the last tile. Data gradients served by the same kernel (2.7 and later) have its name at the end of theirs.
-     * Where this is listed jit:avx512_core_amx* is, too, and at least as fast. */
+     * Where this is listed jit:avx512_core_amx* is, too, at 0.9 to 1.8 of the speed. */
     {"*brgconv:avx512_core_amx*", CHOICE_VERSION(2, 6, 0), CHOICE_VERSION(3, 1, 0), 0, CHOICE_BROKEN,
      "reads outside of its memory"},
     /* A rest of 31 is padded to 32, looks like a whole block of the depth, and the AMX tiles are not set to the size of
