@@ -1,6 +1,14 @@
 /* libFuzzer's mutations and ours by turns, with checksums and lengths made right again most of the time. */
 #include "fuzz.h"
 
+#include "base/cpu.h"
+
+/* cpu.c isn't there: it would want OpenMP. */
+int cpu_threads(void)
+{
+    return 1;
+}
+
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t capacity);
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t capacity, unsigned seed);
 
