@@ -121,7 +121,7 @@ static void threads_stay(void **state)
             count_threads(&after, &count);
             if (threads >= 5 && after != before)
                 fail_msg("%s: %s ended threads or started new ones", op_cases[i].name,
-                         op_rules[graph_node_at(t->g, id)->op]->name);
+                         op_name(graph_node_at(t->g, id)->op));
             threads = count;
             before = after;
         }
