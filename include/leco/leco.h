@@ -143,7 +143,8 @@ typedef struct leco_train_options {
     size_t override_count;
     bool dry_run; /* check everything, also that the LoRA could be written; plan and report, train nothing */
     const char *device;
-    uint64_t memory; /* budget for planned_bytes; 0: none */
+    uint64_t memory; /* budget for planned_bytes: within it, fewer activations are kept, and more computed again, or
+                      * LECO_MEMORY says by how much it is too small; 0: none */
     leco_progress_callback progress;
     void *user;
 } leco_train_options;

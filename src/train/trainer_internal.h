@@ -28,6 +28,7 @@ struct trainer {
     float *sum;          /* [trainable_count] of gradients; NULL where all objectives have one branch */
 };
 
+bool trainer_has_sums(const trainer *t); /* is there an objective of several branches? */
 /* Of the buffers that belong to no lesson. */
 size_t trainer_buffer_bytes(const trainer *t);
 

@@ -79,6 +79,12 @@ for precision in float32 bfloat16; do
     [ "$(number measured_bytes)" = 0 ] || complain 'a dry run takes memory'
     [ "$took" -lt 10000 ] || complain "planning took $took ms" # 300 where nothing else runs
     [ "$resident" -lt 200000000 ] || complain "planning took $resident bytes"
+
+    # A budget that doesn't hold all activations: some are computed again.
+    budget=$((planned * 19 / 20))
+    run 0 "$LECO" train full.yaml --dry-run --json --set "train.precision=$precision" --memory "$budget"
+    [ "$(number planned_bytes)" -le "$budget" ] || complain "$(number planned_bytes) bytes are planned within $budget"
+    prints 'to stay within the budget, [0-9]+% of the blocks are computed again'
 done
 
 # Too small a budget is refused before anything is taken: in an address space that holds the mapped files, and no weights.
