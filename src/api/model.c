@@ -29,6 +29,12 @@ static leco_status open_parts(leco_model *handle, const char *path, const leco_m
     return noise_schedule_create(&handle->model->schedule, &handle->schedule, err);
 }
 
+const char *leco_device_name(size_t index)
+{
+    const backend *b = backend_at(index);
+    return b ? b->name : NULL;
+}
+
 leco_status leco_model_open(const char *path, const leco_model_options *options, leco_model **out, leco_error *err)
 {
     IN_C_LOCALE;

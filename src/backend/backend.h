@@ -72,6 +72,7 @@ typedef struct backend {
 BACKENDS(BACKEND_ROW)
 #undef BACKEND_ROW
 
+const backend *backend_at(size_t index);       /* NULL: no more */
 const backend *backend_find(const char *name); /* of NULL: the first; NULL where there is none of that name */
 const char *backend_names(void);               /* of all, for messages: "cpu", "ref", each in quotes */
 

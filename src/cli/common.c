@@ -30,8 +30,8 @@ const option_spec model_options[] = {
     {"lora", 0, OPTION_TEXTS, "FILE[:WEIGHT]", MODEL(lora),
      .help = "put a LoRA on the model, at this weight (default 1; negative turns its effect around). May be given "
              "several times"},
-    {"device", 0, OPTION_CHOICE, "DEVICE", MODEL(device), .choices = "cpu|ref", .later = "cuda", .fallback = "cpu",
-     .help = "cpu, or ref: slow, plain loops to compare with"},
+    {"device", 0, OPTION_CHOICE, "DEVICE", MODEL(device), .choice_at = leco_device_name, .later = "cuda",
+     .fallback = "cpu", .help = "cpu, or ref: slow, plain loops to compare with"},
     {"precision", 0, OPTION_CHOICE, "TYPE", MODEL(precision), .choices = "float32|bfloat16",
      .help = "float32 or bfloat16 (default: bfloat16 where the processor has it)"},
     {0},

@@ -33,8 +33,8 @@ static const option_spec train_options[] = {
     {"dry-run", 0, OPTION_FLAG, ARG(dry_run),
      .help = "check everything but the weights' values, also that the LoRA could be written, and plan the memory, but "
              "train nothing"},
-    {"device", 0, OPTION_CHOICE, "DEVICE", ARG(device), .choices = "cpu|ref", .later = "cuda", .fallback = "cpu",
-     .help = "cpu, or ref: slow, plain loops to compare with"},
+    {"device", 0, OPTION_CHOICE, "DEVICE", ARG(device), .choice_at = leco_device_name, .later = "cuda",
+     .fallback = "cpu", .help = "cpu, or ref: slow, plain loops to compare with"},
     {"memory", 0, OPTION_BYTES, "SIZE", ARG(memory),
      .help =
          "allocate no more than this, for instance 4G: activations are computed again in the backward pass instead of "
