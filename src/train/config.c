@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/number.h"
 #include "model/family.h"
 #include "train/config_keys.h"
 
@@ -23,9 +24,9 @@ static leco_status resolve(const train_config *c, const char *path, const char *
 static leco_status check_not_zero(const doc_node *entry, const char *key, double value, const char *why,
                                   leco_error *err)
 {
-    if ((float)value != 0.0f) return LECO_OK;
-    return error_set(err, LECO_INVALID, "%s: prompts.%s: expected another number than 0: %s",
-                     doc_find(entry, key)->place, key, why);
+    if (!number_is_lost(value)) return LECO_OK;
+    return error_set(err, LECO_INVALID, "%s: prompts.%s: expected another number than 0%s: %s",
+                     doc_find(entry, key)->place, key, value == 0 ? "" : ", which this one is in float32", why);
 }
 
 static leco_status read_prompt(const doc_node *n, const train_config *c, train_prompt *p, leco_error *err)
@@ -39,7 +40,8 @@ static leco_status read_prompt(const doc_node *n, const train_config *c, train_p
     if (!p->positive) p->positive = p->target;
     if (!p->neutral) p->neutral = p->unconditional;
     if (!p->batch_size) p->batch_size = c->batch_size;
-    LECO_TRY(check_not_zero(n, "multiplier", p->multiplier, "the adapter would be off while it is trained", err));
+    const double strength = p->multiplier * (double)c->network.alpha / (double)c->network.rank;
+    LECO_TRY(check_not_zero(n, "multiplier", strength, "the adapter would be off while it is trained", err));
     return check_not_zero(n, "weight", p->weight, "the entry would train nothing; leave it out instead", err);
 }
 

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "model/family.h"
 #include "train/modes.h"
+#include "train/still.h"
 
 void trainer_destroy(trainer *t)
 {
@@ -172,6 +173,7 @@ static leco_status make_buffers(trainer *t, leco_error *err)
 static leco_status prepare(trainer *t, const char *device_name, leco_error *err)
 {
     LECO_TRY(open_models(t, err));
+    if (t->memory) LECO_TRY(still_check(t->config, t->frozen[0].model->tokenizer, err));
     LECO_TRY(make_schedule(t, err));
     LECO_TRY(open_device(t, device_name, err));
     for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(encode_prompts(t, i, err));
