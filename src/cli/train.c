@@ -109,9 +109,8 @@ static int run(int argc, char **argv)
         .usage = "CONFIG.yaml [options]",
         .details =
             "The config says which model, which prompts and where to; --help-config explains every key, examples/ has "
-            "some to start from. Prints the name of the file it has written. Ctrl-C finishes the step and saves; so "
-            "does "
-            "a connection that is lost.",
+            "some to start from. Prints the name of the file it has written. Ctrl-C finishes the step and saves; so do "
+            "SIGTERM, a connection that is lost, and CPU time that is spent.",
         .examples = "  leco train examples/erase_red.yaml\n"
                     "  leco train examples/erase_red.yaml --set train.iterations=50 --set save.name=short\n"
                     "  leco train examples/erase_red.yaml --dry-run --memory 4G\n",
@@ -127,7 +126,7 @@ static int run(int argc, char **argv)
                                    args.set.item[i]);
     }
     progress bar;
-    general_begin(&general, &bar, "steps");
+    general_begin(&general, &bar, WORK_TRAINING);
     const leco_train_options options = {
         .overrides = args.set.item,
         .override_count = args.set.count,
