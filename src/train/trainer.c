@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "model/family.h"
@@ -41,7 +42,10 @@ static leco_status open_models(trainer *t, leco_error *err)
     if (!t->frozen) return error_memory(err, sizeof *t->frozen, "the models");
     t->frozen_count = 1;
     frozen_model *trained = &t->frozen[0];
-    LECO_TRY(model_open(t->config->model, &trained->model, err));
+    const train_config *c = t->config;
+    if (!file_exists(c->model))
+        return train_config_missing(c, "pretrained_model.name_or_path", c->model, c->model_written, err);
+    LECO_TRY(model_open(c->model, &trained->model, err));
     trained->prediction = trained->model->schedule.prediction;
     return LECO_OK;
 }
