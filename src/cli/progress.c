@@ -237,7 +237,7 @@ bool progress_show(void *user, const leco_progress *state)
     what_happens = works[p->work].stops;
     ends_at_once = !works[p->work].stops || state->done == 0;
     average_loss(p, state->done, state->loss);
-    if (state->saved && !p->quiet) {
+    if (state->saved && !p->quiet && state->done < state->total) { /* the last one is the result, on stdout */
         clear_bar();
         fprintf(stderr, "saved %s\n", path_plain(state->saved));
     }
@@ -251,7 +251,9 @@ void progress_end(progress *p, bool all_done)
 {
     ends_at_once = 0; /* what is done is being written */
     what_happens = NULL;
-    if (all_done && p->last.total > 0) {
+    if (all_done && p->work == WORK_TRAINING) {
+        clear_bar(); /* the command sums it up, with losses of its own */
+    } else if (all_done && p->last.total > 0) {
         struct timespec now;
         clock_gettime(CLOCK_MONOTONIC, &now);
         p->last.done = p->last.total;
