@@ -74,7 +74,10 @@ static bool read_vocabulary(const char *folder, vocabulary *v)
     snprintf(path, sizeof path, "%s/config.json", folder);
     v->document = json_load_file(path, 0, &error);
     if (!v->document) {
-        fprintf(stderr, "leco-probe: %s: line %d: %s\n", path, error.line, error.text);
+        if (error.line > 0)
+            fprintf(stderr, "leco-probe: %s: line %d: %s\n", path, error.line, error.text);
+        else
+            fprintf(stderr, "leco-probe: %s\n", error.text); /* "unable to open PATH: No such file ..." */
         return false;
     }
     size_t i, w;
