@@ -117,28 +117,21 @@ size_t conditioner_bytes(const conditioner *c)
     return bytes;
 }
 
-/* Once: somebody who knows it needn't hear it of every prompt. */
-static void tell_syntax(conditioner *c, const char *prompt)
+leco_status conditioning_ids(const tokenizer *t, const char *prompt, bool *syntax_told, int32_t *ids, leco_error *err)
 {
-    size_t length;
-    const char *piece = c->syntax_told ? NULL : prompt_syntax_find(prompt, &length);
-    if (!piece) return;
-    c->syntax_told = true;
-    log_message(LOG_WARNING,
-                "\"%.*s\" in a prompt is taken literally: leco reads prompts as plain text, without A1111's weights, "
-                "BREAK, AND, <lora:...> or embeddings",
-                (int)(length < 60 ? length : 60), piece);
+    size_t needed;
+    LECO_TRY(tokenizer_encode(t, prompt, strlen(prompt), ids, &needed, err));
+    if (needed > tokenizer_length(t))
+        log_message(LOG_WARNING, "prompt \"%.60s...\" needs %zu tokens; all after the first %zu are ignored", prompt,
+                    needed, tokenizer_length(t));
+    prompt_syntax_tell(prompt, syntax_told);
+    return LECO_OK;
 }
 
 static leco_status encode(conditioner *c, const char *prompt, float *states, leco_error *err)
 {
     if (!c->runner.session) return error_set(err, LECO_INTERNAL, "prompt \"%s\" was not encoded in time", prompt);
-    size_t needed;
-    LECO_TRY(tokenizer_encode(c->model->tokenizer, prompt, strlen(prompt), c->ids, &needed, err));
-    if (needed > (size_t)c->tokens)
-        log_message(LOG_WARNING, "prompt \"%.60s...\" needs %zu tokens; all after the first %lld are ignored", prompt,
-                    needed, (long long)c->tokens);
-    tell_syntax(c, prompt);
+    LECO_TRY(conditioning_ids(c->model->tokenizer, prompt, &c->syntax_told, c->ids, err));
     session_write_i32(c->runner.session, c->encoder.ids, c->ids, (size_t)c->tokens);
     if (c->encoder.eos) {
         int32_t position;
