@@ -34,6 +34,9 @@ const option_spec model_options[] = {
      .help = "cpu, or ref: slow, plain loops to compare with"},
     {"precision", 0, OPTION_CHOICE, "TYPE", MODEL(precision), .choices = "float32|bfloat16",
      .help = "float32 or bfloat16 (default: bfloat16 where the processor has it)"},
+    {"clip-skip", 0, OPTION_REFUSED,
+     .help = "is not there yet: for a clip skip of 2, give a copy of the model in whose text_encoder/config.json "
+             "num_hidden_layers is one lower"},
     {0},
 };
 
