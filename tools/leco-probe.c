@@ -74,7 +74,10 @@ static bool read_vocabulary(const char *folder, vocabulary *v)
     snprintf(path, sizeof path, "%s/config.json", folder);
     v->document = json_load_file(path, 0, &error);
     if (!v->document) {
-        fprintf(stderr, "leco-probe: %s: line %d: %s\n", path, error.line, error.text);
+        if (error.line > 0)
+            fprintf(stderr, "leco-probe: %s: line %d: %s\n", path, error.line, error.text);
+        else
+            fprintf(stderr, "leco-probe: %s\n", error.text); /* "unable to open PATH: No such file ..." */
         return false;
     }
     size_t i, w;
@@ -342,7 +345,7 @@ static int probe_model(const model_args *model, const probe_args *args, const dr
             status = EXIT_USAGE;
         } else if (make_prompts(&words, args, (uint64_t)drawing->seed, &prompts, &captions)) {
             progress bar;
-            general_begin(general, &bar, "pictures");
+            general_begin(general, &bar, WORK_SHEET);
             leco_error err = {0};
             leco_generate_options o = drawing_apply(drawing, &bar);
             o.prompts = prompts;

@@ -87,7 +87,8 @@ LECO_API leco_status leco_model_set_lora_weight(leco_model *model, size_t index,
 
 /* ---- pictures ---- */
 
-#define LECO_LARGEST_SIDE 8192 /* pixels: no picture is wider or higher */
+#define LECO_SMALLEST_SIDE 8   /* pixels: no picture is narrower or lower, */
+#define LECO_LARGEST_SIDE 8192 /* or wider or higher */
 
 typedef struct leco_image {
     int width, height;
