@@ -1,7 +1,7 @@
 /* leco: change what a Stable Diffusion model draws, from prompts alone.
  *
- * Example: load a model, draw a picture with a LoRA at half weight, write it. (Inside main, after #include <stdio.h> and
- * <leco/leco.h>.)
+ * Example: load a model, draw a picture with a LoRA at half weight, write it. (Inside main, after #include <stdio.h>
+ * and <leco/leco.h>.)
  *
  *     leco_error err;
  *     leco_model *model = NULL;
