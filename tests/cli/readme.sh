@@ -7,7 +7,7 @@ mkdir -p tree/build/release bin
 (cd "$SOURCE" && tar cf - --exclude=./build --exclude=./out --exclude=./.git .) | tar xf - -C tree
 ln -s "$LECO" "$LECO_PROBE" tree/build/release/
 ln -s "$LECO" bin/leco
-printf '#!/bin/sh\nexec %s -o build -o packages "$@"\n' "$(command -v make)" >bin/make
+printf '#!/bin/sh\nexec %s -o compile -o packages "$@"\n' "$(command -v make)" >bin/make
 chmod +x bin/make
 
 awk '/^```sh$/ { inside = 1; next } /^```/ { inside = 0 } inside' "$SOURCE/README.md" >commands
@@ -23,6 +23,7 @@ PATH=$work/bin:$PATH bash -eux ../commands >../stdout 2>../stderr </dev/null || 
 cd "$work" || exit 1
 exists tree/out/erase_red.safetensors tree/out/demo.png
 is_png tree/out/demo.png
+prints '^Built build/release/leco\. Next: make demo$'
 cat stdout
 
 # The config that it explains is one that leco reads.
