@@ -81,9 +81,9 @@ LECO_API leco_status leco_model_open(const char *path, const leco_model_options 
                                      leco_error *err);
 LECO_API void leco_model_close(leco_model *model);
 
-/* Loads a LoRA on top of those there are. weight is its multiplier, any finite number: 1 is what it was trained for, a
- * part of it fades the change in, more overdoes it, and a negative one subtracts it, which turns its effect around:
- * what was to be erased is drawn more strongly, as far as the model can. */
+/* Loads a LoRA on top of those there are. weight is its multiplier, any finite number: at 1 it does what it was trained
+ * for, between 0 and 1 less of that, above 1 more; a negative weight subtracts what it adds to the layers' outputs, so
+ * that pictures go the other way (towards a concept that it erases), how far is not said. */
 LECO_API leco_status leco_model_add_lora(leco_model *model, const char *path, float weight, leco_error *err);
 /* Changes the multiplier of the index-th LoRA (in the order they were added). */
 LECO_API leco_status leco_model_set_lora_weight(leco_model *model, size_t index, float weight, leco_error *err);
