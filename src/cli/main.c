@@ -19,7 +19,8 @@ static void print_help(FILE *to)
         to);
     for (size_t i = 0; i < COMMAND_COUNT; i++) fprintf(to, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
     fputs("\n  leco COMMAND --help   tells about one of them\n"
-          "  leco --version        prints the version\n",
+          "  leco --version        prints the version\n"
+          "  leco-probe --help     tells about counting what the models in models/ draw, with and without a LoRA\n",
           to);
     options_print_examples(
         to, "  leco train examples/erase_red.yaml\n"
