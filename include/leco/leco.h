@@ -110,16 +110,24 @@ LECO_API leco_status leco_image_write(const char *path, const leco_image *image,
 LECO_API leco_status leco_image_read(const char *path, leco_image *out, leco_error *err);
 LECO_API void leco_image_free(leco_image *image);
 
+/* What leco_generate_defaults gives; `leco generate` takes the same where nothing is said. */
+#define LECO_DEFAULT_BATCH 4
+#define LECO_DEFAULT_STEPS 25
+#define LECO_DEFAULT_GUIDANCE_SCALE 7.5
+#define LECO_DEFAULT_SCHEDULER "ddim"
+#define LECO_DEFAULT_SEED 0
+#define LECO_DEFAULT_RNG "cpu"
+
 typedef struct leco_generate_options {
     const char *const *prompts;
     size_t prompt_count;   /* each prompt is drawn `images_per_prompt` times */
     const char *negative;  /* default "" */
     int images_per_prompt; /* default 1 */
-    int batch;             /* pictures computed together at most; default 4 */
-    int steps;             /* default 25 */
-    double guidance_scale; /* default 7.5; u + s (c - u) */
-    const char *scheduler; /* "ddim" */
-    int64_t seed;          /* of the first picture, default 0; the others follow by 1. -1: from the clock */
+    int batch;             /* pictures computed together at most */
+    int steps;
+    double guidance_scale; /* u + s (c - u) */
+    const char *scheduler; /* one of leco_scheduler_name's */
+    int64_t seed;          /* of the first picture; the others follow by 1. -1: from the clock */
     const char *rng;       /* "cpu" (torch, ComfyUI) or "cuda" (A1111) */
     int width, height;     /* pixels; 0: the model's own size */
     const char *latents;   /* a .safetensors whose tensor "latents" [n,4,h,w] replaces the noise, or NULL */
@@ -128,6 +136,7 @@ typedef struct leco_generate_options {
 } leco_generate_options;
 
 LECO_API leco_generate_options leco_generate_defaults(void);
+LECO_API const char *leco_scheduler_name(size_t index); /* "ddim", ...; NULL: no more */
 
 /* Draws prompt_count * images_per_prompt pictures. *images is filled on success; on LECO_INTERRUPTED it holds those
  * that were finished. Release with leco_images_free either way. */
@@ -178,9 +187,11 @@ LECO_API leco_status leco_train_keys(bool markdown, char **text, leco_error *err
 /* ---- looking ---- */
 
 /* Runs one module on tensors read from and written to safetensors files, with diffusers' names and shapes:
- * module is "text-encoder", "unet", "vae-encoder" or "vae-decoder". prompt (may be NULL) stands for input_ids. */
+ * module is one of leco_module_name's. prompt (may be NULL) stands for input_ids. */
 LECO_API leco_status leco_run(leco_model *model, const char *module, const char *in, const char *prompt,
                               const char *out, leco_error *err);
+/* "text-encoder", "unet", "vae-encoder", "vae-decoder"; NULL: no more. */
+LECO_API const char *leco_module_name(size_t index);
 
 /* Describes a model folder, a .safetensors file or a PNG with parameters. *text is for people, or JSON where json;
  * release with leco_free. */

@@ -15,12 +15,18 @@ leco_generate_options leco_generate_defaults(void)
 {
     return (leco_generate_options){.negative = "",
                                    .images_per_prompt = 1,
-                                   .batch = 4,
-                                   .steps = 25,
-                                   .guidance_scale = 7.5,
-                                   .scheduler = "ddim",
-                                   .seed = 0,
-                                   .rng = "cpu"};
+                                   .batch = LECO_DEFAULT_BATCH,
+                                   .steps = LECO_DEFAULT_STEPS,
+                                   .guidance_scale = LECO_DEFAULT_GUIDANCE_SCALE,
+                                   .scheduler = LECO_DEFAULT_SCHEDULER,
+                                   .seed = LECO_DEFAULT_SEED,
+                                   .rng = LECO_DEFAULT_RNG};
+}
+
+const char *leco_scheduler_name(size_t index)
+{
+    const sampler *s = sampler_at(index);
+    return s ? s->name : NULL;
 }
 
 /* ---- checks ---- */
@@ -50,7 +56,7 @@ leco_status draw_check(const leco_model *handle, const leco_generate_options *o,
 {
     LECO_TRY(check_numbers(o, err));
     *request = (draw_request){.options = o, .width = o->width, .height = o->height, .seed = o->seed, .what = "drawing"};
-    LECO_TRY(sampler_parse(o->scheduler ? o->scheduler : "ddim", &request->sampler, err));
+    LECO_TRY(sampler_parse(o->scheduler ? o->scheduler : LECO_DEFAULT_SCHEDULER, &request->sampler, err));
     denoising *run;
     LECO_TRY(denoising_create(request->sampler, handle->schedule, o->steps, (latent_size){0}, &run, err));
     denoising_destroy(run);

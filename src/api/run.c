@@ -307,6 +307,11 @@ static const struct module_kind {
     {"vae-decoder", PART_VAE, run_vae_decoder},
 };
 
+const char *leco_module_name(size_t index)
+{
+    return index < sizeof modules / sizeof *modules ? modules[index].name : NULL;
+}
+
 static leco_status run_module(module_run *r, const struct module_kind *kind, const char *in, leco_error *err)
 {
     leco_model *handle = r->handle;

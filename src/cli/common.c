@@ -37,23 +37,27 @@ const option_spec model_options[] = {
     {0},
 };
 
+#define TEXT_OF(number) TEXT_OF_EXPANDED(number)
+#define TEXT_OF_EXPANDED(number) #number
 #define DRAWING(field) .offset = offsetof(drawing_args, field)
 const option_spec drawing_options[] = {
     {"negative", 'n', OPTION_PROMPT, "PROMPT", DRAWING(negative), .help = "what to steer away from (default: nothing)"},
-    {"steps", 0, OPTION_WHOLE, "N", DRAWING(steps), .min = 1, .max = 1000, .fallback = "25", .help = "denoising steps"},
-    {"guidance-scale", 0, OPTION_NUMBER, "S", DRAWING(guidance_scale), .min = -1000, .max = 1000, .fallback = "7.5",
+    {"steps", 0, OPTION_WHOLE, "N", DRAWING(steps), .min = 1, .max = 1000, .fallback = TEXT_OF(LECO_DEFAULT_STEPS),
+     .help = "denoising steps"},
+    {"guidance-scale", 0, OPTION_NUMBER, "S", DRAWING(guidance_scale), .min = -1000, .max = 1000,
+     .fallback = TEXT_OF(LECO_DEFAULT_GUIDANCE_SCALE),
      .help = "how closely to follow the prompt; 1 is without guidance, the small models in models/ want 4"},
-    {"scheduler", 0, OPTION_CHOICE, "NAME", DRAWING(scheduler), .choices = "ddim", .fallback = "ddim",
-     .help = "how to denoise: ddim"},
-    {"seed", 0, OPTION_WHOLE, "N", DRAWING(seed), .min = -1, .max = INT64_MAX, .fallback = "0",
+    {"scheduler", 0, OPTION_CHOICE, "NAME", DRAWING(scheduler), .choice_at = leco_scheduler_name,
+     .fallback = LECO_DEFAULT_SCHEDULER, .help = "how to denoise: $names"},
+    {"seed", 0, OPTION_WHOLE, "N", DRAWING(seed), .min = -1, .max = INT64_MAX, .fallback = TEXT_OF(LECO_DEFAULT_SEED),
      .help = "of the first picture, the next ones count up; -1 takes one from the clock"},
-    {"rng", 0, OPTION_CHOICE, "KIND", DRAWING(rng), .choices = "cpu|cuda", .fallback = "cpu",
+    {"rng", 0, OPTION_CHOICE, "KIND", DRAWING(rng), .choices = "cpu|cuda", .fallback = LECO_DEFAULT_RNG,
      .help = "whose noise a seed gives: cpu (PyTorch's, as in ComfyUI) or cuda (as in A1111)"},
     {"width", 0, OPTION_WHOLE, "PIXELS", DRAWING(width), .min = 8, .max = LECO_LARGEST_SIDE,
      .help = "(default: the model's own)"},
     {"height", 0, OPTION_WHOLE, "PIXELS", DRAWING(height), .min = 8, .max = LECO_LARGEST_SIDE,
      .help = "(default: the model's own)"},
-    {"batch", 0, OPTION_WHOLE, "N", DRAWING(batch), .min = 1, .max = 256, .fallback = "4",
+    {"batch", 0, OPTION_WHOLE, "N", DRAWING(batch), .min = 1, .max = 256, .fallback = TEXT_OF(LECO_DEFAULT_BATCH),
      .help = "pictures computed together: more is faster and takes more memory"},
     {"latents", 0, OPTION_TEXT, "FILE.safetensors", DRAWING(latents),
      .help = "start from the tensor \"latents\" [n,4,h,w] in this file, not from a seed's noise"},

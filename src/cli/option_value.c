@@ -121,30 +121,46 @@ static bool read_bytes(const char *text, uint64_t *value, char *why, size_t why_
     return true;
 }
 
+/* The index-th name that a choice may be, and its length; 0: no more. */
+static size_t choice_named(const option_spec *spec, size_t index, const char **name)
+{
+    if (spec->choice_at) {
+        *name = spec->choice_at(index);
+        return *name ? strlen(*name) : 0;
+    }
+    *name = spec->choices;
+    for (; index > 0; index--) {
+        *name = strchr(*name, '|');
+        if (!*name) return 0;
+        (*name)++;
+    }
+    return strcspn(*name, "|");
+}
+
+void option_choices_text(const option_spec *spec, char *text, size_t size)
+{
+    const char *name;
+    size_t used = 0, length;
+    *text = '\0';
+    for (size_t i = 0; (length = choice_named(spec, i, &name)) > 0 && used + length + 3 <= size; i++)
+        used += (size_t)snprintf(text + used, size - used, "%s%.*s", i > 0 ? ", " : "", (int)length, name);
+}
+
 static bool read_choice(const option_spec *spec, const char *text, const char **value, char *why, size_t why_size)
 {
-    size_t length = strlen(text);
-    for (const char *at = spec->choices; at; at = strchr(at, '|')) {
-        if (*at == '|') at++;
-        if (length > 0 && strncmp(at, text, length) == 0 && (at[length] == '|' || at[length] == '\0')) {
-            *value = text;
-            return true;
-        }
+    const char *name;
+    size_t length;
+    for (size_t i = 0; (length = choice_named(spec, i, &name)) > 0; i++) {
+        if (strlen(text) != length || memcmp(name, text, length) != 0) continue;
+        *value = text;
+        return true;
     }
-    bool later = spec->later && strcmp(text, spec->later) == 0;
-    int used = snprintf(why, why_size, "%s%stakes one of ", later ? text : "",
-                        later ? " is not in this version of leco: it " : "");
-    for (const char *c = spec->choices; *c && used > 0 && (size_t)used + 3 < why_size; c++) {
-        if (*c == '|') {
-            why[used++] = ',';
-            why[used++] = ' ';
-        } else {
-            why[used++] = *c;
-        }
-    }
-    why[used < 0 ? 0 : used] = '\0';
-    if (!later && used > 0 && (size_t)used < why_size)
-        snprintf(why + used, why_size - (size_t)used, ", not '%s'", text);
+    char all[256];
+    option_choices_text(spec, all, sizeof all);
+    if (spec->later && strcmp(text, spec->later) == 0)
+        snprintf(why, why_size, "%s is not in this version of leco: it takes one of %s", text, all);
+    else
+        snprintf(why, why_size, "takes one of %s, not '%s'", all, text);
     return false;
 }
 

@@ -65,12 +65,15 @@ static void print_wrapped(const char *text, int column, int indent)
 
 static void print_option(const option_spec *s)
 {
-    char letter[8] = "    ", head[96], body[1024];
+    char letter[8] = "    ", head[96], body[1024], names[256] = "";
+    const char *choices = s->kind == OPTION_CHOICE ? strstr(s->help, "$names") : NULL;
+    if (choices) option_choices_text(s, names, sizeof names);
     if (s->letter) snprintf(letter, sizeof letter, "-%c, ", s->letter);
     snprintf(head, sizeof head, "  %s--%s%s%s", letter, s->name, s->argument ? " " : "",
              s->argument ? s->argument : "");
-    snprintf(body, sizeof body, "%s%s%s%s", s->help, s->fallback ? " (default " : "", s->fallback ? s->fallback : "",
-             s->fallback ? ")" : "");
+    const int before = choices ? (int)(choices - s->help) : (int)strlen(s->help);
+    snprintf(body, sizeof body, "%.*s%s%s%s%s%s", before, s->help, names, choices ? choices + strlen("$names") : "",
+             s->fallback ? " (default " : "", s->fallback ? s->fallback : "", s->fallback ? ")" : "");
     int used = printf("%s", head);
     if (used + 2 > HELP_INDENT) {
         putchar('\n');

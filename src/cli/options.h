@@ -29,7 +29,7 @@ typedef enum option_kind {                 /* and the type of the value at `offs
                            OPTION_FLAG,    /* bool */
                            OPTION_TEXT,    /* const char *, not empty */
                            OPTION_PROMPT,  /* const char *, may be empty */
-                           OPTION_CHOICE,  /* const char *, one of `choices` */
+                           OPTION_CHOICE,  /* const char *, one of `choices`, or of `choice_at`'s */
                            OPTION_WHOLE,   /* int64_t in [min, max] */
                            OPTION_NUMBER,  /* double in [min, max], finite */
                            OPTION_NUMBERS, /* number_list: separated by commas, each in [min, max], finite */
@@ -46,11 +46,12 @@ typedef struct option_spec {
     const char *argument; /* what --help calls the value; NULL for flags */
     size_t offset;        /* of the value in the group's struct */
     int64_t min, max;
-    const char *choices;  /* "a|b|c" */
-    const char *later;    /* a choice that is known but not there yet, or NULL */
-    const char *fallback; /* the default, as one would type it; NULL: the zero of its type */
-    const char *help;
-    int (*answer)(const char *value); /* value: what stands behind "=", or NULL. Returns the exit status */
+    const char *choices;                    /* "a|b|c" */
+    const char *(*choice_at)(size_t index); /* instead: the names one by one, NULL after the last */
+    const char *later;                      /* a choice that is known but not there yet, or NULL */
+    const char *fallback;                   /* the default, as one would type it; NULL: the zero of its type */
+    const char *help;                       /* "$names" stands for what a choice may be */
+    int (*answer)(const char *value);       /* value: what stands behind "=", or NULL. Returns the exit status */
 } option_spec;
 
 typedef struct option_group {
@@ -76,6 +77,9 @@ int options_read(const command_line *line, int argc, char **argv, const char **o
 
 /* "program: sentence" and where to read more, on stderr. Returns EXIT_USAGE. */
 int options_mistake(const char *program, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Writes what an OPTION_CHOICE may be, "a, b, c"; what has no room is left out. */
+void option_choices_text(const option_spec *spec, char *text, size_t size);
 
 /* The last sections of --help: examples, with what they need where they don't work as they stand, and where docs/,
  * examples/ and models/ are, where they are found. */

@@ -18,15 +18,17 @@ static const option_spec run_options[] = {
 
 static int check(const char *program, const char *module, const run_args *args, const model_args *model)
 {
-    static const char *const modules[] = {"text-encoder", "unet", "vae-encoder", "vae-decoder"};
-    const size_t count = sizeof modules / sizeof *modules;
-    bool known = false;
-    for (size_t i = 0; i < count; i++) known = known || strcmp(module, modules[i]) == 0;
-    if (!known) {
-        const char *nearest = leco_suggest(module, modules, count);
+    const char *known[16];
+    size_t count = 0;
+    bool found = false;
+    for (; count < sizeof known / sizeof *known && (known[count] = leco_module_name(count)); count++)
+        found = found || strcmp(module, known[count]) == 0;
+    if (!found) {
+        const char *nearest = leco_suggest(module, known, count);
         if (nearest) return options_mistake(program, "there is no module '%s'; did you mean %s?", module, nearest);
-        return options_mistake(
-            program, "there is no module '%s'; there are text-encoder, unet, vae-encoder and vae-decoder", module);
+        char all[256];
+        option_choices_text(&(option_spec){.choice_at = leco_module_name}, all, sizeof all);
+        return options_mistake(program, "there is no module '%s'; there are %s", module, all);
     }
     bool text = strcmp(module, "text-encoder") == 0;
     if (args->prompt && !text) return options_mistake(program, "--prompt is for text-encoder; %s reads --in", module);

@@ -38,9 +38,7 @@ static const choice_list kinds = {kind_choice, kind_store, NULL, NULL};
 
 static choice optimizer_choice(size_t index)
 {
-    static const char *const names[] = {
-        [OPTIMIZER_ADAMW] = "adamw", [OPTIMIZER_ADAM] = "adam", [OPTIMIZER_SGD] = "sgd"};
-    return index < sizeof names / sizeof *names ? (choice){.name = names[index], .value = (int)index} : (choice){0};
+    return index < OPTIMIZER_COUNT ? (choice){.name = optimizer_rows[index]->name, .value = (int)index} : (choice){0};
 }
 
 static void optimizer_store(void *field, const choice *chosen)
@@ -52,8 +50,18 @@ static const choice_list optimizers = {
     optimizer_choice, optimizer_store,
     NAMES("lion", "prodigy", "dadaptadam", "dadaptlion", "adam8bit", "adamw8bit", "lion8bit"), later};
 
-static const choice lr_schedule_names[] = {{"constant", .value = LR_CONSTANT}, {"cosine", .value = LR_COSINE}, {0}};
-ENUM_CHOICES(lr_schedule, NAMES("linear", "cosine_with_restarts", "step"), later)
+static choice lr_schedule_choice(size_t index)
+{
+    return index < LR_COUNT ? (choice){.name = lr_schedule_rows[index].name, .value = (int)index} : (choice){0};
+}
+
+static void lr_schedule_store(void *field, const choice *chosen)
+{
+    *(lr_schedule *)field = (lr_schedule)chosen->value;
+}
+
+static const choice_list lr_schedules = {lr_schedule_choice, lr_schedule_store,
+                                         NAMES("linear", "cosine_with_restarts", "step"), later};
 
 static const choice layer_scope_names[] = {{"lierla", .value = SCOPE_LIERLA}, {0}};
 ENUM_CHOICES(layer_scope, NAMES("c3lier"), later)
@@ -160,7 +168,7 @@ static const key_row train_keys[] = {
            "$names, of the frozen weights and activations. The adapter and the optimizer are float32 always"),
     INT("iterations", iterations, 1, 1e9, "500", "optimizer steps"),
     NUMBER("lr", lr, 1e-12, 1000, "1e-4", "learning rate"),
-    CHOICE("lr_scheduler", lr_schedule, lr_schedule, lr_schedule_choices, "constant",
+    CHOICE("lr_scheduler", lr_schedule, lr_schedule, lr_schedules, "constant",
            "$names. `cosine` goes from `lr` down to a hundredth of it at the end, which lets the adapter settle. "
            "p1atdev's others are not supported yet"),
     CHOICE("optimizer", optimizer, optimizer_options, optimizers, "adamw", "$names, as torch.optim has them"),
@@ -238,8 +246,7 @@ static const key_row prompt_keys[] = {
            "how far: the student is pulled to neutral -/+ guidance_scale (positive - unconditional)"),
     OWN("resolution", read_resolution, "the model's own",
         "pixels, or `[height, width]`. The model's own is the U-Net's sample_size times the VAE's factor: 512 for "
-        "Stable "
-        "Diffusion 1, where p1atdev's default is 512 for every model"),
+        "Stable Diffusion 1, where p1atdev's default is 512 for every model"),
     INT("batch_size", batch_size, 1, 64, UNSET("`train.batch_size`"), "latents a step"),
     NUMBER("multiplier", multiplier, -1000, 1000, "1.0", "of the adapter while it is trained; not 0"),
     NUMBER("weight", weight, 0, 1e6, "1.0", "of this entry's loss; above 0"),

@@ -5,14 +5,13 @@
 
 #include "base/cpu.h"
 #include "base/mem.h"
+#include "base/number.h"
 #include "train/pace.h"
 #include "train/save.h"
 
 static bool all_finite(const float *x, size_t count)
 {
-    for (size_t i = 0; i < count; i++)
-        if (!isfinite(x[i])) return false;
-    return true;
+    return number_first_bad(x, count) == count;
 }
 
 /* What is known of a loss that isn't finite: which of the numbers that go into it was the first to be no number. */

@@ -228,11 +228,6 @@ rng *trainer_rng(trainer *t)
     return &t->rng;
 }
 
-const noise_schedule *trainer_schedule(const trainer *t)
-{
-    return t->schedule;
-}
-
 latent_size trainer_latents(const trainer *t, size_t index)
 {
     return t->lessons[index].size;

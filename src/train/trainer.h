@@ -68,7 +68,6 @@ leco_status trainer_create_for(const train_config *config, const objective_list 
 
 trainable *trainer_trainable(trainer *t);
 rng *trainer_rng(trainer *t);
-const noise_schedule *trainer_schedule(const trainer *t);
 latent_size trainer_latents(const trainer *t, size_t index); /* of an objective's pictures */
 int64_t trainer_steps(const trainer *t);                     /* of the optimizer, done so far */
 
