@@ -29,7 +29,8 @@ cd "$work" || exit 1
 cat stdout
 prints '^Built build/release/leco\. Next: make demo$'
 exists tree/out/{erase_red,enhance_blue,my_lora}.safetensors
-for picture in demo circle my_grid; do is_png "tree/out/$picture.png"; done
+for picture in demo before after my_grid; do is_png "tree/out/$picture.png"; done
+differ tree/out/before.png tree/out/after.png
 if [ -n "${TRAINED:-}" ] && [ "$failures" = 0 ]; then
     mkdir -p "$TRAINED"
     cp stdout "$TRAINED/readme.out"
