@@ -28,7 +28,7 @@ const option_spec general_options[] = {
 const option_spec model_options[] = {
     {"model", 'm', OPTION_TEXT, "MODEL", MODEL(model), .help = "the model: a folder as diffusers writes it"},
     {"lora", 0, OPTION_TEXTS, "FILE[:WEIGHT]", MODEL(lora),
-     .help = "put a LoRA on the model, at this weight (default 1; negative turns its effect around). May be given "
+     .help = "put a LoRA on the model, at this weight (default 1; below 0 roughly the opposite). May be given "
              "several times"},
     {"device", 0, OPTION_CHOICE, "DEVICE", MODEL(device), .choices = "cpu|ref", .later = "cuda", .fallback = "cpu",
      .help = "cpu, or ref: slow, plain loops to compare with"},
