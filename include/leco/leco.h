@@ -154,7 +154,8 @@ LECO_API leco_status leco_grid(leco_model *model, const leco_generate_options *o
 typedef struct leco_train_options {
     const char *const *overrides; /* "train.iterations=100", ... */
     size_t override_count;
-    bool dry_run; /* check everything, also that the LoRA could be written; plan and report, train nothing */
+    bool dry_run; /* check everything but the weights' values, which it doesn't read, also that the LoRA could be
+                   * written; plan and report, train nothing */
     const char *device;
     uint64_t memory; /* budget for planned_bytes: within it, fewer activations are kept, and more computed again, or
                       * LECO_MEMORY says by how much it is too small; 0: none */

@@ -31,7 +31,8 @@ static const option_spec train_options[] = {
     {"set", 0, OPTION_TEXTS, "KEY=VALUE", ARG(set),
      .help = "change a key of the config, for instance train.iterations=100. May be given several times"},
     {"dry-run", 0, OPTION_FLAG, ARG(dry_run),
-     .help = "check everything, also that the LoRA could be written, and plan the memory, but train nothing"},
+     .help = "check everything but the weights' values, also that the LoRA could be written, and plan the memory, but "
+             "train nothing"},
     {"device", 0, OPTION_CHOICE, "DEVICE", ARG(device), .choices = "cpu|ref", .later = "cuda", .fallback = "cpu",
      .help = "cpu, or ref: slow, plain loops to compare with"},
     {"memory", 0, OPTION_BYTES, "SIZE", ARG(memory),

@@ -67,7 +67,7 @@ static leco_status make_schedule(trainer *t, leco_error *err)
     }
     LECO_TRY(noise_schedule_create(&schedule, &t->schedule, err));
     denoising *run;
-    leco_status status = denoising_create(c->sampler, t->schedule, c->denoising_steps, (latent_size){0}, &run, err);
+    leco_status status = denoising_plan(c->sampler, t->schedule, c->denoising_steps, (latent_size){0}, &run, err);
     denoising_destroy(run);
     if (status != LECO_OK) return error_prefix(err, status, "%s: train.max_denoising_steps", c->path);
     return LECO_OK;

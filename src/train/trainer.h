@@ -37,7 +37,6 @@ uint64_t memory_total(const memory_use *use); /* the most at any time */
 char *memory_text(const memory_use *use);     /* "24.0 MiB = weights 18.1 + ..."; mem_free it; NULL: out of memory */
 
 memory_use trainer_planned(const trainer *t);   /* what the plans of all sessions say */
-double trainer_recomputed(const trainer *t);    /* the share of the students' blocks that are computed again */
 memory_use trainer_allocated(const trainer *t); /* what is allocated now, after trainer_prepare */
 
 /* A few lines for people: model, adapter, pairs, memory. mem_free it; NULL: out of memory. */

@@ -65,11 +65,6 @@ memory_use trainer_allocated(const trainer *t)
     return use;
 }
 
-double trainer_recomputed(const trainer *t)
-{
-    return t->pool.recompute;
-}
-
 char *memory_text(const memory_use *use)
 {
     const double mib = 1024.0 * 1024.0, total = (double)memory_total(use) / mib;
