@@ -5,6 +5,7 @@
 #include "api/locale.h"
 #include "base/arena.h"
 #include "base/mem.h"
+#include "diffusion/conditioning.h"
 #include "format/safetensors.h"
 
 enum { MAX_BATCH = 256 };
@@ -137,7 +138,8 @@ static leco_status read_ids(module_run *r, int64_t *batch, int64_t *tokens, int3
         *tokens = (int64_t)tokenizer_length(m->tokenizer);
         *ids = arena_alloc(r->memory, (size_t)*tokens, sizeof **ids);
         if (!*ids) return error_memory(err, (size_t)*tokens * sizeof **ids, "token ids");
-        return tokenizer_encode(m->tokenizer, r->prompt, strlen(r->prompt), *ids, NULL, err);
+        bool told = false;
+        return conditioning_ids(m->tokenizer, r->prompt, &told, *ids, err);
     }
     const safetensors_entry *e;
     LECO_TRY(safetensors_require(r->in, "input_ids", 2, (const int64_t[]){-1, -1}, &e, err));

@@ -17,6 +17,9 @@ typedef struct command {
 
 extern const command command_train, command_generate, command_grid, command_run, command_inspect, command_bench;
 
+/* A line of --help, before examples with this LoRA. */
+#define EXAMPLE_LORA "  # out/erase_red.safetensors is what 'leco train examples/erase_red.yaml' writes\n"
+
 /* ---- options ---- */
 
 typedef struct general_args {
@@ -38,8 +41,8 @@ typedef struct drawing_args {
 } drawing_args;
 extern const option_spec drawing_options[];
 
-/* Applies --threads, and starts showing progress (unit: what is counted) and the log. */
-void general_begin(const general_args *args, progress *p, const char *unit);
+/* Applies --threads, and starts showing progress and the log. */
+void general_begin(const general_args *args, progress *p, progress_work work);
 
 /* Fills leco's options from the arguments (prompts are the caller's to set). */
 leco_generate_options drawing_apply(const drawing_args *args, progress *p);

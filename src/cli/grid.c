@@ -57,9 +57,9 @@ static int run(int argc, char **argv)
         .summary = "draws a contact sheet: prompts down, weights of a LoRA across",
         .usage = "-m MODEL -p PROMPT... --lora FILE --weights -1,0,0.5,1 [options] -o FILE.png",
         .details = "Every row starts from the same noise, so that what changes along it is the LoRA's doing.",
-        .examples =
-            "  leco grid -m models/shapes --lora erase_red.safetensors -p \"a red star\" -p \"a blue star\" \\\n"
-            "            --guidance-scale 4 -o sheet.png\n",
+        .examples = EXAMPLE_LORA
+        "  leco grid -m models/shapes --lora out/erase_red.safetensors -p \"a red star\" -p \"a blue star\" \\\n"
+        "            --guidance-scale 4 -o sheet.png\n",
         .groups = groups,
     };
     int status = options_read(&line, argc, argv, NULL);
@@ -69,7 +69,7 @@ static int run(int argc, char **argv)
     if (model.lora.count == 0) return options_mistake(line.program, "whose weight shall vary? Give a LoRA with --lora");
     if ((status = output_check(line.program, args.output, true)) != OPTIONS_READY) return status;
     progress bar;
-    general_begin(&general, &bar, "pictures");
+    general_begin(&general, &bar, WORK_SHEET);
     leco_generate_options options = drawing_apply(&drawing, &bar);
     options.prompts = args.prompts.item;
     options.prompt_count = args.prompts.count;

@@ -16,16 +16,15 @@ static int run(int argc, char **argv)
         .details = "A model's folder: its parts and their sizes. A .safetensors file: its tensors and metadata; of a "
                    "LoRA also its "
                    "rank and what it changes. A PNG: the settings it was drawn with.",
-        .examples = "  leco inspect models/shapes\n"
-                    "  leco inspect erase_red.safetensors\n"
-                    "  leco inspect leco.png\n",
+        .examples = "  leco inspect models/shapes\n" EXAMPLE_LORA "  leco inspect out/erase_red.safetensors\n"
+                    "  leco inspect star.png\n",
         .groups = groups,
         .operand = "FILE-OR-MODEL",
     };
     int status = options_read(&line, argc, argv, &path);
     if (status != OPTIONS_READY) return status;
     progress bar;
-    general_begin(&general, &bar, NULL);
+    general_begin(&general, &bar, WORK_UNSEEN);
     leco_error err = {0};
     char *text = NULL;
     leco_status result = leco_inspect(path, general.json, &text, &err);

@@ -61,8 +61,8 @@ static int run(int argc, char **argv)
                    "unet: sample [B,4,h,w], timestep [B] or scalar, encoder_hidden_states [B,77,D] -> noise_pred\n"
                    "vae-encoder: sample [B,3,H,W] in [-1,1] -> latent_mean, latent_logvar [B,4,h,w]\n"
                    "vae-decoder: latents [B,4,h,w], unscaled -> sample [B,3,H,W]",
-        .examples = "  leco run text-encoder -m models/shapes -p \"a red star\" --out hidden.safetensors\n"
-                    "  leco run unet -m models/shapes --lora erase_red.safetensors:0.5 --in in.safetensors --out "
+        .examples = "  leco run text-encoder -m models/shapes -p \"a red star\" --out hidden.safetensors\n" EXAMPLE_LORA
+                    "  leco run unet -m models/shapes --lora out/erase_red.safetensors:0.5 --in in.safetensors --out "
                     "out.safetensors\n",
         .groups = groups,
         .operand = "MODULE",
@@ -71,7 +71,7 @@ static int run(int argc, char **argv)
     if (status == OPTIONS_READY) status = check(line.program, module, &args, &model_choice);
     if (status != OPTIONS_READY) return status;
     progress bar;
-    general_begin(&general, &bar, NULL);
+    general_begin(&general, &bar, WORK_UNSEEN);
     leco_error err = {0};
     leco_model *model = NULL;
     leco_status result = model_args_open(&model_choice, &model, &err);

@@ -26,6 +26,10 @@ typedef struct conditioning {
 /* Those of a picture that was never cropped: its own size, twice. */
 void conditioning_set_size(conditioning *c, int64_t height, int64_t width);
 
+/* ids [tokenizer_length] of a prompt. One that is too long is cut, with a warning in the log; another program's syntax
+ * gives one, too, unless *syntax_told, which is set then. */
+leco_status conditioning_ids(const tokenizer *t, const char *prompt, bool *syntax_told, int32_t *ids, leco_error *err);
+
 typedef struct conditioner conditioner;
 
 /* Builds the text encoder of m (weights mapped by the caller) with `adapters` (NULL: none) and plans it. options: the

@@ -71,7 +71,7 @@ static char *copy_string(safetensors *file, const char *text, leco_error *err)
 static leco_status parse_type(safetensors *file, const json_t *info, tensor *t, size_t *size, leco_error *err)
 {
     const json_t *value = json_object_get(info, "dtype");
-    if (!json_is_string(value))
+    if (!json_is_text(value))
         return error_set(err, LECO_FORMAT, "%s: tensor \"%s\" has no dtype", file->path, t->entry.name);
     t->type_name = copy_string(file, json_string_value(value), err);
     if (!t->type_name) return LECO_MEMORY;
@@ -120,7 +120,8 @@ static leco_status parse_offsets(safetensors *file, const json_t *info, tensor *
     t->begin = (size_t)json_integer_value(begin);
     t->end = (size_t)json_integer_value(end);
     if (t->end > data_size)
-        return error_set(err, LECO_FORMAT, "%s: tensor \"%s\" ends at byte %zu of the data, which end at %zu",
+        return error_set(err, LECO_FORMAT,
+                         "%s: tensor \"%s\" ends at byte %zu of the data, which end at %zu: the file is incomplete",
                          file->path, t->entry.name, t->end, data_size);
     return LECO_OK;
 }
@@ -158,7 +159,7 @@ static leco_status parse_metadata(safetensors *file, json_t *object, leco_error 
     const char *key;
     json_t *value;
     json_object_foreach(object, key, value) {
-        if (!json_is_string(value))
+        if (!json_is_text(value))
             return error_set(err, LECO_FORMAT, "%s: %s: \"%s\" is not a string", file->path, SAFETENSORS_METADATA, key);
         const char **pair = file->metadata[file->metadata_count];
         pair[0] = copy_string(file, key, err);
@@ -243,7 +244,7 @@ static leco_status parse_root(safetensors *file, json_t *root, const unsigned ch
     return make_indices(file, data_size, err);
 }
 
-/* The first eight bytes are no length of a header: say what the file is where that shows. */
+/* The first eight bytes are no length of a header that is there: say what the file is where that shows. */
 static leco_status refuse_file(const safetensors *file, uint64_t length, size_t rest, leco_error *err)
 {
     file_kind kind = file_kind_of(file->map.data, file->map.size);
@@ -253,8 +254,14 @@ static leco_status refuse_file(const safetensors *file, uint64_t length, size_t 
                          "safetensors.torch.save_file(torch.load(\"FILE\", weights_only=True), \"FILE.safetensors\")",
                          file->path, kind.is);
     if (kind.is) return error_set(err, LECO_FORMAT, "%s: is no safetensors file: this is %s", file->path, kind.is);
-    return error_set(err, LECO_FORMAT, "%s: the header claims %llu bytes; %zu follow, and at most %u are allowed",
-                     file->path, (unsigned long long)length, rest, MAX_HEADER_BYTES);
+    if (length > MAX_HEADER_BYTES)
+        return error_set(err, LECO_FORMAT,
+                         "%s: is no safetensors file: it would begin with the length of its header, not with %llu",
+                         file->path, (unsigned long long)length);
+    return error_set(
+        err, LECO_FORMAT,
+        "%s: is incomplete: the header takes %llu bytes, of which %zu are there; was its download cut off?", file->path,
+        (unsigned long long)length, rest);
 }
 
 static leco_status parse_file(safetensors *file, leco_error *err)
@@ -268,7 +275,7 @@ static leco_status parse_file(safetensors *file, leco_error *err)
     if (length > MAX_HEADER_BYTES || length > rest) return refuse_file(file, length, rest, err);
     const char *header = (const char *)file->map.data + PREFIX_BYTES;
     json_error_t problem;
-    json_t *root = json_loadb(header, (size_t)length, JSON_REJECT_DUPLICATES, &problem);
+    json_t *root = json_parse(header, (size_t)length, JSON_REJECT_DUPLICATES, &problem);
     if (!root && json_lacks_memory(&problem)) return error_memory(err, (size_t)length, file->path);
     if (!root)
         return error_set(err, LECO_FORMAT, "%s: header, byte %d: %s", file->path, problem.position, problem.text);

@@ -12,14 +12,14 @@
 /* Every key of transformers' CLIPTextConfig, and of the class that all its configs descend from (4.57 to 5.24). */
 static const config_key keys[] = {
     /* read */
-    {"vocab_size", "*"},
-    {"hidden_size", "*"},
-    {"intermediate_size", "*"},
-    {"max_position_embeddings", "*"},
-    {"num_hidden_layers", "*"},
-    {"num_attention_heads", "*"},
-    {"hidden_act", "*"},
-    {"layer_norm_eps", "*"},
+    {"vocab_size", "*a whole number"},
+    {"hidden_size", "*a whole number"},
+    {"intermediate_size", "*a whole number"},
+    {"max_position_embeddings", "*a whole number"},
+    {"num_hidden_layers", "*a whole number"},
+    {"num_attention_heads", "*a whole number"},
+    {"hidden_act", "*quick_gelu or gelu"},
+    {"layer_norm_eps", "*a number"},
     {"eos_token_id", NULL},
     {"projection_dim", NULL},
     {"model_type", NULL},
@@ -115,7 +115,7 @@ static leco_status read_projection(const json_t *root, const char *path, int64_t
 {
     const json_t *list = json_object_get(root, "architectures");
     const json_t *first = json_array_get(list, 0);
-    const char *name = json_is_string(first) ? json_string_value(first) : "CLIPTextModel";
+    const char *name = json_is_text(first) ? json_string_value(first) : "CLIPTextModel";
     *dim = 0;
     if (strcmp(name, "CLIPTextModelWithProjection") == 0)
         return json_get_int(root, path, "projection_dim", 512, 1, 65536, dim, err);

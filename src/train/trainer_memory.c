@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/mem.h"
+#include "train/save.h"
 
 uint64_t memory_total(const memory_use *use)
 {
@@ -89,28 +90,32 @@ char *trainer_summary(const trainer *t)
     const objective_list *o = &t->objectives;
     const latent_size size = t->lessons[0].size;
     const long long factor = vae_factor(&t->frozen[0].model->vae);
-    char *memory = memory_text(&use);
-    if (!memory) return NULL;
+    char *memory = memory_text(&use), *file = save_name(c), *text = NULL;
     char again[160] = "";
     if (t->pool.recompute > 0)
         snprintf(
             again, sizeof again,
             "           to stay within the budget, %.0f%% of the blocks are computed again in each backward pass\n",
             100 * t->pool.recompute);
-    char *text = mem_printf(
-        "model      %s (%s, %s)\n"
-        "adapter    LoRA rank %lld, alpha %g, %zu modules, %lld parameters\n"
-        "prompts    %zu (\"%s\"%s), %lldx%lld pixels, batch %lld\n"
-        "training   %lld steps, lr %g, %lld of %lld denoising steps kept a trajectory\n"
-        "memory     %s\n%s"
-        "           not counted: the U-Net's file, %.1f MiB of it mapped, which the system takes back where memory is "
-        "short;\n"
-        "           and what the program and its libraries take for themselves: some 50 MiB, more with a large model\n",
-        c->model, dtype_name(t->device.compute), t->device.backend->name, (long long)c->network.rank,
-        (double)c->network.alpha, trainable_module_count(t->trainable), (long long)trainable_parameters(t->trainable),
-        o->count, o->item[0].branches[0].prompt, o->count > 1 ? ", ..." : "", size.width * factor, size.height * factor,
-        (long long)size.batch, (long long)c->iterations, c->lr, (long long)c->samples_per_trajectory,
-        (long long)c->denoising_steps, memory, again, (double)use.mapped / (1024.0 * 1024.0));
+    if (memory && file)
+        text = mem_printf(
+            "model      %s (%s, %s)\n"
+            "adapter    LoRA rank %lld, alpha %g, %zu modules, %lld parameters\n"
+            "prompts    %zu (\"%s\"%s), %lldx%lld pixels, batch %lld\n"
+            "training   %lld steps, lr %g; trains on %lld of each denoising run's %lld steps\n"
+            "writes     %s\n"
+            "memory     %s\n%s"
+            "           not counted: the U-Net's file, %.1f MiB of it mapped, which the system takes back where memory "
+            "is short;\n"
+            "           and what the program and its libraries take for themselves: some 50 MiB, more with a large "
+            "model\n",
+            c->model, dtype_name(t->device.compute), t->device.backend->name, (long long)c->network.rank,
+            (double)c->network.alpha, trainable_module_count(t->trainable),
+            (long long)trainable_parameters(t->trainable), o->count, o->item[0].branches[0].prompt,
+            o->count > 1 ? ", ..." : "", size.width * factor, size.height * factor, (long long)size.batch,
+            (long long)c->iterations, c->lr, (long long)c->samples_per_trajectory, (long long)c->denoising_steps, file,
+            memory, again, (double)use.mapped / (1024.0 * 1024.0));
     mem_free(memory);
+    mem_free(file);
     return text;
 }

@@ -175,7 +175,7 @@ static void hostile_headers_are_refused(void **state)
         {"{" TENSOR("a", "F32", "[4294967296,4294967296]", 0, 4) "}", 4, "overflow"},
         {"{" TENSOR("a", "F32", "[4611686018427387904]", 0, 0) "}", 0, "don't fit"}, /* times 4 is 0 in 64 bits */
         {"{" TENSOR("a", "F32", "[4611686018427387905]", 0, 4) "}", 4, "don't fit"}, /* and here 4 */
-        {"{" TENSOR("a", "F32", "[99999999999999999999]", 0, 4) "}", 4, "header, byte"},
+        {"{" TENSOR("a", "F32", "[99999999999999999999]", 0, 4) "}", 4, "\"a\": dimension 0"},
         {"{" TENSOR("a", "F32", "[2]", 0, 4) "}", 4, "2 elements of F32 don't fit its 4 bytes"},
         {"{" TENSOR("a", "U8", "[5]", 0, 4) "}", 4, "5 elements of U8 don't fit its 4 bytes"},
         {"{" TENSOR("a", "F32", "[1]", 0, 4) "}", 3, "ends at byte 4"},
@@ -217,7 +217,9 @@ static void lying_lengths_are_refused(void **state)
     static const long long lengths[] = {3, 100, 100000001, INT64_MAX};
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
         const char *path = put("{}", lengths[i], 0);
-        assert_fails(safetensors_open(path, &file, &err), LECO_FORMAT, &err, path, "header claims", "2 follow");
+        const bool possible = lengths[i] <= 100000000;
+        assert_fails(safetensors_open(path, &file, &err), LECO_FORMAT, &err, path,
+                     possible ? "incomplete" : "no safetensors file", possible ? "of which 2 are there" : "header");
     }
     for (long long length = 0; length < 2; length++)
         assert_fails(safetensors_open(put("{}", length, 0), &file, &err), LECO_FORMAT, &err, "header, byte");
