@@ -92,9 +92,12 @@ static leco_status make_teachers(lesson *l, const training_setting *in, leco_err
     return status;
 }
 
-static leco_status make(lesson *l, const training_setting *in, leco_error *err)
+static leco_status make(lesson *l, const training_setting *shared, leco_error *err)
 {
     const objective *o = l->objective;
+    training_setting own = *shared, *in = &own;
+    own.phrases = l->phrases = phrases_create();
+    if (!l->phrases) return error_memory(err, 0, "an objective's prompts");
     LECO_TRY(latents_of(in, o, &l->size, err));
     LECO_TRY(allocate(l, in, err));
     LECO_TRY(o->source.row->create(in, &o->source, l->size, &l->source, err));
@@ -129,6 +132,7 @@ leco_status lesson_create(const training_setting *in, const objective *o, lesson
 void lesson_free(lesson *l)
 {
     if (l->source) l->source->row->destroy(l->source);
+    phrases_destroy(l->phrases);
     mem_free(l->teachers);
     mem_free(l->students);
     mem_free(l->texts);
@@ -141,8 +145,9 @@ void lesson_free(lesson *l)
 size_t lesson_bytes(const lesson *l)
 {
     const size_t branches = l->objective->branch_count;
-    return sizeof *l + l->source->row->bytes(l->source) + l->teacher_count * sizeof *l->teachers +
-           branches * sizeof *l->students + l->prediction_count * sizeof *l->texts +
+    return sizeof *l + l->source->row->bytes(l->source) + phrases_bytes(l->phrases) +
+           l->teacher_count * sizeof *l->teachers + branches * sizeof *l->students +
+           l->prediction_count * sizeof *l->texts +
            (2 * l->prediction_count + branches) * latent_count(l->size) * sizeof(float);
 }
 

@@ -8,6 +8,7 @@
 typedef struct lesson {
     const objective *objective; /* borrowed */
     latent_size size;
+    phrases *phrases; /* all of its prompts */
     source *source;
     struct lesson_teacher *teachers; /* [teacher_count] one a frozen model that has terms */
     size_t teacher_count;

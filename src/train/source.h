@@ -18,6 +18,7 @@
 #include "train/config.h"
 #include "train/denoiser_pool.h"
 #include "train/objective.h"
+#include "train/phrases.h"
 
 /* What is drawn of one pass over an objective. */
 typedef struct source_pass {
@@ -34,6 +35,7 @@ typedef struct training_setting {
     const frozen_model *frozen; /* [frozen_count] */
     size_t frozen_count;
     denoiser_pool *pool;
+    phrases *phrases; /* of the objective that is being prepared */
 } training_setting;
 
 /* A source at work: a row's own struct begins with this. */
@@ -67,7 +69,8 @@ struct source_row {
 
 extern const source_row source_trajectory;
 
-/* A conditioning for pictures of that size by one of the frozen models, whose encoder or states must be there. */
+/* A conditioning for pictures of that size by one of the frozen models, whose encoder or states must be there. *out
+ * stays where it is: it follows the choices of the prompt's wildcards. */
 leco_status setting_condition(const training_setting *in, size_t which, const char *prompt, latent_size size,
                               conditioning *out, leco_error *err);
 /* A session of one of the frozen models. */

@@ -57,6 +57,7 @@ leco_status trainer_follow(trainer *t, const source_pass *pass, const float *noi
     source *s = t->lessons[pass->objective].source;
     const train_watch nobody = {0}, *w = watch ? watch : &nobody;
     const source_watch on_the_way = {w->denoised, w->user};
+    LECO_TRY(phrases_resolve(t->lessons[pass->objective].phrases, err));
     memcpy(t->x, noise, latent_count(s->size) * sizeof *noise);
     if (!s->row->run(s, pass, &t->rng, t->x, t->kept, &on_the_way)) return error_set(err, LECO_INTERRUPTED, "stopped");
     for (size_t i = 0; i < pass->kept_count && i < limit; i++) {
@@ -72,6 +73,7 @@ source_pass trainer_draw(trainer *t)
 {
     const size_t index = (size_t)rng_randint(&t->rng, 0, (int64_t)t->objectives.count);
     const source *s = t->lessons[index].source;
+    phrases_draw(t->lessons[index].phrases, &t->rng);
     source_pass pass = s->row->draw(s, &t->rng, t->kept_steps);
     pass.objective = index;
     latents_draw(&t->rng, t->scratch, t->noise, s->size);

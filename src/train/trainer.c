@@ -75,16 +75,15 @@ static leco_status open_device(trainer *t, const char *name, leco_error *err)
 static leco_status encode_objective(trainer *t, size_t which, const objective *o, leco_error *err)
 {
     conditioner *c = t->frozen[which].conditioner;
-    conditioning text;
     if (o->source.model == which) {
-        LECO_TRY(conditioner_get(c, o->source.prompt, &text, err));
-        LECO_TRY(conditioner_get(c, o->source.unconditional, &text, err));
+        LECO_TRY(phrase_encode_all(c, o->source.prompt, err));
+        LECO_TRY(phrase_encode_all(c, o->source.unconditional, err));
     }
     for (size_t i = 0; i < o->branch_count; i++) {
         const branch *b = &o->branches[i];
-        if (which == 0) LECO_TRY(conditioner_get(c, b->prompt, &text, err));
+        if (which == 0) LECO_TRY(phrase_encode_all(c, b->prompt, err));
         for (size_t k = 0; k < b->terms.count; k++)
-            if (b->terms.item[k].model == which) LECO_TRY(conditioner_get(c, b->terms.item[k].prompt, &text, err));
+            if (b->terms.item[k].model == which) LECO_TRY(phrase_encode_all(c, b->terms.item[k].prompt, err));
     }
     return LECO_OK;
 }
@@ -129,7 +128,7 @@ static leco_status make_trainable(trainer *t, leco_error *err)
 static leco_status make_lessons(trainer *t, leco_error *err)
 {
     const size_t count = t->objectives.count;
-    const training_setting setting = {t->config, t->schedule, t->frozen, t->frozen_count, &t->pool};
+    const training_setting setting = {t->config, t->schedule, t->frozen, t->frozen_count, &t->pool, NULL};
     t->pool = (denoiser_pool){.device = &t->device, .trainable = t->trainable};
     t->lessons = mem_calloc(count, sizeof *t->lessons);
     if (!t->lessons) return error_memory(err, count * sizeof *t->lessons, "the objectives");

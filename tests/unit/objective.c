@@ -191,7 +191,7 @@ static void equal_terms_of_all_branches_are_predicted_once(void **state)
     frozen_model other = frozen;
     other.prediction = PREDICT_V;
     frozen_model models[] = {frozen, other};
-    const training_setting setting = {&config, schedule, models, 2, &pool};
+    const training_setting setting = {&config, schedule, models, 2, &pool, NULL};
     lesson l;
     assert_works(lesson_create(&setting, &o, &l, &err), &err);
     assert_int_equal(l.prediction_count, 4); /* "", red, a circle, blue */
