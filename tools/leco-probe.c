@@ -342,7 +342,7 @@ static int probe_model(const model_args *model, const probe_args *args, const dr
             status = EXIT_USAGE;
         } else if (make_prompts(&words, args, (uint64_t)drawing->seed, &prompts, &captions)) {
             progress bar;
-            general_begin(general, &bar, "pictures");
+            general_begin(general, &bar, WORK_SHEET);
             leco_error err = {0};
             leco_generate_options o = drawing_apply(drawing, &bar);
             o.prompts = prompts;

@@ -1,3 +1,4 @@
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -83,7 +84,7 @@ leco_status leco_train(const char *config, const leco_train_options *options, le
     const leco_train_options *o = options ? options : &defaults;
     train_config c;
     trainer *t;
-    leco_train_report made = {0};
+    leco_train_report made = {.first_loss = NAN, .last_loss = NAN};
     LECO_TRY(train_config_read(config, o->overrides, o->override_count, &c, err));
     if (c.verbose) log_raise_debug(true);
     leco_status status = save_check(&c, err);

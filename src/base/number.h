@@ -2,13 +2,21 @@
 #ifndef LECO_BASE_NUMBER_H
 #define LECO_BASE_NUMBER_H
 
+#include <float.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 /* For printf's sake: a NaN without its sign, which says nothing and would be shown ("-nan"); all others as they are. */
 static inline double number_shown(double value)
 {
     return isnan(value) ? (double)NAN : value;
+}
+
+/* Is it 0 in float32, or so small that it loses its digits there? */
+static inline bool number_is_lost(double value)
+{
+    return fabsf((float)value) < FLT_MIN;
 }
 
 /* The index of the first value that is infinite or not a number; count: all are finite. */

@@ -42,7 +42,7 @@ static int run(int argc, char **argv)
     if (status != OPTIONS_READY) return status;
     if (args.model && args.preset) return options_mistake(line.program, "--model or --preset, not both");
     progress bar;
-    general_begin(&general, &bar, "runs");
+    general_begin(&general, &bar, WORK_TIMING);
     const leco_bench_options options = {
         .model = args.model,
         .preset = args.model    ? NULL

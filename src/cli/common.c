@@ -64,9 +64,9 @@ const option_spec drawing_options[] = {
     {0},
 };
 
-void general_begin(const general_args *args, progress *p, const char *unit)
+void general_begin(const general_args *args, progress *p, progress_work work)
 {
-    progress_begin(p, unit, args->quiet, args->verbose);
+    progress_begin(p, work, args->quiet, args->verbose);
     if (args->threads > 0) leco_set_threads((int)args->threads);
 }
 

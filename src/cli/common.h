@@ -38,8 +38,8 @@ typedef struct drawing_args {
 } drawing_args;
 extern const option_spec drawing_options[];
 
-/* Applies --threads, and starts showing progress (unit: what is counted) and the log. */
-void general_begin(const general_args *args, progress *p, const char *unit);
+/* Applies --threads, and starts showing progress and the log. */
+void general_begin(const general_args *args, progress *p, progress_work work);
 
 /* Fills leco's options from the arguments (prompts are the caller's to set). */
 leco_generate_options drawing_apply(const drawing_args *args, progress *p);

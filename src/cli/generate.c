@@ -93,7 +93,7 @@ static int run(int argc, char **argv)
     if ((status = model_args_check(line.program, &model)) != OPTIONS_READY) return status;
     if ((status = output_check(line.program, args.output, true)) != OPTIONS_READY) return status;
     progress bar;
-    general_begin(&general, &bar, "pictures");
+    general_begin(&general, &bar, WORK_DRAWING);
     leco_generate_options options = drawing_apply(&drawing, &bar);
     options.prompts = args.prompts.item;
     options.prompt_count = args.prompts.count;

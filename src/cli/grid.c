@@ -69,7 +69,7 @@ static int run(int argc, char **argv)
     if (model.lora.count == 0) return options_mistake(line.program, "whose weight shall vary? Give a LoRA with --lora");
     if ((status = output_check(line.program, args.output, true)) != OPTIONS_READY) return status;
     progress bar;
-    general_begin(&general, &bar, "pictures");
+    general_begin(&general, &bar, WORK_SHEET);
     leco_generate_options options = drawing_apply(&drawing, &bar);
     options.prompts = args.prompts.item;
     options.prompt_count = args.prompts.count;

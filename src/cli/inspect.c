@@ -25,7 +25,7 @@ static int run(int argc, char **argv)
     int status = options_read(&line, argc, argv, &path);
     if (status != OPTIONS_READY) return status;
     progress bar;
-    general_begin(&general, &bar, NULL);
+    general_begin(&general, &bar, WORK_UNSEEN);
     leco_error err = {0};
     char *text = NULL;
     leco_status result = leco_inspect(path, general.json, &text, &err);

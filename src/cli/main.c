@@ -1,5 +1,6 @@
 /* leco: the command line. Each subcommand is a file of its own; this one finds it. */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -76,6 +77,7 @@ int main(int argc, char **argv)
 {
     calm_idle_threads(argv);
     fault_catch();
+    signal(SIGXFSZ, SIG_IGN); /* a write beyond `ulimit -f` fails then, and says so */
     int status = dispatch(argc, argv);
     errno = 0;
     if (fflush(stdout) != 0 || ferror(stdout)) { /* results that got lost are no results */

@@ -1,5 +1,6 @@
 #include "cli/progress.h"
 
+#include <errno.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -8,27 +9,91 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cli/options.h"
+
 #define BAR_SECONDS 0.1    /* between two drawings of the bar */
 #define PLAIN_SECONDS 10.0 /* between two plain lines */
 #define BAR_WIDTH 28
 #define SLOW_SECONDS 2.0 /* a step that takes longer is shown with the part of it that is done */
 #define LOSS_STEPS 50    /* that the shown loss is averaged over: a single step's says little */
 
-static progress *current;
+static progress *volatile current;
 static bool log_debug, log_info;
-static volatile sig_atomic_t interrupted;
+
+/* What the kinds of work are, and what is said where they are told to stop. */
+static const struct {
+    const char *unit;    /* what is counted */
+    const char *early;   /* told before anything was reported; NULL: nothing would be left behind, so it ends at once */
+    const char *stops;   /* what happens now; NULL: there never is anything to keep */
+    const char *nothing; /* said where it ends at once */
+} works[] = {
+    [WORK_TRAINING] = {"steps", "Stopping before the first step.", "Stopping after this step, and saving.",
+                       "leco: stopped before the first step was done: there is nothing to save\n"},
+    [WORK_DRAWING] = {"pictures", NULL, "Stopping, and writing the pictures that are done.",
+                      "leco: stopped before the first picture was done\n"},
+    [WORK_SHEET] = {"pictures", NULL, NULL, "leco: stopped before the picture was done\n"},
+    [WORK_TIMING] = {"runs", NULL, NULL, "leco: stopped\n"},
+};
 
 /* ---- signals ---- */
 
+static volatile sig_atomic_t interrupted;
+static volatile sig_atomic_t ends_at_once; /* nothing would be lost, and no file is being written */
+static const char *volatile what_happens;  /* of `works`, unless it ends at once */
+
+/* Inside a signal's handler: no stdio. */
+static void say(const char *text)
+{
+    ssize_t written = write(STDERR_FILENO, text, strlen(text));
+    (void)written;
+}
+
+static void clear_bar_now(void)
+{
+    if (current && current->shown) say("\r\033[K");
+}
+
+/* As the signal would have done by itself, so that a shell's loop ends, too. */
+static void end_now(int number)
+{
+    clear_bar_now();
+    say(current ? works[current->work].nothing : "");
+    if (number == SIGXCPU) _exit(EXIT_INTERRUPTED); /* left to itself it dumps core */
+    sigset_t only;
+    sigemptyset(&only);
+    sigaddset(&only, number);
+    signal(number, SIG_DFL);
+    pthread_sigmask(SIG_UNBLOCK, &only, NULL);
+    raise(number);
+}
+
+/* Here, not where the work notices: that may be minutes later. */
+static void acknowledge(int number)
+{
+    if (!what_happens) return; /* it is done already */
+    clear_bar_now();
+    if (number == SIGHUP) say("The connection is lost. ");
+    if (number == SIGXCPU) say("The CPU time that this process may use is spent. ");
+    say(what_happens);
+    say(number == SIGINT    ? " Ctrl-C again ends at once.\n"
+        : number == SIGTERM ? " A second SIGTERM ends at once.\n"
+                            : "\n");
+}
+
 static void on_signal(int number)
 {
+    const int before = errno;
+    const bool first = !interrupted;
     interrupted = 1;
+    if (ends_at_once) end_now(number);
+    if (first) acknowledge(number);
     /* A second Ctrl-C ends the program. A lost connection is often told twice, by the shell and by the system, or
-     * beside a SIGTERM: that is no impatience. */
-    if (number != SIGHUP) {
+     * beside a SIGTERM: that is no impatience. Spent CPU time is told every second. */
+    if (number == SIGINT || number == SIGTERM) {
         signal(SIGINT, SIG_DFL);
         signal(SIGTERM, SIG_DFL);
     }
+    errno = before;
 }
 
 static void catch_signal(int number)
@@ -37,6 +102,7 @@ static void catch_signal(int number)
     if (sigaction(number, NULL, &before) == 0 && before.sa_handler == SIG_IGN) return; /* nohup, or a script's "&" */
     memset(&action, 0, sizeof action);
     action.sa_handler = on_signal;
+    action.sa_flags = SA_RESTART;
     sigemptyset(&action.sa_mask);
     sigaction(number, &action, NULL);
 }
@@ -59,18 +125,19 @@ static void on_log(void *user, leco_log_level level, const char *message)
     fprintf(stderr, "%s%s\n", level == LECO_LOG_WARNING ? "warning: " : "", message);
 }
 
-void progress_begin(progress *p, const char *unit, bool quiet, bool verbose)
+void progress_begin(progress *p, progress_work work, bool quiet, bool verbose)
 {
-    *p = (progress){.unit = unit, .quiet = quiet, .terminal = isatty(STDERR_FILENO) == 1};
+    *p = (progress){.work = work, .quiet = quiet, .terminal = isatty(STDERR_FILENO) == 1};
     clock_gettime(CLOCK_MONOTONIC, &p->begun);
     current = p;
     log_debug = verbose;
     log_info = !quiet;
     leco_set_log(on_log, NULL);
-    if (!unit) return;
-    catch_signal(SIGINT);
-    catch_signal(SIGTERM);
-    catch_signal(SIGHUP);
+    if (work == WORK_UNSEEN) return;
+    what_happens = works[work].early;
+    ends_at_once = !works[work].early;
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGXCPU};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) catch_signal(numbers[i]);
     signal(SIGPIPE, SIG_IGN); /* hours of work outlive whoever reads of their progress */
 }
 
@@ -94,7 +161,7 @@ static void append_figures(const progress *p, const leco_progress *state, char *
     if (state->seconds > 0 && state->done > 0) {
         double rate = (double)state->done / state->seconds;
         if (rate >= 0.5)
-            used += (size_t)snprintf(line + used, size - used, "  %.3g %s/s", rate, p->unit);
+            used += (size_t)snprintf(line + used, size - used, "  %.3g %s/s", rate, works[p->work].unit);
         else
             used += (size_t)snprintf(line + used, size - used, "  %.3g s each", 1 / rate);
     }
@@ -167,25 +234,26 @@ static void show(progress *p, const leco_progress *state)
 bool progress_show(void *user, const leco_progress *state)
 {
     progress *p = user;
+    what_happens = works[p->work].stops;
+    ends_at_once = !works[p->work].stops || state->done == 0;
     average_loss(p, state->done, state->loss);
-    if (state->saved && !p->quiet) {
+    if (state->saved && !p->quiet && state->done < state->total) { /* the last one is the result, on stdout */
         clear_bar();
         fprintf(stderr, "saved %s\n", path_plain(state->saved));
     }
     if (state->seconds - p->shown_at >= (p->terminal ? BAR_SECONDS : PLAIN_SECONDS)) show(p, state);
     p->last = *state;
     p->last.saved = NULL;
-    if (interrupted && !p->told) {
-        clear_bar();
-        fputs("Stopping after this step, and saving. Ctrl-C again ends at once.\n", stderr);
-        p->told = true;
-    }
     return !interrupted;
 }
 
 void progress_end(progress *p, bool all_done)
 {
-    if (all_done && p->last.total > 0) {
+    ends_at_once = 0; /* what is done is being written */
+    what_happens = NULL;
+    if (all_done && p->work == WORK_TRAINING) {
+        clear_bar(); /* the command sums it up, with losses of its own */
+    } else if (all_done && p->last.total > 0) {
         struct timespec now;
         clock_gettime(CLOCK_MONOTONIC, &now);
         p->last.done = p->last.total;

@@ -1,6 +1,7 @@
 /* What a person sees while the program works: a progress bar on a terminal, a plain line now and then elsewhere, log
- * messages between them; all on stderr. And signals: Ctrl-C, SIGTERM or a lost connection (SIGHUP) asks the library to
- * finish the step and save, a second Ctrl-C or SIGTERM ends the program. */
+ * messages between them; all on stderr. And signals: Ctrl-C, SIGTERM, a lost connection (SIGHUP) or spent CPU time
+ * (SIGXCPU) asks the library to finish the step and save, and is acknowledged at once; a second Ctrl-C or SIGTERM ends
+ * the program. Where nothing would be lost and no file left half, the first one does. */
 #ifndef LECO_CLI_PROGRESS_H
 #define LECO_CLI_PROGRESS_H
 
@@ -8,12 +9,19 @@
 
 #include "leco/leco.h"
 
+typedef enum progress_work {
+    WORK_UNSEEN,   /* never calls back, and can't be asked to stop: signals do what they always do */
+    WORK_TRAINING, /* saves what it has */
+    WORK_DRAWING,  /* pictures, each of them worth having */
+    WORK_SHEET,    /* pictures of which none is kept before the last is done */
+    WORK_TIMING    /* nothing is kept */
+} progress_work;
+
 typedef struct progress {
-    const char *unit; /* what is counted, in the plural: "steps", "pictures" */
+    progress_work work;
     bool quiet;
     bool terminal;      /* stderr is one */
     bool shown;         /* a bar stands on the terminal's last line */
-    bool told;          /* the interruption has been acknowledged */
     leco_progress last; /* what was reported last */
     struct timespec begun;
     double shown_at;   /* seconds of the last time that something was shown */
@@ -21,10 +29,10 @@ typedef struct progress {
     double loss_share; /* how much of a full average `loss` holds so far */
 } progress;
 
-/* Starts showing (one at a time), sends the library's log to stderr, and catches signals, unless unit is NULL: work
- * that never calls back can't be asked to stop. What nobody reads any more (a closed pipe, a terminal that is gone)
- * doesn't end it then. verbose: debug messages, too. `p` outlives the work. */
-void progress_begin(progress *p, const char *unit, bool quiet, bool verbose);
+/* Starts showing (one at a time), sends the library's log to stderr, and catches signals, unless the work is unseen.
+ * What nobody reads any more (a closed pipe, a terminal that is gone) doesn't end it then. verbose: debug messages,
+ * too. `p` outlives the work. */
+void progress_begin(progress *p, progress_work work, bool quiet, bool verbose);
 /* `path` without detours (examples/../out/x -> out/x): relative where it lies below the current folder. Into a static
  * buffer; `path` itself where it can't be resolved. */
 const char *path_plain(const char *path);

@@ -71,7 +71,7 @@ static int run(int argc, char **argv)
     if (status == OPTIONS_READY) status = check(line.program, module, &args, &model_choice);
     if (status != OPTIONS_READY) return status;
     progress bar;
-    general_begin(&general, &bar, NULL);
+    general_begin(&general, &bar, WORK_UNSEEN);
     leco_error err = {0};
     leco_model *model = NULL;
     leco_status result = model_args_open(&model_choice, &model, &err);

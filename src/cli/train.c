@@ -67,14 +67,17 @@ static void print_report(const leco_train_report *report, bool dry_run, bool jso
     }
 }
 
-/* "120 steps in 3.1 s; loss 0.034 at first, 0.012 at last; ...": each loss where there is one. */
+/* "120 steps in 3.1 s; loss 0.034 at first, 0.012 at last (...); ...": each loss where there is one. */
 static void print_summary(const leco_train_report *report)
 {
     const double mib = 1024.0 * 1024.0;
+    const bool began = !isnan(report->first_loss), ended = !isnan(report->last_loss);
     fprintf(stderr, "%lld step%s in %.1f s", (long long)report->iterations, report->iterations == 1 ? "" : "s",
             report->seconds);
-    if (!isnan(report->first_loss)) fprintf(stderr, "; loss %.4g at first", report->first_loss);
-    if (!isnan(report->last_loss)) fprintf(stderr, ", %.4g at last", report->last_loss);
+    if (began) fprintf(stderr, "; loss %.4g at first", report->first_loss);
+    if (began && ended) fprintf(stderr, ", %.4g at last", report->last_loss);
+    if (began)
+        fprintf(stderr, " (mean%s of the first%s tenth of the steps)", ended ? "s" : "", ended ? " and the last" : "");
     fprintf(stderr, "; %.1f MiB of memory as planned", (double)report->measured_bytes / mib);
     if (report->resident_bytes > 0)
         fprintf(stderr, ", %.1f MiB with the program, its libraries and mapped files",
@@ -109,9 +112,8 @@ static int run(int argc, char **argv)
         .usage = "CONFIG.yaml [options]",
         .details =
             "The config says which model, which prompts and where to; --help-config explains every key, examples/ has "
-            "some to start from. Prints the name of the file it has written. Ctrl-C finishes the step and saves; so "
-            "does "
-            "a connection that is lost.",
+            "some to start from. Prints the name of the file it has written. Ctrl-C finishes the step and saves; so do "
+            "SIGTERM, a connection that is lost, and CPU time that is spent.",
         .examples = "  leco train examples/erase_red.yaml\n"
                     "  leco train examples/erase_red.yaml --set train.iterations=50 --set save.name=short\n"
                     "  leco train examples/erase_red.yaml --dry-run --memory 4G\n",
@@ -127,7 +129,7 @@ static int run(int argc, char **argv)
                                    args.set.item[i]);
     }
     progress bar;
-    general_begin(&general, &bar, "steps");
+    general_begin(&general, &bar, WORK_TRAINING);
     const leco_train_options options = {
         .overrides = args.set.item,
         .override_count = args.set.count,

@@ -9,10 +9,16 @@
 #include "base/error.h"
 
 /* Parses a file of at most 64 MiB; syntax errors (LECO_FORMAT) give path:line:column. A key that stands twice in one
- * object is a syntax error. Python's NaN, Infinity and -Infinity are values of no use: no getter takes them for a
- * number, a boolean or one of the strings it knows. Where an integer is beyond 64 bits, all of the file's numbers
- * become reals. Release with json_decref. */
+ * object is a syntax error. Python's NaN, Infinity and -Infinity, integers beyond 64 bits and numbers beyond doubles
+ * are values of no use (to jansson they are strings): no getter takes them for an integer, a boolean or a string, and
+ * json_get_double only takes those that a double holds. Release with json_decref. */
 leco_status json_read_file(const char *path, json_t **out, leco_error *err);
+
+/* json_loadb with the same understanding of numbers. */
+json_t *json_parse(const char *text, size_t size, size_t flags, json_error_t *problem);
+
+/* Is it a string, and none that stands for such a number? */
+bool json_is_text(const json_t *value);
 
 /* What a value looks like in a file, in one line and with no more digits than it takes ("1.4142"); what is longer than
  * `capacity` (at least 32) is told by its kind. Returns `text` or a constant. */

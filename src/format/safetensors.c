@@ -71,7 +71,7 @@ static char *copy_string(safetensors *file, const char *text, leco_error *err)
 static leco_status parse_type(safetensors *file, const json_t *info, tensor *t, size_t *size, leco_error *err)
 {
     const json_t *value = json_object_get(info, "dtype");
-    if (!json_is_string(value))
+    if (!json_is_text(value))
         return error_set(err, LECO_FORMAT, "%s: tensor \"%s\" has no dtype", file->path, t->entry.name);
     t->type_name = copy_string(file, json_string_value(value), err);
     if (!t->type_name) return LECO_MEMORY;
@@ -158,7 +158,7 @@ static leco_status parse_metadata(safetensors *file, json_t *object, leco_error 
     const char *key;
     json_t *value;
     json_object_foreach(object, key, value) {
-        if (!json_is_string(value))
+        if (!json_is_text(value))
             return error_set(err, LECO_FORMAT, "%s: %s: \"%s\" is not a string", file->path, SAFETENSORS_METADATA, key);
         const char **pair = file->metadata[file->metadata_count];
         pair[0] = copy_string(file, key, err);
@@ -268,7 +268,7 @@ static leco_status parse_file(safetensors *file, leco_error *err)
     if (length > MAX_HEADER_BYTES || length > rest) return refuse_file(file, length, rest, err);
     const char *header = (const char *)file->map.data + PREFIX_BYTES;
     json_error_t problem;
-    json_t *root = json_loadb(header, (size_t)length, JSON_REJECT_DUPLICATES, &problem);
+    json_t *root = json_parse(header, (size_t)length, JSON_REJECT_DUPLICATES, &problem);
     if (!root && json_lacks_memory(&problem)) return error_memory(err, (size_t)length, file->path);
     if (!root)
         return error_set(err, LECO_FORMAT, "%s: header, byte %d: %s", file->path, problem.position, problem.text);

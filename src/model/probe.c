@@ -81,7 +81,7 @@ static leco_status read_head(const json_t *object, const char *path, head *h, le
     LECO_TRY(json_get_int(object, path, "offset", 0, 0, 65536, &h->offset, err));
     h->labels = json_object_get(object, "labels");
     bool good = h->name && json_is_array(h->labels) && json_array_size(h->labels) > 0;
-    json_array_foreach(h->labels, index, label) good = good && json_is_string(label);
+    json_array_foreach(h->labels, index, label) good = good && json_is_text(label);
     return good ? LECO_OK : error_set(err, LECO_INVALID, "%s: a head without attribute or list of labels", path);
 }
 

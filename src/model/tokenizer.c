@@ -148,7 +148,7 @@ static void free_settings(settings *s)
 static const char *content_of(const json_t *value)
 {
     if (json_is_object(value)) value = json_object_get(value, "content");
-    return json_is_string(value) ? json_string_value(value) : NULL;
+    return json_is_text(value) ? json_string_value(value) : NULL;
 }
 
 /* Where a token is told of: for messages. */

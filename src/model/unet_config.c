@@ -72,7 +72,7 @@ static leco_status read_blocks(const json_t *root, const char *path, const char 
                          path, key, (long long)count);
     for (int64_t i = 0; i < count; i++) {
         const json_t *element = json_array_get(list, (size_t)i);
-        const char *name = json_is_string(element) ? json_string_value(element) : "";
+        const char *name = json_is_text(element) ? json_string_value(element) : "";
         attention[i] = strcmp(name, with) == 0;
         if (!attention[i] && strcmp(name, without) != 0) {
             char supported[64];

@@ -47,7 +47,7 @@ static leco_status check_blocks(const json_t *root, const char *path, const char
         return error_set(err, LECO_INVALID, "%s: key \"%s\": expected a list of %lld names, as in block_out_channels",
                          path, key, (long long)count);
     json_array_foreach(list, index, element) {
-        if (!json_is_string(element) || strcmp(json_string_value(element), name) != 0)
+        if (!json_is_text(element) || strcmp(json_string_value(element), name) != 0)
             return config_refuse(element, path, key, name, err);
     }
     return LECO_OK;

@@ -5,9 +5,6 @@
  * models" (2023), equation 7. */
 #include "train/modes.h"
 
-#include <string.h>
-
-#include "base/log.h"
 #include "train/source.h"
 
 typedef leco_status (*mode)(const train_config *c, const train_prompt *p, arena *memory, objective *out,
@@ -47,40 +44,6 @@ static leco_status enhance(const train_config *c, const train_prompt *p, arena *
 
 static const mode modes[] = {[ACTION_ERASE] = erase, [ACTION_ENHANCE] = enhance};
 
-/* ---- what trains nothing ---- */
-
-/* Why an entry moves nothing, and what would. */
-static const char *remedy(const train_prompt *p)
-{
-    if (p->weight == 0) return "its weight is 0";
-    if (p->multiplier == 0) return "its multiplier is 0, which leaves the adapter out";
-    if (p->guidance_scale == 0) return "a guidance_scale of 0 holds it still; another value changes it";
-    if (strcmp(p->positive, p->unconditional) == 0)
-        return "positive and unconditional are the same text, so that nothing is taken away or added; give another "
-               "positive";
-    return "it is pulled to what the model predicts for it anyway; give a larger guidance_scale (2, for instance), a "
-           "neutral, or another positive";
-}
-
-static leco_status check(const train_config *config, const objective *objectives, leco_error *err)
-{
-    const train_prompt *first = NULL, *odd = NULL;
-    size_t still = 0, odd_count = 0;
-    for (size_t i = 0; i < config->prompt_count; i++) {
-        const train_prompt *p = &config->prompt[i];
-        if (!objective_is_still(&objectives[i])) continue;
-        if (still++ == 0) first = p;
-        if (p->guidance_scale != 0 && p->weight != 0 && odd_count++ == 0) odd = p;
-    }
-    if (still == config->prompt_count)
-        return error_set(err, LECO_INVALID, "%s: nothing would be trained: target \"%.80s\": %s%s", first->place,
-                         first->target, remedy(first), still > 1 ? "; and so it is with all other entries" : "");
-    if (odd_count > 0)
-        log_message(LOG_WARNING, "%s: this entry trains nothing: target \"%.80s\": %s%s", odd->place, odd->target,
-                    remedy(odd), odd_count > 1 ? "; there are more like it" : "");
-    return LECO_OK;
-}
-
 leco_status objectives_of_config(const train_config *config, arena *memory, objective_list *out, leco_error *err)
 {
     const size_t count = config->prompt_count;
@@ -90,7 +53,6 @@ leco_status objectives_of_config(const train_config *config, arena *memory, obje
         const train_prompt *p = &config->prompt[i];
         LECO_TRY(modes[p->action](config, p, memory, &made[i], err));
     }
-    LECO_TRY(check(config, made, err));
     *out = (objective_list){made, count};
     return LECO_OK;
 }

@@ -1,7 +1,11 @@
 #include "train/objective.h"
 
 #include <assert.h>
+#include <float.h>
+#include <math.h>
 #include <string.h>
+
+#include "base/number.h"
 
 void terms_add(term_list *list, double factor, size_t which, const char *prompt)
 {
@@ -27,12 +31,24 @@ void terms_sum(const term_list *list, const size_t *place, const float *predicti
     }
 }
 
+/* Is it the model's own prediction, as far as a sum in float32 can tell? */
+static bool is_own(const branch *b)
+{
+    bool own = false;
+    for (size_t i = 0; i < b->terms.count; i++) {
+        const term *t = &b->terms.item[i];
+        if (t->model == 0 && strcmp(t->prompt, b->prompt) == 0 && (float)t->weight == 1.0f)
+            own = true;
+        else if (fabs(t->weight) > FLT_EPSILON / 2)
+            return false;
+    }
+    return own;
+}
+
 /* The loss of the student's own prediction against itself is 0, and so is the gradient of one that is switched off. */
 static bool branch_is_still(const branch *b)
 {
-    const term *only = &b->terms.item[0];
-    bool own = b->terms.count == 1 && only->weight == 1 && only->model == 0 && strcmp(only->prompt, b->prompt) == 0;
-    return own || b->weight == 0 || b->multiplier == 0;
+    return is_own(b) || number_is_lost(b->weight) || number_is_lost(b->multiplier);
 }
 
 bool objective_is_still(const objective *o)

@@ -2,10 +2,12 @@
 
 #include <string.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "model/family.h"
 #include "train/modes.h"
+#include "train/still.h"
 
 void trainer_destroy(trainer *t)
 {
@@ -40,7 +42,10 @@ static leco_status open_models(trainer *t, leco_error *err)
     if (!t->frozen) return error_memory(err, sizeof *t->frozen, "the models");
     t->frozen_count = 1;
     frozen_model *trained = &t->frozen[0];
-    LECO_TRY(model_open(t->config->model, &trained->model, err));
+    const train_config *c = t->config;
+    if (!file_exists(c->model))
+        return train_config_missing(c, "pretrained_model.name_or_path", c->model, c->model_written, err);
+    LECO_TRY(model_open(c->model, &trained->model, err));
     trained->prediction = trained->model->schedule.prediction;
     return LECO_OK;
 }
@@ -171,6 +176,7 @@ static leco_status make_buffers(trainer *t, leco_error *err)
 static leco_status prepare(trainer *t, const char *device_name, leco_error *err)
 {
     LECO_TRY(open_models(t, err));
+    if (t->memory) LECO_TRY(still_check(t->config, t->frozen[0].model->tokenizer, err));
     LECO_TRY(make_schedule(t, err));
     LECO_TRY(open_device(t, device_name, err));
     for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(encode_prompts(t, i, err));

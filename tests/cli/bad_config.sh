@@ -64,6 +64,9 @@ changed '1i prompts_file: nowhere.yaml' '(prompts_file|prompts)'
 changed '1i prompts_file: nowhere.yaml
 /^prompts:/,/resolution/d' 'nowhere\.yaml'
 
+# What the text encoder sees decides what trains nothing: "Red " has the tokens of "red".
+changed 's/target:.*/target: red\n    positive: "Red "/; s/action: erase/action: enhance/; /neutral:/d' 'nothing would be trained.*same tokens'
+
 # The model.
 changed 's|name_or_path:.*|name_or_path: nowhere|' 'nowhere'
 changed '/^pretrained_model:/,/name_or_path/d' 'name_or_path'

@@ -64,6 +64,13 @@ same plain-1.png clipped-1.png
 others clipped
 exists plain.loss
 
+# A number that no machine holds spoils no other one.
+saved huge 's/"num_train/"thresholding_limit": 1e400,\n  "sample_limit": 1000000000000000000000000000000,\n  &/'
+run 0 "$LECO" inspect huge/model
+saved huge 's/"steps_offset": [^,]*/"steps_offset": 1000000000000000000000000000000/'
+run 1 "$LECO" inspect huge/model
+says 'scheduler_config\.json: key "steps_offset": expected a whole number .*, found 1000000000000000000000000000000$'
+
 # Where leco needs the number, it says what stands there.
 saved broken 's/"beta_start": [^,]*/"beta_start": NaN/'
 run 1 "$LECO" inspect broken/model

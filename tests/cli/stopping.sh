@@ -35,7 +35,8 @@ kill -HUP "$pid" 2>/dev/null
 ended "$pid"
 [ "$status" = 130 ] || complain "exit status $status after a lost connection, not 130"
 prints '"file": ".*/out/small_[0-9]+\.safetensors"' '"last_loss": null' '"first_loss": [0-9.e-]+' '^}$'
-says 'stopped after [0-9]+ of 100000 steps'
+says 'stopped after [0-9]+ of 100000 steps' '^The connection is lost\. Stopping after this step, and saving\.$'
+grep -q 'Ctrl-C' stderr && complain 'nobody pressed Ctrl-C'
 grep -qi 'nan' stdout stderr && complain 'a number that is none is shown'
 saved=$(sed -n 's/.*"file": "\(.*\)",/\1/p' stdout)
 exists "$saved"
@@ -49,17 +50,43 @@ started out/small_000005.safetensors
 kill -TERM "$pid"
 ended "$pid"
 [ "$status" = 130 ] || complain "exit status $status after SIGTERM, not 130"
+says 'Stopping after this step, and saving\. A second SIGTERM ends at once'
 exists "$(cat stdout)"
 grep -qi 'nan' stderr && complain 'a loss that is none is shown'
-"$LECO" generate -m "$model" -p 'a star' --steps 900 --count 10000 --batch 1 -o many.png >stdout 2>stderr </dev/null &
-pid=$!
-sleep 1
-kill -INT "$pid"
-sleep 0.1
-kill -TERM "$pid" 2>/dev/null
-ended "$pid"
-[ "$status" -ge 130 ] || complain "exit status $status after two signals"
 rm -r out
+
+# Where nothing would be lost, the first one ends it as if leco weren't there, and nothing is left behind.
+at_once() { # SIGNAL STATUS ARGUMENT...
+    local signal=$1 wanted=$2
+    shift 2
+    "$LECO" "$@" >stdout 2>stderr </dev/null &
+    pid=$!
+    sleep 1
+    kill "-$signal" "$pid"
+    ended "$pid"
+    [ "$status" = "$wanted" ] || complain "exit status $status after $signal, not $wanted: $*"
+    silent stdout
+    says '^leco: stopped'
+    for left in *.png .leco-*; do [ ! -e "$left" ] || complain "$left was left behind"; done
+}
+at_once INT 130 generate -m "$model" -p 'a star' --steps 900 --width 256 --height 256 -o one.png
+at_once TERM 143 generate -m "$model" -p 'a star' --steps 900 --width 256 --height 256 -o one.png
+at_once TERM 143 bench --preset sd15
+at_once INT 130 bench --preset sd15
+
+# Limits of the shell: CPU time that is spent ends as SIGTERM does, a file that may not grow is told so.
+(ulimit -S -t 2 && exec "$LECO" "${long[@]}") >stdout 2>stderr </dev/null
+status=$?
+[ "$status" = 130 ] || complain "exit status $status where the CPU time is spent, not 130"
+says '^The CPU time that this process may use is spent\. Stopping' 'stopped after'
+exists "$(cat stdout)"
+rm -r out
+(ulimit -f 8 && exec "$LECO" train small.yaml --set train.iterations=1) >stdout 2>stderr </dev/null
+status=$?
+[ "$status" = 1 ] || complain "exit status $status where files may not grow, not 1"
+says '^leco: .*out/small\.safetensors: cannot write: File too large$'
+for left in out/* out/.leco-*; do [ ! -e "$left" ] || complain "$left was left behind"; done
+rm -rf out
 
 # nohup: told of a lost connection, it goes on.
 nohup "$LECO" train small.yaml --set train.iterations=60 --set save.per_steps=5 >stdout 2>stderr </dev/null &

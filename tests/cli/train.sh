@@ -11,7 +11,9 @@ missing out
 run 0 "$LECO" train small.yaml
 prints "^$work/out/small.*\.safetensors$"
 [ "$(wc -l <stdout)" = 1 ] || complain 'more than one line of results'
-says '4 steps in'
+says '^4 steps in .* s; loss [0-9.e-]+ at first, [0-9.e-]+ at last \(means of the first and the last tenth of the steps\); '
+[ "$(grep -c loss stderr)" = 1 ] || complain 'losses are told twice'
+grep -q 'small\.safetensors' stderr && complain 'the file is named on stderr, too'
 first=$(cat stdout)
 exists "$first"
 
@@ -27,9 +29,11 @@ run 0 "$LECO" train small.yaml --json --set train.iterations=6 --set save.per_st
 prints '"iterations": 6' '"file": ".*often.*safetensors"'
 planned=$(sed -n 's/.*"planned_bytes": \([0-9]*\).*/\1/p' stdout) measured=$(sed -n 's/.*"measured_bytes": \([0-9]*\).*/\1/p' stdout)
 if [ "$planned" != "$measured" ] || [ "$planned" -le 0 ]; then complain "planned $planned bytes, allocated $measured"; fi
+says '^saved .*/out/often_000002\.safetensors$'
 [ "$(find out -name 'often*.safetensors' | wc -l)" = 3 ] || complain "not three saves: $(ls out)"
 run 0 "$LECO" train small.yaml --dry-run --json
 [ "$(sed -n 's/.*"planned_bytes": \([0-9]*\).*/\1/p' stdout)" = "$planned" ] || complain 'the dry run plans something else'
+prints '"file": null' '"first_loss": null' '"last_loss": null'
 
 # Other settings of the loop.
 run 0 "$LECO" train small.yaml --set train.samples_per_trajectory=3 --set train.timestep_jitter=true --set prompts.0.action=enhance

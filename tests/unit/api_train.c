@@ -94,6 +94,7 @@ static void a_dry_run_plans_what_the_run_takes(void **state)
     assert_works(train(&o, &plan, "save.path=nowhere", NULL, NULL), &err);
     assert_null(plan.path);
     assert_int_equal(plan.iterations, 0);
+    assert_true(isnan(plan.first_loss) && isnan(plan.last_loss));
     assert_false(file_exists(test_path("nowhere")));
     o.dry_run = false;
     assert_works(train(&o, &run, NULL, NULL, NULL), &err);

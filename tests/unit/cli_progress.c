@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include "base/file.h"
 #include "cli/progress.c"
@@ -18,7 +19,7 @@ static char *shown(const leco_progress *states, size_t count, bool quiet)
     assert_true(kept >= 0 && file >= 0 && dup2(file, STDERR_FILENO) >= 0);
     close(file);
     progress p;
-    progress_begin(&p, "steps", quiet, false);
+    progress_begin(&p, WORK_TRAINING, quiet, false);
     for (size_t i = 0; i < count; i++) assert_true(progress_show(&p, &states[i]));
     progress_end(&p, false);
     fflush(stderr);
@@ -68,11 +69,74 @@ static void quick_steps_are_shown_whole(void **state)
     leco_free(text);
 }
 
+/* What a process says, and how it ends, that is told `first` and then `second` (0: nothing) while it works; shown: what
+ * was reported before (NULL: nothing). */
+static char *told(progress_work work, const leco_progress *before, int first, int second, int *how)
+{
+    const char *path = test_path("told");
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        int file = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+        progress p;
+        dup2(file, STDERR_FILENO);
+        progress_begin(&p, work, true, false);
+        if (before) progress_show(&p, before);
+        raise(first);
+        if (second) raise(second);
+        _exit(before && progress_show(&p, before) ? 3 : 4);
+    }
+    assert_true(waitpid(child, how, 0) == child);
+    char *text;
+    assert_works(file_read_text(path, 10000, &text, NULL, &err), &err);
+    return text;
+}
+
+static void a_signal_is_answered_at_once_in_its_own_words(void **state)
+{
+    (void)state;
+    const leco_progress none = at(1, 0, 3, 60), one = at(1, 1, 3, 60);
+    static const char saves[] = "Stopping after this step, and saving.";
+    static const struct {
+        progress_work work;
+        int done, first, second; /* done: -1: before the first report */
+        const char *says, *and_says;
+        int status, signal; /* 4: told to stop */
+    } cases[] = {
+        {WORK_TRAINING, 1, SIGINT, 0, saves, " Ctrl-C again ends at once.\n", 4, 0},
+        {WORK_TRAINING, 1, SIGTERM, 0, saves, " A second SIGTERM ends at once.\n", 4, 0},
+        {WORK_TRAINING, 1, SIGHUP, SIGHUP, "The connection is lost. ", saves, 4, 0},
+        {WORK_TRAINING, 1, SIGXCPU, SIGXCPU, "The CPU time that this process may use is spent. ", saves, 4, 0},
+        {WORK_TRAINING, 1, SIGINT, SIGINT, saves, "", 0, SIGINT},
+        {WORK_TRAINING, 1, SIGHUP, SIGTERM, saves, "The connection is lost.", 4, 0},
+        {WORK_TRAINING, -1, SIGTERM, 0, "Stopping before the first step. A second SIGTERM", "", 4, 0},
+        {WORK_TRAINING, 0, SIGTERM, 0, "nothing to save\n", "leco: stopped", 0, SIGTERM},
+        {WORK_DRAWING, -1, SIGINT, 0, "leco: stopped before the first picture was done\n", "", 0, SIGINT},
+        {WORK_DRAWING, 0, SIGHUP, 0, "leco: stopped before the first picture was done\n", "", 0, SIGHUP},
+        {WORK_DRAWING, 1, SIGINT, 0, "Stopping, and writing the pictures that are done. Ctrl-C", "", 4, 0},
+        {WORK_SHEET, 1, SIGTERM, 0, "leco: stopped", "", 0, SIGTERM},
+        {WORK_TIMING, 1, SIGINT, 0, "leco: stopped", "", 0, SIGINT},
+        {WORK_TIMING, 1, SIGXCPU, 0, "leco: stopped", "", 130, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const leco_progress *before = cases[i].done < 0 ? NULL : cases[i].done ? &one : &none;
+        int how = 0;
+        char *text = told(cases[i].work, before, cases[i].first, cases[i].second, &how);
+        if (!strstr(text, cases[i].says) || !strstr(text, cases[i].and_says)) fail_msg("case %zu: \"%s\"", i, text);
+        if (strchr(text, '\n') != strrchr(text, '\n')) fail_msg("case %zu: more than a line: \"%s\"", i, text);
+        const bool killed = cases[i].signal != 0;
+        assert_int_equal(killed ? WIFSIGNALED(how) : WIFEXITED(how), 1);
+        assert_int_equal(killed ? WTERMSIG(how) : WEXITSTATUS(how), killed ? cases[i].signal : cases[i].status);
+        leco_free(text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(slow_steps_are_shown_in_parts_every_ten_seconds),
         cmocka_unit_test(quick_steps_are_shown_whole),
+        cmocka_unit_test(a_signal_is_answered_at_once_in_its_own_words),
     };
     return cmocka_run_group_tests_name("unit/cli_progress", tests, NULL, NULL);
 }

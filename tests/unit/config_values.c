@@ -32,6 +32,9 @@ static void what_would_train_nothing_is_refused(void **state)
     assert_refused("\n- target: x\n  multiplier: 0\n", NULL, "config.yaml:5", "prompts.multiplier", "than 0");
     assert_refused("\n- target: x\n- target: y\n  multiplier: -0.0\n", NULL, "config.yaml:6", "prompts.multiplier");
     assert_refused("[{target: x, multiplier: 1e-300}]", NULL, "config.yaml:3", "prompts.multiplier"); /* 0 as a float */
+    assert_refused("[{target: x, multiplier: 1e-40}]", NULL, "config.yaml:3", "prompts.multiplier", "in float32");
+    assert_refused("[{target: x, multiplier: 1e-34}]", "network.alpha=1e-6", "prompts.multiplier", "in float32");
+    assert_refused("[{target: x, weight: 1e-39}]", NULL, "config.yaml:3", "prompts.weight", "in float32");
     assert_refused("[{target: x}]", "prompts.0.multiplier=0", "--set prompts.0.multiplier=0", "prompts.multiplier");
     assert_refused("\n- target: x\n  weight: 0\n", NULL, "config.yaml:5", "prompts.weight", "leave it out");
     assert_refused("[{target: x, batch_size: 0}]", NULL, "config.yaml:3", "prompts.batch_size");

@@ -40,7 +40,10 @@ static void syntax_errors_have_a_place(void **state)
                  {"{\"a\" NaN}", ":1:"},
                  {"[1 NaN]", ":1:"},
                  {"{\"a\":[-Infinity, NaN],\n \"b\":-Infinity, \"c\": oops}", ":2:"},
-                 {"{\"a\":1e999}", ":1:"},
+                 {"{\"a\":1e999x}", ":1:"},
+                 {"{\"a\":1e999", ":1:"},
+                 {"{\"a\":01000000000000000000000}", ":1:"},
+                 {"1e999", ":1:"},
                  {"{\"a\":\"\xff\"}", ":1:"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *path = put(cases[i].text);
@@ -89,8 +92,8 @@ static void places_behind_pythons_words(void **state)
 {
     (void)state;
     json_t *root;
-    static const char text[] = "{\"a\": [-Infinity, Infinity, NaN], \"b\": oops}";
-    assert_fails(json_read_file(put(text), &root, &err), LECO_FORMAT, &err, ":1:43:", "oops");
+    static const char text[] = "{\"a\": [-Infinity, 1e40000, NaN],\"z\":{ }, \"b\": oops}";
+    assert_fails(json_read_file(put(text), &root, &err), LECO_FORMAT, &err, ":1:50:", "oops");
 }
 
 /* Numbers are told as the file has them, with no digits of the machine's. */
@@ -119,17 +122,37 @@ static void values_are_told_as_they_stand(void **state)
     json_decref(root);
 }
 
-/* transformers writes model_max_length so where there is no limit. */
-static void huge_integers_are_reals(void **state)
+/* transformers writes model_max_length as 10^30 where there is no limit. Such a number changes no other one. */
+static void huge_numbers_are_told_by_their_own_keys(void **state)
 {
     (void)state;
-    json_t *root = parse("{\"most\": 1000000000000000019884624838656, \"n\": 3}");
-    assert_false(json_is_integer(json_object_get(root, "most")));
+    json_t *root =
+        parse("{\"most\": 1000000000000000019884624838656, \"n\": 3, \"x\": [1e400, -99999999999999999999, 7],"
+              "\"max\": 9223372036854775807, \"over\": -1.5E+999 }");
     double x;
     assert_works(json_get_double(root, "p", "most", 0, &x, &err), &err);
     assert_true(x == 1e30);
     int64_t n;
-    assert_fails(json_get_int(root, "p", "most", 1, 0, INT64_MAX, &n, &err), LECO_INVALID, &err, "most", "whole");
+    assert_fails(json_get_int(root, "p", "most", 1, 0, INT64_MAX, &n, &err), LECO_INVALID, &err, "most", "whole",
+                 "found 1000000000000000019884624838656");
+    assert_fails(json_get_double(root, "p", "over", 0, &x, &err), LECO_INVALID, &err, "over", "found -1.5E+999");
+    const char *s;
+    assert_fails(json_get_string(root, "p", "over", 0, &s, &err), LECO_INVALID, &err, "a string", "found -1.5E+999");
+    assert_works(json_get_int(root, "p", "n", 1, 0, INT64_MAX, &n, &err), &err);
+    assert_true(n == 3);
+    assert_works(json_get_int(root, "p", "max", 1, 0, INT64_MAX, &n, &err), &err);
+    assert_true(n == INT64_MAX);
+    char text[64];
+    assert_string_equal(json_describe(json_object_get(root, "x"), text, sizeof text),
+                        "[1e400,-99999999999999999999,7]");
+    assert_true(json_integer_value(json_array_get(json_object_get(root, "x"), 2)) == 7);
+    json_decref(root);
+    char file[1100], ones[1001];
+    memset(ones, '1', 1000);
+    ones[1000] = '\0';
+    snprintf(file, sizeof file, "{\"n\": %s, \"m\": 5}", ones);
+    root = parse(file);
+    assert_fails(json_get_int(root, "p", "n", 1, 0, 9, &n, &err), LECO_INVALID, &err, "a number of many digits");
     json_decref(root);
 }
 
@@ -208,7 +231,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(syntax_errors_have_a_place),
-        cmocka_unit_test(huge_integers_are_reals),
+        cmocka_unit_test(huge_numbers_are_told_by_their_own_keys),
         cmocka_unit_test(values_are_typed),
         cmocka_unit_test(absent_and_null_keys_fall_back),
         cmocka_unit_test(wrong_values_are_named),

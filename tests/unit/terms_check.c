@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/arena.h"
 #include "base/log.h"
-#include "train/modes.h"
+#include "model/tokenizer.h"
+#include "train/still.h"
 
 static leco_error err;
 static char logged[2048];
@@ -34,17 +34,17 @@ static train_prompt pair(const char *target, prompt_action action, double scale)
                           .weight = 1};
 }
 
-static leco_status check(train_prompt *prompts, size_t count)
+static leco_status check_with(const tokenizer *tokens, train_prompt *prompts, size_t count)
 {
     const train_config c = {.prompt = prompts, .prompt_count = count};
     log_count = 0;
     logged[0] = '\0';
-    objective_list list;
-    arena *memory = arena_create();
-    assert_non_null(memory);
-    leco_status status = objectives_of_config(&c, memory, &list, &err);
-    arena_destroy(memory);
-    return status;
+    return still_check(&c, tokens, &err);
+}
+
+static leco_status check(train_prompt *prompts, size_t count)
+{
+    return check_with(NULL, prompts, count);
 }
 
 static void enhancing_at_1_without_a_neutral_is_refused(void **state)
@@ -114,6 +114,49 @@ static void one_among_others_is_a_warning_unless_meant_so(void **state)
     assert_int_equal(log_count, 0);
 }
 
+/* The text encoder sees tokens, not letters. */
+static void other_spellings_of_a_prompt_are_the_prompt(void **state)
+{
+    (void)state;
+    tokenizer *tokens;
+    assert_works(tokenizer_open(LECO_SOURCE_DIR "/tests/parity/fixtures/sd1-like/tokenizer", &tokens, &err), &err);
+    train_prompt p = pair("red", ACTION_ENHANCE, 1);
+    p.positive = "Red ";
+    assert_works(check(&p, 1), &err);
+    assert_fails(check_with(tokens, &p, 1), LECO_INVALID, &err, "x.yaml:3", "\"red\"", "nothing would be trained",
+                 "same tokens");
+    p.neutral = " ";
+    assert_fails(check_with(tokens, &p, 1), LECO_INVALID, &err, "same tokens");
+    p = pair("a star", ACTION_ERASE, 3);
+    p.positive = "Red";
+    p.unconditional = "red ";
+    p.neutral = "a  star";
+    assert_fails(check_with(tokens, &p, 1), LECO_INVALID, &err, "positive and unconditional are the same text");
+    p.positive = "blue";
+    assert_works(check_with(tokens, &p, 1), &err);
+    train_prompt two[] = {pair("red", ACTION_ERASE, 1), pair("blue", ACTION_ENHANCE, 1)};
+    two[1].positive = "BLUE";
+    assert_works(check_with(tokens, two, 2), &err);
+    assert_int_equal(log_count, 1);
+    assert_non_null(strstr(logged, "same tokens"));
+    p.positive = "\xff";
+    assert_fails(check_with(tokens, &p, 1), LECO_INVALID, &err, "x.yaml:3", "UTF-8");
+    tokenizer_close(tokens);
+}
+
+/* 1 + 1e-9 is 1 in float32, and a term of 1e-9 is lost in the sum. */
+static void what_float32_loses_trains_nothing(void **state)
+{
+    (void)state;
+    train_prompt p = pair("red", ACTION_ERASE, 1e-9);
+    p.neutral = "red";
+    assert_fails(check(&p, 1), LECO_INVALID, &err, "larger guidance_scale");
+    p.guidance_scale = 1e-3;
+    assert_works(check(&p, 1), &err);
+    p.multiplier = 1e-40;
+    assert_fails(check(&p, 1), LECO_INVALID, &err, "nothing would be trained");
+}
+
 static int start(void **state)
 {
     (void)state;
@@ -127,6 +170,8 @@ int main(void)
         cmocka_unit_test(enhancing_at_1_without_a_neutral_is_refused),
         cmocka_unit_test(the_terms_decide_not_the_action),
         cmocka_unit_test(what_is_switched_off_trains_nothing),
+        cmocka_unit_test(other_spellings_of_a_prompt_are_the_prompt),
+        cmocka_unit_test(what_float32_loses_trains_nothing),
         cmocka_unit_test(one_among_others_is_a_warning_unless_meant_so),
     };
     return cmocka_run_group_tests_name("unit/terms_check", tests, start, NULL);
