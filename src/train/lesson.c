@@ -100,7 +100,8 @@ static leco_status make(lesson *l, const training_setting *shared, leco_error *e
     if (!l->phrases) return error_memory(err, 0, "an objective's prompts");
     LECO_TRY(latents_of(in, o, &l->size, err));
     LECO_TRY(allocate(l, in, err));
-    LECO_TRY(o->source.row->create(in, &o->source, l->size, &l->source, err));
+    LECO_TRY(o->source.row->create(in, &o->source, l->size, &l->source[0], err));
+    if (o->also) LECO_TRY(o->also->row->create(in, o->also, l->size, &l->source[1], err));
     LECO_TRY(make_teachers(l, in, err));
     for (size_t i = 0; i < o->branch_count; i++) {
         const branch *b = &o->branches[i];
@@ -131,7 +132,8 @@ leco_status lesson_create(const training_setting *in, const objective *o, lesson
 
 void lesson_free(lesson *l)
 {
-    if (l->source) l->source->row->destroy(l->source);
+    for (size_t i = 0; i < 2; i++)
+        if (l->source[i]) l->source[i]->row->destroy(l->source[i]);
     phrases_destroy(l->phrases);
     mem_free(l->teachers);
     mem_free(l->students);
@@ -145,9 +147,10 @@ void lesson_free(lesson *l)
 size_t lesson_bytes(const lesson *l)
 {
     const size_t branches = l->objective->branch_count;
-    return sizeof *l + l->source->row->bytes(l->source) + phrases_bytes(l->phrases) +
-           l->teacher_count * sizeof *l->teachers + branches * sizeof *l->students +
-           l->prediction_count * sizeof *l->texts +
+    size_t sources = 0;
+    for (size_t i = 0; i < 2; i++) sources += l->source[i] ? l->source[i]->row->bytes(l->source[i]) : 0;
+    return sizeof *l + sources + phrases_bytes(l->phrases) + l->teacher_count * sizeof *l->teachers +
+           branches * sizeof *l->students + l->prediction_count * sizeof *l->texts +
            (2 * l->prediction_count + branches) * latent_count(l->size) * sizeof(float);
 }
 

@@ -8,8 +8,8 @@
 typedef struct lesson {
     const objective *objective; /* borrowed */
     latent_size size;
-    phrases *phrases; /* all of its prompts */
-    source *source;
+    phrases *phrases;                /* all of its prompts */
+    source *source[2];               /* the second may be NULL */
     struct lesson_teacher *teachers; /* [teacher_count] one a frozen model that has terms */
     size_t teacher_count;
     struct lesson_student *students; /* [objective->branch_count] */

@@ -53,6 +53,6 @@ leco_status objectives_of_config(const train_config *config, arena *memory, obje
         const train_prompt *p = &config->prompt[i];
         LECO_TRY(modes[p->action](config, p, memory, &made[i], err));
     }
-    *out = (objective_list){made, count};
+    *out = (objective_list){.item = made, .count = count};
     return LECO_OK;
 }

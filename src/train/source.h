@@ -23,6 +23,7 @@
 /* What is drawn of one pass over an objective. */
 typedef struct source_pass {
     size_t objective;    /* its index */
+    size_t source;       /* which of the objective's: 0, or 1 for `also` */
     int64_t jitter;      /* added to all timesteps */
     size_t kept_count;   /* latents to be made: an optimizer step each */
     const int64_t *kept; /* [kept_count] ascending; a trajectory's: steps done before each kept latent */

@@ -80,9 +80,11 @@ static leco_status open_device(trainer *t, const char *name, leco_error *err)
 static leco_status encode_objective(trainer *t, size_t which, const objective *o, leco_error *err)
 {
     conditioner *c = t->frozen[which].conditioner;
-    if (o->source.model == which) {
-        LECO_TRY(phrase_encode_all(c, o->source.prompt, err));
-        LECO_TRY(phrase_encode_all(c, o->source.unconditional, err));
+    const source_spec *const sources[] = {&o->source, o->also};
+    for (size_t i = 0; i < 2; i++) {
+        if (!sources[i] || sources[i]->model != which) continue;
+        LECO_TRY(phrase_encode_all(c, sources[i]->prompt, err));
+        LECO_TRY(phrase_encode_all(c, sources[i]->unconditional, err));
     }
     for (size_t i = 0; i < o->branch_count; i++) {
         const branch *b = &o->branches[i];

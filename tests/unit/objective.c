@@ -76,7 +76,7 @@ static void fill(trainable *t)
 static outcome learn_once(const branch *branches, size_t count)
 {
     const objective o = objective_of(branches, count);
-    const objective_list list = {&o, 1};
+    const objective_list list = {.item = &o, .count = 1};
     trainer *t;
     assert_works(trainer_create_for(&config, &list, "cpu", &t, &err), &err);
     trainable *all = trainer_trainable(t);
