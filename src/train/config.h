@@ -10,17 +10,27 @@
 #include "train/lr_schedule.h"
 #include "train/optimizer.h"
 
-typedef enum prompt_action { ACTION_ERASE, ACTION_ENHANCE } prompt_action;
+typedef enum prompt_action { ACTION_ERASE, ACTION_ENHANCE, ACTION_SLIDER, ACTION_DISTILL } prompt_action;
 
 typedef struct train_prompt {
-    const char *place; /* "erase.yaml:7", for messages */
-    const char *target, *positive, *unconditional, *neutral;
+    const char *place;                                       /* "erase.yaml:7", for messages */
+    const char *target, *positive, *unconditional, *neutral; /* with wildcards */
+    const char *attributes;                                  /* "{one|another}", or NULL */
     prompt_action action;
-    double guidance_scale;
+    double guidance_scale, trajectory_guidance_scale;
     int64_t width, height; /* pixels; 0: the model's own size */
     int64_t batch_size;
     double multiplier, weight; /* of the adapter in trajectory and student; of the loss */
 } train_prompt;
+
+/* What is to stay as the base model draws it. */
+typedef struct preserve_config {
+    const char *place;
+    const char *prompt; /* with wildcards; NULL: nothing */
+    double share, weight;
+    int64_t width, height; /* pixels; 0: the model's own size */
+    int64_t batch_size;
+} preserve_config;
 
 /* How a kept latent is told its timestep: rightly, or as p1atdev does (docs/peers.md, "Timesteps"). */
 typedef enum timestep_compat { TIMESTEPS_RIGHT, TIMESTEPS_P1ATDEV } timestep_compat;
@@ -60,6 +70,7 @@ typedef struct train_config {
     const char *prompts_file; /* as written, or NULL */
     train_prompt *prompt;
     size_t prompt_count;
+    preserve_config preserve;
 } train_config;
 
 /* Reads the file, applies the overrides ("section.key=value") and checks everything that can be checked without the

@@ -8,6 +8,6 @@
  * train_prompt, all others into the train_config. */
 extern const key_section config_sections[];
 
-enum { SECTION_FILE, SECTION_PROMPTS = 7 };
+enum { SECTION_FILE, SECTION_PRESERVE = 7, SECTION_PROMPTS };
 
 #endif
