@@ -164,7 +164,8 @@ typedef struct leco_train_report {
     double first_loss, last_loss; /* means over the first and the last tenth; NaN where no step of these was done */
     uint64_t planned_bytes;       /* the most memory that leco will allocate, as planned: weights, activations, texts,
                                    * latents, graphs, adapter, optimizer */
-    uint64_t measured_bytes;      /* what was allocated for these in the end; equal to the plan */
+    uint64_t measured_bytes;      /* what was allocated for these in the end; equal to the plan. 0 after a dry
+                                   * run, which allocates none of it */
     uint64_t resident_bytes; /* the most of the whole process so far, with the program, libraries and mapped files; 0
                               * where the system doesn't tell */
     char *summary;           /* a few lines for people: model, adapter, modules, parameters, memory */

@@ -64,12 +64,11 @@ static void reset_peak(void)
 
 /* ---- timing ---- */
 
-static void run_once(const bench *b, denoiser *n, bool training)
+static leco_status run_once(const bench *b, denoiser *n, bool training, leco_error *err)
 {
-    if (training)
-        denoiser_run_training(n, b->x, 500, b->target, NULL);
-    else
-        denoiser_run(n, b->x, 500, b->target);
+    double loss;
+    return training ? denoiser_run_training(n, b->x, 500, b->target, &loss, err)
+                    : denoiser_run(n, b->x, 500, b->target, err);
 }
 
 static leco_status time_denoiser(const bench *b, denoiser *n, bool training, timing *t, leco_error *err)
@@ -77,18 +76,18 @@ static leco_status time_denoiser(const bench *b, denoiser *n, bool training, tim
     const double enough = 4.0; /* seconds */
     const conditioning text = {.states = b->states, .pooled = b->pooled};
     for (int64_t i = 0; i < denoiser_size(n).batch; i++) denoiser_set_context(n, i, &text);
-    run_once(b, n, training); /* touches all memory */
+    LECO_TRY(run_once(b, n, training, err)); /* touches all memory */
     const double begin = cpu_seconds();
     t->batch = denoiser_size(n).batch;
     for (t->runs = 0; t->runs < MAX_RUNS && cpu_seconds() - begin < enough; t->runs++) {
         double start = cpu_seconds();
-        run_once(b, n, training);
+        LECO_TRY(run_once(b, n, training, err));
         double seconds = cpu_seconds() - start;
         if (t->runs == 0 || seconds < t->seconds) t->seconds = seconds;
     }
     session *s = denoiser_session(n);
     LECO_TRY(session_profile(s, true, err));
-    run_once(b, n, training);
+    LECO_TRY(run_once(b, n, training, err));
     const double *seconds = session_seconds(s);
     const graph *g = denoiser_graph(n);
     for (size_t i = 0; i < graph_node_count(g); i++) {
@@ -183,6 +182,12 @@ static leco_status picture_size(const bench *b, latent_size *one, leco_error *er
     return LECO_OK;
 }
 
+static double matrix_rate(const bench *b, dtype compute)
+{
+    const backend *on = b->device.backend;
+    return on->matrix_rate ? on->matrix_rate(compute) : 0;
+}
+
 static leco_status measure(bench *b, bench_run *run, leco_error *err)
 {
     LECO_TRY(step_on(b, err));
@@ -195,13 +200,13 @@ static leco_status measure(bench *b, bench_run *run, leco_error *err)
     rng_seed(&b->rng, RNG_CPU, 0);
     LECO_TRY(room_for_threads(err));
     LECO_TRY(room_for_kernels(err));
-    run->rate_before = backend_cpu_matrix_rate(run->compute);
-    LECO_TRY(device_open("cpu", dtype_name(run->compute), &b->device, err));
+    LECO_TRY(device_open(NULL, dtype_name(run->compute), &b->device, err));
+    run->rate_before = matrix_rate(b, run->compute);
     LECO_TRY(time_training(b, run, one, err));
     LECO_TRY(step_on(b, err));
     run->peak_resident = mem_peak_resident();
     LECO_TRY(room_for_kernels(err));
-    run->rate_after = backend_cpu_matrix_rate(run->compute);
+    run->rate_after = matrix_rate(b, run->compute);
     return LECO_OK;
 }
 
@@ -226,7 +231,7 @@ static leco_status choose_precisions(const leco_bench_options *o, bench_result *
         return LECO_OK;
     }
     LECO_TRY(device_precision(o->precision, &result->run[0].compute, err));
-    if (!backend_cpu.supports(result->run[0].compute))
+    if (!backend_find(NULL)->supports(result->run[0].compute))
         return error_set(err, LECO_UNSUPPORTED, "this machine can't compute in %s", o->precision);
     result->count = 1;
     return LECO_OK;

@@ -80,8 +80,8 @@ static int64_t highest(const float *values, int64_t count)
 }
 
 /* Looks at pictures [first, first + p->batch); past the last one the batch is filled up with it. */
-static void look(probe_session *p, const probe_config *config, const leco_image *images, size_t first, size_t count,
-                 leco_probe_result *result)
+static leco_status look(probe_session *p, const probe_config *config, const leco_image *images, size_t first,
+                        size_t count, leco_probe_result *result, leco_error *err)
 {
     const size_t values = (size_t)(p->side * p->side) * 3;
     for (int64_t i = 0; i < p->batch; i++) {
@@ -89,15 +89,16 @@ static void look(probe_session *p, const probe_config *config, const leco_image 
         for (size_t k = 0; k < values; k++)
             p->sample[(size_t)i * values + k] = (float)images[index].rgb[k] / 127.5f - 1.0f;
     }
-    session_write(p->runner.session, p->net.sample, p->sample, (size_t)p->batch * values);
-    session_run(p->runner.session);
+    LECO_TRY(session_write(p->runner.session, p->net.sample, p->sample, (size_t)p->batch * values, err));
+    LECO_TRY(session_run(p->runner.session, err));
     for (int64_t h = 0; h < probe_head_count(config); h++) {
         const int64_t labels = probe_label_count(config, h);
-        session_read(p->runner.session, p->net.logits[h], p->logits, (size_t)(p->batch * labels));
+        LECO_TRY(session_read(p->runner.session, p->net.logits[h], p->logits, (size_t)(p->batch * labels), err));
         for (int64_t i = 0; i < p->batch && first + (size_t)i < count; i++)
             result->label[(first + (size_t)i) * result->attribute_count + (size_t)h] =
                 probe_label(config, h, highest(p->logits + i * labels, labels));
     }
+    return LECO_OK;
 }
 
 static leco_status fill(const char *folder, const probe_config *config, const leco_image *images, size_t count,
@@ -120,7 +121,7 @@ static leco_status fill(const char *folder, const probe_config *config, const le
     probe_session p = {0};
     leco_status status = open_probe(folder, config, (int64_t)batch, &p, err);
     for (size_t first = 0; first < count && status == LECO_OK; first += batch)
-        look(&p, config, images, first, count, result);
+        status = look(&p, config, images, first, count, result, err);
     close_probe(&p);
     return status;
 }

@@ -110,7 +110,7 @@ static leco_status take_picture(module_run *r, const char *name, const tensor *t
     float *nhwc, *nchw;
     LECO_TRY(new_floats(r, count, &nhwc, err));
     LECO_TRY(new_floats(r, count, &nchw, err));
-    session_read(r->runner.session, t, nhwc, count);
+    LECO_TRY(session_read(r->runner.session, t, nhwc, count, err));
     latents_to_nchw(nhwc, nchw, size);
     *entry = (safetensors_entry){.name = name,
                                  .type = DTYPE_F32,
@@ -178,12 +178,12 @@ static leco_status run_text_encoder(module_run *r, leco_error *err)
     LECO_TRY(read_ids(r, &batch, &tokens, &ids, err));
     building b = {.size.batch = batch, .tokens = tokens};
     LECO_TRY(start(r, build_text, &b, err));
-    session_write_i32(r->runner.session, b.text.ids, ids, (size_t)(batch * tokens));
-    session_run(r->runner.session);
+    LECO_TRY(session_write_i32(r->runner.session, b.text.ids, ids, (size_t)(batch * tokens), err));
+    LECO_TRY(session_run(r->runner.session, err));
     const size_t count = (size_t)(batch * tokens * m->text.hidden_size);
     float *states;
     LECO_TRY(new_floats(r, count, &states, err));
-    session_read(r->runner.session, b.text.hidden_states, states, count);
+    LECO_TRY(session_read(r->runner.session, b.text.hidden_states, states, count, err));
     const safetensors_entry entry = {.name = "last_hidden_state",
                                      .type = DTYPE_F32,
                                      .rank = 3,
@@ -235,10 +235,10 @@ static leco_status run_unet(module_run *r, leco_error *err)
                         &context, &states, err));
     building b = {.size = size, .tokens = context->shape[1]};
     LECO_TRY(start(r, build_unet, &b, err));
-    session_write(r->runner.session, b.unet.sample, sample, latent_count(size));
-    session_write(r->runner.session, b.unet.timestep, timesteps, (size_t)size.batch);
-    session_write(r->runner.session, b.unet.context, states, context->count);
-    session_run(r->runner.session);
+    LECO_TRY(session_write(r->runner.session, b.unet.sample, sample, latent_count(size), err));
+    LECO_TRY(session_write(r->runner.session, b.unet.timestep, timesteps, (size_t)size.batch, err));
+    LECO_TRY(session_write(r->runner.session, b.unet.context, states, context->count, err));
+    LECO_TRY(session_run(r->runner.session, err));
     safetensors_entry entry;
     LECO_TRY(take_picture(r, "noise_pred", b.unet.noise, &entry, err));
     return write_out(r, &entry, 1, err);
@@ -262,8 +262,8 @@ static leco_status run_vae_encoder(module_run *r, leco_error *err)
                          safetensors_path(r->in), (long long)size.width, (long long)size.height, (long long)factor);
     building b = {.size = size};
     LECO_TRY(start(r, build_encoder, &b, err));
-    session_write(r->runner.session, b.encoder.sample, sample, latent_count(size));
-    session_run(r->runner.session);
+    LECO_TRY(session_write(r->runner.session, b.encoder.sample, sample, latent_count(size), err));
+    LECO_TRY(session_run(r->runner.session, err));
     safetensors_entry entries[2];
     LECO_TRY(take_picture(r, "latent_mean", b.encoder.mean, &entries[0], err));
     LECO_TRY(take_picture(r, "latent_logvar", b.encoder.logvar, &entries[1], err));
@@ -289,8 +289,8 @@ static leco_status run_vae_decoder(module_run *r, leco_error *err)
     LECO_TRY(get_picture(r, "latents", m->vae.latent_channels, &size, &latents, err));
     building b = {.size = size};
     LECO_TRY(start(r, build_decoder, &b, err));
-    session_write(r->runner.session, b.decoder.latents, latents, latent_count(size));
-    session_run(r->runner.session);
+    LECO_TRY(session_write(r->runner.session, b.decoder.latents, latents, latent_count(size), err));
+    LECO_TRY(session_run(r->runner.session, err));
     safetensors_entry entry;
     LECO_TRY(take_picture(r, "sample", b.decoder.sample, &entry, err));
     return write_out(r, &entry, 1, err);

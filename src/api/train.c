@@ -59,17 +59,17 @@ static leco_status train(trainer *t, const leco_train_options *o, leco_train_rep
     report->summary = trainer_summary(t);
     if (!report->summary) return error_memory(err, 0, "the summary");
     utf8_tidy(report->summary, true); /* it shows a prompt */
-    leco_status status = LECO_OK;
-    if (!o->dry_run) {
-        train_result result = {0};
-        leco_train_options copy = *o;
-        status = trainer_run(t, o->progress ? forward_progress : NULL, &copy, &result, err);
-        report->path = result.path;
-        report->iterations = result.iterations;
-        report->seconds = result.seconds;
-        report->first_loss = number_shown(result.first_loss);
-        report->last_loss = number_shown(result.last_loss);
-    }
+    report->resident_bytes = mem_peak_resident();
+    if (o->dry_run) return LECO_OK;
+    LECO_TRY(trainer_prepare(t, err));
+    train_result result = {0};
+    leco_train_options copy = *o;
+    leco_status status = trainer_run(t, o->progress ? forward_progress : NULL, &copy, &result, err);
+    report->path = result.path;
+    report->iterations = result.iterations;
+    report->seconds = result.seconds;
+    report->first_loss = number_shown(result.first_loss);
+    report->last_loss = number_shown(result.last_loss);
     use = trainer_allocated(t);
     report->measured_bytes = memory_total(&use);
     report->resident_bytes = mem_peak_resident();
@@ -88,7 +88,7 @@ leco_status leco_train(const char *config, const leco_train_options *options, le
     LECO_TRY(train_config_read(config, o->overrides, o->override_count, &c, err));
     if (c.verbose) log_raise_debug(true);
     leco_status status = save_check(&c, err);
-    if (status == LECO_OK) status = trainer_create(&c, o->device, &t, err);
+    if (status == LECO_OK) status = trainer_plan(&c, o->device, &t, err);
     if (status == LECO_OK) {
         status = train(t, o, &made, err);
         trainer_destroy(t);

@@ -16,7 +16,7 @@ void conditioning_set_size(conditioning *c, int64_t height, int64_t width)
 
 typedef struct entry {
     char *prompt;
-    float *states; /* and pooled behind them */
+    float *states; /* and pooled behind them; NULL until it is encoded */
 } entry;
 
 struct conditioner {
@@ -39,7 +39,7 @@ static void build(nn *n, void *user)
     c->encoder = text_encoder_build(n, &c->model->text, 1, c->tokens, c->options);
 }
 
-static leco_status make_ready(conditioner *c, const device *d, const adapter_set *adapters, leco_error *err)
+static leco_status plan(conditioner *c, const device *d, const adapter_set *adapters, leco_error *err)
 {
     const runner_spec spec = {.device = d,
                               .weights = c->model->weights[PART_TEXT_ENCODER],
@@ -48,7 +48,7 @@ static leco_status make_ready(conditioner *c, const device *d, const adapter_set
                               .what = "the text encoder",
                               .build = build,
                               .user = c};
-    return runner_create(&spec, &c->runner, err);
+    return runner_plan(&spec, &c->runner, err);
 }
 
 leco_status conditioner_create(const device *d, const model *m, const adapter_set *adapters, text_options options,
@@ -64,7 +64,7 @@ leco_status conditioner_create(const device *d, const model *m, const adapter_se
     c->state_count = (size_t)(c->tokens * m->text.hidden_size);
     c->ids = mem_calloc((size_t)c->tokens, sizeof *c->ids);
     leco_status status = c->ids ? LECO_OK : error_memory(err, (size_t)c->tokens * sizeof *c->ids, "token ids");
-    if (status == LECO_OK) status = make_ready(c, d, adapters, err);
+    if (status == LECO_OK) status = plan(c, d, adapters, err);
     if (status == LECO_OK && c->encoder.pooled) c->pooled_count = (size_t)shape_count(&c->encoder.pooled->shape);
     if (status != LECO_OK) {
         conditioner_destroy(c);
@@ -113,8 +113,17 @@ size_t conditioner_bytes(const conditioner *c)
 {
     size_t bytes = sizeof *c + (size_t)c->tokens * sizeof *c->ids + c->capacity * sizeof *c->entry;
     for (size_t i = 0; i < c->count; i++) bytes += strlen(c->entry[i].prompt) + 1 + entry_floats(c) * sizeof(float);
-    if (c->runner.session) bytes += graph_bytes(c->runner.graph) + session_bytes(c->runner.session);
     return bytes;
+}
+
+size_t conditioner_encoder_bytes(const conditioner *c)
+{
+    return runner_bytes(&c->runner);
+}
+
+size_t conditioner_arena_bytes(const conditioner *c)
+{
+    return runner_arena_bytes(&c->runner);
 }
 
 /* Once: somebody who knows it needn't hear it of every prompt. */
@@ -130,25 +139,41 @@ static void tell_syntax(conditioner *c, const char *prompt)
                 (int)(length < 60 ? length : 60), piece);
 }
 
+/* Fills c->ids. */
+static leco_status tokenize(conditioner *c, const char *prompt, size_t *needed, leco_error *err)
+{
+    return tokenizer_encode(c->model->tokenizer, prompt, strlen(prompt), c->ids, needed, err);
+}
+
 static leco_status encode(conditioner *c, const char *prompt, float *states, leco_error *err)
 {
-    if (!c->runner.session) return error_set(err, LECO_INTERNAL, "prompt \"%s\" was not encoded in time", prompt);
-    size_t needed;
-    LECO_TRY(tokenizer_encode(c->model->tokenizer, prompt, strlen(prompt), c->ids, &needed, err));
-    if (needed > (size_t)c->tokens)
-        log_message(LOG_WARNING, "prompt \"%.60s...\" needs %zu tokens; all after the first %lld are ignored", prompt,
-                    needed, (long long)c->tokens);
-    tell_syntax(c, prompt);
-    session_write_i32(c->runner.session, c->encoder.ids, c->ids, (size_t)c->tokens);
+    session *s = c->runner.session;
+    LECO_TRY(tokenize(c, prompt, NULL, err));
+    LECO_TRY(session_write_i32(s, c->encoder.ids, c->ids, (size_t)c->tokens, err));
     if (c->encoder.eos) {
         int32_t position;
         text_eos_positions(&c->model->text, c->ids, 1, c->tokens, &position);
-        session_write_i32(c->runner.session, c->encoder.eos, &position, 1);
+        LECO_TRY(session_write_i32(s, c->encoder.eos, &position, 1, err));
     }
-    session_run(c->runner.session);
-    session_read(c->runner.session, c->encoder.hidden_states, states, c->state_count);
-    if (c->encoder.pooled) session_read(c->runner.session, c->encoder.pooled, states + c->state_count, c->pooled_count);
-    return LECO_OK;
+    LECO_TRY(session_run(s, err));
+    LECO_TRY(session_read(s, c->encoder.hidden_states, states, c->state_count, err));
+    if (!c->encoder.pooled) return LECO_OK;
+    return session_read(s, c->encoder.pooled, states + c->state_count, c->pooled_count, err);
+}
+
+static leco_status encode_entry(conditioner *c, entry *e, leco_error *err)
+{
+    if (e->states) return LECO_OK;
+    if (!c->runner.graph) return error_set(err, LECO_INTERNAL, "prompt \"%s\" was not encoded in time", e->prompt);
+    LECO_TRY(runner_prepare(&c->runner, err));
+    float *states = mem_calloc(entry_floats(c), sizeof *states);
+    if (!states) return error_memory(err, entry_floats(c) * sizeof *states, "a prompt's text states");
+    leco_status status = encode(c, e->prompt, states, err);
+    if (status == LECO_OK)
+        e->states = states;
+    else
+        mem_free(states);
+    return status;
 }
 
 static leco_status grow(conditioner *c, leco_error *err)
@@ -162,31 +187,37 @@ static leco_status grow(conditioner *c, leco_error *err)
     return LECO_OK;
 }
 
-static conditioning conditioning_of(const conditioner *c, const entry *e)
+leco_status conditioner_add(conditioner *c, const char *prompt, leco_error *err)
 {
-    return (conditioning){.states = e->states, .pooled = c->pooled_count ? e->states + c->state_count : NULL};
+    size_t needed;
+    if (name_table_find(&c->by_prompt, prompt)) return LECO_OK;
+    if (!c->runner.graph) return error_set(err, LECO_INTERNAL, "prompt \"%s\" was not encoded in time", prompt);
+    LECO_TRY(tokenize(c, prompt, &needed, err));
+    if (needed > (size_t)c->tokens)
+        log_message(LOG_WARNING, "prompt \"%.60s...\" needs %zu tokens; all after the first %lld are ignored", prompt,
+                    needed, (long long)c->tokens);
+    tell_syntax(c, prompt);
+    LECO_TRY(grow(c, err));
+    entry e = {.prompt = mem_strdup(prompt)};
+    if (!e.prompt || !name_table_add(&c->by_prompt, e.prompt, c->count)) {
+        mem_free(e.prompt);
+        return error_memory(err, strlen(prompt) + 1, "a prompt");
+    }
+    c->entry[c->count++] = e;
+    return LECO_OK;
+}
+
+leco_status conditioner_prepare(conditioner *c, leco_error *err)
+{
+    for (size_t i = 0; i < c->count; i++) LECO_TRY(encode_entry(c, &c->entry[i], err));
+    return LECO_OK;
 }
 
 leco_status conditioner_get(conditioner *c, const char *prompt, conditioning *out, leco_error *err)
 {
-    const size_t *known = name_table_find(&c->by_prompt, prompt);
-    if (known) {
-        *out = conditioning_of(c, &c->entry[*known]);
-        return LECO_OK;
-    }
-    LECO_TRY(grow(c, err));
-    entry e = {mem_strdup(prompt), mem_calloc(entry_floats(c), sizeof(float))};
-    leco_status status =
-        e.prompt && e.states ? LECO_OK : error_memory(err, entry_floats(c) * sizeof(float), "a prompt's text states");
-    if (status == LECO_OK) status = encode(c, prompt, e.states, err);
-    if (status == LECO_OK && !name_table_add(&c->by_prompt, e.prompt, c->count))
-        status = error_memory(err, (c->count + 1) * sizeof(name_slot), "the text states");
-    if (status != LECO_OK) {
-        mem_free(e.prompt);
-        mem_free(e.states);
-        return status;
-    }
-    c->entry[c->count++] = e;
-    *out = conditioning_of(c, &e);
+    LECO_TRY(conditioner_add(c, prompt, err));
+    entry *e = &c->entry[*name_table_find(&c->by_prompt, prompt)];
+    LECO_TRY(encode_entry(c, e, err));
+    *out = (conditioning){.states = e->states, .pooled = c->pooled_count ? e->states + c->state_count : NULL};
     return LECO_OK;
 }

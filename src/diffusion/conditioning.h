@@ -28,18 +28,28 @@ void conditioning_set_size(conditioning *c, int64_t height, int64_t width);
 
 typedef struct conditioner conditioner;
 
-/* Builds the text encoder of m (weights loaded by the caller) with `adapters` (NULL: none). options: the family's
- * (model/family.h), perhaps with other skip_layers. All outlive the conditioner. On failure *out is NULL. */
+/* Builds the text encoder of m (weights mapped by the caller) with `adapters` (NULL: none) and plans it. options: the
+ * family's (model/family.h), perhaps with other skip_layers. All outlive the conditioner. On failure *out is NULL. */
 leco_status conditioner_create(const device *d, const model *m, const adapter_set *adapters, text_options options,
                                conditioner **out, leco_error *err);
 void conditioner_destroy(conditioner *c); /* NULL is fine */
 
 int64_t conditioner_tokens(const conditioner *c); /* of a prompt's states: 77 */
 
-size_t conditioner_bytes(const conditioner *c); /* of what was encoded, and of the encoder while it is there */
+/* Notes a prompt that will be asked for, so that it is counted and what is wrong with it said; nothing is encoded yet.
+ * A prompt that is too long is cut, with one warning in the log; the first that holds another program's prompt syntax
+ * gives one, too. */
+leco_status conditioner_add(conditioner *c, const char *prompt, leco_error *err);
+/* Takes what the encoder needs, m's weights being loaded now, and encodes all that was noted. */
+leco_status conditioner_prepare(conditioner *c, leco_error *err);
 
-/* States and pooled are the conditioner's, valid until clear or destroy; sizes are 0. A prompt that is too long is cut,
- * with one warning in the log; the first that holds another program's prompt syntax gives one, too. */
+/* As planned: of all states; of the encoder until it is released; and what that takes of the workspace. */
+size_t conditioner_bytes(const conditioner *c);
+size_t conditioner_encoder_bytes(const conditioner *c);
+size_t conditioner_arena_bytes(const conditioner *c);
+
+/* Notes and encodes the prompt if that isn't done yet. States and pooled are the conditioner's, valid until clear or
+ * destroy; sizes are 0. */
 leco_status conditioner_get(conditioner *c, const char *prompt, conditioning *out, leco_error *err);
 
 /* Forgets all prompts, after an adapter of the text encoder changed. */

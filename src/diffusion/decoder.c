@@ -63,16 +63,18 @@ leco_status decoder_create(const device *d, const model *m, latent_size size, de
     return LECO_OK;
 }
 
-void decoder_run(decoder *n, const float *latents, uint8_t *rgb)
+leco_status decoder_run(decoder *n, const float *latents, uint8_t *rgb, leco_error *err)
 {
+    session *s = n->runner.session;
     size_t count = latent_count(n->size);
     for (size_t i = 0; i < count; i++) n->latents[i] = latents[i] / n->scaling_factor;
-    session_write(n->runner.session, n->net.latents, n->latents, count);
-    session_run(n->runner.session);
-    session_read(n->runner.session, n->net.sample, n->picture, n->picture_count);
+    LECO_TRY(session_write(s, n->net.latents, n->latents, count, err));
+    LECO_TRY(session_run(s, err));
+    LECO_TRY(session_read(s, n->net.sample, n->picture, n->picture_count, err));
     for (size_t i = 0; i < n->picture_count; i++) {
         float v = 0.5f * n->picture[i] + 0.5f;
         v = v > 0.0f ? (v < 1.0f ? v : 1.0f) : 0.0f; /* NaN becomes black */
         rgb[i] = (uint8_t)lrintf(255.0f * v);
     }
+    return LECO_OK;
 }

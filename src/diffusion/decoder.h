@@ -13,6 +13,6 @@ leco_status decoder_create(const device *d, const model *m, latent_size size, de
 void decoder_destroy(decoder *n); /* NULL is fine */
 
 /* latents [B,h,w,C] as the U-Net has them -> rgb [B,H,W,3], 8 bits: round(255 clamp(x / 2 + 1/2)), as diffusers. */
-void decoder_run(decoder *n, const float *latents, uint8_t *rgb);
+leco_status decoder_run(decoder *n, const float *latents, uint8_t *rgb, leco_error *err);
 
 #endif

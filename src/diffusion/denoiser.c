@@ -47,7 +47,7 @@ static void build(nn *c, void *user)
     graph_backward(c->g, n->loss);
 }
 
-static leco_status make_ready(denoiser *n, const device *d, const model *m, const denoiser_options *o, leco_error *err)
+static leco_status plan(denoiser *n, const device *d, const model *m, const denoiser_options *o, leco_error *err)
 {
     building b = {n, &m->unet, o};
     const runner_spec spec = {.device = d,
@@ -57,11 +57,11 @@ static leco_status make_ready(denoiser *n, const device *d, const model *m, cons
                               .what = "the U-Net",
                               .build = build,
                               .user = &b};
-    return runner_create(&spec, &n->runner, err);
+    return runner_plan(&spec, &n->runner, err);
 }
 
-leco_status denoiser_create(const device *d, const model *m, const denoiser_options *options, denoiser **out,
-                            leco_error *err)
+leco_status denoiser_plan(const device *d, const model *m, const denoiser_options *options, denoiser **out,
+                          leco_error *err)
 {
     *out = NULL;
     if (m->unet.in_channels != m->unet.out_channels)
@@ -73,19 +73,35 @@ leco_status denoiser_create(const device *d, const model *m, const denoiser_opti
     n->size.channels = m->unet.in_channels;
     n->context_count = (size_t)(options->tokens * unet_context_width(&m->unet));
     n->pooled_count = (size_t)unet_pooled_width(&m->unet);
-    size_t widest = (size_t)n->size.batch * (n->context_count > n->pooled_count ? n->context_count : n->pooled_count);
-    n->context = mem_calloc((size_t)n->size.batch, sizeof *n->context);
-    n->staging = mem_calloc(widest, sizeof *n->staging);
-    n->staging_count = widest;
-    leco_status status =
-        n->context && n->staging ? LECO_OK : error_memory(err, widest * sizeof(float), "a denoiser's text states");
-    if (status == LECO_OK) status = make_ready(n, d, m, options, err);
+    n->staging_count =
+        (size_t)n->size.batch * (n->context_count > n->pooled_count ? n->context_count : n->pooled_count);
+    leco_status status = plan(n, d, m, options, err);
     if (status != LECO_OK) {
         denoiser_destroy(n);
         return status;
     }
     *out = n;
     return LECO_OK;
+}
+
+leco_status denoiser_prepare(denoiser *n, leco_error *err)
+{
+    LECO_TRY(runner_prepare(&n->runner, err));
+    if (!n->context) n->context = mem_calloc((size_t)n->size.batch, sizeof *n->context);
+    if (!n->staging) n->staging = mem_calloc(n->staging_count, sizeof *n->staging);
+    if (n->context && n->staging) return LECO_OK;
+    return error_memory(err, n->staging_count * sizeof *n->staging, "a denoiser's text states");
+}
+
+leco_status denoiser_create(const device *d, const model *m, const denoiser_options *options, denoiser **out,
+                            leco_error *err)
+{
+    LECO_TRY(denoiser_plan(d, m, options, out, err));
+    leco_status status = denoiser_prepare(*out, err);
+    if (status == LECO_OK) return LECO_OK;
+    denoiser_destroy(*out);
+    *out = NULL;
+    return status;
 }
 
 latent_size denoiser_size(const denoiser *n)
@@ -95,13 +111,13 @@ latent_size denoiser_size(const denoiser *n)
 
 size_t denoiser_arena_bytes(const denoiser *n)
 {
-    return session_arena_bytes(n->runner.session);
+    return runner_arena_bytes(&n->runner);
 }
 
 size_t denoiser_bytes(const denoiser *n)
 {
-    return sizeof *n + graph_bytes(n->runner.graph) + session_bytes(n->runner.session) +
-           (size_t)n->size.batch * sizeof *n->context + n->staging_count * sizeof *n->staging;
+    return sizeof *n + runner_bytes(&n->runner) + (size_t)n->size.batch * sizeof *n->context +
+           n->staging_count * sizeof *n->staging;
 }
 
 graph *denoiser_graph(denoiser *n)
@@ -121,47 +137,51 @@ void denoiser_set_context(denoiser *n, int64_t sample, const conditioning *c)
 }
 
 /* What a model with added conditions (SDXL's) reads beside the text states. */
-static void write_added(denoiser *n)
+static leco_status write_added(denoiser *n, leco_error *err)
 {
     const size_t batch = (size_t)n->size.batch;
+    session *s = n->runner.session;
     for (size_t i = 0; i < batch; i++)
         memcpy(n->staging + i * n->pooled_count, n->context[i].pooled, n->pooled_count * sizeof(float));
-    session_write(n->runner.session, n->net.pooled, n->staging, batch * n->pooled_count);
+    LECO_TRY(session_write(s, n->net.pooled, n->staging, batch * n->pooled_count, err));
     for (int k = 0; k < UNET_TIME_IDS; k++) {
         for (size_t i = 0; i < batch; i++) n->staging[i] = n->context[i].sizes[k];
-        session_write(n->runner.session, n->net.time_ids[k], n->staging, batch);
+        LECO_TRY(session_write(s, n->net.time_ids[k], n->staging, batch, err));
     }
+    return LECO_OK;
 }
 
-static void write_inputs(denoiser *n, const float *x, double timestep)
+static leco_status write_inputs(denoiser *n, const float *x, double timestep, leco_error *err)
 {
-    session_write(n->runner.session, n->net.sample, x, latent_count(n->size));
+    session *s = n->runner.session;
+    LECO_TRY(session_write(s, n->net.sample, x, latent_count(n->size), err));
     const size_t batch = (size_t)n->size.batch;
     for (size_t i = 0; i < batch; i++) n->staging[i] = (float)timestep;
-    session_write(n->runner.session, n->net.timestep, n->staging, batch);
-    if (n->net.pooled) write_added(n);
+    LECO_TRY(session_write(s, n->net.timestep, n->staging, batch, err));
+    if (n->net.pooled) LECO_TRY(write_added(n, err));
     for (size_t i = 0; i < batch; i++) {
         assert(n->context[i].states);
         memcpy(n->staging + i * n->context_count, n->context[i].states, n->context_count * sizeof(float));
     }
-    session_write(n->runner.session, n->net.context, n->staging, batch * n->context_count);
+    return session_write(s, n->net.context, n->staging, batch * n->context_count, err);
 }
 
-void denoiser_run(denoiser *n, const float *x, double timestep, float *output)
+leco_status denoiser_run(denoiser *n, const float *x, double timestep, float *output, leco_error *err)
 {
-    write_inputs(n, x, timestep);
-    session_run(n->runner.session);
-    session_read(n->runner.session, n->net.noise, output, latent_count(n->size));
+    LECO_TRY(write_inputs(n, x, timestep, err));
+    LECO_TRY(session_run(n->runner.session, err));
+    return session_read(n->runner.session, n->net.noise, output, latent_count(n->size), err);
 }
 
-double denoiser_run_training(denoiser *n, const float *x, double timestep, const float *target, float *output)
+leco_status denoiser_run_training(denoiser *n, const float *x, double timestep, const float *target, double *loss,
+                                  leco_error *err)
 {
     assert(n->loss);
-    write_inputs(n, x, timestep);
-    session_write(n->runner.session, n->target, target, latent_count(n->size));
-    session_run(n->runner.session);
-    if (output) session_read(n->runner.session, n->net.noise, output, latent_count(n->size));
-    float loss;
-    session_read(n->runner.session, n->loss, &loss, 1);
-    return (double)loss;
+    LECO_TRY(write_inputs(n, x, timestep, err));
+    LECO_TRY(session_write(n->runner.session, n->target, target, latent_count(n->size), err));
+    LECO_TRY(session_run(n->runner.session, err));
+    float value;
+    LECO_TRY(session_read(n->runner.session, n->loss, &value, 1, err));
+    *loss = (double)value;
+    return LECO_OK;
 }

@@ -1,4 +1,4 @@
-/* A U-Net that is ready to run for one batch and size: a graph and its session. */
+/* A U-Net for one batch and size: a graph and its session, planned, then ready to run. */
 #ifndef LECO_DIFFUSION_DENOISER_H
 #define LECO_DIFFUSION_DENOISER_H
 
@@ -14,26 +14,31 @@ typedef struct denoiser_options {
     bool trainable;              /* also compute loss and gradients: denoiser_run_training */
 } denoiser_options;
 
-/* Builds over m's U-Net weights (loaded by the caller). `d`, m and the trainables outlive the denoiser. On
- * failure *out is NULL. */
+/* Builds over m's U-Net weights (mapped by the caller) and plans; takes no memory. `d`, m and the trainables outlive
+ * the denoiser. On failure *out is NULL. */
+leco_status denoiser_plan(const device *d, const model *m, const denoiser_options *options, denoiser **out,
+                          leco_error *err);
+/* Takes what was planned, if that isn't done yet; m's weights are loaded and the trainables have their values now. */
+leco_status denoiser_prepare(denoiser *n, leco_error *err);
+/* Both at once. */
 leco_status denoiser_create(const device *d, const model *m, const denoiser_options *options, denoiser **out,
                             leco_error *err);
 void denoiser_destroy(denoiser *n); /* NULL is fine */
 
 latent_size denoiser_size(const denoiser *n);
-size_t denoiser_arena_bytes(const denoiser *n);
-size_t denoiser_bytes(const denoiser *n); /* of the graph, the session and what inputs are put together in */
+size_t denoiser_arena_bytes(const denoiser *n); /* as planned, both */
+size_t denoiser_bytes(const denoiser *n);       /* of the graph, the session and what inputs are put together in */
 
 /* What one of the batch's samples is conditioned on: all that the U-Net reads. *c is copied; what it points to is
  * borrowed until replaced, and read by each run. */
 void denoiser_set_context(denoiser *n, int64_t sample, const conditioning *c);
 
 /* x [B,h,w,C] and a timestep for all -> the model's output [B,h,w,C]: noise, or v. `output` may be x. */
-void denoiser_run(denoiser *n, const float *x, double timestep, float *output);
+leco_status denoiser_run(denoiser *n, const float *x, double timestep, float *output, leco_error *err);
 
-/* The same, then loss = mean((output - target)^2) and d loss / d p into the trainable params' grad. Returns the loss.
- * output may be NULL. */
-double denoiser_run_training(denoiser *n, const float *x, double timestep, const float *target, float *output);
+/* The same, then *loss = mean((output - target)^2) and d loss / d p into the trainable params' grad. */
+leco_status denoiser_run_training(denoiser *n, const float *x, double timestep, const float *target, double *loss,
+                                  leco_error *err);
 
 /* For benchmarks: the graph and session underneath. */
 graph *denoiser_graph(denoiser *n);

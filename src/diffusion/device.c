@@ -16,15 +16,15 @@ leco_status device_precision(const char *name, dtype *out, leco_error *err)
 leco_status device_open(const char *name, const char *precision, device *out, leco_error *err)
 {
     device d = {0};
-    d.backend = backend_find(name ? name : "cpu");
+    d.backend = backend_find(name);
     if (!d.backend)
-        return error_set(err, LECO_INVALID, "device \"%s\" is not known; there are \"cpu\" and \"ref\"", name);
+        return error_set(err, LECO_INVALID, "device \"%s\" is not known; there are %s", name, backend_names());
     d.compute = d.backend->preferred_dtype();
     if (precision) LECO_TRY(device_precision(precision, &d.compute, err));
     if (!d.backend->supports(d.compute))
         return error_set(err, LECO_UNSUPPORTED, "device \"%s\" can't compute in %s on this machine", d.backend->name,
                          dtype_name(d.compute));
-    d.workspace = workspace_create();
+    d.workspace = workspace_create(d.backend->memory);
     if (!d.workspace) return error_memory(err, 0, "a workspace");
     log_message(LOG_DEBUG, "device %s: %s, %d threads", d.backend->name, dtype_name(d.compute), cpu_threads());
     *out = d;

@@ -2,7 +2,7 @@
 #ifndef LECO_DIFFUSION_DEVICE_H
 #define LECO_DIFFUSION_DEVICE_H
 
-#include "backend/backend.h"
+#include "backend/session.h"
 
 typedef struct device {
     const backend *backend;
@@ -10,8 +10,9 @@ typedef struct device {
     workspace *workspace; /* shared by all sessions on it: they never run at the same time */
 } device;
 
-/* name: "cpu" (also NULL) or "ref"; precision: "float32", "bfloat16", "float64" (ref only), or NULL: what the backend
- * prefers. Anything else is LECO_INVALID, a precision that the backend or processor can't run LECO_UNSUPPORTED. */
+/* name: of a backend, NULL: the first ("cpu"); precision: "float32", "bfloat16", "float64" (ref only), or NULL: what
+ * the backend prefers. Anything else is LECO_INVALID, a precision that the backend or processor can't run
+ * LECO_UNSUPPORTED. */
 leco_status device_open(const char *name, const char *precision, device *out, leco_error *err);
 void device_close(device *d); /* safe on a zeroed one */
 

@@ -49,15 +49,16 @@ void guided_set_context(guided *g, int64_t picture, const conditioning *uncondit
     denoiser_set_context(g->denoiser, g->size.batch + picture, conditional);
 }
 
-void guided_step(guided *g, denoising *d, int64_t done, float *x)
+leco_status guided_step(guided *g, denoising *d, int64_t done, float *x, leco_error *err)
 {
     size_t count = latent_count(g->size);
     assert(d->count == count);
     denoising_latent(d, done, x, g->input);
     if (is_doubled(g->scale)) memcpy(g->input + count, g->input, count * sizeof *x);
-    denoiser_run(g->denoiser, g->input, denoising_timestep(d, done), g->output);
+    LECO_TRY(denoiser_run(g->denoiser, g->input, denoising_timestep(d, done), g->output, err));
     if (is_doubled(g->scale)) guidance_apply(g->output, g->output + count, g->scale, g->output, count);
     denoising_step(d, done, g->output, x);
+    return LECO_OK;
 }
 
 void guidance_apply(const float *unconditional, const float *conditional, float scale, float *out, size_t count)

@@ -27,7 +27,7 @@ void guided_free(guided *g);                                                    
 void guided_set_context(guided *g, int64_t picture, const conditioning *unconditional, const conditioning *conditional);
 
 /* x [pictures,h,w,C] of the run d, denoised `done` steps -> one step further, in place. */
-void guided_step(guided *g, denoising *d, int64_t done, float *x);
+leco_status guided_step(guided *g, denoising *d, int64_t done, float *x, leco_error *err);
 
 /* out = u + scale (c - u). `out` may be u or c. */
 void guidance_apply(const float *unconditional, const float *conditional, float scale, float *out, size_t count);

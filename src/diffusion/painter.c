@@ -156,7 +156,7 @@ static leco_status denoise(batch_run *b, leco_error *err)
     for (int64_t step = 0; step < b->run->steps; step++) {
         if (what->go_on && !what->go_on(what->user, b->first, b->easel->size.batch, step))
             return error_set(err, LECO_INTERRUPTED, "stopped");
-        guided_step(&b->guided, b->run, step, b->x);
+        LECO_TRY(guided_step(&b->guided, b->run, step, b->x, err));
     }
     const size_t bad = number_first_bad(b->x, b->run->count);
     if (bad == b->run->count) return LECO_OK;
@@ -171,7 +171,7 @@ static leco_status run_batch(batch_run *b, size_t *done, leco_error *err)
     LECO_TRY(set_texts(b, err));
     start_latents(b);
     LECO_TRY(denoise(b, err));
-    decoder_run(b->easel->decoder, b->x, b->rgb);
+    LECO_TRY(decoder_run(b->easel->decoder, b->x, b->rgb, err));
     const size_t bytes = 3 * (size_t)what->width * (size_t)what->height;
     for (size_t i = 0; i < (size_t)b->easel->size.batch; i++) {
         LECO_TRY(what->keep(what->user, b->first + i, b->rgb + i * bytes, err));

@@ -1,4 +1,4 @@
-/* A module of a model that is ready to run: built into a graph, planned, its kernels prepared. */
+/* A module of a model as a graph: built and planned, then ready to run. */
 #ifndef LECO_DIFFUSION_RUNNER_H
 #define LECO_DIFFUSION_RUNNER_H
 
@@ -7,7 +7,9 @@
 
 typedef struct runner {
     graph *graph;
-    session *session;
+    const device *device;
+    session_plan *plan; /* until there is a session */
+    session *session;   /* NULL until runner_prepare */
 } runner;
 
 typedef struct runner_spec {
@@ -21,8 +23,16 @@ typedef struct runner_spec {
     void *user;
 } runner_spec;
 
-/* The device, the weights and the trainables in the adapters outlive the runner. On failure *out is zeroed. */
+/* Builds and plans. Takes no memory but for graph and plan, and reads no weights. The device, the weights and the
+ * trainables in the adapters outlive the runner. On failure *out is zeroed. */
+leco_status runner_plan(const runner_spec *spec, runner *out, leco_error *err);
+/* Takes what was planned, if that isn't done yet. */
+leco_status runner_prepare(runner *r, leco_error *err);
+/* Both at once. */
 leco_status runner_create(const runner_spec *spec, runner *out, leco_error *err);
 void runner_free(runner *r); /* safe on a zeroed one */
+
+size_t runner_arena_bytes(const runner *r); /* of the device's workspace, as planned; 0 of a zeroed one */
+size_t runner_bytes(const runner *r);       /* of graph and session, as planned; 0 of a zeroed one */
 
 #endif

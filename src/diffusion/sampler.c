@@ -5,8 +5,8 @@
 
 #include "base/mem.h"
 
-leco_status denoising_create(const sampler *s, const noise_schedule *schedule, int64_t steps, latent_size size,
-                             denoising **out, leco_error *err)
+leco_status denoising_plan(const sampler *s, const noise_schedule *schedule, int64_t steps, latent_size size,
+                           denoising **out, leco_error *err)
 {
     *out = NULL;
     if (steps < 1 || steps > schedule->train_timesteps)
@@ -17,17 +17,34 @@ leco_status denoising_create(const sampler *s, const noise_schedule *schedule, i
     *d = (denoising){.sampler = s, .schedule = schedule, .steps = steps, .noise_scale = 1.0f, .size = size};
     d->count = latent_count(size);
     d->timestep = mem_calloc((size_t)steps, sizeof *d->timestep);
-    d->scratch = mem_calloc(d->count, sizeof *d->scratch);
-    if (s->copies) d->memory = mem_calloc((size_t)s->copies * d->count, sizeof *d->memory);
-    leco_status status = d->timestep && d->scratch && (d->memory || !s->copies)
-                             ? s->start(d, err)
-                             : error_memory(err, d->count * sizeof *d->scratch, "a sampler");
+    leco_status status =
+        d->timestep ? s->start(d, err) : error_memory(err, (size_t)steps * sizeof *d->timestep, "a sampler");
     if (status != LECO_OK) {
         denoising_destroy(d);
         return status;
     }
     *out = d;
     return LECO_OK;
+}
+
+leco_status denoising_prepare(denoising *d, leco_error *err)
+{
+    const size_t copies = (size_t)d->sampler->copies;
+    d->scratch = mem_calloc(d->count, sizeof *d->scratch);
+    if (copies) d->memory = mem_calloc(copies * d->count, sizeof *d->memory);
+    if (d->scratch && (d->memory || !copies)) return LECO_OK;
+    return error_memory(err, (1 + copies) * d->count * sizeof *d->scratch, "a sampler");
+}
+
+leco_status denoising_create(const sampler *s, const noise_schedule *schedule, int64_t steps, latent_size size,
+                             denoising **out, leco_error *err)
+{
+    LECO_TRY(denoising_plan(s, schedule, steps, size, out, err));
+    leco_status status = denoising_prepare(*out, err);
+    if (status == LECO_OK) return LECO_OK;
+    denoising_destroy(*out);
+    *out = NULL;
+    return status;
 }
 
 void denoising_destroy(denoising *d)

@@ -58,7 +58,11 @@ leco_status sampler_parse(const char *name, const sampler **out, leco_error *err
 leco_status denoising_create(const sampler *s, const noise_schedule *schedule, int64_t steps, latent_size size,
                              denoising **out, leco_error *err);
 void denoising_destroy(denoising *d); /* NULL is fine */
-size_t denoising_bytes(const denoising *d);
+/* In two steps: timesteps first, and what all of it takes; the memory of runs second. */
+leco_status denoising_plan(const sampler *s, const noise_schedule *schedule, int64_t steps, latent_size size,
+                           denoising **out, leco_error *err);
+leco_status denoising_prepare(denoising *d, leco_error *err);
+size_t denoising_bytes(const denoising *d); /* as planned */
 
 /* How many jitters are possible, from 0: those with which no timestep passes its neighbour's or the schedule's end. */
 int64_t denoising_jitter_range(const denoising *d);

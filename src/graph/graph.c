@@ -161,7 +161,7 @@ tensor *graph_param(graph *g, param *p)
     tensor *t = tensor_new(g, TENSOR_PARAM, p->type, p->shape, p->name);
     if (t == NULL) return NULL;
     t->param = p;
-    t->trainable = p->grad != NULL;
+    t->trainable = p->trained;
     return t;
 }
 

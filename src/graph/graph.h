@@ -44,7 +44,7 @@ bool graph_ok(const graph *g);
 /* Ends building: LECO_OK, or the first error. */
 leco_status graph_finish(graph *g, leco_error *err);
 
-/* Reverse walk: emits the nodes that compute d loss / d p for every trainable param (param->grad != NULL) that `loss`
+/* Reverse walk: emits the nodes that compute d loss / d p for every trainable param (param->trained) that `loss`
  * (a scalar) depends on, into param->grad (overwritten by each run). Nothing is emitted off those paths. */
 void graph_backward(graph *g, tensor *loss);
 

@@ -151,8 +151,8 @@ void model_close(model *m)
 
 /* ---- loading ---- */
 
-/* Builds the whole part once, small, so that each of its tensors is asked for; then checks them. */
-static leco_status check_weights(const model *m, weights *w, model_part part, leco_error *err)
+/* Builds the whole part once, small, so that each of its tensors is asked for. */
+static leco_status ask_for_all(const model *m, weights *w, model_part part, leco_error *err)
 {
     graph *g = graph_create(DTYPE_F32);
     if (!g) return error_memory(err, 0, "a graph");
@@ -161,10 +161,11 @@ static leco_status check_weights(const model *m, weights *w, model_part part, le
     part_rows[part].build(&c, m);
     leco_status status = graph_finish(g, err);
     graph_destroy(g);
-    return status == LECO_OK ? weights_check(w, err) : status;
+    if (status == LECO_OK) weights_warn_of_unused(w);
+    return status;
 }
 
-static leco_status load_part(model *m, model_part part, leco_error *err)
+static leco_status map_part(model *m, model_part part, leco_error *err)
 {
     weights *w;
     char *folder;
@@ -172,7 +173,7 @@ static leco_status load_part(model *m, model_part part, leco_error *err)
     leco_status status = weights_open(folder, &w, err);
     mem_free(folder);
     if (status != LECO_OK) return status;
-    status = check_weights(m, w, part, err);
+    status = ask_for_all(m, w, part, err);
     if (status != LECO_OK) {
         weights_close(w);
         return status;
@@ -183,10 +184,21 @@ static leco_status load_part(model *m, model_part part, leco_error *err)
     return LECO_OK;
 }
 
-leco_status model_load(model *m, int parts, leco_error *err)
+leco_status model_map(model *m, int parts, leco_error *err)
 {
     for (int part = 0; part < PART_COUNT; part++)
-        if ((parts & 1 << part) && !m->weights[part]) LECO_TRY(load_part(m, (model_part)part, err));
+        if ((parts & 1 << part) && !m->weights[part]) LECO_TRY(map_part(m, (model_part)part, err));
+    return LECO_OK;
+}
+
+leco_status model_load(model *m, int parts, leco_error *err)
+{
+    LECO_TRY(model_map(m, parts, err));
+    for (int part = 0; part < PART_COUNT; part++) {
+        if (!(parts & 1 << part) || m->checked[part]) continue;
+        LECO_TRY(weights_check_values(m->weights[part], err));
+        m->checked[part] = true;
+    }
     return LECO_OK;
 }
 
@@ -194,4 +206,5 @@ void model_unload(model *m, model_part part)
 {
     weights_close(m->weights[part]);
     m->weights[part] = NULL;
+    m->checked[part] = false;
 }

@@ -51,7 +51,8 @@ typedef struct model {
     vae_config vae;
     schedule_config schedule;
     tokenizer *tokenizer;          /* NULL in a preset */
-    weights *weights[PART_COUNT];  /* NULL until model_load */
+    weights *weights[PART_COUNT];  /* NULL until model_map */
+    bool checked[PART_COUNT];      /* their values, by model_load */
     layer_list layers[PART_COUNT]; /* empty until model_layers */
 } model;
 
@@ -62,8 +63,10 @@ leco_status model_open(const char *folder, model **out, leco_error *err);
 /* A full-size model with random weights, without files: "sd15", "sd21", "sdxl" (its first text encoder only). */
 leco_status model_preset(const char *name, model **out, leco_error *err);
 
-/* Opens and checks the weights of the named parts that aren't open yet: all tensors that the module uses are there,
- * have the right shapes and finite values. */
+/* Opens the weights of the named parts that aren't open yet: all tensors that the module uses are there and have the
+ * right shapes. Reads the file's header only: that is enough for plans. */
+leco_status model_map(model *m, int parts, leco_error *err);
+/* The same, and checks that the values are finite: they are ready for use. */
 leco_status model_load(model *m, int parts, leco_error *err);
 
 /* Closes a part's weights; nothing that runs over them may be left. */

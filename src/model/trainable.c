@@ -38,7 +38,7 @@ leco_status trainable_put(trainable *t, size_t index, const trainable_kind *kind
 }
 
 /* Names and shapes of all params; the buffers' sizes. */
-static leco_status describe(trainable *t, bool trained, leco_error *err)
+static leco_status describe(trainable *t, leco_error *err)
 {
     const size_t step = MEM_ALIGNMENT / dtype_size(t->exact);
     param *p = t->params;
@@ -53,8 +53,9 @@ static leco_status describe(trainable *t, bool trained, leco_error *err)
             if (!p->name) return error_memory(err, strlen(m->layer.path), "an adapter");
             p->type = t->exact;
             p->shape = shapes[k].of_param;
+            p->trained = t->trained;
             t->count += (count + step - 1) / step * step;
-            if (!trained && m->kind->param[k].multiplied) t->original_count += count;
+            if (!t->trained && m->kind->param[k].multiplied) t->original_count += count;
         }
     }
     return LECO_OK;
@@ -118,15 +119,21 @@ static void index_modules(trainable *t)
 
 leco_status trainable_finish(trainable *t, bool trained, leco_error *err)
 {
+    t->trained = trained;
     t->params = mem_calloc(t->param_count, sizeof *t->params);
     t->original = mem_calloc(t->param_count, sizeof *t->original);
     if (!t->params || !t->original) return error_memory(err, t->param_count * sizeof *t->params, "an adapter");
-    LECO_TRY(describe(t, trained, err));
+    LECO_TRY(describe(t, err));
+    index_modules(t);
+    return LECO_OK;
+}
+
+leco_status trainable_take(trainable *t, leco_error *err)
+{
     LECO_TRY(make_buffer(t, t->count, &t->values, err));
-    if (trained) LECO_TRY(make_buffer(t, t->count, &t->grads, err));
+    if (t->trained) LECO_TRY(make_buffer(t, t->count, &t->grads, err));
     LECO_TRY(make_buffer(t, t->original_count, &t->originals, err));
     place(t);
-    index_modules(t);
     return LECO_OK;
 }
 
@@ -164,7 +171,7 @@ size_t trainable_count(const trainable *t)
 
 size_t trainable_bytes(const trainable *t)
 {
-    return ((t->grads ? 2 : 1) * t->count + t->original_count) * dtype_size(t->exact);
+    return ((t->trained ? 2 : 1) * t->count + t->original_count) * dtype_size(t->exact);
 }
 
 param *trainable_params(trainable *t, size_t *count)

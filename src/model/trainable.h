@@ -40,8 +40,13 @@ typedef struct trainable_options {
     dtype exact; /* DTYPE_F32, or DTYPE_F64 for checks with the reference backend */
 } trainable_options;
 
-/* One to be trained, on the selected layers of a list, in its order, with the initial values that the kind draws from
- * r. On failure *out is NULL. */
+/* One to be trained, on the selected layers of a list, in its order: names, shapes and sizes. Graphs can be built with
+ * it; values and gradients are NULL. On failure *out is NULL. */
+leco_status trainable_plan(const layer_list *layers, const trainable_options *options, trainable **out,
+                           leco_error *err);
+/* Takes memory for a planned one, with the initial values that the kind draws from r. */
+leco_status trainable_start(trainable *t, rng *r, leco_error *err);
+/* Both at once. */
 leco_status trainable_create(const layer_list *layers, const trainable_options *options, rng *r, trainable **out,
                              leco_error *err);
 

@@ -34,8 +34,7 @@ static leco_status draw_values(trainable *t, rng *r, leco_error *err)
     return LECO_OK;
 }
 
-leco_status trainable_create(const layer_list *layers, const trainable_options *options, rng *r, trainable **out,
-                             leco_error *err)
+leco_status trainable_plan(const layer_list *layers, const trainable_options *options, trainable **out, leco_error *err)
 {
     *out = NULL;
     if (options->rank < 1 || options->rank > 65536)
@@ -49,7 +48,6 @@ leco_status trainable_create(const layer_list *layers, const trainable_options *
     LECO_TRY(trainable_begin(count, options->exact, &t, err));
     leco_status status = put_modules(t, layers, options, err);
     if (status == LECO_OK) status = trainable_finish(t, true, err);
-    if (status == LECO_OK) status = draw_values(t, r, err);
     if (status != LECO_OK) {
         trainable_destroy(t);
         return status;
@@ -58,4 +56,21 @@ leco_status trainable_create(const layer_list *layers, const trainable_options *
                 layers->count, (long long)trainable_parameters(t));
     *out = t;
     return LECO_OK;
+}
+
+leco_status trainable_start(trainable *t, rng *r, leco_error *err)
+{
+    LECO_TRY(trainable_take(t, err));
+    return draw_values(t, r, err);
+}
+
+leco_status trainable_create(const layer_list *layers, const trainable_options *options, rng *r, trainable **out,
+                             leco_error *err)
+{
+    LECO_TRY(trainable_plan(layers, options, out, err));
+    leco_status status = trainable_start(*out, r, err);
+    if (status == LECO_OK) return LECO_OK;
+    trainable_destroy(*out);
+    *out = NULL;
+    return status;
 }

@@ -6,6 +6,7 @@
 
 struct trainable {
     dtype exact;
+    bool trained;
     void *values, *grads; /* [count] of the exact dtype; grads is NULL in a loaded one */
     size_t count;
     void *originals; /* of a loaded one: the multiplied params as in the file, one after the other */
@@ -18,11 +19,13 @@ struct trainable {
     size_t *by_path; /* indices into modules, ordered by part, then path */
 };
 
-/* How one is made: begin, put each module, then trainable_finish, which gives them memory and names, of zeros.
- * `trained`: with gradients; else with originals. After any failure trainable_destroy. */
+/* How one is made: begin, put each module, then trainable_finish, which gives them names and shapes (`trained`: with
+ * gradients; else with originals), and trainable_take, which gives them memory, of zeros. After any failure
+ * trainable_destroy. */
 leco_status trainable_begin(size_t modules, dtype exact, trainable **out, leco_error *err);
 leco_status trainable_put(trainable *t, size_t index, const trainable_kind *kind, const layer_info *layer, int64_t rank,
                           float alpha, leco_error *err);
 leco_status trainable_finish(trainable *t, bool trained, leco_error *err);
+leco_status trainable_take(trainable *t, leco_error *err);
 
 #endif

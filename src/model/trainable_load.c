@@ -316,6 +316,7 @@ static leco_status fill(loader *ld, trainable *t, leco_error *err)
     for (size_t i = 0; i < ld->count; i++)
         if (is_present(&ld->targets[i])) LECO_TRY(put_module(ld, &ld->targets[i], t, next++, err));
     LECO_TRY(trainable_finish(t, false, err));
+    LECO_TRY(trainable_take(t, err));
     next = 0;
     for (size_t i = 0; i < ld->count; i++) {
         LECO_TRY(read_module(ld, &ld->targets[i], t, next, err));

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/weight_form.h"
 #include "base/cpu.h"
 #include "base/dtype.h"
 #include "base/log.h"
@@ -349,16 +350,19 @@ static bool is_harmless(const char *name)
     return strcmp(last, "position_ids") == 0 || strcmp(last, "logit_scale") == 0;
 }
 
-leco_status weights_check(weights *w, leco_error *err)
+leco_status weights_check_values(const weights *w, leco_error *err)
 {
-    if (!w->file) return LECO_OK;
-    const slot *bad = first_bad_slot(w);
-    if (bad)
-        return error_set(err, LECO_FORMAT, "%s: tensor \"%s\": element %lld is not a finite number", weights_path(w),
-                         bad->w.name, (long long)first_bad(&bad->w));
+    const slot *bad = w->file ? first_bad_slot(w) : NULL;
+    if (!bad) return LECO_OK;
+    return error_set(err, LECO_FORMAT, "%s: tensor \"%s\": element %lld is not a finite number", weights_path(w),
+                     bad->w.name, (long long)first_bad(&bad->w));
+}
+
+void weights_warn_of_unused(const weights *w)
+{
     size_t unused = 0;
     const char *first = NULL;
-    for (size_t i = 0; i < w->count; i++) {
+    for (size_t i = 0; w->file && i < w->count; i++) {
         const slot *s = w->slots[i];
         if (s->used || is_harmless(s->w.name)) continue;
         if (unused++ == 0) first = s->w.name;
@@ -366,6 +370,12 @@ leco_status weights_check(weights *w, leco_error *err)
     if (unused)
         log_message(LOG_WARNING, "%s: %zu tensor%s not used, the first is \"%s\"", weights_path(w), unused,
                     unused == 1 ? " is" : "s are", first);
+}
+
+leco_status weights_check(const weights *w, leco_error *err)
+{
+    LECO_TRY(weights_check_values(w, err));
+    weights_warn_of_unused(w);
     return LECO_OK;
 }
 
@@ -375,10 +385,17 @@ const char *weights_path(const weights *w)
     return w->random ? "(random)" : "(blank)";
 }
 
+size_t weights_planned_bytes(const weights *w)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < w->count; i++) bytes += weight_wanted_bytes(&w->slots[i]->w);
+    return bytes;
+}
+
 size_t weights_packed_bytes(const weights *w)
 {
     size_t bytes = 0;
-    for (size_t i = 0; i < w->count; i++) bytes += weight_variant_bytes(&w->slots[i]->w);
+    for (size_t i = 0; i < w->count; i++) bytes += weight_taken_bytes(&w->slots[i]->w);
     return bytes;
 }
 

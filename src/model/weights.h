@@ -1,8 +1,8 @@
 /* The weights of one module of a model (U-Net, text encoder, VAE), found by module path.
  *
  * A set is opened over the safetensors file of a diffusers component folder. Tensors stay in the memory map; a backend
- * copies what its kernels want in another form (graph/weight.h). Or the set is random, for benchmarks without files, or
- * blank, for listing a module's layers. */
+ * copies what its kernels want in another form (backend/weight_form.h). Or the set is random, for benchmarks without
+ * files, or blank, for listing a module's layers. */
 #ifndef LECO_MODEL_WEIGHTS_H
 #define LECO_MODEL_WEIGHTS_H
 
@@ -35,12 +35,16 @@ void weights_close(weights *w); /* frees also what backends packed; NULL is fine
 leco_status weights_get(weights *w, const char *name, shape s, weight **out, leco_error *err);
 bool weights_has(const weights *w, const char *name); /* true for random and blank sets */
 
-/* Ends loading, after the modules have asked for all they use: NaN or infinite values are LECO_FORMAT naming file,
- * tensor and position (checked in parallel); tensors nobody asked for give one warning in the log. */
-leco_status weights_check(weights *w, leco_error *err);
+/* Both after the modules have asked for all they use. NaN or infinite values of those tensors are LECO_FORMAT naming
+ * file, tensor and position (checked in parallel: this reads the whole file). Tensors nobody asked for give one warning
+ * in the log. */
+leco_status weights_check_values(const weights *w, leco_error *err);
+void weights_warn_of_unused(const weights *w);
+leco_status weights_check(const weights *w, leco_error *err); /* both of them */
 
-const char *weights_path(const weights *w);    /* the file, or "(random)" or "(blank)" */
-size_t weights_mapped_bytes(const weights *w); /* of the tensors in the file */
-size_t weights_packed_bytes(const weights *w); /* memory of the backends' copies */
+const char *weights_path(const weights *w);     /* the file, or "(random)" or "(blank)" */
+size_t weights_mapped_bytes(const weights *w);  /* of the tensors in the file */
+size_t weights_planned_bytes(const weights *w); /* of the copies that backends want or have */
+size_t weights_packed_bytes(const weights *w);  /* of those that they have */
 
 #endif

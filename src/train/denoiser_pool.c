@@ -30,9 +30,17 @@ leco_status denoiser_pool_get(denoiser_pool *pool, const denoiser_wish *wish, de
     const denoiser_options options = {
         .size = wish->size, .tokens = wish->tokens, .adapters = &adapters, .trainable = wish->learns};
     pooled_denoiser made = {*wish, NULL};
-    LECO_TRY(denoiser_create(pool->device, wish->model, &options, &made.denoiser, err));
+    LECO_TRY(denoiser_plan(pool->device, wish->model, &options, &made.denoiser, err));
     pool->entry[pool->count++] = made;
     *out = made.denoiser;
+    return LECO_OK;
+}
+
+leco_status denoiser_pool_prepare(denoiser_pool *pool, leco_error *err)
+{
+    /* At once: growing from one session to the next would hold two arenas for a moment. */
+    LECO_TRY(workspace_reserve(pool->device->workspace, denoiser_pool_arena_bytes(pool), err));
+    for (size_t i = 0; i < pool->count; i++) LECO_TRY(denoiser_prepare(pool->entry[i].denoiser, err));
     return LECO_OK;
 }
 

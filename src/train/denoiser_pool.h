@@ -21,11 +21,14 @@ typedef struct denoiser_wish {
     bool learns;      /* with loss and gradients */
 } denoiser_wish;
 
-/* One that is there or is made now; the pool's. */
+/* One that is there or is planned now; the pool's. */
 leco_status denoiser_pool_get(denoiser_pool *pool, const denoiser_wish *wish, denoiser **out, leco_error *err);
 
+/* Takes what was planned for all of them. */
+leco_status denoiser_pool_prepare(denoiser_pool *pool, leco_error *err);
+
 void denoiser_pool_free(denoiser_pool *pool);
-size_t denoiser_pool_arena_bytes(const denoiser_pool *pool); /* the largest arena of all */
+size_t denoiser_pool_arena_bytes(const denoiser_pool *pool); /* the largest arena of all; as planned, both */
 size_t denoiser_pool_bytes(const denoiser_pool *pool);       /* of all graphs and sessions */
 
 #endif

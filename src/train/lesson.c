@@ -8,6 +8,7 @@
 /* Predicts texts [first, first + count) of the lesson, in one batch. */
 typedef struct lesson_teacher {
     denoiser *denoiser;
+    size_t model; /* among the frozen ones */
     size_t first, count;
 } lesson_teacher;
 
@@ -39,23 +40,22 @@ static leco_status allocate(lesson *l, const training_setting *in, leco_error *e
     for (size_t i = 0; i < o->branch_count; i++) terms += o->branches[i].terms.count;
     l->teachers = mem_calloc(in->frozen_count, sizeof *l->teachers);
     l->students = mem_calloc(o->branch_count, sizeof *l->students);
-    l->texts = mem_calloc(terms, sizeof *l->texts);
-    if (!l->teachers || !l->students || !l->texts) return error_memory(err, terms * sizeof *l->texts, "an objective");
+    l->prompts = mem_calloc(terms, sizeof *l->prompts);
+    if (!l->teachers || !l->students || !l->prompts)
+        return error_memory(err, terms * sizeof *l->prompts, "an objective");
     return LECO_OK;
 }
 
-/* Which of this teacher's predictions has the prompt; prediction_count where there is none yet. prompts
- * [prediction_count] are those so far. */
-static size_t find(const lesson *l, const lesson_teacher *t, const char *const *prompts, const char *prompt)
+/* Which of this teacher's predictions has the prompt; prediction_count where there is none yet. */
+static size_t find(const lesson *l, const lesson_teacher *t, const char *prompt)
 {
     size_t i = t->first;
-    while (i < l->prediction_count && strcmp(prompts[i], prompt) != 0) i++;
+    while (i < l->prediction_count && strcmp(l->prompts[i], prompt) != 0) i++;
     return i;
 }
 
 /* Gives each term of one model its place among the predictions, equal ones the same. */
-static leco_status place_terms(lesson *l, const training_setting *in, size_t which, const char **prompts,
-                               leco_error *err)
+static leco_status place_terms(lesson *l, const training_setting *in, size_t which, leco_error *err)
 {
     lesson_teacher *t = &l->teachers[l->teacher_count];
     t->first = l->prediction_count;
@@ -63,15 +63,14 @@ static leco_status place_terms(lesson *l, const training_setting *in, size_t whi
         const term_list *terms = &l->objective->branches[i].terms;
         for (size_t k = 0; k < terms->count; k++) {
             if (terms->item[k].model != which) continue;
-            size_t at = find(l, t, prompts, terms->item[k].prompt);
+            size_t at = find(l, t, terms->item[k].prompt);
             l->students[i].place[k] = at;
-            if (at < l->prediction_count) continue;
-            prompts[l->prediction_count++] = terms->item[k].prompt;
-            LECO_TRY(setting_condition(in, which, terms->item[k].prompt, l->size, &l->texts[at], err));
+            if (at == l->prediction_count) l->prompts[l->prediction_count++] = terms->item[k].prompt;
         }
     }
     t->count = l->prediction_count - t->first;
     if (t->count == 0) return LECO_OK;
+    t->model = which;
     if (in->frozen[which].prediction != in->frozen[0].prediction)
         return error_set(err, LECO_UNSUPPORTED, "%s predicts something else than %s: that is not supported yet",
                          in->frozen[which].model->folder, in->frozen[0].model->folder);
@@ -81,53 +80,66 @@ static leco_status place_terms(lesson *l, const training_setting *in, size_t whi
     return setting_denoiser(in, which, size, 0, false, &t->denoiser, err);
 }
 
-static leco_status make_teachers(lesson *l, const training_setting *in, leco_error *err)
+static leco_status plan(lesson *l, const training_setting *in, leco_error *err)
 {
     const objective *o = l->objective;
-    const char **prompts = mem_calloc(o->branch_count * TERMS_MAX, sizeof *prompts);
-    if (!prompts) return error_memory(err, o->branch_count * TERMS_MAX * sizeof *prompts, "an objective");
-    leco_status status = LECO_OK;
-    for (size_t i = 0; i < in->frozen_count && status == LECO_OK; i++) status = place_terms(l, in, i, prompts, err);
-    mem_free(prompts);
-    return status;
-}
-
-static leco_status make(lesson *l, const training_setting *shared, leco_error *err)
-{
-    const objective *o = l->objective;
-    training_setting own = *shared, *in = &own;
-    own.phrases = l->phrases = phrases_create();
-    if (!l->phrases) return error_memory(err, 0, "an objective's prompts");
     LECO_TRY(latents_of(in, o, &l->size, err));
     LECO_TRY(allocate(l, in, err));
     LECO_TRY(o->source.row->create(in, &o->source, l->size, &l->source[0], err));
     if (o->also) LECO_TRY(o->also->row->create(in, o->also, l->size, &l->source[1], err));
-    LECO_TRY(make_teachers(l, in, err));
-    for (size_t i = 0; i < o->branch_count; i++) {
-        const branch *b = &o->branches[i];
-        lesson_student *s = &l->students[i];
-        LECO_TRY(setting_condition(in, 0, b->prompt, l->size, &s->text, err));
-        LECO_TRY(setting_denoiser(in, 0, l->size, b->multiplier, true, &s->denoiser, err));
-    }
-    const size_t count = latent_count(l->size), all = l->prediction_count * count, wanted = o->branch_count * count;
-    l->input = mem_calloc(all, sizeof *l->input);
-    l->predictions = mem_calloc(all, sizeof *l->predictions);
-    l->wanted = mem_calloc(wanted, sizeof *l->wanted);
-    if (!l->input || !l->predictions || !l->wanted)
-        return error_memory(err, (2 * all + wanted) * sizeof(float), "an objective's latents");
+    for (size_t i = 0; i < in->frozen_count; i++) LECO_TRY(place_terms(l, in, i, err));
+    for (size_t i = 0; i < o->branch_count; i++)
+        LECO_TRY(setting_denoiser(in, 0, l->size, o->branches[i].multiplier, true, &l->students[i].denoiser, err));
     return LECO_OK;
 }
 
 leco_status lesson_create(const training_setting *in, const objective *o, lesson *out, leco_error *err)
 {
     lesson l = {.objective = o};
-    leco_status status = make(&l, in, err);
+    leco_status status = plan(&l, in, err);
     if (status != LECO_OK) {
         lesson_free(&l);
         return error_prefix(err, status, "%s", o->place);
     }
     *out = l;
     return LECO_OK;
+}
+
+static leco_status condition(lesson *l, const training_setting *in, leco_error *err)
+{
+    const objective *o = l->objective;
+    for (size_t i = 0; i < l->teacher_count; i++) {
+        const lesson_teacher *t = &l->teachers[i];
+        for (size_t k = t->first; k < t->first + t->count; k++)
+            LECO_TRY(setting_condition(in, t->model, l->prompts[k], l->size, &l->texts[k], err));
+    }
+    for (size_t i = 0; i < o->branch_count; i++)
+        LECO_TRY(setting_condition(in, 0, o->branches[i].prompt, l->size, &l->students[i].text, err));
+    return LECO_OK;
+}
+
+static leco_status prepare(lesson *l, const training_setting *shared, leco_error *err)
+{
+    training_setting own = *shared, *in = &own;
+    own.phrases = l->phrases = phrases_create();
+    if (!l->phrases) return error_memory(err, 0, "an objective's prompts");
+    const size_t count = latent_count(l->size), all = l->prediction_count * count;
+    const size_t wanted = l->objective->branch_count * count;
+    for (size_t i = 0; i < 2; i++)
+        if (l->source[i]) LECO_TRY(l->source[i]->row->prepare(l->source[i], in, err));
+    l->texts = mem_calloc(l->prediction_count, sizeof *l->texts);
+    l->input = mem_calloc(all, sizeof *l->input);
+    l->predictions = mem_calloc(all, sizeof *l->predictions);
+    l->wanted = mem_calloc(wanted, sizeof *l->wanted);
+    if (!l->texts || !l->input || !l->predictions || !l->wanted)
+        return error_memory(err, (2 * all + wanted) * sizeof(float), "an objective's latents");
+    return condition(l, in, err);
+}
+
+leco_status lesson_prepare(lesson *l, const training_setting *in, leco_error *err)
+{
+    leco_status status = prepare(l, in, err);
+    return status == LECO_OK ? LECO_OK : error_prefix(err, status, "%s", l->objective->place);
 }
 
 void lesson_free(lesson *l)
@@ -137,6 +149,7 @@ void lesson_free(lesson *l)
     phrases_destroy(l->phrases);
     mem_free(l->teachers);
     mem_free(l->students);
+    mem_free(l->prompts);
     mem_free(l->texts);
     mem_free(l->input);
     mem_free(l->predictions);
@@ -149,14 +162,14 @@ size_t lesson_bytes(const lesson *l)
     const size_t branches = l->objective->branch_count;
     size_t sources = 0;
     for (size_t i = 0; i < 2; i++) sources += l->source[i] ? l->source[i]->row->bytes(l->source[i]) : 0;
-    return sizeof *l + sources + phrases_bytes(l->phrases) + l->teacher_count * sizeof *l->teachers +
-           branches * sizeof *l->students + l->prediction_count * sizeof *l->texts +
+    return sizeof *l + sources + l->teacher_count * sizeof *l->teachers + branches * sizeof *l->students +
+           l->prediction_count * (sizeof *l->texts + sizeof *l->prompts) +
            (2 * l->prediction_count + branches) * latent_count(l->size) * sizeof(float);
 }
 
 /* ---- learning ---- */
 
-static void teach(lesson *l, const float *x, double timestep)
+static leco_status teach(lesson *l, const float *x, double timestep, leco_error *err)
 {
     const size_t count = latent_count(l->size), batch = (size_t)l->size.batch;
     for (size_t i = 0; i < l->teacher_count; i++) {
@@ -166,18 +179,20 @@ static void teach(lesson *l, const float *x, double timestep)
                 denoiser_set_context(t->denoiser, (int64_t)(k * batch + b), &l->texts[t->first + k]);
             memcpy(l->input + k * count, x, count * sizeof *x);
         }
-        denoiser_run(t->denoiser, l->input, timestep, l->predictions + t->first * count);
+        LECO_TRY(denoiser_run(t->denoiser, l->input, timestep, l->predictions + t->first * count, err));
     }
+    return LECO_OK;
 }
 
-double lesson_learn(lesson *l, const float *x, double timestep, trainable *t, float *sum, gradients_of_step *out)
+leco_status lesson_learn(lesson *l, const float *x, double timestep, trainable *t, float *sum, double *loss,
+                         gradients_of_step *out, leco_error *err)
 {
     const objective *o = l->objective;
     const size_t count = latent_count(l->size), values = trainable_count(t);
     const float *grads = trainable_grads(t);
     assert(o->branch_count == 1 || sum);
-    teach(l, x, timestep);
-    double loss = 0;
+    LECO_TRY(teach(l, x, timestep, err));
+    *loss = 0;
     for (size_t i = 0; i < o->branch_count; i++) {
         const branch *b = &o->branches[i];
         const lesson_student *s = &l->students[i];
@@ -185,11 +200,13 @@ double lesson_learn(lesson *l, const float *x, double timestep, trainable *t, fl
         float *wanted = l->wanted + i * count;
         terms_sum(&b->terms, s->place, l->predictions, wanted, count);
         for (int64_t k = 0; k < l->size.batch; k++) denoiser_set_context(s->denoiser, k, &s->text);
-        loss += (double)factor * denoiser_run_training(s->denoiser, x, timestep, wanted, NULL);
+        double part;
+        LECO_TRY(denoiser_run_training(s->denoiser, x, timestep, wanted, &part, err));
+        *loss += (double)factor * part;
         *out = (gradients_of_step){grads, factor};
         if (o->branch_count == 1) break;
         for (size_t k = 0; k < values; k++) sum[k] = (i == 0 ? 0 : sum[k]) + factor * grads[k];
         *out = (gradients_of_step){sum, 1.0f};
     }
-    return loss;
+    return LECO_OK;
 }

@@ -1,5 +1,5 @@
-/* An objective that is ready to be trained on: its source, the sessions of teachers and students, and what these are
- * conditioned on. Lessons of the same size share sessions through the run's pool. */
+/* An objective to be trained on, planned, then ready: its source, the sessions of teachers and students, and what these
+ * are conditioned on. Lessons of the same size share sessions through the run's pool. */
 #ifndef LECO_TRAIN_LESSON_H
 #define LECO_TRAIN_LESSON_H
 
@@ -13,17 +13,21 @@ typedef struct lesson {
     struct lesson_teacher *teachers; /* [teacher_count] one a frozen model that has terms */
     size_t teacher_count;
     struct lesson_student *students; /* [objective->branch_count] */
-    conditioning *texts;             /* [prediction_count] what is predicted, teacher after teacher */
+    const char **prompts;            /* [prediction_count] what is predicted, teacher after teacher; borrowed */
+    conditioning *texts;             /* [prediction_count] the same */
     size_t prediction_count;
     float *input, *predictions; /* [prediction_count, B,h,w,C] */
     float *wanted;              /* [branch_count, B,h,w,C] */
 } lesson;
 
-/* The texts must be in the frozen models' conditioners, or the encoders still there. Objective and setting outlive the
- * lesson. A term that isn't of the trained model's prediction type is LECO_UNSUPPORTED. */
+/* Plans it and the sessions that the pool lacks. Objective and what the setting points to outlive the lesson. A term
+ * that isn't of the trained model's prediction type is LECO_UNSUPPORTED. */
 leco_status lesson_create(const training_setting *in, const objective *o, lesson *out, leco_error *err);
-void lesson_free(lesson *l); /* safe on a zeroed one */
-size_t lesson_bytes(const lesson *l);
+/* Takes its memory. The texts must be in the frozen models' conditioners, or the encoders still there; the pool is
+ * prepared by itself. */
+leco_status lesson_prepare(lesson *l, const training_setting *in, leco_error *err);
+void lesson_free(lesson *l);          /* safe on a zeroed one */
+size_t lesson_bytes(const lesson *l); /* as planned */
 
 /* The gradients of one step: values [trainable_count] times scale. */
 typedef struct gradients_of_step {
@@ -31,8 +35,9 @@ typedef struct gradients_of_step {
     float scale;
 } gradients_of_step;
 
-/* Teachers and students at one noisy latent x [B,h,w,C]: returns the loss. The gradients of an objective of one branch
+/* Teachers and students at one noisy latent x [B,h,w,C]: *loss and the gradients. Those of an objective of one branch
  * are t's own; those of several add up in sum [trainable_count], which may be NULL otherwise. */
-double lesson_learn(lesson *l, const float *x, double timestep, trainable *t, float *sum, gradients_of_step *out);
+leco_status lesson_learn(lesson *l, const float *x, double timestep, trainable *t, float *sum, double *loss,
+                         gradients_of_step *out, leco_error *err);
 
 #endif

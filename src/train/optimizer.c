@@ -127,6 +127,11 @@ flat_params flat_params_of(trainable *t)
     return on;
 }
 
+size_t optimizer_planned_bytes(const optimizer_options *options, const flat_params *on)
+{
+    return optimizer_rows[options->kind]->state_floats(options, on) * sizeof(float);
+}
+
 leco_status optimizer_create(const optimizer_options *options, const flat_params *on, optimizer **out, leco_error *err)
 {
     *out = NULL;

@@ -82,6 +82,9 @@ leco_status optimizer_parse(optimizer_options *options, const char *args, leco_e
 
 typedef struct optimizer optimizer;
 
+/* Bytes of the states that one will keep. The buffers of `on` may be missing. */
+size_t optimizer_planned_bytes(const optimizer_options *options, const flat_params *on);
+
 /* What `on` points to is borrowed. On failure *out is NULL. */
 leco_status optimizer_create(const optimizer_options *options, const flat_params *on, optimizer **out, leco_error *err);
 void optimizer_destroy(optimizer *o); /* NULL is fine */

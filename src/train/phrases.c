@@ -42,11 +42,6 @@ void phrases_destroy(phrases *p)
     mem_free(p);
 }
 
-size_t phrases_bytes(const phrases *p)
-{
-    return sizeof *p + arena_bytes(p->memory) + p->count * sizeof *p->item + p->size;
-}
-
 static leco_status resolve(const phrases *p, const phrase *one, leco_error *err)
 {
     const char *text = one->text.text;
@@ -97,12 +92,11 @@ leco_status phrases_resolve(phrases *p, leco_error *err)
 
 /* ---- all that a text may become ---- */
 
-static leco_status encode_all(conditioner *c, wildcards *w, const wildcard_text *text, char *expanded, leco_error *err)
+static leco_status add_all(conditioner *c, wildcards *w, const wildcard_text *text, char *expanded, leco_error *err)
 {
-    conditioning unused;
     do {
         wildcards_expand(w, text, expanded);
-        LECO_TRY(conditioner_get(c, expanded, &unused, err));
+        LECO_TRY(conditioner_add(c, expanded, err));
     } while (wildcards_next(w, text));
     return LECO_OK;
 }
@@ -125,14 +119,14 @@ leco_status phrase_ways(const char *text, size_t *ways, leco_error *err)
     return status;
 }
 
-leco_status phrase_encode_all(conditioner *c, const char *text, leco_error *err)
+leco_status phrase_add_all(conditioner *c, const char *text, leco_error *err)
 {
     wildcards w;
     wildcard_text read;
     leco_status status = read_alone(text, &w, &read, err);
     char *expanded = mem_calloc(strlen(text) + 1, 1);
     if (status == LECO_OK && !expanded) status = error_memory(err, strlen(text) + 1, "a prompt");
-    if (status == LECO_OK) status = encode_all(c, &w, &read, expanded, err);
+    if (status == LECO_OK) status = add_all(c, &w, &read, expanded, err);
     mem_free(expanded);
     arena_destroy(w.memory);
     return status;

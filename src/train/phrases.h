@@ -10,7 +10,6 @@ typedef struct phrases phrases;
 
 phrases *phrases_create(void); /* NULL: out of memory */
 void phrases_destroy(phrases *p);
-size_t phrases_bytes(const phrases *p);
 
 /* Adds a text, and puts what it is as long as nothing has been drawn into *out: with the first of all alternatives.
  * Text, conditioner and *out outlive p. height, width: of the picture, in pixels. */
@@ -22,8 +21,8 @@ void phrases_draw(phrases *p, rng *r);
 /* Puts what was chosen into every *out: after drawing, and when a conditioner was cleared. */
 leco_status phrases_resolve(phrases *p, leco_error *err);
 
-/* How many texts one may become, and all of them encoded. */
+/* How many texts one may become; and all of them noted (conditioner_add). */
 leco_status phrase_ways(const char *text, size_t *ways, leco_error *err);
-leco_status phrase_encode_all(conditioner *c, const char *text, leco_error *err);
+leco_status phrase_add_all(conditioner *c, const char *text, leco_error *err);
 
 #endif

@@ -10,6 +10,8 @@
  *     photographs `draw` picks one (a member of source_pass) and timesteps; `run` is sqrt(a) clean + sqrt(1 - a) noise.
  * What a branch is pulled to is that noise: one more kind of target beside terms
  *
+ * A source is created first, which plans its sessions; prepared when these are, and when prompts are encoded.
+ *
  * A pass is drawn first (everything but the noise, which the trainer draws after it), then made. */
 #ifndef LECO_TRAIN_SOURCE_H
 #define LECO_TRAIN_SOURCE_H
@@ -55,13 +57,16 @@ struct source_row {
     const char *name;
     leco_status (*create)(const training_setting *in, const source_spec *spec, latent_size size, source **out,
                           leco_error *err);
+    /* Takes the memory that `bytes` says. */
+    leco_status (*prepare)(source *s, const training_setting *in, leco_error *err);
     void (*destroy)(source *s);
-    size_t (*bytes)(const source *s);
+    size_t (*bytes)(const source *s); /* as planned */
     /* Draws jitter and kept [samples_per_trajectory], which is the caller's. */
     source_pass (*draw)(const source *s, rng *r, int64_t *kept);
     /* Makes the pass's latents, as the model knows them (x_t), into kept [kept_count, B,h,w,C]. noise [B,h,w,C] is
-     * overwritten; r is for samplers that add noise. false where the watch said no. */
-    bool (*run)(source *s, const source_pass *pass, rng *r, float *noise, float *kept, const source_watch *watch);
+     * overwritten; r is for samplers that add noise. LECO_INTERRUPTED where the watch said no. */
+    leco_status (*run)(source *s, const source_pass *pass, rng *r, float *noise, float *kept, const source_watch *watch,
+                       leco_error *err);
     /* What teacher and student are told of a latent. */
     double (*timestep)(const source *s, int64_t kept);
     /* Denoising steps of a pass; of NULL: of passes to come, on average. */
@@ -70,11 +75,11 @@ struct source_row {
 
 extern const source_row source_trajectory;
 
-/* A conditioning for pictures of that size by one of the frozen models, whose encoder or states must be there. *out
- * stays where it is: it follows the choices of the prompt's wildcards. */
+/* A conditioning for pictures of that size by one of the frozen models, whose encoder or states must be there: for
+ * preparing, not for plans. *out stays where it is: it follows the choices of the prompt's wildcards. */
 leco_status setting_condition(const training_setting *in, size_t which, const char *prompt, latent_size size,
                               conditioning *out, leco_error *err);
-/* A session of one of the frozen models. */
+/* A session of one of the frozen models, planned. */
 leco_status setting_denoiser(const training_setting *in, size_t which, latent_size size, double multiplier, bool learns,
                              denoiser **out, leco_error *err);
 

@@ -45,7 +45,8 @@ static leco_status learn(trainer *t, const source_pass *pass, size_t index, doub
     const float *x = t->kept + index * latent_count(l->size);
     gradients_of_step g;
     const source *s = l->source[pass->source];
-    *loss = lesson_learn(l, x, s->row->timestep(s, pass->kept[index]), t->trainable, t->sum, &g);
+    const double timestep = s->row->timestep(s, pass->kept[index]);
+    LECO_TRY(lesson_learn(l, x, timestep, t->trainable, t->sum, loss, &g, err));
     if (!isfinite(*loss)) return blame(t, pass, x, *loss, err);
     optimizer_step(t->optimizer, g.values, g.scale,
                    lr_at(c->lr_schedule, c->lr, optimizer_steps(t->optimizer), c->iterations));
@@ -60,7 +61,7 @@ leco_status trainer_follow(trainer *t, const source_pass *pass, const float *noi
     const source_watch on_the_way = {w->denoised, w->user};
     LECO_TRY(phrases_resolve(t->lessons[pass->objective].phrases, err));
     memcpy(t->x, noise, latent_count(s->size) * sizeof *noise);
-    if (!s->row->run(s, pass, &t->rng, t->x, t->kept, &on_the_way)) return error_set(err, LECO_INTERRUPTED, "stopped");
+    LECO_TRY(s->row->run(s, pass, &t->rng, t->x, t->kept, &on_the_way, err));
     for (size_t i = 0; i < pass->kept_count && i < limit; i++) {
         double loss;
         LECO_TRY(learn(t, pass, i, &loss, err));

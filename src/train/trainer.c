@@ -34,7 +34,7 @@ void trainer_destroy(trainer *t)
     mem_free(t);
 }
 
-/* ---- getting ready ---- */
+/* ---- planning ---- */
 
 static leco_status open_models(trainer *t, leco_error *err)
 {
@@ -77,30 +77,38 @@ static leco_status open_device(trainer *t, const char *name, leco_error *err)
 }
 
 /* All prompts of an objective that this model is asked with. */
-static leco_status encode_objective(trainer *t, size_t which, const objective *o, leco_error *err)
+static leco_status add_prompts(const trainer *t, size_t which, const objective *o, leco_error *err)
 {
     conditioner *c = t->frozen[which].conditioner;
     const source_spec *const sources[] = {&o->source, o->also};
     for (size_t i = 0; i < 2; i++) {
         if (!sources[i] || sources[i]->model != which) continue;
-        LECO_TRY(phrase_encode_all(c, sources[i]->prompt, err));
-        LECO_TRY(phrase_encode_all(c, sources[i]->unconditional, err));
+        LECO_TRY(phrase_add_all(c, sources[i]->prompt, err));
+        LECO_TRY(phrase_add_all(c, sources[i]->unconditional, err));
     }
     for (size_t i = 0; i < o->branch_count; i++) {
         const branch *b = &o->branches[i];
-        if (which == 0) LECO_TRY(phrase_encode_all(c, b->prompt, err));
+        if (which == 0) LECO_TRY(phrase_add_all(c, b->prompt, err));
         for (size_t k = 0; k < b->terms.count; k++)
-            if (b->terms.item[k].model == which) LECO_TRY(phrase_encode_all(c, b->terms.item[k].prompt, err));
+            if (b->terms.item[k].model == which) LECO_TRY(phrase_add_all(c, b->terms.item[k].prompt, err));
     }
     return LECO_OK;
 }
 
-static leco_status encode_prompts(trainer *t, size_t which, leco_error *err)
+/* Of one encoder at work; the other models' texts are there, too. */
+static size_t encoding_bytes(const trainer *t, size_t which, size_t room, size_t packed)
+{
+    size_t bytes = room + packed + conditioner_encoder_bytes(t->frozen[which].conditioner);
+    for (size_t i = 0; i <= which; i++) bytes += conditioner_bytes(t->frozen[i].conditioner);
+    return bytes;
+}
+
+static leco_status plan_texts(trainer *t, size_t which, leco_error *err)
 {
     const train_config *c = t->config;
     struct model *m = t->frozen[which].model;
     conditioner **texts = &t->frozen[which].conditioner;
-    LECO_TRY(model_load(m, MODEL_TEXT_ENCODER, err));
+    LECO_TRY(model_map(m, MODEL_TEXT_ENCODER, err));
     if (c->clip_skip > m->text.layers)
         return error_set(err, LECO_INVALID,
                          "%s: pretrained_model.clip_skip is %lld, but the text encoder has %lld layers", c->path,
@@ -110,32 +118,25 @@ static leco_status encode_prompts(trainer *t, size_t which, leco_error *err)
     LECO_TRY(conditioner_create(&t->device, m, NULL, options, texts, err));
     for (size_t i = 0; i < t->objectives.count; i++) {
         const objective *o = &t->objectives.item[i];
-        leco_status status = encode_objective(t, which, o, err);
+        leco_status status = add_prompts(t, which, o, err);
         if (status != LECO_OK) return error_prefix(err, status, "%s", o->place);
     }
-    t->text_arena_bytes = workspace_bytes(t->device.workspace);
-    const size_t bytes =
-        t->text_arena_bytes + conditioner_bytes(*texts) + weights_packed_bytes(m->weights[PART_TEXT_ENCODER]);
-    if (bytes > t->encoding_bytes) t->encoding_bytes = bytes;
-    conditioner_release_encoder(*texts);
-    model_unload(m, PART_TEXT_ENCODER);
-    tokenizer_close(m->tokenizer);
-    m->tokenizer = NULL;
+    const size_t room = conditioner_arena_bytes(*texts);
+    const size_t bytes = encoding_bytes(t, which, room, weights_planned_bytes(m->weights[PART_TEXT_ENCODER]));
+    if (room > t->text_arena_bytes) t->text_arena_bytes = room;
+    if (bytes > t->planned_encoding_bytes) t->planned_encoding_bytes = bytes;
     return LECO_OK;
 }
 
-static leco_status make_trainable(trainer *t, leco_error *err)
+static training_setting setting_of(trainer *t)
 {
-    const layer_list *layers;
-    rng_seed(&t->rng, RNG_CPU, t->config->seed);
-    LECO_TRY(model_layers(t->frozen[0].model, PART_UNET, &layers, err));
-    return trainable_create(layers, &t->config->network, &t->rng, &t->trainable, err);
+    return (training_setting){t->config, t->schedule, t->frozen, t->frozen_count, &t->pool, NULL};
 }
 
-static leco_status make_lessons(trainer *t, leco_error *err)
+static leco_status plan_lessons(trainer *t, leco_error *err)
 {
     const size_t count = t->objectives.count;
-    const training_setting setting = {t->config, t->schedule, t->frozen, t->frozen_count, &t->pool, NULL};
+    const training_setting setting = setting_of(t);
     t->pool = (denoiser_pool){.device = &t->device, .trainable = t->trainable};
     t->lessons = mem_calloc(count, sizeof *t->lessons);
     if (!t->lessons) return error_memory(err, count * sizeof *t->lessons, "the objectives");
@@ -144,6 +145,42 @@ static leco_status make_lessons(trainer *t, leco_error *err)
         const size_t latents = latent_count(t->lessons[i].size);
         if (latents > t->largest) t->largest = latents;
     }
+    return LECO_OK;
+}
+
+/* Everything but memory: nothing of the weights is read but the files' headers. */
+static leco_status plan(trainer *t, const char *device_name, leco_error *err)
+{
+    const layer_list *layers;
+    LECO_TRY(open_models(t, err));
+    if (t->memory) LECO_TRY(still_check(t->config, t->frozen[0].model->tokenizer, err));
+    LECO_TRY(make_schedule(t, err));
+    LECO_TRY(open_device(t, device_name, err));
+    for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(plan_texts(t, i, err));
+    for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(model_map(t->frozen[i].model, MODEL_UNET, err));
+    LECO_TRY(model_layers(t->frozen[0].model, PART_UNET, &layers, err));
+    LECO_TRY(trainable_plan(layers, &t->config->network, &t->trainable, err));
+    LECO_TRY(plan_lessons(t, err));
+    t->planned_encoding_bytes += denoiser_pool_bytes(&t->pool); /* those graphs are there by then */
+    return LECO_OK;
+}
+
+/* ---- taking what was planned ---- */
+
+static leco_status encode_prompts(trainer *t, size_t which, leco_error *err)
+{
+    struct model *m = t->frozen[which].model;
+    conditioner *texts = t->frozen[which].conditioner;
+    LECO_TRY(model_load(m, MODEL_TEXT_ENCODER, err));
+    LECO_TRY(conditioner_prepare(texts, err));
+    const size_t bytes = encoding_bytes(t, which, workspace_bytes(t->device.workspace),
+                                        weights_packed_bytes(m->weights[PART_TEXT_ENCODER])) +
+                         denoiser_pool_bytes(&t->pool);
+    if (bytes > t->encoding_bytes) t->encoding_bytes = bytes;
+    conditioner_release_encoder(texts);
+    model_unload(m, PART_TEXT_ENCODER);
+    tokenizer_close(m->tokenizer);
+    m->tokenizer = NULL;
     return LECO_OK;
 }
 
@@ -175,20 +212,21 @@ static leco_status make_buffers(trainer *t, leco_error *err)
     return LECO_OK;
 }
 
-static leco_status prepare(trainer *t, const char *device_name, leco_error *err)
+leco_status trainer_prepare(trainer *t, leco_error *err)
 {
-    LECO_TRY(open_models(t, err));
-    if (t->memory) LECO_TRY(still_check(t->config, t->frozen[0].model->tokenizer, err));
-    LECO_TRY(make_schedule(t, err));
-    LECO_TRY(open_device(t, device_name, err));
+    const training_setting setting = setting_of(t);
     for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(encode_prompts(t, i, err));
     for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(model_load(t->frozen[i].model, MODEL_UNET, err));
-    LECO_TRY(make_trainable(t, err));
-    LECO_TRY(make_lessons(t, err));
+    rng_seed(&t->rng, RNG_CPU, t->config->seed);
+    LECO_TRY(trainable_start(t->trainable, &t->rng, err));
+    LECO_TRY(denoiser_pool_prepare(&t->pool, err));
+    for (size_t i = 0; i < t->objectives.count; i++) LECO_TRY(lesson_prepare(&t->lessons[i], &setting, err));
     LECO_TRY(make_buffers(t, err));
     const flat_params on = flat_params_of(t->trainable);
     return optimizer_create(&t->config->optimizer, &on, &t->optimizer, err);
 }
+
+/* ---- making ---- */
 
 static leco_status make_objectives(trainer *t, leco_error *err)
 {
@@ -197,8 +235,8 @@ static leco_status make_objectives(trainer *t, leco_error *err)
     return objectives_of_config(t->config, t->memory, &t->objectives, err);
 }
 
-leco_status trainer_create_for(const train_config *config, const objective_list *objectives, const char *device_name,
-                               trainer **out, leco_error *err)
+static leco_status plan_for(const train_config *config, const objective_list *objectives, const char *device_name,
+                            trainer **out, leco_error *err)
 {
     *out = NULL;
     trainer *t = mem_calloc(1, sizeof *t);
@@ -209,7 +247,7 @@ leco_status trainer_create_for(const train_config *config, const objective_list 
         t->objectives = *objectives;
     else
         status = make_objectives(t, err);
-    if (status == LECO_OK) status = prepare(t, device_name, err);
+    if (status == LECO_OK) status = plan(t, device_name, err);
     if (status != LECO_OK) {
         trainer_destroy(t);
         return status;
@@ -218,9 +256,20 @@ leco_status trainer_create_for(const train_config *config, const objective_list 
     return LECO_OK;
 }
 
-leco_status trainer_create(const train_config *config, const char *device_name, trainer **out, leco_error *err)
+leco_status trainer_plan(const train_config *config, const char *device_name, trainer **out, leco_error *err)
 {
-    return trainer_create_for(config, NULL, device_name, out, err);
+    return plan_for(config, NULL, device_name, out, err);
+}
+
+leco_status trainer_create_for(const train_config *config, const objective_list *objectives, const char *device_name,
+                               trainer **out, leco_error *err)
+{
+    LECO_TRY(plan_for(config, objectives, device_name, out, err));
+    leco_status status = trainer_prepare(*out, err);
+    if (status == LECO_OK) return LECO_OK;
+    trainer_destroy(*out);
+    *out = NULL;
+    return status;
 }
 
 /* ---- looking ---- */

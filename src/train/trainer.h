@@ -1,7 +1,8 @@
 /* The one trainer: it draws an objective, makes noisy latents, and moves the adapter by what its branches say.
  *
  *     trainer *t;
- *     LECO_TRY(trainer_create(&config, "cpu", &t, err));
+ *     LECO_TRY(trainer_plan(&config, "cpu", &t, err));       ...trainer_planned(t)...
+ *     LECO_TRY(trainer_prepare(t, err));
  *     LECO_TRY(trainer_run(t, callback, user, &result, err));
  *     trainer_destroy(t); */
 #ifndef LECO_TRAIN_TRAINER_H
@@ -11,9 +12,13 @@
 
 typedef struct trainer trainer;
 
-/* Loads the model, encodes the prompts, makes the adapter and all sessions: after this, training allocates nothing.
- * device: as device_open. The config is borrowed. On failure *out is NULL. */
-leco_status trainer_create(const train_config *config, const char *device, trainer **out, leco_error *err);
+/* Finds out all that a training needs: the model, its prompts, the adapter, the graphs of all sessions, with memory for
+ * these descriptions alone. Of the weights' files only the headers are read. device: as device_open. The config is
+ * borrowed. On failure *out is NULL. */
+leco_status trainer_plan(const train_config *config, const char *device, trainer **out, leco_error *err);
+/* Takes what was planned: encodes the prompts, packs weights, fills the adapter. After this, training allocates
+ * nothing. */
+leco_status trainer_prepare(trainer *t, leco_error *err);
 void trainer_destroy(trainer *t); /* NULL is fine */
 
 /* Bytes that leco allocates. `weights` are the frozen ones as kernels want them, `activations` the arena that all
@@ -30,7 +35,7 @@ uint64_t memory_total(const memory_use *use); /* the most at any time */
 char *memory_text(const memory_use *use);     /* "24.0 MiB = weights 18.1 + ..."; mem_free it; NULL: out of memory */
 
 memory_use trainer_planned(const trainer *t);   /* what the plans of all sessions say */
-memory_use trainer_allocated(const trainer *t); /* what is allocated now */
+memory_use trainer_allocated(const trainer *t); /* what is allocated now, after trainer_prepare */
 
 /* A few lines for people: model, adapter, pairs, memory. mem_free it; NULL: out of memory. */
 char *trainer_summary(const trainer *t);
@@ -61,8 +66,8 @@ leco_status trainer_run(trainer *t, train_callback callback, void *user, train_r
 
 /* ---- for tests: the same run step by step, with given draws ---- */
 
-/* With objectives that the config needn't say, borrowed; NULL: the config's. Of the config's entries nothing is read
- * then. */
+/* Planned and prepared, with objectives that the config needn't say, borrowed; NULL: the config's. Of the config's
+ * entries nothing is read then. */
 leco_status trainer_create_for(const train_config *config, const objective_list *objectives, const char *device,
                                trainer **out, leco_error *err);
 

@@ -18,11 +18,11 @@ struct trainer {
     trainable *trainable;
     optimizer *optimizer;
     denoiser_pool pool;
-    lesson *lessons;         /* one an objective */
-    size_t text_arena_bytes; /* what the text encoders' phase took of the workspace */
-    size_t encoding_bytes;   /* and all in all */
-    size_t largest;          /* floats of the largest objective's latents */
-    float *x, *kept;         /* of that size: [B,h,w,C], [samples_per_trajectory, B,h,w,C] */
+    lesson *lessons; /* one an objective */
+    /* What the text encoders' phase takes of the workspace, and all in all: as planned, and when it was over. */
+    size_t text_arena_bytes, planned_encoding_bytes, encoding_bytes;
+    size_t largest;  /* floats of the largest objective's latents */
+    float *x, *kept; /* of that size: [B,h,w,C], [samples_per_trajectory, B,h,w,C] */
     float *noise, *scratch;
     int64_t *kept_steps; /* [samples_per_trajectory] */
     float *sum;          /* [trainable_count] of gradients; NULL where all objectives have one branch */

@@ -11,17 +11,16 @@ uint64_t memory_total(const memory_use *use)
     return training > use->encoding ? training : use->encoding;
 }
 
-static memory_use memory_of(const trainer *t, size_t activations)
+/* All that the plans say; what is only known when it is taken is the caller's to fill in. */
+static memory_use memory_of(const trainer *t)
 {
-    memory_use use = {.activations = activations,
-                      .latents = trainer_buffer_bytes(t),
+    const flat_params on = flat_params_of(t->trainable);
+    memory_use use = {.latents = trainer_buffer_bytes(t),
                       .graphs = denoiser_pool_bytes(&t->pool),
                       .adapter = trainable_bytes(t->trainable),
-                      .optimizer = optimizer_bytes(t->optimizer),
-                      .encoding = t->encoding_bytes};
+                      .optimizer = optimizer_planned_bytes(&t->config->optimizer, &on)};
     for (size_t i = 0; i < t->frozen_count; i++) {
         const frozen_model *f = &t->frozen[i];
-        use.weights += weights_packed_bytes(f->model->weights[PART_UNET]);
         use.mapped += weights_mapped_bytes(f->model->weights[PART_UNET]);
         use.texts += conditioner_bytes(f->conditioner);
     }
@@ -31,13 +30,24 @@ static memory_use memory_of(const trainer *t, size_t activations)
 
 memory_use trainer_planned(const trainer *t)
 {
-    size_t sessions = denoiser_pool_arena_bytes(&t->pool);
-    return memory_of(t, sessions > t->text_arena_bytes ? sessions : t->text_arena_bytes);
+    const size_t sessions = denoiser_pool_arena_bytes(&t->pool);
+    memory_use use = memory_of(t);
+    use.activations = sessions > t->text_arena_bytes ? sessions : t->text_arena_bytes;
+    use.encoding = t->planned_encoding_bytes;
+    for (size_t i = 0; i < t->frozen_count; i++)
+        use.weights += weights_planned_bytes(t->frozen[i].model->weights[PART_UNET]);
+    return use;
 }
 
 memory_use trainer_allocated(const trainer *t)
 {
-    return memory_of(t, workspace_bytes(t->device.workspace));
+    memory_use use = memory_of(t);
+    use.activations = workspace_bytes(t->device.workspace);
+    use.encoding = t->encoding_bytes;
+    use.optimizer = optimizer_bytes(t->optimizer);
+    for (size_t i = 0; i < t->frozen_count; i++)
+        use.weights += weights_packed_bytes(t->frozen[i].model->weights[PART_UNET]);
+    return use;
 }
 
 char *memory_text(const memory_use *use)

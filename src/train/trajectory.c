@@ -47,6 +47,8 @@ double trajectory_timestep(const denoising *run, timestep_compat compat, int64_t
 typedef struct trajectory {
     source base;
     const train_config *config;
+    const source_spec *spec; /* the objective's */
+    denoiser *denoiser;
     conditioning prompt, unconditional;
     guided guided;
     denoising *run;
@@ -65,18 +67,21 @@ static void destroy(source *s)
     mem_free(t);
 }
 
-static leco_status make(trajectory *t, const training_setting *in, const source_spec *spec, leco_error *err)
+static leco_status plan(trajectory *t, const training_setting *in, leco_error *err)
 {
-    const latent_size size = t->base.size;
-    const float scale = (float)spec->guidance_scale;
-    latent_size asked = size;
-    asked.batch = guided_batch(size.batch, scale);
-    denoiser *n;
-    LECO_TRY(setting_condition(in, spec->model, spec->prompt, size, &t->prompt, err));
-    LECO_TRY(setting_condition(in, spec->model, spec->unconditional, size, &t->unconditional, err));
-    LECO_TRY(setting_denoiser(in, spec->model, asked, spec->multiplier, false, &n, err));
-    LECO_TRY(guided_create(n, scale, &t->guided, err));
-    return denoising_create(in->config->sampler, in->schedule, in->config->denoising_steps, size, &t->run, err);
+    latent_size asked = t->base.size;
+    asked.batch = guided_batch(asked.batch, (float)t->spec->guidance_scale);
+    LECO_TRY(setting_denoiser(in, t->spec->model, asked, t->spec->multiplier, false, &t->denoiser, err));
+    return denoising_plan(in->config->sampler, in->schedule, in->config->denoising_steps, t->base.size, &t->run, err);
+}
+
+static leco_status prepare(source *s, const training_setting *in, leco_error *err)
+{
+    trajectory *t = of(s);
+    LECO_TRY(setting_condition(in, t->spec->model, t->spec->prompt, s->size, &t->prompt, err));
+    LECO_TRY(setting_condition(in, t->spec->model, t->spec->unconditional, s->size, &t->unconditional, err));
+    LECO_TRY(guided_create(t->denoiser, (float)t->spec->guidance_scale, &t->guided, err));
+    return denoising_prepare(t->run, err);
 }
 
 static leco_status create(const training_setting *in, const source_spec *spec, latent_size size, source **out,
@@ -87,7 +92,8 @@ static leco_status create(const training_setting *in, const source_spec *spec, l
     if (!t) return error_memory(err, sizeof *t, "a trajectory");
     t->base = (source){&source_trajectory, size};
     t->config = in->config;
-    leco_status status = make(t, in, spec, err);
+    t->spec = spec;
+    leco_status status = plan(t, in, err);
     if (status != LECO_OK) {
         destroy(&t->base);
         return status;
@@ -99,7 +105,7 @@ static leco_status create(const training_setting *in, const source_spec *spec, l
 static size_t bytes(const source *s)
 {
     const trajectory *t = of(s);
-    return sizeof *t + denoising_bytes(t->run) + 2 * latent_count(denoiser_size(t->guided.denoiser)) * sizeof(float);
+    return sizeof *t + denoising_bytes(t->run) + 2 * latent_count(denoiser_size(t->denoiser)) * sizeof(float);
 }
 
 static source_pass draw(const source *s, rng *r, int64_t *kept)
@@ -108,7 +114,8 @@ static source_pass draw(const source *s, rng *r, int64_t *kept)
     return trajectory_draw(r, t->config, denoising_jitter_range(t->run), kept);
 }
 
-static bool run(source *s, const source_pass *pass, rng *r, float *noise, float *kept, const source_watch *watch)
+static leco_status run(source *s, const source_pass *pass, rng *r, float *noise, float *kept, const source_watch *watch,
+                       leco_error *err)
 {
     trajectory *t = of(s);
     for (int64_t i = 0; i < s->size.batch; i++) guided_set_context(&t->guided, i, &t->unconditional, &t->prompt);
@@ -118,12 +125,12 @@ static bool run(source *s, const source_pass *pass, rng *r, float *noise, float 
     int64_t done = 0;
     for (size_t i = 0; i < pass->kept_count; i++) {
         for (; done < pass->kept[i]; done++) {
-            guided_step(&t->guided, t->run, done, x);
-            if (watch->denoised && !watch->denoised(watch->user)) return false;
+            LECO_TRY(guided_step(&t->guided, t->run, done, x, err));
+            if (watch->denoised && !watch->denoised(watch->user)) return error_set(err, LECO_INTERRUPTED, "stopped");
         }
         denoising_latent(t->run, done, x, kept + i * t->run->count);
     }
-    return true;
+    return LECO_OK;
 }
 
 static double timestep(const source *s, int64_t kept)
@@ -141,6 +148,7 @@ static double steps(const source *s, const source_pass *pass)
 
 const source_row source_trajectory = {.name = "trajectory",
                                       .create = create,
+                                      .prepare = prepare,
                                       .destroy = destroy,
                                       .bytes = bytes,
                                       .draw = draw,

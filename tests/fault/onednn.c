@@ -10,8 +10,8 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "backend/backend.h"
 #include "backend/cpu/dnnl_compat.h"
+#include "backend/session.h"
 #include "op/op.h"
 
 static int calls, failing; /* the call that fails; 0: none */
@@ -80,7 +80,7 @@ static graph *build(dtype type)
 
 static bool gathered(const weight *w)
 {
-    for (const weight_variant *v = w->variants; v; v = v->next)
+    for (const weight_form *v = w->forms; v; v = v->next)
         if (v->key_size >= 6 && memcmp(v->key, "gather", 6) == 0) return true;
     return false;
 }
@@ -88,10 +88,10 @@ static bool gathered(const weight *w)
 static leco_status prepare(dtype type, leco_error *err)
 {
     graph *g = build(type);
-    workspace *w = workspace_create();
+    workspace *w = workspace_create(&host_memory);
     session *s = NULL;
     assert_non_null(w);
-    leco_status status = session_create(g, &backend_cpu, w, &s, err);
+    leco_status status = session_open(g, &backend_cpu, w, &s, err);
     session_destroy(s);
     workspace_destroy(w);
     graph_destroy(g);

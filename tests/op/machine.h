@@ -7,7 +7,7 @@
 #ifndef LECO_TESTS_MACHINE_H
 #define LECO_TESTS_MACHINE_H
 
-#include "backend/backend.h"
+#include "backend/session.h"
 #include "trial.h"
 
 typedef struct machine machine;

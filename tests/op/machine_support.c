@@ -99,14 +99,11 @@ static void prepare_step(machine *m, const backend *b, const node *n)
     if (s->kernel == NULL || s->kernel->run == NULL) {
         fail_msg("%s: backend %s has no kernel for %s in %s", m->t->c->name, b->name, op, dtype_name(compute));
     }
-    leco_status status = LECO_OK;
-    if (s->kernel->prepare != NULL) status = s->kernel->prepare(n, compute, &s->plan, &err);
-    for (int i = 0; i < NODE_MAX_INPUTS && s->kernel->prepare == NULL && status == LECO_OK; i++) {
-        const tensor *x = n->input[i];
-        if (x != NULL && x->kind == TENSOR_WEIGHT) {
-            status = weight_plain(x->weight, compute, &s->plan.weight[i], &err);
-        }
-    }
+    const kernel_site at = {n, compute, b->memory};
+    leco_status status = kernel_plan_node(s->kernel, &at, &s->plan, &err);
+    const size_t planned = s->plan.scratch_bytes;
+    if (status == LECO_OK) status = kernel_prepare(s->kernel, &at, &s->plan, &err);
+    assert_true(s->plan.scratch_bytes == planned);
     if (status != LECO_OK) fail_msg("%s: preparing %s: %s", m->t->c->name, op, err.message);
     buffer_open(&s->scratch, s->plan.scratch_bytes);
 }
@@ -136,7 +133,7 @@ void machine_destroy(machine *m)
     if (m == NULL) return;
     for (size_t i = 0; i < graph_node_count(m->t->g); i++) {
         step *s = &m->steps[i];
-        if (s->kernel->release != NULL) s->kernel->release(&s->plan);
+        kernel_release(s->kernel, &s->plan);
         buffer_close(&s->scratch);
     }
     for (size_t i = 0; i < graph_tensor_count(m->t->g); i++) buffer_close(&m->tensors[i]);

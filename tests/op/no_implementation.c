@@ -27,10 +27,10 @@ static void want_of_an_implementation_is_unsupported(void **state)
                             .before = {1, 1},
                             .after = {1, 1},
                             .type = DTYPE_BF16};
-    assert_fails(primitive_conv(&p, &conv, &err), LECO_UNSUPPORTED, &err, "oneDNN can't do a convolution");
-    assert_null(p.handle);
+    assert_fails(primitive_plan_conv(&p, &conv, &err), LECO_UNSUPPORTED, &err, "oneDNN can't do a convolution");
+    assert_null(p.planned);
     const matmul_spec product = {.rows = 4, .depth = 8, .columns = 8, .type = DTYPE_BF16, .alpha = 1};
-    assert_fails(primitive_matmul(&p, &product, &err), LECO_UNSUPPORTED, &err, "oneDNN can't do a matrix product");
+    assert_fails(primitive_plan_matmul(&p, &product, &err), LECO_UNSUPPORTED, &err, "oneDNN can't do a matrix product");
 }
 
 static void nodes_without_any_way_are_named(void **state)
@@ -45,9 +45,11 @@ static void nodes_without_any_way_are_named(void **state)
     graph_set_name(g, "blocks.0.conv");
     op_conv2d(g, x, graph_weight(g, &w), NULL, NULL, 1, pad);
     assert_works(graph_finish(g, &err), &err);
-    kernel_plan plan = {0};
-    assert_fails(cpu_conv2d.prepare(graph_node_at(g, 0), DTYPE_BF16, &plan, &err), LECO_UNSUPPORTED, &err,
+    kernel_plan plan;
+    const kernel_site at = {graph_node_at(g, 0), DTYPE_BF16, &host_memory};
+    assert_fails(kernel_plan_node(&cpu_conv2d, &at, &plan, &err), LECO_UNSUPPORTED, &err,
                  "blocks.0.conv: ", "a matrix product");
+    kernel_release(&cpu_conv2d, &plan);
     assert_null(plan.state);
     graph_destroy(g);
     weight_release(&w);

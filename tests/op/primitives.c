@@ -41,7 +41,8 @@ static void check_conv(conv_spec s)
         s.sum = kind == 1;
         s.gradient = kind == 2;
         s.bias = kind != 2;
-        assert_works(primitive_conv(&p, &s, &err), &err);
+        assert_works(primitive_plan_conv(&p, &s, &err), &err);
+        assert_works(primitive_make(&p, &err), &err);
         check(p.implementation, 0);
         primitive_release(&p);
     }
@@ -60,7 +61,8 @@ static void only_good_ones_are_used(void **state)
         for (int64_t depth = 31; depth < 65; depth++) {
             matmul_spec m = {.rows = 77, .depth = depth, .columns = 5, .type = type, .transposed = true, .alpha = 1};
             primitive p;
-            assert_works(primitive_matmul(&p, &m, &err), &err);
+            assert_works(primitive_plan_matmul(&p, &m, &err), &err);
+            assert_works(primitive_make(&p, &err), &err);
             check(p.implementation, depth);
             primitive_release(&p);
         }
@@ -74,15 +76,15 @@ static void mistakes_are_internal_errors(void **state)
     primitive p;
     conv_spec s = conv(DTYPE_F32, 1, 6, 6, 4, 4, 3, 1);
     s.ho++;
-    assert_fails(primitive_conv(&p, &s, &err), LECO_INTERNAL, &err, "oneDNN could not create a convolution",
+    assert_fails(primitive_plan_conv(&p, &s, &err), LECO_INTERNAL, &err, "oneDNN could not create a convolution",
                  "invalid_arguments");
-    assert_null(p.handle);
+    assert_null(p.planned);
     s.gradient = true;
     s.bias = false;
-    assert_fails(primitive_conv(&p, &s, &err), LECO_INTERNAL, &err, "a convolution's data gradient",
+    assert_fails(primitive_plan_conv(&p, &s, &err), LECO_INTERNAL, &err, "a convolution's data gradient",
                  "invalid_arguments");
     matmul_spec m = {.rows = -3, .depth = 4, .columns = 4, .type = DTYPE_F32, .alpha = 1};
-    assert_fails(primitive_matmul(&p, &m, &err), LECO_INTERNAL, &err, "a matrix product", "invalid_arguments");
+    assert_fails(primitive_plan_matmul(&p, &m, &err), LECO_INTERNAL, &err, "a matrix product", "invalid_arguments");
 }
 
 static void statuses_keep_their_meaning(void **state)

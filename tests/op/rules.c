@@ -40,7 +40,12 @@ static void open_bench(bench *b)
     b->kernel = make_weight(b, 1, "net.kernel", SHAPE(2, 3, 3, 3));
     b->vector = make_weight(b, 2, "net.vector", SHAPE(5));
     b->table = make_weight(b, 3, "net.table", SHAPE(9, 6));
-    b->param = (param){.name = "lora.up", .type = DTYPE_F32, .shape = SHAPE(2, 6, 1, 1), .value = value, .grad = grad};
+    b->param = (param){.name = "lora.up",
+                       .type = DTYPE_F32,
+                       .shape = SHAPE(2, 6, 1, 1),
+                       .trained = true,
+                       .value = value,
+                       .grad = grad};
     b->trainable = graph_param(b->g, &b->param);
 }
 

@@ -37,14 +37,14 @@ static void sharing_memory_changes_nothing(void **state)
     trial_mark_results(t);
     machine *m = machine_create(t, &backend_ref);
     if (!machine_run(m, (int)graph_node_count(t->g) - 1, false)) fail_msg("%s", machine_problem(m));
-    workspace *w = workspace_create();
+    workspace *w = workspace_create(&host_memory);
     assert_non_null(w);
     session *s;
-    if (session_create(t->g, &backend_ref, w, &s, &err) != LECO_OK) fail_msg("%s: %s", c->name, err.message);
-    assert_true(workspace_bytes(w) >= session_arena_bytes(s));
+    if (session_open(t->g, &backend_ref, w, &s, &err) != LECO_OK) fail_msg("%s: %s", c->name, err.message);
+    assert_true(workspace_bytes(w) >= session_plan_arena_bytes(session_planned(s)));
     for (int run = 0; run < 2; run++) { /* a second run finds the first one's leavings */
         trial_load(t, s);
-        session_run(s);
+        assert_int_equal(session_run(s, NULL), LECO_OK);
         expect_equal(s, m, t, t->y, "y");
         for (int i = 0; i < t->leaf_count; i++) {
             if (t->leaves[i].grad != NULL) expect_equal(s, m, t, t->leaves[i].grad, t->leaves[i].name);

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "backend/weight_form.h"
 #include "base/mem.h"
 #include "op/op.h"
 
@@ -153,6 +154,7 @@ static tensor *make_param(trial *t, const char *name, shape s, dtype rounding, b
     l->param = (param){.name = name, .type = type, .shape = s};
     l->param.value = mem_aligned(l->count * dtype_size(type));
     assert_non_null(l->param.value);
+    l->param.trained = trained;
     if (trained) l->param.grad = mem_aligned(l->count * dtype_size(type));
     assert_true(!trained || l->param.grad);
     dtype_convert(l->param.value, type, l->values, DTYPE_F64, l->count);

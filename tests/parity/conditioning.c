@@ -101,7 +101,7 @@ static void check_sample(const device *d, const model *m, const safetensors *fil
         for (size_t i = 0; i < 2; i++) memcpy(two + i * one, x.at + (size_t)sample * one, one * sizeof *two);
         denoiser_set_context(n, half, &c);
         denoiser_set_context(n, 1 - half, &other);
-        denoiser_run(n, two, (double)t.at[sample], two);
+        assert_works(denoiser_run(n, two, (double)t.at[sample], two, &err), &err);
         check_floats("a sample", two + (size_t)half * one, &want, (size_t)sample * one, one);
         assert_true(memcmp(two, two + one, one * sizeof *two) != 0);
     }

@@ -183,7 +183,7 @@ static deviation replay(const char *fixture, const char *kind, const char *devic
     train_config config;
     trainer *t;
     assert_works(train_config_read(test_path("curve.yaml"), NULL, 0, &config, &err), &err);
-    assert_works(trainer_create(&config, device_name, &t, &err), &err);
+    assert_works(trainer_create_for(&config, NULL, device_name, &t, &err), &err);
     load_initial(file, trainer_trainable(t));
     deviation d = {.loss = follow_all(t, file)};
     measure_change(file, trainer_trainable(t), &d);

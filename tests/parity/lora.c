@@ -79,7 +79,7 @@ static void write_inputs(running *r, const fixture *f, const unet *u)
     for (int i = 0; i < UNET_TIME_IDS; i++) {
         float column[16];
         for (int64_t n = 0; n < f->time_ids.dim[0]; n++) column[n] = f->time_ids.at[n * UNET_TIME_IDS + i];
-        session_write(r->session, u->time_ids[i], column, (size_t)f->time_ids.dim[0]);
+        assert_int_equal(session_write(r->session, u->time_ids[i], column, (size_t)f->time_ids.dim[0], NULL), LECO_OK);
     }
 }
 
@@ -93,7 +93,7 @@ static void check_prediction(const fixture *f, const way *w, const adapter_set *
     graph_result(g, u.noise);
     running r = run_start(g, w);
     write_inputs(&r, f, &u);
-    session_run(r.session);
+    assert_int_equal(session_run(r.session, NULL), LECO_OK);
     values want = fixture_read_nhwc(f->cases, "%s", tensor_name);
     char what[128];
     snprintf(what, sizeof what, "%s %s %s", f->name, tensor_name, how);
@@ -242,7 +242,7 @@ static void check_gradients(const fixture *f, const way *w, double bound_all, do
     running r = run_start(g, w);
     write_inputs(&r, f, &u);
     run_write(&r, wanted, &target);
-    session_run(r.session);
+    assert_int_equal(session_run(r.session, NULL), LECO_OK);
     char what[128];
     snprintf(what, sizeof what, "%s loss", f->name);
     check_error(what, w, run_compare(&r, loss, &loss_wanted), bounds[w - ways]);

@@ -148,16 +148,16 @@ void check_error(const char *what, const way *w, double error, double bound)
 running run_start(graph *g, const way *w)
 {
     leco_error err = {0};
-    running r = {.way = w, .memory = workspace_create()};
+    running r = {.way = w, .memory = workspace_create(&host_memory)};
     assert_works(graph_finish(g, &err), &err);
-    assert_works(session_create(g, w->backend, r.memory, &r.session, &err), &err);
+    assert_works(session_open(g, w->backend, r.memory, &r.session, &err), &err);
     return r;
 }
 
 void run_write(running *r, const tensor *t, const values *v)
 {
     assert_int_equal(shape_count(&t->shape), v->count);
-    session_write(r->session, t, v->at, v->count);
+    assert_int_equal(session_write(r->session, t, v->at, v->count, NULL), LECO_OK);
 }
 
 double run_compare(running *r, const tensor *t, const values *want)
@@ -165,7 +165,7 @@ double run_compare(running *r, const tensor *t, const values *want)
     assert_int_equal(shape_count(&t->shape), want->count);
     float *got = mem_calloc(want->count, sizeof *got);
     assert_non_null(got);
-    session_read(r->session, t, got, want->count);
+    assert_int_equal(session_read(r->session, t, got, want->count, NULL), LECO_OK);
     double error = r->way->type == DTYPE_BF16 ? norm_error(got, want) : worst_error(got, want);
     mem_free(got);
     return error;

@@ -2,7 +2,7 @@
 #ifndef PARITY_SUPPORT_H
 #define PARITY_SUPPORT_H
 
-#include "backend/backend.h"
+#include "backend/session.h"
 #include "format/safetensors.h"
 #include "test_support.h"
 

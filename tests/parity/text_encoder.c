@@ -22,9 +22,9 @@ static void write_ids(running *r, const text_encoder *t, const fixture *f)
     int64_t batch = f->ids.dim[0], tokens = f->ids.dim[1];
     int32_t *ids = mem_calloc(f->ids.count, sizeof *ids), *eos = mem_calloc((size_t)batch, sizeof *eos);
     for (size_t i = 0; i < f->ids.count; i++) ids[i] = (int32_t)f->ids.at[i];
-    session_write_i32(r->session, t->ids, ids, f->ids.count);
+    assert_int_equal(session_write_i32(r->session, t->ids, ids, f->ids.count, NULL), LECO_OK);
     text_eos_positions(&f->config, ids, batch, tokens, eos);
-    if (t->eos) session_write_i32(r->session, t->eos, eos, (size_t)batch);
+    if (t->eos) assert_int_equal(session_write_i32(r->session, t->eos, eos, (size_t)batch, NULL), LECO_OK);
     mem_free(ids);
     mem_free(eos);
 }
@@ -37,7 +37,7 @@ static void check(const fixture *f, const way *w, text_options options, const ch
     text_encoder t = text_encoder_build(&c, &f->config, f->ids.dim[0], f->ids.dim[1], options);
     running r = run_start(g, w);
     write_ids(&r, &t, f);
-    session_run(r.session);
+    assert_int_equal(session_run(r.session, NULL), LECO_OK);
     const char *names[] = {hidden, pooled};
     const tensor *results[] = {t.hidden_states, t.pooled};
     for (int i = 0; i < 2; i++) {

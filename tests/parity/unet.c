@@ -15,7 +15,7 @@ static void write_time_ids(running *r, const unet *u, const values *ids)
     for (int i = 0; i < UNET_TIME_IDS; i++) {
         float column[16];
         for (int64_t n = 0; n < ids->dim[0]; n++) column[n] = ids->at[n * UNET_TIME_IDS + i];
-        session_write(r->session, u->time_ids[i], column, (size_t)ids->dim[0]);
+        assert_int_equal(session_write(r->session, u->time_ids[i], column, (size_t)ids->dim[0], NULL), LECO_OK);
     }
 }
 
@@ -44,7 +44,7 @@ static void check_case(const char *folder, const safetensors *file, int number, 
         values_free(&pooled);
         values_free(&ids);
     }
-    session_run(r.session);
+    assert_int_equal(session_run(r.session, NULL), LECO_OK);
     char what[128];
     snprintf(what, sizeof what, "%s case %d", folder, number);
     check_error(what, how, run_compare(&r, u.noise, &want), bounds[how - ways]);

@@ -43,10 +43,10 @@ static void check_encoder(const fixture *f, const way *w)
     vae_encoder e = vae_encoder_build(&c, &f->config, sample.dim[0], sample.dim[1], sample.dim[2]);
     running r = run_start(g, w);
     run_write(&r, e.sample, &sample);
-    session_run(r.session);
+    assert_int_equal(session_run(r.session, NULL), LECO_OK);
     report(f, "mean", w, run_compare(&r, e.mean, &mean));
     float *got = mem_calloc(logvar.count, sizeof *got);
-    session_read(r.session, e.logvar, got, logvar.count);
+    assert_int_equal(session_read(r.session, e.logvar, got, logvar.count, NULL), LECO_OK);
     for (size_t i = 0; i < logvar.count; i++) got[i] = fminf(fmaxf(got[i], VAE_LOGVAR_MIN), VAE_LOGVAR_MAX);
     report(f, "logvar", w, w->type == DTYPE_BF16 ? norm_error(got, &logvar) : worst_error(got, &logvar));
     mem_free(got);
@@ -67,7 +67,7 @@ static void check_decoder(const fixture *f, const way *w)
     vae_decoder d = vae_decoder_build(&c, &f->config, latents.dim[0], latents.dim[1], latents.dim[2]);
     running r = run_start(g, w);
     run_write(&r, d.latents, &latents);
-    session_run(r.session);
+    assert_int_equal(session_run(r.session, NULL), LECO_OK);
     report(f, "decoder", w, run_compare(&r, d.sample, &sample));
     run_end(&r);
     graph_destroy(g);

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/backend.h"
+#include "backend/session.h"
 #include "model/family.h"
 #include "test_lora.h"
 
@@ -473,7 +473,7 @@ static void text_encoder_adapters_apply(void **state)
 
     float results[3][3 * 24];
     const float multipliers[] = {0, 1, -1};
-    workspace *memory = workspace_create();
+    workspace *memory = workspace_create(&host_memory);
     for (int i = 0; i < 3; i++) {
         const adapter_use use = {l, multipliers[i]};
         graph *g = graph_create(DTYPE_F32);
@@ -482,10 +482,10 @@ static void text_encoder_adapters_apply(void **state)
         text_encoder t = text_encoder_build(&c, &text, 1, 3, (text_options){0});
         assert_works(graph_finish(g, &err), &err);
         session *s;
-        assert_works(session_create(g, &backend_ref, memory, &s, &err), &err);
-        session_write_i32(s, t.ids, (const int32_t[]){5, 6, 7}, 3);
-        session_run(s);
-        session_read(s, t.hidden_states, results[i], 3 * 24);
+        assert_works(session_open(g, &backend_ref, memory, &s, &err), &err);
+        assert_int_equal(session_write_i32(s, t.ids, (const int32_t[]){5, 6, 7}, 3, NULL), LECO_OK);
+        assert_int_equal(session_run(s, NULL), LECO_OK);
+        assert_int_equal(session_read(s, t.hidden_states, results[i], 3 * 24, NULL), LECO_OK);
         session_destroy(s);
         graph_destroy(g);
     }

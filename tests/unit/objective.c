@@ -98,7 +98,7 @@ static outcome learn_once(const branch *branches, size_t count)
     for (size_t i = 0; i < out.count; i++) out.change[i] = now[i] - out.start[i];
     out.steps = trainer_steps(t);
     const memory_use planned = trainer_planned(t), taken = trainer_allocated(t);
-    assert_true(memory_total(&planned) == memory_total(&taken));
+    assert_memory_equal(&planned, &taken, sizeof planned);
     free(noise);
     trainer_destroy(t);
     return out;
@@ -165,6 +165,28 @@ static void a_branch_twice_weighs_double(void **state)
     outcome_free(&b);
 }
 
+/* ---- plans ---- */
+
+/* Part by part, the plan of a trainer that has taken nothing is what it then takes. */
+static void a_plan_is_what_is_taken(void **state)
+{
+    (void)state;
+    static const char *const on[][2] = {{"cpu", "float32"}, {"cpu", "bfloat16"}, {"ref", "float32"}};
+    for (size_t i = 0; i < sizeof on / sizeof *on; i++) {
+        train_config c = config;
+        c.precision = on[i][1];
+        trainer *t;
+        assert_works(trainer_plan(&c, on[i][0], &t, &err), &err);
+        const memory_use planned = trainer_planned(t);
+        assert_works(trainer_prepare(t, &err), &err);
+        const memory_use again = trainer_planned(t), taken = trainer_allocated(t);
+        assert_memory_equal(&planned, &again, sizeof planned);
+        assert_memory_equal(&planned, &taken, sizeof planned);
+        assert_true(taken.activations > 0 && taken.optimizer == 0 && taken.encoding > 0);
+        trainer_destroy(t);
+    }
+}
+
 /* ---- what a lesson makes ---- */
 
 static void equal_terms_of_all_branches_are_predicted_once(void **state)
@@ -222,7 +244,7 @@ static void what_is_drawn_has_an_order(void **state)
 {
     (void)state;
     trainer *t;
-    assert_works(trainer_create(&config, "cpu", &t, &err), &err);
+    assert_works(trainer_create_for(&config, NULL, "cpu", &t, &err), &err);
     rng *ours = trainer_rng(t), theirs = *ours;
     const size_t count = latent_count(trainer_latents(t, 0));
     float *noise = malloc(count * sizeof *noise), *scratch = malloc(count * sizeof *noise);
@@ -265,6 +287,7 @@ int main(void)
         cmocka_unit_test(gradients_of_branches_add_up),
         cmocka_unit_test(a_branch_may_have_the_opposite_multiplier),
         cmocka_unit_test(a_branch_twice_weighs_double),
+        cmocka_unit_test(a_plan_is_what_is_taken),
         cmocka_unit_test(equal_terms_of_all_branches_are_predicted_once),
         cmocka_unit_test(what_is_drawn_has_an_order),
     };

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/backend.h"
+#include "backend/session.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "graph/plan.h"
@@ -65,9 +65,11 @@ static void run_apart(graph *g, const tensor *input, const float *x, void **buff
     for (size_t i = 0; i < graph_node_count(g); i++) {
         const node *n = graph_node_at(g, i);
         const kernel *k = backend_ref.kernel_for(n->op, DTYPE_F32);
-        kernel_plan plan = {0};
+        kernel_plan plan;
+        const kernel_site at = {n, DTYPE_F32, &host_memory};
         kernel_args args = {.node = n, .plan = &plan, .output = {buffer[n->output[0]->id]}};
-        assert_int_equal(k->prepare(n, DTYPE_F32, &plan, NULL), LECO_OK);
+        assert_int_equal(kernel_plan_node(k, &at, &plan, NULL), LECO_OK);
+        assert_int_equal(kernel_prepare(k, &at, &plan, NULL), LECO_OK);
         assert_int_equal(plan.scratch_bytes, 0);
         for (int p = 0; p < NODE_MAX_INPUTS; p++) {
             const tensor *t = n->input[p];
@@ -116,12 +118,12 @@ static void check_seed(uint64_t seed)
     graph *g = graph_create(DTYPE_F32);
     tensor *input;
     build_random(g, &r, &w, &input);
-    workspace *ws = workspace_create();
+    workspace *ws = workspace_create(&host_memory);
     session *s = NULL;
     leco_error err = {0};
-    if (session_create(g, &backend_ref, ws, &s, &err) != LECO_OK) fail_msg("seed %d: %s", (int)seed, err.message);
-    session_write(s, input, x, ROWS * WIDTH);
-    session_run(s);
+    if (session_open(g, &backend_ref, ws, &s, &err) != LECO_OK) fail_msg("seed %d: %s", (int)seed, err.message);
+    assert_int_equal(session_write(s, input, x, ROWS * WIDTH, NULL), LECO_OK);
+    assert_int_equal(session_run(s, NULL), LECO_OK);
 
     void **buffer = mem_calloc(graph_tensor_count(g), sizeof(void *));
     run_apart(g, input, x, buffer);

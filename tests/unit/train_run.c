@@ -115,7 +115,7 @@ static leco_status run(const char *const *overrides, size_t count, train_result 
     train_config c;
     trainer *t;
     assert_works(train_config_read(config_file(), overrides, count, &c, &err), &err);
-    assert_works(trainer_create(&c, NULL, &t, &err), &err);
+    assert_works(trainer_create_for(&c, NULL, NULL, &t, &err), &err);
     leco_status status = trainer_run(t, NULL, NULL, result, &err);
     trainer_destroy(t);
     train_config_free(&c);

@@ -9,7 +9,7 @@ static bool supports(dtype compute)
     return compute == DTYPE_F32 || (compute == DTYPE_BF16 && cpu_detect() >= CPU_AVX512);
 }
 
-static const kernel (*isa_kernels(void))[2]
+static const kernel *const *isa_kernels(void)
 {
 #if defined(__x86_64__)
     switch (cpu_detect()) {
@@ -28,33 +28,13 @@ static const kernel (*isa_kernels(void))[2]
 
 static const kernel *kernel_for(op_code op, dtype compute)
 {
+#define ONCE(code, name) [OP_##code] = &cpu_##name,
+    static const kernel *const once[OP_COUNT] = {CPU_KERNELS(ONCE, CPU_NOTHING)};
+#undef ONCE
     if (!supports(compute)) return NULL;
-    switch (op) {
-    case OP_LINEAR:
-        return &cpu_linear;
-    case OP_LINEAR_DX:
-        return &cpu_linear_dx;
-    case OP_CONV2D:
-        return &cpu_conv2d;
-    case OP_CONV2D_DX:
-        return &cpu_conv2d_dx;
-    case OP_CONCAT:
-        return &cpu_concat;
-    case OP_SLICE:
-        return &cpu_slice;
-    case OP_UPSAMPLE:
-        return &cpu_upsample;
-    case OP_SELECT_ROWS:
-        return &cpu_select_rows;
-    case OP_EMBEDDING:
-        return &cpu_embedding;
-    case OP_TIMESTEP_EMBEDDING:
-        return &cpu_timestep_embedding;
-    default:
-        break;
-    }
-    const kernel *k = &isa_kernels()[op][compute == DTYPE_BF16 ? 1 : 0];
-    return k->run ? k : NULL;
+    if (once[op] != NULL) return once[op];
+    const kernel *both = isa_kernels()[op];
+    return both != NULL ? &both[compute == DTYPE_BF16 ? 1 : 0] : NULL;
 }
 
 static dtype preferred_dtype(void)
@@ -62,5 +42,9 @@ static dtype preferred_dtype(void)
     return cpu_has_bf16() ? DTYPE_BF16 : DTYPE_F32;
 }
 
-const backend backend_cpu = {
-    .name = "cpu", .supports = supports, .kernel_for = kernel_for, .preferred_dtype = preferred_dtype};
+const backend backend_cpu = {.name = "cpu",
+                             .memory = &host_memory,
+                             .supports = supports,
+                             .kernel_for = kernel_for,
+                             .preferred_dtype = preferred_dtype,
+                             .matrix_rate = cpu_matrix_rate};

@@ -1,10 +1,13 @@
-/* conv2d and its data gradient, in one of four ways:
+/* conv2d and its data gradient are computed in one of four ways:
  *
- * - PRODUCT: 1x1 with stride 1 is a linear over [N H W, C];
- * - DIRECT: oneDNN's convolution, weights packed as it likes. The data gradient of stride 1 is the same with rotated,
- *   swapped weights: faster than the primitive made for it (docs/kernels.md);
- * - BACKWARD: oneDNN's data gradient, for stride 2;
- * - GATHER: windows gathered into rows, a block at a time, and a product: where oneDNN has no good implementation. */
+ * PRODUCT: 1x1 with stride 1 is a linear over [N H W, C].
+ *
+ * DIRECT: oneDNN's convolution, weights packed as it likes. The data gradient of stride 1 is the same with rotated,
+ * swapped weights, which is faster than the primitive made for it (docs/kernels.md).
+ *
+ * BACKWARD: oneDNN's data gradient, for stride 2.
+ *
+ * GATHER: windows are gathered into rows, a block at a time, for a product: where oneDNN has no good implementation. */
 #include <string.h>
 
 #include "backend/cpu/gather.h"
@@ -21,8 +24,10 @@ typedef struct conv {
     primitive primitive;
     gather gather;
     bool gathered;    /* whatever oneDNN has: for tests */
+    bool rotated;     /* weights are turned by half a turn and swapped */
     repack repack;    /* of a weight that is a param */
     size_t packed_at; /* where it goes in scratch */
+    int bias;         /* index among the inputs, -1: none */
     int add;          /* index among the inputs, -1: none */
     dtype compute;
     size_t count; /* elements of the output */
@@ -56,35 +61,33 @@ static const void *plain_weight(const weight *w, dtype compute, void **copy)
     return *copy;
 }
 
-static leco_status pack(weight *w, const primitive *p, dtype compute, bool rotated, const void **data, leco_error *err)
+static leco_status want_packed(const conv *c, weight *w, const device_memory *m, weight_form **out, leco_error *err)
 {
     pack_key key;
     memset(&key, 0, sizeof key);
-    key.rotated = rotated;
-    key.layout = p->weight_layout;
-    weight_variant *v = weight_find(w, &key, sizeof key);
-    if (!v) {
-        size_t bytes = (size_t)shape_count(&w->shape) * dtype_size(compute);
-        void *copy = NULL, *turned = rotated ? mem_aligned(bytes) : NULL;
-        const void *plain = plain_weight(w, compute, &copy);
-        leco_status status = LECO_OK;
-        if (!plain || (rotated && !turned)) {
-            status = error_memory(err, bytes, w->name);
-        } else {
-            if (rotated) rotate(turned, plain, &w->shape, dtype_size(compute));
-            status = weight_add(w, &key, sizeof key, p->weight_bytes, &v, err);
-            if (status == LECO_OK) {
-                status = primitive_pack(p, rotated ? turned : plain, v->data, err);
-                if (status != LECO_OK) memset(v->key, 0xff, v->key_size); /* nobody must find it */
-            }
-        }
-        mem_free_aligned(copy);
-        mem_free_aligned(turned);
-        LECO_TRY(status);
+    key.rotated = c->rotated;
+    key.layout = c->primitive.weight_layout;
+    return weight_want(w, m, &key, sizeof key, c->primitive.weight_bytes, out, err);
+}
+
+static leco_status pack(const conv *c, const weight *w, weight_form *f, leco_error *err)
+{
+    if (f->data) return LECO_OK;
+    const size_t bytes = (size_t)shape_count(&w->shape) * dtype_size(c->compute);
+    void *copy = NULL, *turned = c->rotated ? mem_aligned(bytes) : NULL;
+    const void *plain = plain_weight(w, c->compute, &copy);
+    leco_status status = LECO_OK;
+    if (!plain || (c->rotated && !turned)) {
+        status = error_memory(err, bytes, w->name);
+    } else {
+        if (c->rotated) rotate(turned, plain, &w->shape, dtype_size(c->compute));
+        status = weight_take(w, f, err);
+        if (status == LECO_OK) status = primitive_pack(&c->primitive, c->rotated ? turned : plain, f->data, err);
+        if (status != LECO_OK) weight_give_back(f);
     }
-    primitive_set(p, PRIMITIVE_WEIGHTS, v->data);
-    *data = v->data;
-    return LECO_OK;
+    mem_free_aligned(copy);
+    mem_free_aligned(turned);
+    return status;
 }
 
 /* The convolution x -> y that the node is, or whose gradient it is. */
@@ -132,95 +135,159 @@ static bool turn_round(conv_spec *s)
     return true;
 }
 
-/* Room in scratch, behind what is there, for a weight that is packed at each run. */
-static void reserve_packed(conv *c, kernel_plan *plan)
+/* ---- planning ---- */
+
+/* The weight's form; or room in scratch, behind what is there, for a param that is packed at each run. */
+static leco_status plan_weights(conv *c, const kernel_site *at, size_t packed_bytes, kernel_plan *plan, leco_error *err)
 {
-    c->packed_at = (plan->scratch_bytes + 63) / 64 * 64;
-    plan->scratch_bytes = c->packed_at + c->repack.bytes;
+    const tensor *w = at->node->input[1];
+    if (w->kind != TENSOR_WEIGHT) {
+        c->packed_at = (plan->scratch_bytes + 63) / 64 * 64;
+        plan->scratch_bytes = c->packed_at + packed_bytes;
+        return LECO_OK;
+    }
+    return c->kind == CONV_GATHER ? gather_want(&c->gather, w->weight, at->memory, &plan->form[1], err)
+                                  : want_packed(c, w->weight, at->memory, &plan->form[1], err);
 }
 
-static leco_status primitive_weights(conv *c, const tensor *w, bool rotated, kernel_plan *plan, leco_error *err)
-{
-    if (w->kind == TENSOR_WEIGHT) return pack(w->weight, &c->primitive, c->compute, rotated, &plan->weight[1], err);
-    LECO_TRY(repack_for_primitive(&c->repack, w->param, &c->primitive, c->compute, rotated, err));
-    reserve_packed(c, plan);
-    return LECO_OK;
-}
-
-static leco_status fall_back(conv *c, const node *n, const conv_spec *s, bool gradient, int bias, kernel_plan *plan,
+static leco_status fall_back(conv *c, const kernel_site *at, const conv_spec *s, bool gradient, kernel_plan *plan,
                              leco_error *err)
 {
     c->kind = CONV_GATHER;
     conv_spec spec = *s;
     spec.gradient = gradient;
-    spec.bias = bias >= 0;
+    spec.bias = c->bias >= 0;
     spec.sum = c->add >= 0;
-    LECO_TRY(gather_prepare(&c->gather, &spec, err));
-    if (bias >= 0) gather_set_bias(&c->gather, plan->weight[bias]);
+    LECO_TRY(gather_plan(&c->gather, &spec, err));
     plan->scratch_bytes = c->gather.scratch_bytes;
-    const tensor *w = n->input[1];
-    if (w->kind == TENSOR_WEIGHT) return gather_weights(&c->gather, w->weight, &plan->weight[1], err);
-    LECO_TRY(repack_for_gather(&c->repack, w->param, &c->gather, err));
-    reserve_packed(c, plan);
-    return LECO_OK;
+    return plan_weights(c, at, (size_t)shape_count(&at->node->input[1]->shape) * dtype_size(c->compute), plan, err);
 }
 
-/* Makes the primitive; *made says whether there is one. Nothing but the want of an implementation is a reason to
+/* Plans the primitive; *planned says whether there is one. Nothing but the want of an implementation is a reason to
  * gather: any other failure is one. */
-static leco_status direct(conv *c, const conv_spec *s, bool *made, leco_error *err)
+static leco_status direct(conv *c, const conv_spec *s, bool *planned, leco_error *err)
 {
     leco_error why = {0};
-    *made = false;
+    *planned = false;
     if (c->gathered) return LECO_OK;
-    leco_status status = primitive_conv(&c->primitive, s, &why);
-    *made = status == LECO_OK;
+    leco_status status = primitive_plan_conv(&c->primitive, s, &why);
+    *planned = status == LECO_OK;
     if (status == LECO_OK || status == LECO_UNSUPPORTED) return LECO_OK;
     return error_set(err, status, "%s", why.message);
 }
 
-static leco_status forward(conv *c, const node *n, dtype compute, kernel_plan *plan, leco_error *err)
+static leco_status plan_forward(conv *c, const kernel_site *at, kernel_plan *plan, leco_error *err)
 {
-    conv_spec s = spec_of(n, n->input[0], n->output[0], compute);
-    int bias = n->input[2] ? 2 : -1;
+    const node *n = at->node;
+    conv_spec s = spec_of(n, n->input[0], n->output[0], c->compute);
+    c->bias = n->input[2] ? 2 : -1;
     c->add = n->input[3] ? 3 : -1;
-    bool made;
+    bool planned;
     if (is_product(&s) && !c->gathered) {
-        product_spec p = {.node = n, .compute = compute, .rows = s.n * s.h * s.w, .bias = 2, .add = 3, .scale = 1.0f};
+        product_spec p = {.at = at, .rows = s.n * s.h * s.w, .bias = 2, .add = 3, .scale = 1.0f};
         c->kind = CONV_PRODUCT;
-        return product_prepare(&c->product, &p, plan, err);
+        return product_plan(&c->product, &p, plan, err);
     }
-    if (bias >= 0) LECO_TRY(weight_aligned(n->input[2]->weight, compute, &plan->weight[2], err));
-    s.bias = bias >= 0;
+    if (c->bias >= 0) /* oneDNN reads it with aligned loads */
+        LECO_TRY(weight_want_plain(n->input[2]->weight, at->memory, c->compute, MEM_ALIGNMENT, &plan->form[2], err));
+    s.bias = c->bias >= 0;
     s.sum = c->add >= 0;
-    LECO_TRY(direct(c, &s, &made, err));
-    if (!made) return fall_back(c, n, &s, false, bias, plan, err);
+    LECO_TRY(direct(c, &s, &planned, err));
+    if (!planned) return fall_back(c, at, &s, false, plan, err);
     c->kind = CONV_DIRECT;
     plan->scratch_bytes = c->primitive.scratch_bytes;
-    if (bias >= 0) primitive_set(&c->primitive, PRIMITIVE_BIAS, plan->weight[2]);
-    return primitive_weights(c, n->input[1], false, plan, err);
+    return plan_weights(c, at, c->primitive.weight_bytes, plan, err);
 }
 
-static leco_status data_gradient(conv *c, const node *n, dtype compute, kernel_plan *plan, leco_error *err)
+static leco_status plan_gradient(conv *c, const kernel_site *at, kernel_plan *plan, leco_error *err)
 {
-    conv_spec s = spec_of(n, n->output[0], n->input[0], compute), original = s;
+    const node *n = at->node;
+    conv_spec s = spec_of(n, n->output[0], n->input[0], c->compute), original = s;
+    c->bias = -1;
     c->add = n->input[2] ? 2 : -1;
-    bool made;
+    bool planned;
     if (is_product(&s) && !c->gathered) {
-        product_spec p = {.node = n, .compute = compute, .rows = s.n * s.h * s.w, .bias = -1, .add = 2, .scale = 1.0f};
+        product_spec p = {.at = at, .rows = s.n * s.h * s.w, .bias = -1, .add = 2, .scale = 1.0f};
         p.data_gradient = true;
         c->kind = CONV_PRODUCT;
-        return product_prepare(&c->product, &p, plan, err);
+        return product_plan(&c->product, &p, plan, err);
     }
-    bool turned = turn_round(&s);
-    s.gradient = !turned;
-    s.sum = turned && c->add >= 0;
-    LECO_TRY(direct(c, &s, &made, err));
-    if (!made) return fall_back(c, n, &original, true, -1, plan, err);
-    c->kind = turned ? CONV_DIRECT : CONV_BACKWARD;
+    c->rotated = turn_round(&s);
+    s.gradient = !c->rotated;
+    s.sum = c->rotated && c->add >= 0;
+    LECO_TRY(direct(c, &s, &planned, err));
+    if (!planned) return fall_back(c, at, &original, true, plan, err);
+    c->kind = c->rotated ? CONV_DIRECT : CONV_BACKWARD;
     plan->scratch_bytes = c->primitive.scratch_bytes;
-    if (!turned && c->add >= 0) /* no sum in this primitive: it writes to scratch, behind its own */
-        plan->scratch_bytes = (plan->scratch_bytes + 63) / 64 * 64 + c->count * dtype_size(compute);
-    return primitive_weights(c, n->input[1], turned, plan, err);
+    if (c->kind == CONV_BACKWARD && c->add >= 0) /* no sum in this primitive: it writes to scratch, behind its own */
+        plan->scratch_bytes = (plan->scratch_bytes + 63) / 64 * 64 + c->count * dtype_size(c->compute);
+    return plan_weights(c, at, c->primitive.weight_bytes, plan, err);
+}
+
+static leco_status plan_conv(const kernel_site *at, kernel_plan *plan, leco_error *err, bool gradient, bool gathered)
+{
+    const node *n = at->node;
+    conv *c = mem_calloc(1, sizeof *c);
+    if (!c) return error_memory(err, sizeof *c, n->name);
+    plan->state = c;
+    c->compute = at->compute;
+    c->gathered = gathered;
+    c->count = (size_t)shape_count(&n->output[0]->shape);
+    leco_status status = gradient ? plan_gradient(c, at, plan, err) : plan_forward(c, at, plan, err);
+    return status == LECO_OK ? LECO_OK : error_prefix(err, status, "%s", n->name);
+}
+
+static leco_status conv2d_plan(const kernel_site *at, kernel_plan *plan, leco_error *err)
+{
+    return plan_conv(at, plan, err, false, false);
+}
+
+static leco_status conv2d_dx_plan(const kernel_site *at, kernel_plan *plan, leco_error *err)
+{
+    return plan_conv(at, plan, err, true, false);
+}
+
+static leco_status conv2d_gathered_plan(const kernel_site *at, kernel_plan *plan, leco_error *err)
+{
+    return plan_conv(at, plan, err, false, true);
+}
+
+static leco_status conv2d_dx_gathered_plan(const kernel_site *at, kernel_plan *plan, leco_error *err)
+{
+    return plan_conv(at, plan, err, true, true);
+}
+
+/* ---- preparing ---- */
+
+static leco_status prepare_gather(conv *c, const tensor *w, const kernel_plan *plan, leco_error *err)
+{
+    LECO_TRY(gather_prepare(&c->gather, err));
+    if (c->bias >= 0) gather_set_bias(&c->gather, plan->weight[c->bias]);
+    if (w->kind != TENSOR_WEIGHT) return repack_for_gather(&c->repack, w->param, &c->gather, err);
+    LECO_TRY(gather_fill(&c->gather, w->weight, plan->form[1], err));
+    gather_set_weights(&c->gather, plan->form[1]->data);
+    return LECO_OK;
+}
+
+static leco_status prepare_primitive(conv *c, const tensor *w, const kernel_plan *plan, leco_error *err)
+{
+    LECO_TRY(primitive_make(&c->primitive, err));
+    if (c->bias >= 0) primitive_set(&c->primitive, PRIMITIVE_BIAS, plan->weight[c->bias]);
+    if (w->kind != TENSOR_WEIGHT)
+        return repack_for_primitive(&c->repack, w->param, &c->primitive, c->compute, c->rotated, err);
+    LECO_TRY(pack(c, w->weight, plan->form[1], err));
+    primitive_set(&c->primitive, PRIMITIVE_WEIGHTS, plan->form[1]->data);
+    return LECO_OK;
+}
+
+static leco_status prepare(const kernel_site *at, kernel_plan *plan, leco_error *err)
+{
+    conv *c = plan->state;
+    const tensor *w = at->node->input[1];
+    leco_status status = c->kind == CONV_PRODUCT  ? product_prepare(&c->product, plan, err)
+                         : c->kind == CONV_GATHER ? prepare_gather(c, w, plan, err)
+                                                  : prepare_primitive(c, w, plan, err);
+    return status == LECO_OK ? LECO_OK : error_prefix(err, status, "%s", at->node->name);
 }
 
 static void release(kernel_plan *plan)
@@ -233,43 +300,6 @@ static void release(kernel_plan *plan)
     repack_release(&c->repack);
     mem_free(c);
     plan->state = NULL;
-}
-
-static leco_status prepare(const node *n, dtype compute, kernel_plan *plan, leco_error *err, bool gradient,
-                           bool gathered)
-{
-    conv *c = mem_calloc(1, sizeof *c);
-    if (!c) return error_memory(err, sizeof *c, n->name);
-    plan->state = c;
-    c->compute = compute;
-    c->gathered = gathered;
-    c->count = (size_t)shape_count(&n->output[0]->shape);
-    leco_status status = gradient ? data_gradient(c, n, compute, plan, err) : forward(c, n, compute, plan, err);
-    if (status != LECO_OK) {
-        release(plan);
-        return error_prefix(err, status, "%s", n->name);
-    }
-    return LECO_OK;
-}
-
-static leco_status conv2d_prepare(const node *n, dtype compute, kernel_plan *plan, leco_error *err)
-{
-    return prepare(n, compute, plan, err, false, false);
-}
-
-static leco_status conv2d_dx_prepare(const node *n, dtype compute, kernel_plan *plan, leco_error *err)
-{
-    return prepare(n, compute, plan, err, true, false);
-}
-
-static leco_status conv2d_gathered_prepare(const node *n, dtype compute, kernel_plan *plan, leco_error *err)
-{
-    return prepare(n, compute, plan, err, false, true);
-}
-
-static leco_status conv2d_dx_gathered_prepare(const node *n, dtype compute, kernel_plan *plan, leco_error *err)
-{
-    return prepare(n, compute, plan, err, true, true);
 }
 
 static void run(const kernel_args *args)
@@ -308,9 +338,10 @@ static const char *chosen(const kernel_plan *plan)
     return c->kind == CONV_PRODUCT ? c->product.primitive.implementation : c->primitive.implementation;
 }
 
-const kernel cpu_conv2d = {.prepare = conv2d_prepare, .run = run, .release = release, .chosen = chosen};
-const kernel cpu_conv2d_dx = {.prepare = conv2d_dx_prepare, .run = run, .release = release, .chosen = chosen};
+const kernel cpu_conv2d = {.plan = conv2d_plan, .prepare = prepare, .run = run, .release = release, .chosen = chosen};
+const kernel cpu_conv2d_dx = {
+    .plan = conv2d_dx_plan, .prepare = prepare, .run = run, .release = release, .chosen = chosen};
 const kernel cpu_conv2d_gathered = {
-    .prepare = conv2d_gathered_prepare, .run = run, .release = release, .chosen = chosen};
+    .plan = conv2d_gathered_plan, .prepare = prepare, .run = run, .release = release, .chosen = chosen};
 const kernel cpu_conv2d_dx_gathered = {
-    .prepare = conv2d_dx_gathered_prepare, .run = run, .release = release, .chosen = chosen};
+    .plan = conv2d_dx_gathered_plan, .prepare = prepare, .run = run, .release = release, .chosen = chosen};

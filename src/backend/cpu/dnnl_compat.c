@@ -309,3 +309,8 @@ compat_view compat_query(const_dnnl_primitive_desc_t pd, dnnl_query_t what)
 {
     return dnnl_primitive_desc_query_md(pd, what, 0);
 }
+
+compat_view compat_bias(const_dnnl_primitive_desc_t pd)
+{
+    return dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 1);
+}

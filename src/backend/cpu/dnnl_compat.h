@@ -60,6 +60,7 @@ typedef struct compat_list {
 void compat_list_destroy(compat_list *list);             /* a zeroed one, too */
 const char *compat_name(const_dnnl_primitive_desc_t pd); /* lives as long as pd */
 compat_view compat_query(const_dnnl_primitive_desc_t pd, dnnl_query_t what);
+compat_view compat_bias(const_dnnl_primitive_desc_t pd); /* of one that has a bias */
 
 /* bias may be NULL. */
 dnnl_status_t compat_matmul(compat_list *list, dnnl_engine_t engine, const compat_desc *src, const compat_desc *weights,

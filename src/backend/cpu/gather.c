@@ -32,30 +32,31 @@ static void arrange(const gather *g, char *to, const char *from, size_t size)
                        size);
 }
 
-leco_status gather_weights(const gather *g, weight *w, const void **weights, leco_error *err)
+leco_status gather_want(const gather *g, weight *w, const device_memory *m, weight_form **out, leco_error *err)
 {
     gather_key key;
     memset(&key, 0, sizeof key);
     memcpy(key.what, "gather", 7);
     key.gradient = g->spec.gradient;
     key.type = g->spec.type;
-    weight_variant *v = weight_find(w, &key, sizeof key);
-    if (!v) {
-        size_t size = dtype_size(g->spec.type), count = (size_t)shape_count(&w->shape);
-        void *plain = mem_aligned(count * size);
-        if (!plain) return error_memory(err, count * size, w->name);
-        dtype_convert(plain, g->spec.type, w->data, w->type, count);
-        leco_status status = weight_add(w, &key, sizeof key, count * size, &v, err);
-        if (status == LECO_OK) arrange(g, v->data, plain, size);
-        mem_free_aligned(plain);
-        LECO_TRY(status);
-    }
-    *weights = v->data;
-    gather_set_weights(g, *weights);
-    return LECO_OK;
+    return weight_want(w, m, &key, sizeof key, (size_t)shape_count(&w->shape) * dtype_size(g->spec.type), out, err);
 }
 
-static leco_status make_product(const gather *g, primitive *p, int64_t rows, leco_error *err)
+leco_status gather_fill(const gather *g, const weight *w, weight_form *f, leco_error *err)
+{
+    if (f->data) return LECO_OK;
+    void *plain = mem_aligned(f->bytes);
+    if (!plain) return error_memory(err, f->bytes, w->name);
+    leco_status status = weight_take(w, f, err);
+    if (status == LECO_OK) {
+        dtype_convert(plain, g->spec.type, w->data, w->type, (size_t)shape_count(&w->shape));
+        arrange(g, f->data, plain, dtype_size(g->spec.type));
+    }
+    mem_free_aligned(plain);
+    return status;
+}
+
+static leco_status plan_product(const gather *g, primitive *p, int64_t rows, leco_error *err)
 {
     if (rows == 0) return LECO_OK;
     matmul_spec m = {.rows = rows,
@@ -66,7 +67,7 @@ static leco_status make_product(const gather *g, primitive *p, int64_t rows, lec
                      .bias = g->spec.bias,
                      .sum = g->spec.sum,
                      .alpha = 1.0f};
-    return primitive_matmul(p, &m, err);
+    return primitive_plan_matmul(p, &m, err);
 }
 
 static size_t block_bytes(const gather *g)
@@ -74,7 +75,7 @@ static size_t block_bytes(const gather *g)
     return ((size_t)(g->block * g->width) * dtype_size(g->spec.type) + 63) / 64 * 64;
 }
 
-leco_status gather_prepare(gather *g, const conv_spec *spec, leco_error *err)
+leco_status gather_plan(gather *g, const conv_spec *spec, leco_error *err)
 {
     memset(g, 0, sizeof *g);
     g->spec = *spec;
@@ -85,8 +86,8 @@ leco_status gather_prepare(gather *g, const conv_spec *spec, leco_error *err)
     g->block = BLOCK_BYTES / (g->width * (int64_t)dtype_size(spec->type));
     if (g->block < 64) g->block = 64;
     if (g->block > g->rows) g->block = g->rows;
-    leco_status status = make_product(g, &g->whole, g->block, err);
-    if (status == LECO_OK) status = make_product(g, &g->rest, g->rows % g->block, err);
+    leco_status status = plan_product(g, &g->whole, g->block, err);
+    if (status == LECO_OK) status = plan_product(g, &g->rest, g->rows % g->block, err);
     if (status != LECO_OK) {
         gather_release(g);
         return status;
@@ -94,6 +95,12 @@ leco_status gather_prepare(gather *g, const conv_spec *spec, leco_error *err)
     size_t own = g->whole.scratch_bytes > g->rest.scratch_bytes ? g->whole.scratch_bytes : g->rest.scratch_bytes;
     g->scratch_bytes = block_bytes(g) + own;
     return LECO_OK;
+}
+
+leco_status gather_prepare(gather *g, leco_error *err)
+{
+    LECO_TRY(primitive_make(&g->whole, err));
+    return g->rest.planned ? primitive_make(&g->rest, err) : LECO_OK;
 }
 
 void gather_set_weights(const gather *g, const void *weights)

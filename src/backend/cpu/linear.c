@@ -4,41 +4,38 @@
 #include "backend/cpu/product.h"
 #include "base/mem.h"
 
-static leco_status prepare(const product_spec *spec, kernel_plan *plan, leco_error *err)
+static leco_status plan_product(const product_spec *spec, kernel_plan *plan, leco_error *err)
 {
+    const char *name = spec->at->node->name;
     product *p = mem_calloc(1, sizeof *p);
-    if (!p) return error_memory(err, sizeof *p, spec->node->name);
-    leco_status status = product_prepare(p, spec, plan, err);
-    if (status != LECO_OK) {
-        product_release(p);
-        mem_free(p);
-        return status;
-    }
+    if (!p) return error_memory(err, sizeof *p, name);
     plan->state = p;
-    return LECO_OK;
+    leco_status status = product_plan(p, spec, plan, err);
+    return status == LECO_OK ? LECO_OK : error_prefix(err, status, "%s", name);
 }
 
-static leco_status linear_prepare(const node *n, dtype compute, kernel_plan *plan, leco_error *err)
+static leco_status plan_linear(const kernel_site *at, kernel_plan *plan, leco_error *err)
 {
-    product_spec spec = {.node = n,
-                         .compute = compute,
-                         .rows = shape_rows(&n->input[0]->shape),
-                         .bias = 2,
-                         .add = 3,
-                         .scale = n->attr.scale};
-    return prepare(&spec, plan, err);
+    product_spec spec = {
+        .at = at, .rows = shape_rows(&at->node->input[0]->shape), .bias = 2, .add = 3, .scale = at->node->attr.scale};
+    return plan_product(&spec, plan, err);
 }
 
-static leco_status linear_dx_prepare(const node *n, dtype compute, kernel_plan *plan, leco_error *err)
+static leco_status plan_linear_dx(const kernel_site *at, kernel_plan *plan, leco_error *err)
 {
-    product_spec spec = {.node = n,
-                         .compute = compute,
-                         .rows = shape_rows(&n->input[0]->shape),
+    product_spec spec = {.at = at,
+                         .rows = shape_rows(&at->node->input[0]->shape),
                          .data_gradient = true,
                          .bias = -1,
                          .add = 2,
-                         .scale = n->attr.scale};
-    return prepare(&spec, plan, err);
+                         .scale = at->node->attr.scale};
+    return plan_product(&spec, plan, err);
+}
+
+static leco_status prepare(const kernel_site *at, kernel_plan *plan, leco_error *err)
+{
+    leco_status status = product_prepare(plan->state, plan, err);
+    return status == LECO_OK ? LECO_OK : error_prefix(err, status, "%s", at->node->name);
 }
 
 static void run(const kernel_args *args)
@@ -60,5 +57,6 @@ static const char *chosen(const kernel_plan *plan)
     return p->primitive.implementation;
 }
 
-const kernel cpu_linear = {.prepare = linear_prepare, .run = run, .release = release, .chosen = chosen};
-const kernel cpu_linear_dx = {.prepare = linear_dx_prepare, .run = run, .release = release, .chosen = chosen};
+const kernel cpu_linear = {.plan = plan_linear, .prepare = prepare, .run = run, .release = release, .chosen = chosen};
+const kernel cpu_linear_dx = {
+    .plan = plan_linear_dx, .prepare = prepare, .run = run, .release = release, .chosen = chosen};

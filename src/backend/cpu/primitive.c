@@ -90,8 +90,8 @@ static dnnl_status_t request_conv(request *r, const conv_spec *s)
     return compat_conv(&r->list, engine, &r->src, &r->weights, s->bias ? &r->bias : NULL, &r->dst, &window, r->attr);
 }
 
-/* The implementation to use, or LECO_UNSUPPORTED. */
-static leco_status choose(const compat_list *list, int64_t depth, const char *what, dnnl_primitive_desc_t *pd,
+/* Takes the implementation to use out of the list, or says LECO_UNSUPPORTED. */
+static leco_status choose(compat_list *list, int64_t depth, const char *what, dnnl_primitive_desc_t *pd,
                           leco_error *err)
 {
     const char *names[COMPAT_MAX_IMPLEMENTATIONS], *why;
@@ -104,71 +104,97 @@ static leco_status choose(const compat_list *list, int64_t depth, const char *wh
                          why);
     }
     *pd = list->pd[index];
+    list->pd[index] = list->pd[--list->count];
     return LECO_OK;
 }
 
-static dnnl_status_t make(primitive *p, dnnl_primitive_desc_t pd, compat_view bias)
+/* Notes what the chosen implementation takes. */
+static dnnl_status_t measure(primitive *p)
 {
-    static const dnnl_query_t forward[] = {dnnl_query_src_md, dnnl_query_weights_md, dnnl_query_undef,
-                                           dnnl_query_dst_md, dnnl_query_scratchpad_md};
-    static const dnnl_query_t backward[] = {dnnl_query_diff_dst_md, dnnl_query_weights_md, dnnl_query_undef,
-                                            dnnl_query_diff_src_md, dnnl_query_scratchpad_md};
-    for (int i = 0; i < PRIMITIVE_ARGS; i++) {
-        compat_view view = i == PRIMITIVE_BIAS ? bias : compat_query(pd, p->gradient ? backward[i] : forward[i]);
-        if (!view) continue;
-        COMPAT_TRY(compat_memory_create(&p->memory[i], view, engine));
-        if (i == PRIMITIVE_SCRATCH) p->scratch_bytes = compat_view_bytes(view);
-        if (i != PRIMITIVE_WEIGHTS) continue;
-        p->weight_bytes = compat_view_bytes(view);
-        COMPAT_TRY(compat_view_layout(view, &p->weight_layout));
-    }
-    snprintf(p->implementation, sizeof p->implementation, "%s", compat_name(pd));
-    p->threads = cpu_threads();
-    COMPAT_TRY(dnnl_stream_create(&p->stream, engine, dnnl_stream_default_flags));
-    return dnnl_primitive_create(&p->handle, pd);
+    compat_view scratch = compat_query(p->planned, dnnl_query_scratchpad_md);
+    compat_view weights = compat_query(p->planned, dnnl_query_weights_md);
+    if (scratch) p->scratch_bytes = compat_view_bytes(scratch);
+    p->weight_bytes = compat_view_bytes(weights);
+    snprintf(p->implementation, sizeof p->implementation, "%s", compat_name(p->planned));
+    return compat_view_layout(weights, &p->weight_layout);
 }
 
-/* Makes p from what was requested, with `requested` as the outcome; releases r. `depth` is a product's, else 0. */
-static leco_status finish(primitive *p, request *r, dnnl_status_t requested, bool bias, int64_t depth, const char *what,
-                          leco_error *err)
+/* Plans p by what was requested, with `requested` as the outcome; releases r. `depth` is a product's, else 0. */
+static leco_status finish(primitive *p, request *r, dnnl_status_t requested, int64_t depth, leco_error *err)
 {
-    dnnl_primitive_desc_t pd = NULL;
     leco_status status = LECO_OK;
     if (requested == dnnl_unimplemented)
         status =
-            error_set(err, LECO_UNSUPPORTED, "oneDNN can't do %s on this processor, in this dtype and shape", what);
+            error_set(err, LECO_UNSUPPORTED, "oneDNN can't do %s on this processor, in this dtype and shape", p->what);
     else if (requested != dnnl_success)
-        status = primitive_failure(requested, what, err);
+        status = primitive_failure(requested, p->what, err);
     else
-        status = choose(&r->list, depth, what, &pd, err);
+        status = choose(&r->list, depth, p->what, &p->planned, err);
     if (status == LECO_OK) {
-        dnnl_status_t made = make(p, pd, bias ? compat_desc_view(&r->bias) : NULL);
-        if (made != dnnl_success) status = primitive_failure(made, what, err);
+        dnnl_status_t measured = measure(p);
+        if (measured != dnnl_success) status = primitive_failure(measured, p->what, err);
     }
     request_release(r);
     if (status != LECO_OK) primitive_release(p);
     return status;
 }
 
-leco_status primitive_matmul(primitive *p, const matmul_spec *s, leco_error *err)
+/* Zeroes p but for what is the same for all kinds. */
+static leco_status begin(primitive *p, const char *what, leco_error *err)
 {
-    request r = {0};
     memset(p, 0, sizeof *p);
     LECO_TRY(ready(err));
-    cpu_fix_threads(cpu_threads());
-    dnnl_status_t requested = request_matmul(&r, s);
-    return finish(p, &r, requested, s->bias, s->depth, "a matrix product", err);
+    p->what = what;
+    p->threads = cpu_threads();
+    cpu_fix_threads(p->threads);
+    return LECO_OK;
 }
 
-leco_status primitive_conv(primitive *p, const conv_spec *s, leco_error *err)
+leco_status primitive_plan_matmul(primitive *p, const matmul_spec *s, leco_error *err)
 {
     request r = {0};
-    memset(p, 0, sizeof *p);
-    LECO_TRY(ready(err));
-    cpu_fix_threads(cpu_threads());
+    LECO_TRY(begin(p, "a matrix product", err));
+    p->bias = s->bias;
+    dnnl_status_t requested = request_matmul(&r, s);
+    return finish(p, &r, requested, s->depth, err);
+}
+
+leco_status primitive_plan_conv(primitive *p, const conv_spec *s, leco_error *err)
+{
+    request r = {0};
+    LECO_TRY(begin(p, s->gradient ? "a convolution's data gradient" : "a convolution", err));
     p->gradient = s->gradient;
+    p->bias = s->bias && !s->gradient;
     dnnl_status_t requested = request_conv(&r, s);
-    return finish(p, &r, requested, s->bias, 0, s->gradient ? "a convolution's data gradient" : "a convolution", err);
+    return finish(p, &r, requested, 0, err);
+}
+
+static dnnl_status_t make(primitive *p)
+{
+    static const dnnl_query_t forward[] = {dnnl_query_src_md, dnnl_query_weights_md, dnnl_query_undef,
+                                           dnnl_query_dst_md, dnnl_query_scratchpad_md};
+    static const dnnl_query_t backward[] = {dnnl_query_diff_dst_md, dnnl_query_weights_md, dnnl_query_undef,
+                                            dnnl_query_diff_src_md, dnnl_query_scratchpad_md};
+    for (int i = 0; i < PRIMITIVE_ARGS; i++) {
+        if (i == PRIMITIVE_BIAS && !p->bias) continue;
+        compat_view view = i == PRIMITIVE_BIAS ? compat_bias(p->planned)
+                                               : compat_query(p->planned, p->gradient ? backward[i] : forward[i]);
+        if (view) COMPAT_TRY(compat_memory_create(&p->memory[i], view, engine));
+    }
+    COMPAT_TRY(dnnl_stream_create(&p->stream, engine, dnnl_stream_default_flags));
+    return dnnl_primitive_create(&p->handle, p->planned);
+}
+
+leco_status primitive_make(primitive *p, leco_error *err)
+{
+    const char *what = p->what;
+    cpu_fix_threads(p->threads);
+    dnnl_status_t made = make(p);
+    dnnl_primitive_desc_destroy(p->planned);
+    p->planned = NULL;
+    if (made == dnnl_success) return LECO_OK;
+    primitive_release(p);
+    return primitive_failure(made, what, err);
 }
 
 void primitive_release(primitive *p)
@@ -176,6 +202,7 @@ void primitive_release(primitive *p)
     for (int i = 0; i < PRIMITIVE_ARGS; i++)
         if (p->memory[i]) dnnl_memory_destroy(p->memory[i]);
     if (p->handle) dnnl_primitive_destroy(p->handle);
+    if (p->planned) dnnl_primitive_desc_destroy(p->planned);
     if (p->stream) dnnl_stream_destroy(p->stream);
     memset(p, 0, sizeof *p);
 }

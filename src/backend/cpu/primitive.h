@@ -1,4 +1,5 @@
-/* A oneDNN primitive with its memory objects, made in prepare and run many times without allocating. */
+/* A oneDNN primitive with its memory objects: planned, which chooses an implementation and tells what it takes; made,
+ * which generates its machine code; and run many times without allocating. */
 #ifndef LECO_BACKEND_CPU_PRIMITIVE_H
 #define LECO_BACKEND_CPU_PRIMITIVE_H
 
@@ -7,13 +8,16 @@
 
 enum { PRIMITIVE_SRC, PRIMITIVE_WEIGHTS, PRIMITIVE_BIAS, PRIMITIVE_DST, PRIMITIVE_SCRATCH, PRIMITIVE_ARGS };
 
-/* Zeroed before it is made; primitive_release puts it back to that. */
+/* Zeroed before it is planned; primitive_release puts it back to that. */
 typedef struct primitive {
+    dnnl_primitive_desc_t planned; /* NULL once it is made */
     dnnl_primitive_t handle;
     dnnl_stream_t stream; /* its own: models may run in several threads at once, and streams are not for sharing */
     dnnl_memory_t memory[PRIMITIVE_ARGS]; /* NULL where there is none */
     bool gradient;                        /* src and dst are diff_dst and diff_src */
-    int threads;                          /* as many as the scratchpad was counted for */
+    bool bias;
+    const char *what; /* for messages: "a convolution" */
+    int threads;      /* as many as the scratchpad was counted for */
     size_t scratch_bytes, weight_bytes;
     compat_layout weight_layout;
     char implementation[64];
@@ -38,10 +42,12 @@ typedef struct conv_spec {
     bool bias, sum, gradient;
 } conv_spec;
 
-/* LECO_UNSUPPORTED, and nothing else, where oneDNN has no implementation that choice.h would use. On failure *p is
- * zeroed. */
-leco_status primitive_matmul(primitive *p, const matmul_spec *spec, leco_error *err);
-leco_status primitive_conv(primitive *p, const conv_spec *spec, leco_error *err);
+/* Fills in scratch_bytes, weight_bytes, weight_layout and implementation. LECO_UNSUPPORTED, and nothing else, where
+ * oneDNN has no implementation that choice.h would use. On failure *p is zeroed. */
+leco_status primitive_plan_matmul(primitive *p, const matmul_spec *spec, leco_error *err);
+leco_status primitive_plan_conv(primitive *p, const conv_spec *spec, leco_error *err);
+/* Makes what was planned. On failure *p is zeroed. */
+leco_status primitive_make(primitive *p, leco_error *err);
 void primitive_release(primitive *p);
 
 /* Rearranges [out,in,kh,kw] weights of the compute dtype for a conv primitive; `packed` has weight_bytes. */

@@ -10,43 +10,49 @@ static size_t align_up(size_t bytes)
     return (bytes + 63) / 64 * 64;
 }
 
-leco_status product_prepare(product *p, const product_spec *s, kernel_plan *plan, leco_error *err)
+leco_status product_plan(product *p, const product_spec *s, kernel_plan *plan, leco_error *err)
 {
-    const tensor *w = s->node->input[1];
+    const node *n = s->at->node;
+    const dtype compute = s->at->compute;
+    const tensor *w = n->input[1];
     int64_t out = w->shape.dim[0], in = w->shape.dim[1];
     memset(p, 0, sizeof *p);
-    p->bias = s->bias >= 0 && s->node->input[s->bias] ? s->bias : -1;
-    p->add = s->add >= 0 && s->node->input[s->add] ? s->add : -1;
-    p->compute = s->compute;
+    p->bias = s->bias >= 0 && n->input[s->bias] ? s->bias : -1;
+    p->add = s->add >= 0 && n->input[s->add] ? s->add : -1;
+    p->compute = compute;
     p->rows = s->rows;
     p->columns = s->data_gradient ? in : out;
     float alpha = s->scale;
-    if (w->kind == TENSOR_WEIGHT) {
-        LECO_TRY(weight_plain(w->weight, s->compute, &plan->weight[1], err));
-    } else if (s->compute != DTYPE_F32 || s->scale != 1.0f) {
+    if (w->kind != TENSOR_WEIGHT && (compute != DTYPE_F32 || s->scale != 1.0f)) {
         /* A param is small: its copy in the compute dtype takes the scale along. */
         p->copy_count = (size_t)(out * in);
         p->copy_scale = s->scale;
         alpha = 1.0f;
     }
-    if (p->bias >= 0)
-        LECO_TRY(weight_aligned(s->node->input[p->bias]->weight, s->compute, &plan->weight[p->bias], err));
+    if (p->bias >= 0) /* oneDNN reads it with aligned loads */
+        LECO_TRY(weight_want_plain(n->input[p->bias]->weight, s->at->memory, compute, MEM_ALIGNMENT,
+                                   &plan->form[p->bias], err));
     p->zero = alpha == 0.0f;
-    bool own_bias = p->bias >= 0 && alpha == 1.0f; /* oneDNN would scale the bias, too: otherwise y starts from it */
-    p->sum = p->add >= 0 || (p->bias >= 0 && !own_bias);
-    matmul_spec m = {.rows = s->rows,
-                     .depth = s->data_gradient ? out : in,
-                     .columns = p->columns,
-                     .type = s->compute,
-                     .transposed = !s->data_gradient,
-                     .bias = own_bias,
-                     .sum = p->sum,
-                     .alpha = p->zero ? 1.0f : alpha};
-    leco_status status = primitive_matmul(&p->primitive, &m, err);
-    if (status != LECO_OK) return error_prefix(err, status, "%s", s->node->name);
+    p->own_bias = p->bias >= 0 && alpha == 1.0f; /* oneDNN would scale it, too: otherwise y starts from it */
+    p->sum = p->add >= 0 || (p->bias >= 0 && !p->own_bias);
+    const matmul_spec m = {.rows = s->rows,
+                           .depth = s->data_gradient ? out : in,
+                           .columns = p->columns,
+                           .type = compute,
+                           .transposed = !s->data_gradient,
+                           .bias = p->own_bias,
+                           .sum = p->sum,
+                           .alpha = p->zero ? 1.0f : alpha};
+    LECO_TRY(primitive_plan_matmul(&p->primitive, &m, err));
+    plan->scratch_bytes = align_up(p->copy_count * dtype_size(compute)) + p->primitive.scratch_bytes;
+    return LECO_OK;
+}
+
+leco_status product_prepare(product *p, const kernel_plan *plan, leco_error *err)
+{
+    LECO_TRY(primitive_make(&p->primitive, err));
     primitive_set(&p->primitive, PRIMITIVE_WEIGHTS, plan->weight[1]);
-    if (own_bias) primitive_set(&p->primitive, PRIMITIVE_BIAS, plan->weight[p->bias]);
-    plan->scratch_bytes = align_up(p->copy_count * dtype_size(s->compute)) + p->primitive.scratch_bytes;
+    if (p->own_bias) primitive_set(&p->primitive, PRIMITIVE_BIAS, plan->weight[p->bias]);
     return LECO_OK;
 }
 

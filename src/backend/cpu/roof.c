@@ -1,6 +1,7 @@
 /* The machine's own matrix rate: what everything else is measured against. */
 #include <string.h>
 
+#include "backend/cpu/kernels.h"
 #include "backend/cpu/primitive.h"
 #include "base/cpu.h"
 #include "base/mem.h"
@@ -9,7 +10,7 @@ static double rate_of(dtype compute, int64_t rows, int64_t depth, int64_t column
 {
     matmul_spec s = {.rows = rows, .depth = depth, .columns = columns, .type = compute, .transposed = true, .alpha = 1};
     primitive p;
-    if (primitive_matmul(&p, &s, NULL) != LECO_OK) return 0;
+    if (primitive_plan_matmul(&p, &s, NULL) != LECO_OK || primitive_make(&p, NULL) != LECO_OK) return 0;
     size_t size = dtype_size(compute), x = (size_t)(rows * depth) * size, w = (size_t)(depth * columns) * size;
     size_t y = (size_t)(rows * columns) * size;
     char *memory = mem_aligned(x + w + y + p.scratch_bytes + 256);
@@ -32,7 +33,7 @@ static double rate_of(dtype compute, int64_t rows, int64_t depth, int64_t column
     return best;
 }
 
-double backend_cpu_matrix_rate(dtype compute)
+double cpu_matrix_rate(dtype compute)
 {
     double a = rate_of(compute, 4096, 320, 2560), b = rate_of(compute, 1024, 1280, 1280);
     return a > b ? a : b;

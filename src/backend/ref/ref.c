@@ -7,14 +7,9 @@ static bool ref_supports(dtype compute)
 
 static const kernel *ref_kernel_for(op_code op, dtype compute)
 {
-    switch (compute) {
-    case DTYPE_F32:
-        return &ref_kernels_f32[op];
-    case DTYPE_F64:
-        return &ref_kernels_f64[op];
-    default:
-        return NULL;
-    }
+    if (!ref_supports(compute)) return NULL;
+    const kernel *k = compute == DTYPE_F32 ? &ref_kernels_f32[op] : &ref_kernels_f64[op];
+    return k->run != NULL ? k : NULL;
 }
 
 static dtype ref_preferred_dtype(void)
@@ -24,6 +19,7 @@ static dtype ref_preferred_dtype(void)
 
 const backend backend_ref = {
     .name = "ref",
+    .memory = &host_memory,
     .supports = ref_supports,
     .kernel_for = ref_kernel_for,
     .preferred_dtype = ref_preferred_dtype,

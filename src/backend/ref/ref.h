@@ -7,7 +7,4 @@
 extern const kernel ref_kernels_f32[OP_COUNT];
 extern const kernel ref_kernels_f64[OP_COUNT];
 
-/* Fetches weights as row-major compute dtype and sizes the scratch. */
-leco_status ref_prepare(const node *n, dtype compute, kernel_plan *plan, leco_error *err);
-
 #endif

@@ -84,11 +84,10 @@ static size_t work_layout(const problem *p, char *base, work *w)
     return at;
 }
 
-leco_status ISA(attention_prepare)(const node *n, dtype compute, kernel_plan *plan, leco_error *err)
+static leco_status attention_plan(const kernel_site *at, kernel_plan *plan, leco_error *err)
 {
-    (void)compute;
     (void)err;
-    problem p = problem_of(n);
+    problem p = problem_of(at->node);
     static char nowhere[1]; /* layout only counts */
     work w;
     plan->scratch_bytes = work_layout(&p, nowhere, &w) * (size_t)cpu_threads();
@@ -282,4 +281,4 @@ INLINE void attention_part(const kernel_args *args, dtype type, int part, int pa
     }
 }
 
-ISA_DEFINE(attention)
+ISA_KERNEL(attention, .plan = attention_plan)

@@ -118,12 +118,11 @@ static size_t item_layout(const problem *p, const division *d, char *base, work 
     return round_up(at, 64);
 }
 
-leco_status ISA(attention_grad_prepare)(const node *n, dtype compute, kernel_plan *plan, leco_error *err)
+static leco_status attention_grad_plan(const kernel_site *at, kernel_plan *plan, leco_error *err)
 {
-    (void)compute;
     division *d = mem_calloc(1, sizeof *d);
     if (!d) return error_memory(err, sizeof *d, "an attention gradient's plan");
-    problem p = problem_of(n);
+    problem p = problem_of(at->node);
     size_t heads = p.samples * p.heads;
     d->threads = (size_t)cpu_threads();
     d->share_parts = d->threads > heads && p.parts > 1;
@@ -386,4 +385,4 @@ INLINE void attention_grad_part(const kernel_args *args, dtype type, int part, i
     }
 }
 
-ISA_DEFINE(attention_grad)
+ISA_KERNEL(attention_grad, .plan = attention_grad_plan, .release = isa_free_state)

@@ -168,10 +168,10 @@ INLINE void forward_rows(const problem *p, const kernel_args *args, dtype type, 
     }
 }
 
-leco_status ISA(group_norm_prepare)(const node *n, dtype compute, kernel_plan *plan, leco_error *err)
+static leco_status group_norm_plan(const kernel_site *at, kernel_plan *plan, leco_error *err)
 {
-    for (int i = 1; i <= 2; i++) LECO_TRY(weight_plain(n->input[i]->weight, compute, &plan->weight[i], err));
-    plan->scratch_bytes = problem_bytes(n, n->input[0]);
+    (void)err;
+    plan->scratch_bytes = problem_bytes(at->node, at->node->input[0]);
     return LECO_OK;
 }
 
@@ -197,7 +197,7 @@ INLINE void group_norm_part(const kernel_args *args, dtype type, int part, int p
         forward_rows(&p, args, type, false, from, to);
 }
 
-ISA_DEFINE(group_norm)
+ISA_KERNEL(group_norm, .plan = group_norm_plan)
 
 /* ---- gradient ----
  * With xhat = (x - mean) rstd, z = gamma xhat + beta, dz = dy (times SiLU'(z) where asked) and averages over the group:
@@ -325,11 +325,10 @@ INLINE void gradient_passes(const problem *p, row w, int part, int parts)
     }
 }
 
-leco_status ISA(group_norm_dx_prepare)(const node *n, dtype compute, kernel_plan *plan, leco_error *err)
+static leco_status group_norm_dx_plan(const kernel_site *at, kernel_plan *plan, leco_error *err)
 {
-    for (int i = IN_GAMMA; i <= IN_BETA; i++)
-        LECO_TRY(weight_plain(n->input[i]->weight, compute, &plan->weight[i], err));
-    plan->scratch_bytes = problem_bytes(n, n->input[IN_X]);
+    (void)err;
+    plan->scratch_bytes = problem_bytes(at->node, at->node->input[IN_X]);
     return LECO_OK;
 }
 
@@ -353,4 +352,4 @@ INLINE void group_norm_dx_part(const kernel_args *args, dtype type, int part, in
     }
 }
 
-ISA_DEFINE(group_norm_dx)
+ISA_KERNEL(group_norm_dx, .plan = group_norm_dx_plan)

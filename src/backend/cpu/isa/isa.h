@@ -4,58 +4,42 @@
 
 #include <omp.h>
 
-#include "backend/backend.h"
+#include "backend/cpu/kernels.h"
 #include "backend/cpu/parallel.h"
+#include "base/mem.h"
 
 #define ISA_JOIN2(name, level) name##_##level
 #define ISA_JOIN(name, level) ISA_JOIN2(name, level)
 #define ISA(name) ISA_JOIN(name, ISA_LEVEL)
 
-/* Declares the f32 and bf16 run functions of an operator. */
-#define ISA_RUN(name)                                                                                                  \
-    void ISA(name##_f32)(const kernel_args *args);                                                                     \
-    void ISA(name##_bf16)(const kernel_args *args)
+/* The release of kernels whose state is one block. */
+static inline void isa_free_state(kernel_plan *plan)
+{
+    mem_free(plan->state);
+    plan->state = NULL;
+}
 
-/* Defines them from two functions: name_threads(args), the size of the team, and the always-inlined
- * name_part(args, type, part, parts), which every thread of it runs. (OpenMP outlines the body of a parallel region
- * before the compiler propagates constants, so `type` must arrive as a literal inside the region.) */
-#define ISA_DEFINE(name)                                                                                               \
-    void ISA(name##_f32)(const kernel_args *args)                                                                      \
+/* Defines the kernels of an operator, ISA(cpu_name)[2] for f32 and bf16, from two functions: name_threads(args), the
+ * size of the team, and the always-inlined name_part(args, type, part, parts), which every thread of it runs. (OpenMP
+ * outlines the body of a parallel region before the compiler propagates constants, so `type` must arrive as a literal
+ * inside the region.) Behind the name: what else the kernels have, such as `.plan = name_plan`. */
+#define ISA_KERNEL(name, ...)                                                                                          \
+    static void name##_f32(const kernel_args *args)                                                                    \
     {                                                                                                                  \
         int threads = name##_threads(args);                                                                            \
         _Pragma("omp parallel num_threads(threads) if (threads > 1)")                                                  \
             name##_part(args, DTYPE_F32, omp_get_thread_num(), omp_get_num_threads());                                 \
     }                                                                                                                  \
-    void ISA(name##_bf16)(const kernel_args *args)                                                                     \
+    static void name##_bf16(const kernel_args *args)                                                                   \
     {                                                                                                                  \
         int threads = name##_threads(args);                                                                            \
         _Pragma("omp parallel num_threads(threads) if (threads > 1)")                                                  \
             name##_part(args, DTYPE_BF16, omp_get_thread_num(), omp_get_num_threads());                                \
-    }
+    }                                                                                                                  \
+    const kernel ISA(cpu_##name)[2] = {{.run = name##_f32, __VA_ARGS__}, {.run = name##_bf16, __VA_ARGS__}};
 
-ISA_RUN(group_norm);
-ISA_RUN(group_norm_dx);
-ISA_RUN(layer_norm);
-ISA_RUN(layer_norm_dx);
-ISA_RUN(geglu);
-ISA_RUN(geglu_dx);
-ISA_RUN(activation);
-ISA_RUN(activation_dx);
-ISA_RUN(add);
-ISA_RUN(add_spatial);
-ISA_RUN(sum_spatial);
-ISA_RUN(upsample_dx);
-ISA_RUN(mse);
-ISA_RUN(mse_dx);
-ISA_RUN(attention);
-ISA_RUN(attention_grad);
-ISA_RUN(linear_dw);
-
-leco_status ISA(group_norm_prepare)(const node *n, dtype compute, kernel_plan *plan, leco_error *err);
-leco_status ISA(group_norm_dx_prepare)(const node *n, dtype compute, kernel_plan *plan, leco_error *err);
-leco_status ISA(mse_prepare)(const node *n, dtype compute, kernel_plan *plan, leco_error *err);
-leco_status ISA(attention_prepare)(const node *n, dtype compute, kernel_plan *plan, leco_error *err);
-leco_status ISA(attention_grad_prepare)(const node *n, dtype compute, kernel_plan *plan, leco_error *err);
-leco_status ISA(linear_dw_prepare)(const node *n, dtype compute, kernel_plan *plan, leco_error *err);
+#define ISA_DECLARE(code, name) extern const kernel ISA(cpu_##name)[2];
+CPU_KERNELS(CPU_NOTHING, ISA_DECLARE)
+#undef ISA_DECLARE
 
 #endif

@@ -77,7 +77,7 @@ INLINE void layer_norm_part(const kernel_args *args, dtype type, int part, int p
     }
 }
 
-ISA_DEFINE(layer_norm)
+ISA_KERNEL(layer_norm)
 
 /* ---- gradient: dx = rstd (gamma dy - avg(gamma dy) - xhat avg(gamma dy xhat)) + add ---- */
 
@@ -127,4 +127,4 @@ INLINE void layer_norm_dx_part(const kernel_args *args, dtype type, int part, in
     }
 }
 
-ISA_DEFINE(layer_norm_dx)
+ISA_KERNEL(layer_norm_dx)

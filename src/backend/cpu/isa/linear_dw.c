@@ -65,12 +65,11 @@ static size_t result_units(const problem *p)
     return p->blocks * p->height * COLUMNS;
 }
 
-leco_status ISA(linear_dw_prepare)(const node *n, dtype compute, kernel_plan *plan, leco_error *err)
+static leco_status linear_dw_plan(const kernel_site *at, kernel_plan *plan, leco_error *err)
 {
-    (void)compute;
     division *d = mem_calloc(1, sizeof *d);
     if (!d) return error_memory(err, sizeof *d, "a weight gradient's plan");
-    problem p = problem_of(n);
+    problem p = problem_of(at->node);
     d->threads = (size_t)cpu_threads();
     d->share_splits = d->threads > p.blocks && p.splits > 1;
     d->shares = p.blocks < d->threads ? p.blocks : d->threads;
@@ -195,4 +194,4 @@ INLINE void linear_dw_part(const kernel_args *args, dtype type, int part, int pa
     for (size_t block = 0; block < p.blocks; block++) finish_block(&p, args, results + block * stride, each, block);
 }
 
-ISA_DEFINE(linear_dw)
+ISA_KERNEL(linear_dw, .plan = linear_dw_plan, .release = isa_free_state)

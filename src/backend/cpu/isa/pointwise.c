@@ -33,7 +33,7 @@ INLINE void add_part(const kernel_args *args, dtype type, int part, int parts)
     loop_each(from, to, add_body, &p);
 }
 
-ISA_DEFINE(add)
+ISA_KERNEL(add)
 
 /* ---- activation ---- */
 
@@ -101,7 +101,7 @@ INLINE void activation_part(const kernel_args *args, dtype type, int part, int p
     activation_each(args, type, part, parts, activation_body);
 }
 
-ISA_DEFINE(activation)
+ISA_KERNEL(activation)
 
 #define activation_dx_threads activation_threads
 
@@ -110,7 +110,7 @@ INLINE void activation_dx_part(const kernel_args *args, dtype type, int part, in
     activation_each(args, type, part, parts, activation_dx_body);
 }
 
-ISA_DEFINE(activation_dx)
+ISA_KERNEL(activation_dx)
 
 /* ---- geglu: a then b along a row of x ---- */
 
@@ -138,7 +138,7 @@ INLINE void geglu_part(const kernel_args *args, dtype type, int part, int parts)
     }
 }
 
-ISA_DEFINE(geglu)
+ISA_KERNEL(geglu)
 
 typedef struct geglu_rows {
     const void *dy, *a, *b;
@@ -176,18 +176,17 @@ INLINE void geglu_dx_part(const kernel_args *args, dtype type, int part, int par
     }
 }
 
-ISA_DEFINE(geglu_dx)
+ISA_KERNEL(geglu_dx)
 
 /* ---- mse ---- */
 
 /* A fixed partition, so that the sum does not depend on the number of threads. */
 #define MSE_CHUNK 4096
 
-leco_status ISA(mse_prepare)(const node *n, dtype compute, kernel_plan *plan, leco_error *err)
+static leco_status mse_plan(const kernel_site *at, kernel_plan *plan, leco_error *err)
 {
-    (void)compute;
     (void)err;
-    plan->scratch_bytes = (size_count(n->input[0]) / MSE_CHUNK + 1) * sizeof(double);
+    plan->scratch_bytes = (size_count(at->node->input[0]) / MSE_CHUNK + 1) * sizeof(double);
     return LECO_OK;
 }
 
@@ -231,7 +230,7 @@ INLINE void mse_part(const kernel_args *args, dtype type, int part, int parts)
     *(float *)args->output[0] = (float)(total / (double)count);
 }
 
-ISA_DEFINE(mse)
+ISA_KERNEL(mse, .plan = mse_plan)
 
 INLINE void mse_dx_body(const void *context, size_t i, size_t count)
 {
@@ -261,4 +260,4 @@ INLINE void mse_dx_part(const kernel_args *args, dtype type, int part, int parts
     }
 }
 
-ISA_DEFINE(mse_dx)
+ISA_KERNEL(mse_dx)

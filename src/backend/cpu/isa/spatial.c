@@ -35,7 +35,7 @@ INLINE void add_spatial_part(const kernel_args *args, dtype type, int part, int 
     }
 }
 
-ISA_DEFINE(add_spatial)
+ISA_KERNEL(add_spatial)
 
 /* ---- sum_spatial ---- */
 
@@ -76,7 +76,7 @@ INLINE void sum_spatial_part(const kernel_args *args, dtype type, int part, int 
     }
 }
 
-ISA_DEFINE(sum_spatial)
+ISA_KERNEL(sum_spatial)
 
 /* ---- upsample_dx ---- */
 
@@ -128,4 +128,4 @@ INLINE void upsample_dx_part(const kernel_args *args, dtype type, int part, int 
     }
 }
 
-ISA_DEFINE(upsample_dx)
+ISA_KERNEL(upsample_dx)

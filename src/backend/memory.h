@@ -1,0 +1,28 @@
+/* The memory that a backend's kernels work in. */
+#ifndef LECO_BACKEND_MEMORY_H
+#define LECO_BACKEND_MEMORY_H
+
+#include <stdbool.h>
+
+#include "base/error.h"
+
+/* Blocks are 64-byte aligned, and a pointer into a block may be offset as the host's pointers are. Where upload is NULL
+ * the memory is the host's own, all three are, and what is in it is read and written in place. */
+typedef struct device_memory {
+    void *(*alloc)(size_t bytes); /* not zeroed; NULL when memory runs out */
+    void (*free)(void *block);    /* NULL is fine */
+    /* Both are done when they return, after all that was started before them. */
+    leco_status (*upload)(void *to, const void *from, size_t bytes, leco_error *err);
+    leco_status (*download)(void *to, const void *from, size_t bytes, leco_error *err);
+    /* Waits for all that kernels were told to do; what failed of it since the last time is said here. */
+    leco_status (*synchronise)(leco_error *err);
+} device_memory;
+
+extern const device_memory host_memory; /* of all backends that run on the processor */
+
+static inline bool memory_is_host(const device_memory *m)
+{
+    return m->upload == NULL;
+}
+
+#endif

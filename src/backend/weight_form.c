@@ -1,0 +1,101 @@
+#include "backend/weight_form.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+
+leco_status weight_want(weight *w, const device_memory *m, const void *key, size_t key_size, size_t bytes,
+                        weight_form **out, leco_error *err)
+{
+    for (weight_form *f = w->forms; f != NULL; f = f->next) {
+        if (f->memory != m || f->key_size != key_size || memcmp(f->key, key, key_size) != 0) continue;
+        *out = f;
+        return LECO_OK;
+    }
+    weight_form *f = mem_calloc(1, sizeof *f + key_size);
+    if (f == NULL) return error_memory(err, sizeof *f + key_size, w->name);
+    f->memory = m;
+    f->bytes = bytes;
+    f->key_size = key_size;
+    memcpy(f->key, key, key_size);
+    f->next = w->forms;
+    w->forms = f;
+    *out = f;
+    return LECO_OK;
+}
+
+leco_status weight_want_plain(weight *w, const device_memory *m, dtype type, size_t alignment, weight_form **out,
+                              leco_error *err)
+{
+    *out = NULL;
+    if (memory_is_host(m) && w->type == type && !w->keep_out_of_place && (uintptr_t)w->data % alignment == 0)
+        return LECO_OK;
+    const struct {
+        char kind[8];
+        int32_t type;
+    } key = {"plain", (int32_t)type};
+    LECO_TRY(weight_want(w, m, &key, sizeof key, (size_t)shape_count(&w->shape) * dtype_size(type), out, err));
+    (*out)->plain = true;
+    (*out)->type = type;
+    return LECO_OK;
+}
+
+leco_status weight_take(const weight *w, weight_form *f, leco_error *err)
+{
+    f->data = f->memory->alloc(f->bytes);
+    return f->data != NULL ? LECO_OK : error_memory(err, f->bytes, w->name);
+}
+
+void weight_give_back(weight_form *f)
+{
+    f->memory->free(f->data);
+    f->data = NULL;
+}
+
+/* By way of a copy of the host's. */
+static leco_status upload_plain(const weight *w, weight_form *f, leco_error *err)
+{
+    void *copy = mem_aligned(f->bytes);
+    if (copy == NULL) return error_memory(err, f->bytes, w->name);
+    dtype_convert(copy, f->type, w->data, w->type, (size_t)shape_count(&w->shape));
+    leco_status status = f->memory->upload(f->data, copy, f->bytes, err);
+    mem_free_aligned(copy);
+    return status;
+}
+
+leco_status weight_fill(const weight *w, weight_form *f, leco_error *err)
+{
+    if (f->data != NULL) return LECO_OK;
+    LECO_TRY(weight_take(w, f, err));
+    if (memory_is_host(f->memory)) {
+        dtype_convert(f->data, f->type, w->data, w->type, (size_t)shape_count(&w->shape));
+        return LECO_OK;
+    }
+    leco_status status = upload_plain(w, f, err);
+    if (status != LECO_OK) weight_give_back(f);
+    return status;
+}
+
+void weight_release(weight *w)
+{
+    while (w->forms != NULL) {
+        weight_form *next = w->forms->next;
+        weight_give_back(w->forms);
+        mem_free(w->forms);
+        w->forms = next;
+    }
+}
+
+size_t weight_wanted_bytes(const weight *w)
+{
+    size_t bytes = 0;
+    for (const weight_form *f = w->forms; f != NULL; f = f->next) bytes += f->bytes;
+    return bytes;
+}
+
+size_t weight_taken_bytes(const weight *w)
+{
+    size_t bytes = 0;
+    for (const weight_form *f = w->forms; f != NULL; f = f->next) bytes += f->data != NULL ? f->bytes : 0;
+    return bytes;
+}
