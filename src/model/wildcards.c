@@ -116,8 +116,8 @@ leco_status wildcards_read(wildcards *w, const char *text, wildcard_text *out, l
     *out = (wildcard_text){.text = text, .plain = true};
     size_t braces = 0;
     for (const char *at = text; *at; at++) braces += *at == '{';
-    size_t *group = arena_alloc(w->memory, braces + 1, sizeof *group);
-    if (!group) return error_memory(err, (braces + 1) * sizeof *group, "a prompt's alternatives");
+    size_t *group = braces > 0 ? arena_alloc(w->memory, braces, sizeof *group) : NULL;
+    if (braces > 0 && !group) return error_memory(err, braces * sizeof *group, "a prompt's alternatives");
     if (braces > WILDCARDS_MAX)
         return error_set(err, LECO_INVALID, "\"%.*s\": %zu braces in one text; at most %d", quoted(text), text, braces,
                          WILDCARDS_MAX);

@@ -30,7 +30,8 @@ typedef struct wildcard {
     size_t chosen;       /* below alternatives */
 } wildcard;
 
-/* The choices of texts that belong together. Zero-initialise but for memory, which holds the list. */
+/* The choices of texts that belong together. Zero-initialise but for memory, which holds the list
+ * (and may be NULL where no text has a brace). */
 typedef struct wildcards {
     arena *memory;
     wildcard *item;

@@ -12,8 +12,7 @@ typedef struct phrase {
 } phrase;
 
 struct phrases {
-    arena *memory;
-    wildcards choices;
+    wildcards choices; /* its memory is there once a text has a brace */
     phrase *item;
     size_t count;
     char *expanded; /* as long as the longest text */
@@ -22,21 +21,13 @@ struct phrases {
 
 phrases *phrases_create(void)
 {
-    phrases *p = mem_calloc(1, sizeof *p);
-    arena *memory = arena_create();
-    if (p && memory) {
-        p->memory = p->choices.memory = memory;
-        return p;
-    }
-    arena_destroy(memory);
-    mem_free(p);
-    return NULL;
+    return mem_calloc(1, sizeof(phrases));
 }
 
 void phrases_destroy(phrases *p)
 {
     if (!p) return;
-    arena_destroy(p->memory);
+    arena_destroy(p->choices.memory);
     mem_free(p->item);
     mem_free(p->expanded);
     mem_free(p);
@@ -73,6 +64,8 @@ leco_status phrases_add(phrases *p, conditioner *from, const char *text, int64_t
     p->item = grown;
     phrase *one = &p->item[p->count];
     *one = (phrase){.from = from, .height = height, .width = width, .out = out};
+    if (strchr(text, '{') && !p->choices.memory) p->choices.memory = arena_create();
+    if (strchr(text, '{') && !p->choices.memory) return error_memory(err, 0, "a prompt's alternatives");
     LECO_TRY(wildcards_read(&p->choices, text, &one->text, err));
     LECO_TRY(make_room(p, strlen(text) + 1, err));
     p->count++;
