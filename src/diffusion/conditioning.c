@@ -30,7 +30,8 @@ struct conditioner {
     entry *entry;
     size_t count, capacity;
     name_table by_prompt; /* places in entry */
-    bool syntax_told;
+    bool syntax_told, length_told;
+    size_t most; /* bytes of prompts that stream; 0: these don't */
 };
 
 static void build(nn *n, void *user)
@@ -109,11 +110,37 @@ int64_t conditioner_tokens(const conditioner *c)
     return c->tokens;
 }
 
+size_t conditioner_prompt_bytes(const conditioner *c)
+{
+    return entry_floats(c) * sizeof(float);
+}
+
+/* Of all prompts there are. */
+static size_t held_bytes(const conditioner *c)
+{
+    size_t bytes = c->capacity * sizeof *c->entry;
+    for (size_t i = 0; i < c->count; i++) bytes += strlen(c->entry[i].prompt) + 1 + conditioner_prompt_bytes(c);
+    return bytes;
+}
+
 size_t conditioner_bytes(const conditioner *c)
 {
-    size_t bytes = sizeof *c + (size_t)c->tokens * sizeof *c->ids + c->capacity * sizeof *c->entry;
-    for (size_t i = 0; i < c->count; i++) bytes += strlen(c->entry[i].prompt) + 1 + entry_floats(c) * sizeof(float);
-    return bytes;
+    return sizeof *c + (size_t)c->tokens * sizeof *c->ids + (c->most ? c->most : held_bytes(c));
+}
+
+void conditioner_stream(conditioner *c, size_t bytes)
+{
+    c->most = bytes;
+}
+
+bool conditioner_streams(const conditioner *c)
+{
+    return c->most > 0;
+}
+
+void conditioner_trim(conditioner *c)
+{
+    if (c->most > 0 && held_bytes(c) > c->most / 2) conditioner_clear(c);
 }
 
 size_t conditioner_encoder_bytes(const conditioner *c)
@@ -193,9 +220,10 @@ leco_status conditioner_add(conditioner *c, const char *prompt, leco_error *err)
     if (name_table_find(&c->by_prompt, prompt)) return LECO_OK;
     if (!c->runner.graph) return error_set(err, LECO_INTERNAL, "prompt \"%s\" was not encoded in time", prompt);
     LECO_TRY(tokenize(c, prompt, &needed, err));
-    if (needed > (size_t)c->tokens)
+    if (needed > (size_t)c->tokens && !c->length_told)
         log_message(LOG_WARNING, "prompt \"%.60s...\" needs %zu tokens; all after the first %lld are ignored", prompt,
                     needed, (long long)c->tokens);
+    c->length_told = c->length_told || (needed > (size_t)c->tokens && c->most > 0); /* they may come again */
     tell_syntax(c, prompt);
     LECO_TRY(grow(c, err));
     entry e = {.prompt = mem_strdup(prompt)};

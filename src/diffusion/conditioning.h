@@ -43,6 +43,14 @@ leco_status conditioner_add(conditioner *c, const char *prompt, leco_error *err)
 /* Takes what the encoder needs, m's weights being loaded now, and encodes all that was noted. */
 leco_status conditioner_prepare(conditioner *c, leco_error *err);
 
+/* For texts too many to be held: from now on they are encoded as they are asked for, and may be forgotten (trim) when
+ * they take more than half of `bytes`, which is what conditioner_bytes counts for them. */
+void conditioner_stream(conditioner *c, size_t bytes);
+bool conditioner_streams(const conditioner *c);
+/* Forgets all prompts of one that streams, where they take too much: conditionings are invalid then. */
+void conditioner_trim(conditioner *c);
+size_t conditioner_prompt_bytes(const conditioner *c); /* of the states of one prompt */
+
 /* As planned: of all states; of the encoder until it is released; and what that takes of the workspace. */
 size_t conditioner_bytes(const conditioner *c);
 size_t conditioner_encoder_bytes(const conditioner *c);

@@ -59,6 +59,7 @@ leco_status trainer_follow(trainer *t, const source_pass *pass, const float *noi
     source *s = t->lessons[pass->objective].source[pass->source];
     const train_watch nobody = {0}, *w = watch ? watch : &nobody;
     const source_watch on_the_way = {w->denoised, w->user};
+    for (size_t i = 0; i < t->frozen_count; i++) conditioner_trim(t->frozen[i].conditioner);
     LECO_TRY(phrases_resolve(t->lessons[pass->objective].phrases, err));
     memcpy(t->x, noise, latent_count(s->size) * sizeof *noise);
     LECO_TRY(s->row->run(s, pass, &t->rng, t->x, t->kept, &on_the_way, err));

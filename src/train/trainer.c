@@ -5,7 +5,6 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "model/family.h"
 #include "train/modes.h"
 #include "train/still.h"
 
@@ -76,58 +75,6 @@ static leco_status open_device(trainer *t, const char *name, leco_error *err)
     return device_open(name, "float32", &t->device, err);
 }
 
-/* All prompts of an objective that this model is asked with. */
-static leco_status add_prompts(const trainer *t, size_t which, const objective *o, leco_error *err)
-{
-    conditioner *c = t->frozen[which].conditioner;
-    const source_spec *const sources[] = {&o->source, o->also};
-    for (size_t i = 0; i < 2; i++) {
-        if (!sources[i] || sources[i]->model != which) continue;
-        LECO_TRY(phrase_add_all(c, sources[i]->prompt, err));
-        LECO_TRY(phrase_add_all(c, sources[i]->unconditional, err));
-    }
-    for (size_t i = 0; i < o->branch_count; i++) {
-        const branch *b = &o->branches[i];
-        if (which == 0) LECO_TRY(phrase_add_all(c, b->prompt, err));
-        for (size_t k = 0; k < b->terms.count; k++)
-            if (b->terms.item[k].model == which) LECO_TRY(phrase_add_all(c, b->terms.item[k].prompt, err));
-    }
-    return LECO_OK;
-}
-
-/* Of one encoder at work; the other models' texts are there, too. */
-static size_t encoding_bytes(const trainer *t, size_t which, size_t room, size_t packed)
-{
-    size_t bytes = room + packed + conditioner_encoder_bytes(t->frozen[which].conditioner);
-    for (size_t i = 0; i <= which; i++) bytes += conditioner_bytes(t->frozen[i].conditioner);
-    return bytes;
-}
-
-static leco_status plan_texts(trainer *t, size_t which, leco_error *err)
-{
-    const train_config *c = t->config;
-    struct model *m = t->frozen[which].model;
-    conditioner **texts = &t->frozen[which].conditioner;
-    LECO_TRY(model_map(m, MODEL_TEXT_ENCODER, err));
-    if (c->clip_skip > m->text.layers)
-        return error_set(err, LECO_INVALID,
-                         "%s: pretrained_model.clip_skip is %lld, but the text encoder has %lld layers", c->path,
-                         (long long)c->clip_skip, (long long)m->text.layers);
-    text_options options = m->family->text;
-    if (c->clip_skip > 1) options.skip_layers = c->clip_skip - 1;
-    LECO_TRY(conditioner_create(&t->device, m, NULL, options, texts, err));
-    for (size_t i = 0; i < t->objectives.count; i++) {
-        const objective *o = &t->objectives.item[i];
-        leco_status status = add_prompts(t, which, o, err);
-        if (status != LECO_OK) return error_prefix(err, status, "%s", o->place);
-    }
-    const size_t room = conditioner_arena_bytes(*texts);
-    const size_t bytes = encoding_bytes(t, which, room, weights_planned_bytes(m->weights[PART_TEXT_ENCODER]));
-    if (room > t->text_arena_bytes) t->text_arena_bytes = room;
-    if (bytes > t->planned_encoding_bytes) t->planned_encoding_bytes = bytes;
-    return LECO_OK;
-}
-
 static training_setting setting_of(trainer *t)
 {
     return (training_setting){t->config, t->schedule, t->frozen, t->frozen_count, &t->pool, NULL};
@@ -156,7 +103,7 @@ static leco_status plan(trainer *t, const char *device_name, leco_error *err)
     if (t->memory) LECO_TRY(still_check(t->config, t->frozen[0].model->tokenizer, err));
     LECO_TRY(make_schedule(t, err));
     LECO_TRY(open_device(t, device_name, err));
-    for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(plan_texts(t, i, err));
+    for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(trainer_plan_texts(t, i, err));
     for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(model_map(t->frozen[i].model, MODEL_UNET, err));
     LECO_TRY(model_layers(t->frozen[0].model, PART_UNET, &layers, err));
     LECO_TRY(trainable_plan(layers, &t->config->network, &t->trainable, err));
@@ -166,23 +113,6 @@ static leco_status plan(trainer *t, const char *device_name, leco_error *err)
 }
 
 /* ---- taking what was planned ---- */
-
-static leco_status encode_prompts(trainer *t, size_t which, leco_error *err)
-{
-    struct model *m = t->frozen[which].model;
-    conditioner *texts = t->frozen[which].conditioner;
-    LECO_TRY(model_load(m, MODEL_TEXT_ENCODER, err));
-    LECO_TRY(conditioner_prepare(texts, err));
-    const size_t bytes = encoding_bytes(t, which, workspace_bytes(t->device.workspace),
-                                        weights_packed_bytes(m->weights[PART_TEXT_ENCODER])) +
-                         denoiser_pool_bytes(&t->pool);
-    if (bytes > t->encoding_bytes) t->encoding_bytes = bytes;
-    conditioner_release_encoder(texts);
-    model_unload(m, PART_TEXT_ENCODER);
-    tokenizer_close(m->tokenizer);
-    m->tokenizer = NULL;
-    return LECO_OK;
-}
 
 static bool has_sums(const trainer *t)
 {
@@ -215,7 +145,7 @@ static leco_status make_buffers(trainer *t, leco_error *err)
 leco_status trainer_prepare(trainer *t, leco_error *err)
 {
     const training_setting setting = setting_of(t);
-    for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(encode_prompts(t, i, err));
+    for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(trainer_encode_texts(t, i, err));
     for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(model_load(t->frozen[i].model, MODEL_UNET, err));
     rng_seed(&t->rng, RNG_CPU, t->config->seed);
     LECO_TRY(trainable_start(t->trainable, &t->rng, err));

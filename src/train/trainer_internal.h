@@ -28,6 +28,12 @@ struct trainer {
     float *sum;          /* [trainable_count] of gradients; NULL where all objectives have one branch */
 };
 
+/* Plans the text encoder of a frozen model and notes all prompts that the objectives ask it with: those are encoded
+ * ahead, and the encoder is gone before the U-Net comes. Where wildcards make them so many that their states would take
+ * more than the encoder, it stays, and encodes what is drawn. */
+leco_status trainer_plan_texts(trainer *t, size_t which, leco_error *err);
+leco_status trainer_encode_texts(trainer *t, size_t which, leco_error *err);
+
 /* Of the buffers that belong to no lesson. */
 size_t trainer_buffer_bytes(const trainer *t);
 
