@@ -9,47 +9,16 @@
 #include "train/config_internal.h"
 #include "train/config_keys.h"
 
-/* A relative path from the config's folder: "out", not "./out", beside a config that was named without a folder. */
-static leco_status beside(const train_config *c, const char *path, const char **out, leco_error *err)
-{
-    char *folder = file_folder_of(c->path);
-    while (path[0] == '.' && path[1] == '/') path += 2 + strspn(path + 2, "/");
-    char *joined = folder ? file_join(strcmp(folder, ".") == 0 ? "" : folder, path) : NULL;
-    *out = joined ? arena_strdup(c->memory, joined) : NULL;
-    mem_free(folder);
-    mem_free(joined);
-    return *out ? LECO_OK : error_memory(err, strlen(path), "a path");
-}
-
-/* What is read is looked for beside the config, then in the working directory, where P1atdev's trainer looks. Found in
- * neither, it stays beside the config. */
-leco_status config_find(train_config *c, const char *path, const char **out, leco_error *err)
-{
-    LECO_TRY(beside(c, path, out, err));
-    if (file_exists(*out) || !file_exists(path)) return LECO_OK;
-    c->in_working_directory = true;
-    *out = path;
-    return LECO_OK;
-}
-
-leco_status train_config_missing(const train_config *c, const char *key, const char *path, const char *written,
-                                 leco_error *err)
-{
-    const bool other_place = written[0] != '/' && strcmp(path, written) != 0;
-    return error_set(err, LECO_IO, "%s: %s: there is no %s%s%s%s", c->path, key, path,
-                     other_place ? ", and in the working directory no " : "", other_place ? written : "",
-                     other_place ? " either" : "");
-}
-
 static leco_status read_sections(train_config *c, const doc_node *root, leco_error *err)
 {
-    for (int i = SECTION_FILE; i < SECTION_PROMPTS; i++) keys_defaults(&config_sections[i], c);
+    for (int i = SECTION_FILE; i <= SECTION_PRESERVE; i++) keys_defaults(&config_sections[i], c);
     LECO_TRY(keys_read(root, &config_sections[SECTION_FILE], config_sections, c, err));
     for (int i = SECTION_FILE + 1; i < SECTION_PRESERVE; i++) {
         const key_section *section = &config_sections[i];
         LECO_TRY(keys_read(doc_find(root, section->name), section, config_sections, c, err));
     }
     LECO_TRY(config_read_preserved(c, root, err));
+    LECO_TRY(config_read_teachers(c, doc_find(root, "teachers"), err));
     return config_read_prompts(c, doc_find(root, "prompts"), err);
 }
 
@@ -90,7 +59,7 @@ static leco_status read_tree(train_config *c, const doc_node *root, leco_error *
     c->model_written = c->model;
     LECO_TRY(config_find(c, c->model, &c->model, err));
     /* A config whose files were found in the working directory was written for being there. */
-    if (!c->in_working_directory) LECO_TRY(beside(c, c->save_path, &c->save_path, err));
+    if (!c->in_working_directory) LECO_TRY(config_beside(c, c->save_path, &c->save_path, err));
     if (!c->optimizer_args) return LECO_OK;
     leco_status status = optimizer_parse(&c->optimizer, c->optimizer_args, err);
     if (status == LECO_OK) return LECO_OK;

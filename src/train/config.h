@@ -10,13 +10,48 @@
 #include "train/lr_schedule.h"
 #include "train/optimizer.h"
 
-typedef enum prompt_action { ACTION_ERASE, ACTION_ENHANCE, ACTION_SLIDER, ACTION_DISTILL } prompt_action;
+typedef enum prompt_action {
+    ACTION_ERASE,
+    ACTION_ENHANCE,
+    ACTION_SLIDER,
+    ACTION_DISTILL,
+    ACTION_TRANSPLANT,
+    ACTION_TERMS /* as its list of terms says */
+} prompt_action;
+
+/* Whose denoising an entry's latents come from. */
+typedef enum trajectory_choice {
+    TRAJECTORY_STUDENT,
+    TRAJECTORY_FROZEN,
+    TRAJECTORY_TEACHER,
+    TRAJECTORY_BOTH
+} trajectory_choice;
+
+/* A frozen model besides the one that is trained. */
+typedef struct teacher_config {
+    const char *place, *name;   /* "a.yaml:3", "donor" */
+    const char *key;            /* "teachers.donor.name_or_path" */
+    const char *path, *written; /* found, and as the config has it */
+    bool same_latents;
+} teacher_config;
+
+/* A term of an entry that spells them out. */
+typedef struct train_term {
+    double weight;
+    const char *prompt, *teacher_name;
+    size_t teacher; /* as in train_prompt */
+} train_term;
 
 typedef struct train_prompt {
     const char *place;                                       /* "erase.yaml:7", for messages */
     const char *target, *positive, *unconditional, *neutral; /* with wildcards */
     const char *attributes;                                  /* "{one|another}", or NULL */
     prompt_action action;
+    const char *teacher_name; /* NULL: none */
+    size_t teacher;           /* who predicts the terms: 0 the model itself, else one more than the teacher's index */
+    trajectory_choice trajectory;
+    train_term *term; /* of ACTION_TERMS */
+    size_t term_count;
     double guidance_scale, trajectory_guidance_scale;
     int64_t width, height; /* pixels; 0: the model's own size */
     int64_t batch_size;
@@ -71,6 +106,8 @@ typedef struct train_config {
     train_prompt *prompt;
     size_t prompt_count;
     preserve_config preserve;
+    teacher_config *teacher;
+    size_t teacher_count;
 } train_config;
 
 /* Reads the file, applies the overrides ("section.key=value") and checks everything that can be checked without the

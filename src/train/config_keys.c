@@ -81,12 +81,19 @@ static const choice timestep_compat_names[] = {
     {"none", .value = TIMESTEPS_RIGHT}, {"p1atdev", .value = TIMESTEPS_P1ATDEV}, {0}};
 ENUM_CHOICES(timestep_compat, NULL, NULL)
 
-static const choice prompt_action_names[] = {
-    {"erase", .value = ACTION_ERASE},
-    {"enhance", .value = ACTION_ENHANCE},
-    {"slider", .value = ACTION_SLIDER},
-    {"distill", .value = ACTION_DISTILL},
+static const choice trajectory_choice_names[] = {
+    {"student", .value = TRAJECTORY_STUDENT},
+    {"frozen", .value = TRAJECTORY_FROZEN},
+    {"teacher", .value = TRAJECTORY_TEACHER},
+    {"both", .value = TRAJECTORY_BOTH},
     {0},
+};
+ENUM_CHOICES(trajectory_choice, NULL, NULL)
+
+static const choice prompt_action_names[] = {
+    {"erase", .value = ACTION_ERASE},           {"enhance", .value = ACTION_ENHANCE},
+    {"slider", .value = ACTION_SLIDER},         {"distill", .value = ACTION_DISTILL},
+    {"transplant", .value = ACTION_TRANSPLANT}, {0},
 };
 ENUM_CHOICES(prompt_action, NULL, NULL)
 
@@ -135,6 +142,7 @@ static const key_row file_keys[] = {
          "a YAML file that holds the list of prompts, instead of `prompts`"),
     NODE("prompts", "the list of prompts; each training step draws one entry at random"),
     NODE("preserve", NULL),
+    NODE("teachers", NULL),
     NODE("pretrained_model", NULL),
     NODE("network", NULL),
     NODE("train", NULL),
@@ -254,6 +262,26 @@ static const key_row preserve_keys[] = {
 };
 
 #undef KEYS_OF
+#define KEYS_OF teacher_config
+
+static const key_row teacher_keys[] = {
+    TEXT("name_or_path", written, UNSET("required"), "a model's folder in diffusers' layout"),
+    BOOL("same_latents", same_latents, "false",
+         "its latents are taken to mean the same pictures, though its VAE is another"),
+    KEYS_END,
+};
+
+#undef KEYS_OF
+#define KEYS_OF train_term
+
+static const key_row term_keys[] = {
+    NUMBER("weight", weight, -1000, 1000, "1.0", "what its prediction counts"),
+    TEXT("prompt", prompt, UNSET("required"), "what it is asked with"),
+    TEXT("teacher", teacher_name, UNSET("the model itself"), "who predicts it: a name of `teachers`"),
+    KEYS_END,
+};
+
+#undef KEYS_OF
 #define KEYS_OF train_prompt
 
 static leco_status read_resolution(const doc_node *n, const char *name, void *values, leco_error *err)
@@ -279,7 +307,16 @@ static const key_row prompt_keys[] = {
            "`erase` takes the concept away, `enhance` strengthens it, `slider` learns both at once: more of it at a "
            "positive LoRA weight, less at a negative one. `distill` bakes classifier-free guidance into the adapter, "
            "and `unconditional` with it as the negative prompt: pictures are then drawn at guidance scale 1, in half "
-           "the time"),
+           "the time. `transplant`, the default where there is a teacher, brings in what the teacher draws for "
+           "`positive`"),
+    TEXT("teacher", teacher_name, UNSET("the model itself"),
+         "who predicts what the student is pulled to: a name of `teachers`"),
+    NODE("terms", "instead of `action` and all that goes with it: what `target` is pulled to, a sum of weighted "
+                  "predictions"),
+    CHOICE("trajectory", trajectory, trajectory_choice, trajectory_choice_choices, "student",
+           "whose denoising the latents come from: `student`, the model with the adapter as it is now; `frozen`, the "
+           "model without it, as ESD does; `teacher`, with `positive` as its prompt; `both`, student and teacher by "
+           "turns"),
     NUMBER("guidance_scale", guidance_scale, -1000, 1000, "1.0",
            "how far: the student is pulled to neutral -/+ guidance_scale (positive - unconditional). Of `distill`: the "
            "classifier-free guidance that it learns to do without"),
@@ -305,6 +342,8 @@ const key_section config_sections[] = {
     {"logging", logging_keys},
     {"other", other_keys},
     [SECTION_PRESERVE] = {"preserve", preserve_keys},
+    [SECTION_TEACHERS] = {"teachers", teacher_keys},
     [SECTION_PROMPTS] = {"prompts", prompt_keys},
+    [SECTION_TERMS] = {"terms", term_keys},
     {NULL, NULL},
 };

@@ -4,6 +4,7 @@
 #include "base/number.h"
 #include "train/config_internal.h"
 #include "train/config_keys.h"
+#include "train/objective.h"
 
 /* What a computation in float32 would take for zero: then the pair would train nothing. */
 static leco_status check_not_zero(const doc_node *entry, const char *key, double value, const char *why,
@@ -12,6 +13,56 @@ static leco_status check_not_zero(const doc_node *entry, const char *key, double
     if (!number_is_lost(value)) return LECO_OK;
     return error_set(err, LECO_INVALID, "%s: prompts.%s: expected another number than 0%s: %s",
                      doc_find(entry, key)->place, key, value == 0 ? "" : ", which this one is in float32", why);
+}
+
+static leco_status read_term(const doc_node *n, train_config *c, train_term *t, leco_error *err)
+{
+    const key_section *section = &config_sections[SECTION_TERMS];
+    if (n->kind != DOC_MAP) return doc_wrong(n, "terms", "entries with at least \"prompt: ...\"", err);
+    keys_defaults(section, t);
+    LECO_TRY(config_join_texts(c, n, section->name, "prompt", err));
+    LECO_TRY(keys_read(n, section, config_sections, t, err));
+    if (!t->prompt) return error_set(err, LECO_INVALID, "%s: terms: an entry needs a prompt", n->place);
+    return LECO_OK;
+}
+
+/* An entry that spells its terms out has nothing that would make others. */
+static leco_status read_terms(const doc_node *entry, train_config *c, train_prompt *p, leco_error *err)
+{
+    static const char *const others[] = {"action", "teacher", "positive", "neutral", "guidance_scale"};
+    const doc_node *list = doc_find(entry, "terms");
+    if (doc_is_null(list)) return LECO_OK;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (doc_find(entry, others[i]))
+            return error_set(err, LECO_INVALID,
+                             "%s: prompts.%s says nothing beside prompts.terms, which is all there is",
+                             doc_find(entry, others[i])->place, others[i]);
+    if (list->kind != DOC_LIST || list->count == 0 || list->count > TERMS_MAX)
+        return error_set(err, LECO_INVALID, "%s: prompts.terms: expected a list of 1 to %d terms", list->place,
+                         TERMS_MAX);
+    p->term = arena_alloc(c->memory, list->count, sizeof *p->term);
+    if (!p->term) return error_memory(err, list->count * sizeof *p->term, "the prompts");
+    p->action = ACTION_TERMS;
+    p->term_count = list->count;
+    for (size_t i = 0; i < list->count; i++) LECO_TRY(read_term(list->item[i].value, c, &p->term[i], err));
+    return LECO_OK;
+}
+
+static leco_status read_teaching(const doc_node *entry, train_config *c, train_prompt *p, leco_error *err)
+{
+    LECO_TRY(read_terms(entry, c, p, err));
+    LECO_TRY(config_find_teachers(c, entry, p, err));
+    if (p->teacher && !doc_find(entry, "action")) p->action = ACTION_TRANSPLANT;
+    if (p->action == ACTION_TRANSPLANT && !p->teacher)
+        return error_set(err, LECO_INVALID, "%s: prompts.action: transplant needs a teacher", p->place);
+    const bool of_teacher = p->trajectory == TRAJECTORY_TEACHER || p->trajectory == TRAJECTORY_BOTH;
+    if (of_teacher && !p->teacher)
+        return error_set(err, LECO_INVALID, "%s: prompts.trajectory: this one needs a teacher in the entry",
+                         doc_find(entry, "trajectory")->place);
+    if (p->action == ACTION_SLIDER && p->trajectory == TRAJECTORY_BOTH)
+        return error_set(err, LECO_INVALID, "%s: prompts.trajectory: a slider's are student, frozen or teacher",
+                         doc_find(entry, "trajectory")->place);
+    return LECO_OK;
 }
 
 static leco_status read_prompt(const doc_node *n, train_config *c, train_prompt *p, leco_error *err)
@@ -26,6 +77,7 @@ static leco_status read_prompt(const doc_node *n, train_config *c, train_prompt 
     LECO_TRY(keys_read(n, section, config_sections, p, err));
     p->place = n->place;
     if (!p->target) return error_set(err, LECO_INVALID, "%s: prompts: an entry needs a target", n->place);
+    LECO_TRY(read_teaching(n, c, p, err));
     if (!p->positive) p->positive = p->target;
     if (!p->neutral) p->neutral = p->action == ACTION_SLIDER ? p->target : p->unconditional;
     if (p->trajectory_guidance_scale < 0)

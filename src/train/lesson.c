@@ -8,6 +8,7 @@
 /* Predicts texts [first, first + count) of the lesson, in one batch. */
 typedef struct lesson_teacher {
     denoiser *denoiser;
+    const noise_schedule *schedule;
     size_t model; /* among the frozen ones */
     size_t first, count;
 } lesson_teacher;
@@ -71,9 +72,7 @@ static leco_status place_terms(lesson *l, const training_setting *in, size_t whi
     t->count = l->prediction_count - t->first;
     if (t->count == 0) return LECO_OK;
     t->model = which;
-    if (in->frozen[which].prediction != in->frozen[0].prediction)
-        return error_set(err, LECO_UNSUPPORTED, "%s predicts something else than %s: that is not supported yet",
-                         in->frozen[which].model->folder, in->frozen[0].model->folder);
+    t->schedule = in->frozen[which].schedule;
     latent_size size = l->size;
     size.batch *= (int64_t)t->count;
     l->teacher_count++;
@@ -95,7 +94,7 @@ static leco_status plan(lesson *l, const training_setting *in, leco_error *err)
 
 leco_status lesson_create(const training_setting *in, const objective *o, lesson *out, leco_error *err)
 {
-    lesson l = {.objective = o};
+    lesson l = {.objective = o, .schedule = in->frozen[0].schedule};
     leco_status status = plan(&l, in, err);
     if (status != LECO_OK) {
         lesson_free(&l);
@@ -179,7 +178,12 @@ static leco_status teach(lesson *l, const float *x, double timestep, leco_error 
                 denoiser_set_context(t->denoiser, (int64_t)(k * batch + b), &l->texts[t->first + k]);
             memcpy(l->input + k * count, x, count * sizeof *x);
         }
-        LECO_TRY(denoiser_run(t->denoiser, l->input, timestep, l->predictions + t->first * count, err));
+        const double own = schedule_same_noise(l->schedule, t->schedule, timestep);
+        const double alpha_bar = schedule_alpha_bar(t->schedule, own);
+        float *said = l->predictions + t->first * count;
+        LECO_TRY(denoiser_run(t->denoiser, l->input, own, said, err));
+        for (size_t k = 0; k < t->count; k++)
+            prediction_convert(t->schedule->prediction, l->schedule->prediction, alpha_bar, x, said + k * count, count);
     }
     return LECO_OK;
 }

@@ -4,11 +4,14 @@
  *     enhance   target <- neutral + g (positive - unconditional)
  *     slider    enhance at the multiplier, and erase at minus the multiplier, on the same x_t
  *     distill   target <- (1 - g) unconditional + g positive
+ *     transplant   the same; with a g of 1, target <- positive
+ *     terms     target <- as they say
  *     preserve  p <- p, at the multipliers that the entries have
  *
- * x_t is from a trajectory of the student on the target; a slider and what is preserved beside it take those of both
- * multipliers by turns. Sources: Gandikota et al., "Erasing concepts from diffusion models" (2023), equation 7;
- * Gandikota et al., "Concept sliders" (2023), equation 7. */
+ * all predicted by the entry's teacher, where it has one. x_t is from a trajectory of the student on the target, or
+ * whose the entry says; a slider and what is preserved beside it take those of both multipliers by turns. Sources:
+ * Gandikota et al., "Erasing concepts from diffusion models" (2023), equation 7; Gandikota et al., "Concept sliders"
+ * (2023), equation 7. */
 #include "train/modes.h"
 
 #include "train/source.h"
@@ -35,31 +38,37 @@ static branch *add_branches(objective *o, arena *memory, const char *prompt, dou
 /* What pulls apart: neutral + scale (positive - unconditional). */
 static void add_guidance(term_list *terms, const train_prompt *p, double scale)
 {
-    terms_add(terms, 1, 0, p->neutral);
-    terms_add(terms, scale, 0, p->positive);
-    terms_add(terms, -scale, 0, p->unconditional);
+    terms_add(terms, 1, p->teacher, p->neutral);
+    terms_add(terms, scale, p->teacher, p->positive);
+    terms_add(terms, -scale, p->teacher, p->unconditional);
 }
 
-static objective objective_of(const train_prompt *p)
-{
-    return (objective){.place = p->place,
-                       .source = {.row = &source_trajectory,
-                                  .multiplier = p->multiplier,
-                                  .prompt = p->target,
-                                  .unconditional = p->unconditional,
-                                  .guidance_scale = p->trajectory_guidance_scale},
-                       .size = {p->batch_size, p->height, p->width}};
-}
-
-/* The same source at another multiplier, by turns. */
-static leco_status add_source_at(objective *o, double multiplier, arena *memory, leco_error *err)
+/* Another source besides the objective's, by turns. */
+static leco_status add_source(objective *o, const source_spec *s, arena *memory, leco_error *err)
 {
     source_spec *also = arena_alloc(memory, 1, sizeof *also);
     if (!also) return no_memory(err);
-    *also = o->source;
-    also->multiplier = multiplier;
+    *also = *s;
     o->also = also;
     return LECO_OK;
+}
+
+/* The entry's source; a teacher's trajectory is one without adapter, on what the teacher knows. */
+static leco_status begin(const train_prompt *p, arena *memory, objective *out, leco_error *err)
+{
+    const source_spec student = {.row = &source_trajectory,
+                                 .multiplier = p->trajectory == TRAJECTORY_FROZEN ? 0 : p->multiplier,
+                                 .prompt = p->target,
+                                 .unconditional = p->unconditional,
+                                 .guidance_scale = p->trajectory_guidance_scale};
+    source_spec teacher = student;
+    teacher.model = p->teacher;
+    teacher.multiplier = 0;
+    teacher.prompt = p->positive;
+    *out = (objective){.place = p->place,
+                       .source = p->trajectory == TRAJECTORY_TEACHER ? teacher : student,
+                       .size = {p->batch_size, p->height, p->width}};
+    return p->trajectory == TRAJECTORY_BOTH ? add_source(out, &teacher, memory, err) : LECO_OK;
 }
 
 /* ---- modes ---- */
@@ -68,7 +77,7 @@ typedef leco_status (*mode)(const train_prompt *p, arena *memory, objective *out
 
 static leco_status guide(const train_prompt *p, double scale, arena *memory, objective *out, leco_error *err)
 {
-    *out = objective_of(p);
+    LECO_TRY(begin(p, memory, out, err));
     branch *b = add_branches(out, memory, p->target, p->weight, p->multiplier, 1);
     if (!b) return no_memory(err);
     add_guidance(&b->terms, p, scale);
@@ -87,27 +96,42 @@ static leco_status enhance(const train_prompt *p, arena *memory, objective *out,
 
 static leco_status slide(const train_prompt *p, arena *memory, objective *out, leco_error *err)
 {
-    *out = objective_of(p);
+    LECO_TRY(begin(p, memory, out, err));
     out->source.unconditional = ""; /* else one end of the slider would be what trajectories steer away from */
     branch *b = add_branches(out, memory, p->target, p->weight, p->multiplier, 2);
     if (!b) return no_memory(err);
     add_guidance(&b[0].terms, p, p->guidance_scale);
     add_guidance(&b[1].terms, p, -p->guidance_scale);
-    return add_source_at(out, -p->multiplier, memory, err);
+    if (p->trajectory != TRAJECTORY_STUDENT) return LECO_OK;
+    source_spec mirrored = out->source;
+    mirrored.multiplier = -p->multiplier;
+    return add_source(out, &mirrored, memory, err);
 }
 
 static leco_status distill(const train_prompt *p, arena *memory, objective *out, leco_error *err)
 {
-    *out = objective_of(p);
+    LECO_TRY(begin(p, memory, out, err));
     branch *b = add_branches(out, memory, p->target, p->weight, p->multiplier, 1);
     if (!b) return no_memory(err);
-    terms_add(&b->terms, 1 - p->guidance_scale, 0, p->unconditional);
-    terms_add(&b->terms, p->guidance_scale, 0, p->positive);
+    terms_add(&b->terms, 1 - p->guidance_scale, p->teacher, p->unconditional);
+    terms_add(&b->terms, p->guidance_scale, p->teacher, p->positive);
+    return LECO_OK;
+}
+
+static leco_status spell_out(const train_prompt *p, arena *memory, objective *out, leco_error *err)
+{
+    LECO_TRY(begin(p, memory, out, err));
+    branch *b = add_branches(out, memory, p->target, p->weight, p->multiplier, 1);
+    if (!b) return no_memory(err);
+    for (size_t i = 0; i < p->term_count; i++)
+        terms_add(&b->terms, p->term[i].weight, p->term[i].teacher, p->term[i].prompt);
     return LECO_OK;
 }
 
 static const mode modes[] = {
-    [ACTION_ERASE] = erase, [ACTION_ENHANCE] = enhance, [ACTION_SLIDER] = slide, [ACTION_DISTILL] = distill};
+    [ACTION_ERASE] = erase,     [ACTION_ENHANCE] = enhance,    [ACTION_SLIDER] = slide,
+    [ACTION_DISTILL] = distill, [ACTION_TRANSPLANT] = distill, [ACTION_TERMS] = spell_out,
+};
 
 /* ---- what is preserved ---- */
 
@@ -139,7 +163,9 @@ static leco_status preserve(const train_config *c, arena *memory, objective *out
     for (size_t i = 0; i < out->branch_count; i++) terms_add(&b[i].terms, 1, 0, p->prompt);
     if (high == low) return LECO_OK;
     b[1].multiplier = low;
-    return add_source_at(out, low, memory, err);
+    source_spec other = out->source;
+    other.multiplier = low;
+    return add_source(out, &other, memory, err);
 }
 
 /* ---- all of a config ---- */

@@ -14,13 +14,15 @@
 
 #include "base/rng.h"
 #include "diffusion/conditioning.h"
+#include "diffusion/schedule.h"
 
 /* A model of the run that is never changed. The first of them is the one that is trained, without its adapter. Owned by
  * the run. */
 typedef struct frozen_model {
+    const char *name; /* in messages: "teachers.donor"; of the first "pretrained_model" */
     model *model;
     conditioner *conditioner;
-    prediction prediction; /* a term's must be the first model's: they aren't converted yet */
+    noise_schedule *schedule;
 } frozen_model;
 
 typedef struct term {

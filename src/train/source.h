@@ -34,7 +34,6 @@ typedef struct source_pass {
 /* What objectives of a run share; everything is borrowed. */
 typedef struct training_setting {
     const train_config *config;
-    const noise_schedule *schedule;
     const frozen_model *frozen; /* [frozen_count] */
     size_t frozen_count;
     denoiser_pool *pool;
@@ -67,7 +66,7 @@ struct source_row {
      * overwritten; r is for samplers that add noise. LECO_INTERRUPTED where the watch said no. */
     leco_status (*run)(source *s, const source_pass *pass, rng *r, float *noise, float *kept, const source_watch *watch,
                        leco_error *err);
-    /* What teacher and student are told of a latent. */
+    /* The timestep of a latent by the trained model's schedule. */
     double (*timestep)(const source *s, int64_t kept);
     /* Denoising steps of a pass; of NULL: of passes to come, on average. */
     double (*steps)(const source *s, const source_pass *pass);

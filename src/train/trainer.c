@@ -2,11 +2,11 @@
 
 #include <string.h>
 
-#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "train/modes.h"
 #include "train/still.h"
+#include "train/teachers.h"
 
 void trainer_destroy(trainer *t)
 {
@@ -16,12 +16,7 @@ void trainer_destroy(trainer *t)
     denoiser_pool_free(&t->pool);
     optimizer_destroy(t->optimizer);
     trainable_destroy(t->trainable);
-    for (size_t i = 0; i < t->frozen_count; i++) {
-        conditioner_destroy(t->frozen[i].conditioner);
-        model_close(t->frozen[i].model);
-    }
-    mem_free(t->frozen);
-    mem_free(t->schedule);
+    teachers_close(t->frozen, t->frozen_count);
     device_close(&t->device);
     mem_free(t->x);
     mem_free(t->kept);
@@ -37,32 +32,18 @@ void trainer_destroy(trainer *t)
 
 static leco_status open_models(trainer *t, leco_error *err)
 {
-    t->frozen = mem_calloc(1, sizeof *t->frozen);
-    if (!t->frozen) return error_memory(err, sizeof *t->frozen, "the models");
-    t->frozen_count = 1;
-    frozen_model *trained = &t->frozen[0];
     const train_config *c = t->config;
-    if (!file_exists(c->model))
-        return train_config_missing(c, "pretrained_model.name_or_path", c->model, c->model_written, err);
-    LECO_TRY(model_open(c->model, &trained->model, err));
-    trained->prediction = trained->model->schedule.prediction;
-    return LECO_OK;
-}
-
-static leco_status make_schedule(trainer *t, leco_error *err)
-{
-    const train_config *c = t->config;
-    schedule_config schedule = t->frozen[0].model->schedule;
-    LECO_TRY(train_config_check_model(c, t->frozen[0].model, err));
-    if (c->compat == TIMESTEPS_P1ATDEV) { /* the scheduler that p1atdev's trainer makes, whatever the files say */
-        schedule.steps_offset = 0;
-        schedule.set_alpha_to_one = true;
+    t->frozen = mem_calloc(1 + c->teacher_count, sizeof *t->frozen);
+    if (!t->frozen) return error_memory(err, (1 + c->teacher_count) * sizeof *t->frozen, "the models");
+    t->frozen_count = 1 + c->teacher_count;
+    LECO_TRY(teachers_open(c, t->frozen, err));
+    for (size_t i = 0; i < t->frozen_count; i++) {
+        denoising *run;
+        const noise_schedule *s = t->frozen[i].schedule;
+        leco_status status = denoising_plan(c->sampler, s, c->denoising_steps, (latent_size){0}, &run, err);
+        denoising_destroy(run);
+        if (status != LECO_OK) return error_prefix(err, status, "%s: train.max_denoising_steps", c->path);
     }
-    LECO_TRY(noise_schedule_create(&schedule, &t->schedule, err));
-    denoising *run;
-    leco_status status = denoising_create(c->sampler, t->schedule, c->denoising_steps, (latent_size){0}, &run, err);
-    denoising_destroy(run);
-    if (status != LECO_OK) return error_prefix(err, status, "%s: train.max_denoising_steps", c->path);
     return LECO_OK;
 }
 
@@ -77,7 +58,7 @@ static leco_status open_device(trainer *t, const char *name, leco_error *err)
 
 static training_setting setting_of(trainer *t)
 {
-    return (training_setting){t->config, t->schedule, t->frozen, t->frozen_count, &t->pool, NULL};
+    return (training_setting){t->config, t->frozen, t->frozen_count, &t->pool, NULL};
 }
 
 static leco_status plan_lessons(trainer *t, leco_error *err)
@@ -101,7 +82,6 @@ static leco_status plan(trainer *t, const char *device_name, leco_error *err)
     const layer_list *layers;
     LECO_TRY(open_models(t, err));
     if (t->memory) LECO_TRY(still_check(t->config, t->frozen[0].model->tokenizer, err));
-    LECO_TRY(make_schedule(t, err));
     LECO_TRY(open_device(t, device_name, err));
     for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(trainer_plan_texts(t, i, err));
     for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(model_map(t->frozen[i].model, MODEL_UNET, err));

@@ -13,7 +13,6 @@ struct trainer {
     device device;
     frozen_model *frozen; /* [frozen_count]; the first is the one that is trained */
     size_t frozen_count;
-    noise_schedule *schedule;
     rng rng;
     trainable *trainable;
     optimizer *optimizer;

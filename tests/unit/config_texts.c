@@ -163,6 +163,60 @@ static void distilling_learns_guidance_without_it(void **state)
     arena_destroy(memory);
 }
 
+static const char teachers[] =
+    "teachers: {donor: {name_or_path: model}, other: {name_or_path: x, same_latents: yes}}\n";
+
+static void teachers_predict_what_they_are_named_for(void **state)
+{
+    (void)state;
+    arena *memory = arena_create();
+    train_config c;
+    char text[1024];
+    snprintf(text, sizeof text, "%s%s", teachers,
+             "prompts:\n"
+             "- {target: star, teacher: other, positive: a star, trajectory: both}\n"
+             "- {target: star, teacher: donor, action: erase, guidance_scale: 2, trajectory: teacher}\n"
+             "- {target: star, trajectory: frozen, terms: [{prompt: x, weight: 2}, {prompt: x, teacher: donor},"
+             " {prompt: y, weight: -1}]}\n");
+    const objective_list list = objectives_of(text, &c, memory);
+    assert_true(c.teacher_count == 2 && !c.teacher[0].same_latents && c.teacher[1].same_latents);
+    const objective *o = &list.item[0];
+    const term_list *terms = &o->branches[0].terms;
+    assert_true(terms->count == 1 && terms->item[0].model == 2 && terms->item[0].weight == 1);
+    assert_string_equal(terms->item[0].prompt, "a star");
+    assert_true(o->source.model == 0 && o->source.multiplier == 1 && o->also->model == 2 && o->also->multiplier == 0);
+    assert_string_equal(o->source.prompt, "star");
+    assert_string_equal(o->also->prompt, "a star");
+    o = &list.item[1];
+    terms = &o->branches[0].terms;
+    assert_true(terms->count == 2 && terms->item[0].model == 1 && terms->item[1].model == 1);
+    assert_true(weight_of(o->branches, "star") == -2 && weight_of(o->branches, "") == 3);
+    assert_true(o->source.model == 1 && o->source.multiplier == 0 && !o->also);
+    o = &list.item[2];
+    terms = &o->branches[0].terms;
+    assert_true(terms->count == 3 && terms->item[0].weight == 2 && terms->item[0].model == 0);
+    assert_true(terms->item[1].weight == 1 && terms->item[1].model == 1 && terms->item[2].weight == -1);
+    assert_true(o->source.model == 0 && o->source.multiplier == 0);
+    train_config_free(&c);
+    arena_destroy(memory);
+}
+
+static void mistakes_with_teachers_are_told(void **state)
+{
+    (void)state;
+    assert_refused("prompts: [{target: x, teacher: donor}]\n", "prompts.teacher: there is no teacher \"donor\"");
+    assert_refused("teachers: {a: {name_or_path: m}}\nprompts: [{target: x, teacher: b}]\n",
+                   "there is no teacher \"b\"; the first of \"teachers\" is \"a\"");
+    assert_refused("teachers: {a: {}}\nprompts: [{target: x}]\n", "teachers.a.name_or_path is missing");
+    assert_refused("teachers: [a]\nprompts: [{target: x}]\n", "teachers: expected names with models");
+    assert_refused("prompts: [{target: x, action: transplant}]\n", "transplant needs a teacher");
+    assert_refused("prompts: [{target: x, trajectory: both}]\n", "prompts.trajectory: this one needs a teacher");
+    assert_refused("prompts: [{target: x, terms: []}]\n", "prompts.terms: expected a list of 1 to 8 terms");
+    assert_refused("prompts: [{target: x, terms: [{weight: 1}]}]\n", "terms: an entry needs a prompt");
+    assert_refused("prompts: [{target: x, positive: y, terms: [{prompt: x}]}]\n",
+                   "prompts.positive says nothing beside prompts.terms");
+}
+
 static void what_is_held_is_drawn_at_its_share(void **state)
 {
     (void)state;
@@ -188,6 +242,8 @@ int main(void)
         cmocka_unit_test(a_slider_pulls_both_ways),
         cmocka_unit_test(distilling_learns_guidance_without_it),
         cmocka_unit_test(what_is_held_is_drawn_at_its_share),
+        cmocka_unit_test(teachers_predict_what_they_are_named_for),
+        cmocka_unit_test(mistakes_with_teachers_are_told),
     };
     return cmocka_run_group_tests_name("unit/config_texts", tests, NULL, NULL);
 }
