@@ -33,6 +33,7 @@ struct trainer {
 leco_status trainer_plan_texts(trainer *t, size_t which, leco_error *err);
 leco_status trainer_encode_texts(trainer *t, size_t which, leco_error *err);
 
+bool trainer_has_sums(const trainer *t); /* is there an objective of several branches? */
 /* Of the buffers that belong to no lesson. */
 size_t trainer_buffer_bytes(const trainer *t);
 
