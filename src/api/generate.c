@@ -64,7 +64,7 @@ leco_status draw_check(const leco_model *handle, const leco_generate_options *o,
     if (request->seed == -1) request->seed = (int64_t)(time(NULL) % 4294967296);
     request->overall = o->prompt_count * (size_t)o->images_per_prompt;
     request->start = cpu_seconds();
-    return LECO_OK;
+    return draw_choose_texts(request, err);
 }
 
 /* ---- given noise ---- */
@@ -142,10 +142,10 @@ static leco_status keep(void *user, size_t index, const uint8_t *rgb, leco_error
     const drawing *d = user;
     const draw_request *q = d->request;
     const size_t bytes = 3 * (size_t)q->width * (size_t)q->height;
-    const char *prompt = q->options->prompts[index / (size_t)q->options->images_per_prompt];
     leco_image *picture = &d->images->image[index];
     *picture = (leco_image){q->width, q->height, mem_calloc(1, bytes)};
-    d->images->parameters[index] = generation_parameters(d->handle, q, prompt, (int64_t)((uint64_t)q->seed + index));
+    d->images->parameters[index] =
+        generation_parameters(d->handle, q, &q->texts[index], (int64_t)((uint64_t)q->seed + index));
     if (!picture->rgb || !d->images->parameters[index]) return error_memory(err, bytes, "a picture");
     memcpy(picture->rgb, rgb, bytes);
     return LECO_OK;
@@ -193,10 +193,8 @@ leco_status draw_pictures(leco_model *handle, const draw_request *request, leco_
     }
     LECO_TRY(get_painter(handle, err));
     drawing d = {handle, request, images};
-    const painting what = {.prompt = o->prompts,
-                           .prompts = o->prompt_count,
-                           .each = (size_t)o->images_per_prompt,
-                           .negative = o->negative ? o->negative : "",
+    const painting what = {.text = request->texts,
+                           .count = o->prompt_count * (size_t)o->images_per_prompt,
                            .sampler = request->sampler,
                            .steps = o->steps,
                            .guidance_scale = (float)o->guidance_scale,
@@ -216,16 +214,17 @@ leco_status leco_generate(leco_model *handle, const leco_generate_options *optio
                           leco_error *err)
 {
     IN_C_LOCALE;
-    draw_request request;
-    LECO_TRY(draw_check(handle, options, &request, err));
+    draw_request request = {0};
     float *latents = NULL;
-    if (options->latents) LECO_TRY(read_latents(handle, &request, &latents, err));
-    request.latents = latents;
     leco_images made = {0};
     size_t done = 0;
-    leco_status status = images_create(request.overall, &made, err);
+    leco_status status = draw_check(handle, options, &request, err);
+    if (status == LECO_OK && options->latents) status = read_latents(handle, &request, &latents, err);
+    request.latents = latents;
+    if (status == LECO_OK) status = images_create(request.overall, &made, err);
     if (status == LECO_OK) status = draw_pictures(handle, &request, &made, &done, err);
     mem_free(latents);
+    draw_request_free(&request);
     made.count = status == LECO_INTERRUPTED || status == LECO_OK ? done : made.count;
     if (status == LECO_OK || status == LECO_INTERRUPTED)
         *images = made;

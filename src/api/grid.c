@@ -38,12 +38,11 @@ static const char *make_title(const grid *g)
 
 static leco_status make_sheet(grid *g, leco_error *err)
 {
-    const leco_generate_options *o = g->request.options;
     const char **row = arena_alloc(g->memory, g->rows, sizeof *row);
     const char **column = arena_alloc(g->memory, g->columns, sizeof *column);
     const char *title = make_title(g);
     bool there = row && column && title;
-    for (size_t i = 0; there && i < g->rows; i++) row[i] = o->prompts[i / (size_t)o->images_per_prompt];
+    for (size_t i = 0; there && i < g->rows; i++) row[i] = g->request.texts[i].prompt;
     for (size_t i = 0; there && i < g->columns; i++) {
         column[i] = g->weights[i] == 0 ? "without LoRA" : arena_printf(g->memory, "LoRA %g", (double)g->weights[i]);
         there = column[i] != NULL;
@@ -103,16 +102,16 @@ leco_status leco_grid(leco_model *handle, const leco_generate_options *options, 
         if (!isfinite(columns[i])) return error_set(err, LECO_INVALID, "weight %zu is not a finite number", i + 1);
     if (options->latents) return error_set(err, LECO_INVALID, "a grid draws its own noise; latents can't be given");
     grid g = {.handle = handle, .weights = columns, .columns = weight_count};
-    LECO_TRY(draw_check(handle, options, &g.request, err));
+    leco_status status = draw_check(handle, options, &g.request, err);
     g.rows = g.request.overall;
     g.request.overall *= g.columns;
     const size_t last = handle->lora_count - 1;
     const float before = handle->lora[last].weight;
-    g.memory = arena_create();
-    leco_status status = g.memory ? draw_grid(&g, out, err) : error_memory(err, 0, "a grid");
+    g.memory = g.request.memory;
+    if (status == LECO_OK) status = draw_grid(&g, out, err);
     mem_free(g.parameters);
     sheet_destroy(g.sheet);
-    arena_destroy(g.memory);
+    draw_request_free(&g.request);
     leco_status restored = leco_model_set_lora_weight(handle, last, before, status == LECO_OK ? err : NULL);
     return status == LECO_OK ? restored : status;
 }

@@ -2,6 +2,7 @@
 #ifndef LECO_API_INTERNAL_H
 #define LECO_API_INTERNAL_H
 
+#include "base/arena.h"
 #include "diffusion/painter.h"
 #include "leco/leco.h"
 #include "model/model.h"
@@ -40,6 +41,8 @@ typedef struct draw_request {
     const sampler *sampler;
     int width, height;
     int64_t seed;           /* not -1 */
+    arena *memory;          /* of texts that were made of wildcards */
+    picture_text *texts;    /* one a picture */
     const float *latents;   /* [total,h,w,C], or NULL: from the seeds */
     const char *what;       /* for the progress callback */
     size_t before, overall; /* pictures drawn before this request, and in all: for the progress */
@@ -49,14 +52,18 @@ typedef struct draw_request {
 leco_status draw_pictures(leco_model *model, const draw_request *request, leco_images *images, size_t *done,
                           leco_error *err);
 
-/* Checks what leco_generate and leco_grid are asked for, and fills sizes and seed. */
+/* Checks what leco_generate and leco_grid are asked for, and fills sizes, seed and texts. draw_request_free, also on
+ * failure. */
 leco_status draw_check(const leco_model *model, const leco_generate_options *options, draw_request *request,
                        leco_error *err);
+leco_status draw_choose_texts(draw_request *request, leco_error *err);
+void draw_request_free(draw_request *request);
 
 /* A zeroed list of `count` images. */
 leco_status images_create(size_t count, leco_images *out, leco_error *err);
 
 /* A1111's text for one picture; mem_free it; NULL: out of memory. */
-char *generation_parameters(const leco_model *model, const draw_request *request, const char *prompt, int64_t seed);
+char *generation_parameters(const leco_model *model, const draw_request *request, const picture_text *text,
+                            int64_t seed);
 
 #endif

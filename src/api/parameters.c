@@ -34,13 +34,13 @@ static char *lora_hashes(const leco_model *handle)
     return append(append(mem_strdup(", Lora hashes: \""), text), mem_strdup("\""));
 }
 
-char *generation_parameters(const leco_model *handle, const draw_request *request, const char *prompt, int64_t seed)
+char *generation_parameters(const leco_model *handle, const draw_request *request, const picture_text *of, int64_t seed)
 {
     const leco_generate_options *o = request->options;
-    char *text = mem_strdup(prompt);
+    char *text = mem_strdup(of->prompt);
     for (size_t i = 0; i < handle->lora_count; i++)
         text = append(text, mem_printf(" <lora:%s:%g>", handle->lora[i].name, (double)handle->lora[i].weight));
-    if (o->negative && *o->negative) text = append(text, mem_printf("\nNegative prompt: %s", o->negative));
+    if (*of->negative) text = append(text, mem_printf("\nNegative prompt: %s", of->negative));
     const char *model_name = last_part(handle->model->folder);
     text = append(text, mem_printf("\nSteps: %d, Sampler: %s, CFG scale: %g, Seed: %lld, Size: %dx%d, Model: %s",
                                    o->steps, request->sampler->label, o->guidance_scale, (long long)seed,

@@ -30,7 +30,8 @@ struct conditioner {
     entry *entry;
     size_t count, capacity;
     name_table by_prompt; /* places in entry */
-    bool syntax_told;
+    prompts_told told;
+    size_t most; /* bytes of prompts that stream; 0: these don't */
 };
 
 static void build(nn *n, void *user)
@@ -109,11 +110,38 @@ int64_t conditioner_tokens(const conditioner *c)
     return c->tokens;
 }
 
+size_t conditioner_prompt_bytes(const conditioner *c)
+{
+    return entry_floats(c) * sizeof(float);
+}
+
+/* Of all prompts there are. */
+static size_t held_bytes(const conditioner *c)
+{
+    size_t bytes = c->capacity * sizeof *c->entry;
+    for (size_t i = 0; i < c->count; i++) bytes += strlen(c->entry[i].prompt) + 1 + conditioner_prompt_bytes(c);
+    return bytes;
+}
+
 size_t conditioner_bytes(const conditioner *c)
 {
-    size_t bytes = sizeof *c + (size_t)c->tokens * sizeof *c->ids + c->capacity * sizeof *c->entry;
-    for (size_t i = 0; i < c->count; i++) bytes += strlen(c->entry[i].prompt) + 1 + entry_floats(c) * sizeof(float);
-    return bytes;
+    return sizeof *c + (size_t)c->tokens * sizeof *c->ids + (c->most ? c->most : held_bytes(c));
+}
+
+void conditioner_stream(conditioner *c, size_t bytes)
+{
+    c->most = bytes;
+    c->told.length_once = true;
+}
+
+bool conditioner_streams(const conditioner *c)
+{
+    return c->most > 0;
+}
+
+void conditioner_trim(conditioner *c)
+{
+    if (c->most > 0 && held_bytes(c) > c->most / 2) conditioner_clear(c);
 }
 
 size_t conditioner_encoder_bytes(const conditioner *c)
@@ -126,14 +154,16 @@ size_t conditioner_arena_bytes(const conditioner *c)
     return runner_arena_bytes(&c->runner);
 }
 
-leco_status conditioning_ids(const tokenizer *t, const char *prompt, bool *syntax_told, int32_t *ids, leco_error *err)
+leco_status conditioning_ids(const tokenizer *t, const char *prompt, prompts_told *told, int32_t *ids, leco_error *err)
 {
     size_t needed;
     LECO_TRY(tokenizer_encode(t, prompt, strlen(prompt), ids, &needed, err));
-    if (needed > tokenizer_length(t))
+    const bool cut = needed > tokenizer_length(t);
+    if (cut && !(told->length && told->length_once))
         log_message(LOG_WARNING, "prompt \"%.60s...\" needs %zu tokens; all after the first %zu are ignored", prompt,
                     needed, tokenizer_length(t));
-    prompt_syntax_tell(prompt, syntax_told);
+    told->length = told->length || cut;
+    prompt_syntax_tell(prompt, &told->syntax);
     return LECO_OK;
 }
 
@@ -183,7 +213,7 @@ leco_status conditioner_add(conditioner *c, const char *prompt, leco_error *err)
 {
     if (name_table_find(&c->by_prompt, prompt)) return LECO_OK;
     if (!c->runner.graph) return error_set(err, LECO_INTERNAL, "prompt \"%s\" was not encoded in time", prompt);
-    LECO_TRY(conditioning_ids(c->model->tokenizer, prompt, &c->syntax_told, c->ids, err));
+    LECO_TRY(conditioning_ids(c->model->tokenizer, prompt, &c->told, c->ids, err));
     LECO_TRY(grow(c, err));
     entry e = {.prompt = mem_strdup(prompt)};
     if (!e.prompt || !name_table_add(&c->by_prompt, e.prompt, c->count)) {

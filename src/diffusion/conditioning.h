@@ -27,8 +27,12 @@ typedef struct conditioning {
 void conditioning_set_size(conditioning *c, int64_t height, int64_t width);
 
 /* ids [tokenizer_length] of a prompt. One that is too long is cut, with a warning in the log; another program's syntax
- * gives one, too, unless *syntax_told, which is set then. */
-leco_status conditioning_ids(const tokenizer *t, const char *prompt, bool *syntax_told, int32_t *ids, leco_error *err);
+ * gives one, too, the first time. */
+typedef struct prompts_told {
+    bool syntax, length;
+    bool length_once; /* prompts may come again: the first that is cut is told of, no other */
+} prompts_told;
+leco_status conditioning_ids(const tokenizer *t, const char *prompt, prompts_told *told, int32_t *ids, leco_error *err);
 
 typedef struct conditioner conditioner;
 
@@ -46,6 +50,14 @@ int64_t conditioner_tokens(const conditioner *c); /* of a prompt's states: 77 */
 leco_status conditioner_add(conditioner *c, const char *prompt, leco_error *err);
 /* Takes what the encoder needs, m's weights being loaded now, and encodes all that was noted. */
 leco_status conditioner_prepare(conditioner *c, leco_error *err);
+
+/* For texts too many to be held: from now on they are encoded as they are asked for, and may be forgotten (trim) when
+ * they take more than half of `bytes`, which is what conditioner_bytes counts for them. */
+void conditioner_stream(conditioner *c, size_t bytes);
+bool conditioner_streams(const conditioner *c);
+/* Forgets all prompts of one that streams, where they take too much: conditionings are invalid then. */
+void conditioner_trim(conditioner *c);
+size_t conditioner_prompt_bytes(const conditioner *c); /* of the states of one prompt */
 
 /* As planned: of all states; of the encoder until it is released; and what that takes of the workspace. */
 size_t conditioner_bytes(const conditioner *c);

@@ -123,18 +123,14 @@ typedef struct batch_run {
     uint8_t *rgb;
 } batch_run;
 
-static const char *prompt_of(const painting *what, size_t index)
-{
-    return what->prompt[index / what->each];
-}
-
 static leco_status set_texts(batch_run *b, leco_error *err)
 {
     conditioning negative, positive;
-    LECO_TRY(conditioner_get(b->painter->conditioner, b->what->negative, &negative, err));
-    conditioning_set_size(&negative, b->what->height, b->what->width);
     for (int64_t i = 0; i < b->easel->size.batch; i++) {
-        LECO_TRY(conditioner_get(b->painter->conditioner, prompt_of(b->what, b->first + (size_t)i), &positive, err));
+        const picture_text *text = &b->what->text[b->first + (size_t)i];
+        LECO_TRY(conditioner_get(b->painter->conditioner, text->negative, &negative, err));
+        LECO_TRY(conditioner_get(b->painter->conditioner, text->prompt, &positive, err));
+        conditioning_set_size(&negative, b->what->height, b->what->width);
         conditioning_set_size(&positive, b->what->height, b->what->width);
         guided_set_context(&b->guided, i, &negative, &positive);
     }
@@ -200,11 +196,10 @@ static leco_status prepare_batch(batch_run *b, latent_size size, leco_error *err
 
 leco_status painter_draw(painter *p, const painting *what, size_t *done, leco_error *err)
 {
-    const size_t total = what->prompts * what->each;
     const int64_t factor = vae_factor(&p->model->vae);
     *done = 0;
-    while (*done < total) {
-        const size_t left = total - *done, batch = left < (size_t)what->batch ? left : (size_t)what->batch;
+    while (*done < what->count) {
+        const size_t left = what->count - *done, batch = left < (size_t)what->batch ? left : (size_t)what->batch;
         const latent_size size = {(int64_t)batch, what->height / factor, what->width / factor,
                                   p->model->unet.in_channels};
         batch_run b = {.painter = p, .what = what, .first = *done};

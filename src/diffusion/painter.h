@@ -21,11 +21,13 @@ void painter_destroy(painter *p); /* NULL is fine */
 /* Call when the multiplier of an adapter changed: it may reach into the text encoder. */
 void painter_forget_texts(painter *p);
 
-/* What to draw: each prompt `each` times. */
+typedef struct picture_text {
+    const char *prompt, *negative;
+} picture_text;
+
 typedef struct painting {
-    const char *const *prompt; /* [prompts] */
-    size_t prompts, each;
-    const char *negative;
+    const picture_text *text; /* [count] one a picture */
+    size_t count;
     const sampler *sampler;
     int64_t steps;
     float guidance_scale;
@@ -33,7 +35,7 @@ typedef struct painting {
     int64_t batch;         /* pictures computed together at most */
     rng_kind rng;
     uint64_t seed;        /* of the first picture; the others follow by 1 */
-    const float *latents; /* noise [prompts * each, h, w, C] to start from, or NULL: from the seeds */
+    const float *latents; /* noise [count, h, w, C] to start from, or NULL: from the seeds */
     /* Called before each step of a batch whose first picture is `first`; false stops. May be NULL. */
     bool (*go_on)(void *user, size_t first, int64_t batch, int64_t step);
     /* Takes picture `index`: rgb [height, width, 3], valid during the call. */

@@ -1,6 +1,7 @@
 #include "diffusion/schedule.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "base/mem.h"
 
@@ -59,4 +60,42 @@ leco_status schedule_leading(const noise_schedule *s, int64_t steps, double *tim
                          (long long)steps, (long long)s->steps_offset);
     for (int64_t i = 0; i < steps; i++) timestep[i] = (double)((steps - 1 - i) * stride + s->steps_offset);
     return LECO_OK;
+}
+
+/* ---- other models' schedules and predictions ---- */
+
+double schedule_alpha_bar(const noise_schedule *s, double timestep)
+{
+    const double last = (double)(s->train_timesteps - 1);
+    if (timestep <= 0) return (double)s->alpha_bar[0];
+    if (timestep >= last) return (double)s->alpha_bar[s->train_timesteps - 1];
+    const int64_t below = (int64_t)timestep;
+    const double part = timestep - (double)below;
+    return (1 - part) * (double)s->alpha_bar[below] + part * (double)s->alpha_bar[below + 1];
+}
+
+double schedule_same_noise(const noise_schedule *from, const noise_schedule *to, double timestep)
+{
+    const size_t count = (size_t)to->train_timesteps;
+    if (from == to || (from->train_timesteps == to->train_timesteps &&
+                       memcmp(from->alpha_bar, to->alpha_bar, count * sizeof(float)) == 0))
+        return timestep;
+    const double wanted = schedule_alpha_bar(from, timestep);
+    if (wanted >= (double)to->alpha_bar[0]) return 0;
+    if (wanted <= (double)to->alpha_bar[count - 1]) return (double)(count - 1);
+    size_t low = 0, high = count - 1; /* alpha_bar[low] > wanted >= alpha_bar[high] */
+    while (high - low > 1) {
+        const size_t middle = (low + high) / 2;
+        *((double)to->alpha_bar[middle] > wanted ? &low : &high) = middle;
+    }
+    const double above = (double)to->alpha_bar[low], below = (double)to->alpha_bar[high];
+    return (double)low + (above - wanted) / (above - below);
+}
+
+void prediction_convert(prediction from, prediction to, double alpha_bar, const float *x, float *output, size_t count)
+{
+    if (from == to) return;
+    const float signal = (float)sqrt(alpha_bar), noise = (float)sqrt(1 - alpha_bar);
+    for (size_t i = 0; i < count; i++)
+        output[i] = to == PREDICT_V ? (output[i] - noise * x[i]) / signal : signal * output[i] + noise * x[i];
 }

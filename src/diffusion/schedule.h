@@ -27,6 +27,19 @@ leco_status noise_schedule_create(const schedule_config *config, noise_schedule 
  * LECO_INVALID. */
 leco_status schedule_leading(const noise_schedule *s, int64_t steps, double *timestep, leco_error *err);
 
+/* The timestep of `to` at which as much of a latent is noise as at `timestep` of `from`, between two of its timesteps
+ * where it must be; the nearest end where it has none. With equal schedules, `timestep` itself. */
+double schedule_same_noise(const noise_schedule *from, const noise_schedule *to, double timestep);
+
+/* Alpha-bar at a timestep, linear between two of them. */
+double schedule_alpha_bar(const noise_schedule *s, double timestep);
+
+/* What a model that predicts `to` would say where one that predicts `from` says output [count] at x [count], in
+ * place:
+ *     epsilon to v   v = (eps - sqrt(1 - a) x) / sqrt(a)
+ *     v to epsilon   eps = sqrt(a) v + sqrt(1 - a) x */
+void prediction_convert(prediction from, prediction to, double alpha_bar, const float *x, float *output, size_t count);
+
 /* The clean latent and the noise that one element's prediction `output` stands for, at x and alpha-bar a (signal =
  * sqrt(a), noise = sqrt(1 - a)):
  *     epsilon   clean = (x - noise output) / signal,      eps = output

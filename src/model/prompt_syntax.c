@@ -41,13 +41,6 @@ static size_t bracket(const char *open)
     return (size_t)(end - open) + (*end != '\0');
 }
 
-/* {a|b}, one of which is drawn. */
-static size_t alternatives(const char *open)
-{
-    const char *end = strchr(open, '}');
-    return end && memchr(open, '|', (size_t)(end - open)) ? (size_t)(end + 1 - open) : 0;
-}
-
 /* __color__, which stands for a line of a file. */
 static size_t wildcard(const char *at)
 {
@@ -97,8 +90,6 @@ const char *prompt_syntax_find(const char *prompt, size_t *length)
             found = bracket(at);
         else if (*at == '<')
             found = network(at);
-        else if (*at == '{')
-            found = alternatives(at);
         else if (*at == '_' && (at == prompt || !strchr(WILDCARD, at[-1])))
             found = wildcard(at);
         else if (at == prompt || is_boundary(at[-1]))
@@ -120,6 +111,6 @@ void prompt_syntax_tell(const char *prompt, bool *told)
     log_message(
         LOG_WARNING,
         "\"%.*s\" in a prompt is taken literally: leco reads prompts as plain text, without A1111's brackets and "
-        "weights, BREAK, AND, <lora:...>, embeddings and wildcards",
+        "weights, BREAK, AND, <lora:...>, embeddings and __wildcards__",
         (int)(length < 60 ? length : 60), piece);
 }

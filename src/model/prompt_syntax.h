@@ -7,7 +7,7 @@
 
 /* Finds the first piece of `prompt` that is A1111's syntax (or ComfyUI's, or an extension's): brackets with words in
  * them, with or without weights, closed or not: (red), (red:1.3), [red], [a|b], [a:b:0.5]; escaped brackets \(, whose
- * backslash leco would read, too; {a|b}; __wildcard__; the words BREAK and AND; <lora:name:1>, <lyco:name>,
+ * backslash leco would read, too; __wildcard__; the words BREAK and AND; <lora:name:1>, <lyco:name>,
  * <hypernet:name>; ComfyUI's embedding:name. *length gets the piece's; NULL: there is none. */
 const char *prompt_syntax_find(const char *prompt, size_t *length);
 

@@ -5,102 +5,21 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/number.h"
 #include "model/family.h"
+#include "train/config_internal.h"
 #include "train/config_keys.h"
-
-/* A relative path from the config's folder: "out", not "./out", beside a config that was named without a folder. */
-static leco_status beside(const train_config *c, const char *path, const char **out, leco_error *err)
-{
-    char *folder = file_folder_of(c->path);
-    while (path[0] == '.' && path[1] == '/') path += 2 + strspn(path + 2, "/");
-    char *joined = folder ? file_join(strcmp(folder, ".") == 0 ? "" : folder, path) : NULL;
-    *out = joined ? arena_strdup(c->memory, joined) : NULL;
-    mem_free(folder);
-    mem_free(joined);
-    return *out ? LECO_OK : error_memory(err, strlen(path), "a path");
-}
-
-/* What is read is looked for beside the config, then in the working directory, where P1atdev's trainer looks. Found in
- * neither, it stays beside the config. */
-static leco_status find(train_config *c, const char *path, const char **out, leco_error *err)
-{
-    LECO_TRY(beside(c, path, out, err));
-    if (file_exists(*out) || !file_exists(path)) return LECO_OK;
-    c->in_working_directory = true;
-    *out = path;
-    return LECO_OK;
-}
-
-leco_status train_config_missing(const train_config *c, const char *key, const char *path, const char *written,
-                                 leco_error *err)
-{
-    const bool other_place = written[0] != '/' && strcmp(path, written) != 0;
-    return error_set(err, LECO_IO, "%s: %s: there is no %s%s%s%s", c->path, key, path,
-                     other_place ? ", and in the working directory no " : "", other_place ? written : "",
-                     other_place ? " either" : "");
-}
-
-/* What a computation in float32 would take for zero: then the pair would train nothing. */
-static leco_status check_not_zero(const doc_node *entry, const char *key, double value, const char *why,
-                                  leco_error *err)
-{
-    if (!number_is_lost(value)) return LECO_OK;
-    return error_set(err, LECO_INVALID, "%s: prompts.%s: expected another number than 0%s: %s",
-                     doc_find(entry, key)->place, key, value == 0 ? "" : ", which this one is in float32", why);
-}
-
-static leco_status read_prompt(const doc_node *n, const train_config *c, train_prompt *p, leco_error *err)
-{
-    const key_section *section = &config_sections[SECTION_PROMPTS];
-    if (n->kind != DOC_MAP) return doc_wrong(n, "prompts", "a list of entries with at least \"target: ...\"", err);
-    keys_defaults(section, p);
-    LECO_TRY(keys_read(n, section, config_sections, p, err));
-    p->place = n->place;
-    if (!p->target) return error_set(err, LECO_INVALID, "%s: prompts: an entry needs a target", n->place);
-    if (!p->positive) p->positive = p->target;
-    if (!p->neutral) p->neutral = p->unconditional;
-    if (!p->batch_size) p->batch_size = c->batch_size;
-    const double strength = p->multiplier * (double)c->network.alpha / (double)c->network.rank;
-    LECO_TRY(check_not_zero(n, "multiplier", strength, "the adapter would be off while it is trained", err));
-    return check_not_zero(n, "weight", p->weight, "the entry would train nothing; leave it out instead", err);
-}
-
-static leco_status read_prompts(train_config *c, const doc_node *list, leco_error *err)
-{
-    const char *where = c->path;
-    if (doc_is_null(list)) list = NULL;
-    if (c->prompts_file && list)
-        return error_set(err, LECO_INVALID, "%s: prompts and prompts_file are both given; keep one", list->place);
-    if (c->prompts_file) {
-        doc_node *file;
-        LECO_TRY(find(c, c->prompts_file, &where, err));
-        if (!file_exists(where)) return train_config_missing(c, "prompts_file", where, c->prompts_file, err);
-        LECO_TRY(document_read(c->memory, where, &file, err));
-        list = file;
-    }
-    if (!list)
-        return error_set(err, LECO_INVALID, "%s: no prompts: give a list under \"prompts\", or a \"prompts_file\"",
-                         where);
-    if (list->kind != DOC_SCALAR && list->count == 0)
-        return error_set(err, LECO_INVALID, "%s: the list of prompts is empty", list->place);
-    if (list->kind != DOC_LIST) return doc_wrong(list, "prompts", "a list (\"- target: ...\")", err);
-    c->prompt = arena_alloc(c->memory, list->count, sizeof *c->prompt);
-    if (!c->prompt) return error_memory(err, list->count * sizeof *c->prompt, "the prompts");
-    c->prompt_count = list->count;
-    for (size_t i = 0; i < list->count; i++) LECO_TRY(read_prompt(list->item[i].value, c, &c->prompt[i], err));
-    return LECO_OK;
-}
 
 static leco_status read_sections(train_config *c, const doc_node *root, leco_error *err)
 {
-    for (int i = SECTION_FILE; i < SECTION_PROMPTS; i++) keys_defaults(&config_sections[i], c);
+    for (int i = SECTION_FILE; i <= SECTION_PRESERVE; i++) keys_defaults(&config_sections[i], c);
     LECO_TRY(keys_read(root, &config_sections[SECTION_FILE], config_sections, c, err));
-    for (int i = SECTION_FILE + 1; i < SECTION_PROMPTS; i++) {
+    for (int i = SECTION_FILE + 1; i < SECTION_PRESERVE; i++) {
         const key_section *section = &config_sections[i];
         LECO_TRY(keys_read(doc_find(root, section->name), section, config_sections, c, err));
     }
-    return read_prompts(c, doc_find(root, "prompts"), err);
+    LECO_TRY(config_read_preserved(c, root, err));
+    LECO_TRY(config_read_teachers(c, doc_find(root, "teachers"), err));
+    return config_read_prompts(c, doc_find(root, "prompts"), err);
 }
 
 /* Where a section stands, for what is wrong with several of its keys together. */
@@ -138,9 +57,9 @@ static leco_status read_tree(train_config *c, const doc_node *root, leco_error *
     LECO_TRY(read_sections(c, root, err));
     LECO_TRY(check(c, root, err));
     c->model_written = c->model;
-    LECO_TRY(find(c, c->model, &c->model, err));
+    LECO_TRY(config_find(c, c->model, &c->model, err));
     /* A config whose files were found in the working directory was written for being there. */
-    if (!c->in_working_directory) LECO_TRY(beside(c, c->save_path, &c->save_path, err));
+    if (!c->in_working_directory) LECO_TRY(config_beside(c, c->save_path, &c->save_path, err));
     if (!c->optimizer_args) return LECO_OK;
     leco_status status = optimizer_parse(&c->optimizer, c->optimizer_args, err);
     if (status == LECO_OK) return LECO_OK;

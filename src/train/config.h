@@ -10,17 +10,62 @@
 #include "train/lr_schedule.h"
 #include "train/optimizer.h"
 
-typedef enum prompt_action { ACTION_ERASE, ACTION_ENHANCE } prompt_action;
+typedef enum prompt_action {
+    ACTION_ERASE,
+    ACTION_ENHANCE,
+    ACTION_SLIDER,
+    ACTION_DISTILL,
+    ACTION_TRANSPLANT,
+    ACTION_TERMS /* as its list of terms says */
+} prompt_action;
+
+/* Whose denoising an entry's latents come from. */
+typedef enum trajectory_choice {
+    TRAJECTORY_STUDENT,
+    TRAJECTORY_FROZEN,
+    TRAJECTORY_TEACHER,
+    TRAJECTORY_BOTH
+} trajectory_choice;
+
+/* A frozen model besides the one that is trained. */
+typedef struct teacher_config {
+    const char *place, *name;   /* "a.yaml:3", "donor" */
+    const char *key;            /* "teachers.donor.name_or_path" */
+    const char *path, *written; /* found, and as the config has it */
+    bool same_latents;
+} teacher_config;
+
+/* A term of an entry that spells them out. */
+typedef struct train_term {
+    double weight;
+    const char *prompt, *teacher_name;
+    size_t teacher; /* as in train_prompt */
+} train_term;
 
 typedef struct train_prompt {
-    const char *place; /* "erase.yaml:7", for messages */
-    const char *target, *positive, *unconditional, *neutral;
+    const char *place;                                       /* "erase.yaml:7", for messages */
+    const char *target, *positive, *unconditional, *neutral; /* with wildcards */
+    const char *attributes;                                  /* "{one|another}", or NULL */
     prompt_action action;
-    double guidance_scale;
+    const char *teacher_name; /* NULL: none */
+    size_t teacher;           /* who predicts the terms: 0 the model itself, else one more than the teacher's index */
+    trajectory_choice trajectory;
+    train_term *term; /* of ACTION_TERMS */
+    size_t term_count;
+    double guidance_scale, trajectory_guidance_scale;
     int64_t width, height; /* pixels; 0: the model's own size */
     int64_t batch_size;
     double multiplier, weight; /* of the adapter in trajectory and student; of the loss */
 } train_prompt;
+
+/* What is to stay as the base model draws it. */
+typedef struct preserve_config {
+    const char *place;
+    const char *prompt; /* with wildcards; NULL: nothing */
+    double share, weight;
+    int64_t width, height; /* pixels; 0: the model's own size */
+    int64_t batch_size;
+} preserve_config;
 
 /* How a kept latent is told its timestep: rightly, or as p1atdev does (docs/peers.md, "Timesteps"). */
 typedef enum timestep_compat { TIMESTEPS_RIGHT, TIMESTEPS_P1ATDEV } timestep_compat;
@@ -60,6 +105,9 @@ typedef struct train_config {
     const char *prompts_file; /* as written, or NULL */
     train_prompt *prompt;
     size_t prompt_count;
+    preserve_config preserve;
+    teacher_config *teacher;
+    size_t teacher_count;
 } train_config;
 
 /* Reads the file, applies the overrides ("section.key=value") and checks everything that can be checked without the

@@ -81,8 +81,20 @@ static const choice timestep_compat_names[] = {
     {"none", .value = TIMESTEPS_RIGHT}, {"p1atdev", .value = TIMESTEPS_P1ATDEV}, {0}};
 ENUM_CHOICES(timestep_compat, NULL, NULL)
 
+static const choice trajectory_choice_names[] = {
+    {"student", .value = TRAJECTORY_STUDENT},
+    {"frozen", .value = TRAJECTORY_FROZEN},
+    {"teacher", .value = TRAJECTORY_TEACHER},
+    {"both", .value = TRAJECTORY_BOTH},
+    {0},
+};
+ENUM_CHOICES(trajectory_choice, NULL, NULL)
+
 static const choice prompt_action_names[] = {
-    {"erase", .value = ACTION_ERASE}, {"enhance", .value = ACTION_ENHANCE}, {0}};
+    {"erase", .value = ACTION_ERASE},           {"enhance", .value = ACTION_ENHANCE},
+    {"slider", .value = ACTION_SLIDER},         {"distill", .value = ACTION_DISTILL},
+    {"transplant", .value = ACTION_TRANSPLANT}, {0},
+};
 ENUM_CHOICES(prompt_action, NULL, NULL)
 
 /* Types by their names and, unlisted, their short ones ("bf16"). */
@@ -129,6 +141,8 @@ static const key_row file_keys[] = {
     TEXT("prompts_file", prompts_file, UNSET("none"),
          "a YAML file that holds the list of prompts, instead of `prompts`"),
     NODE("prompts", "the list of prompts; each training step draws one entry at random"),
+    NODE("preserve", NULL),
+    NODE("teachers", NULL),
     NODE("pretrained_model", NULL),
     NODE("network", NULL),
     NODE("train", NULL),
@@ -217,33 +231,97 @@ static const key_row other_keys[] = {
     KEYS_END,
 };
 
-#undef KEYS_OF
-#define KEYS_OF train_prompt
-
 /* A size, or [height, width]. */
-static leco_status read_resolution(const doc_node *n, const char *name, void *values, leco_error *err)
+static leco_status read_size(const doc_node *n, const char *name, int64_t *height, int64_t *width, leco_error *err)
 {
-    train_prompt *p = values;
     if (n->kind == DOC_MAP) return doc_wrong(n, name, "a size or [height, width]", err);
     if (n->kind == DOC_LIST && n->count != 2)
         return error_set(err, LECO_INVALID, "%s: %s: expected a size or [height, width], found a list of %zu", n->place,
                          name, n->count);
     const bool both = n->kind == DOC_LIST;
-    LECO_TRY(doc_int(both ? n->item[0].value : n, name, 8, LARGEST_SIDE, &p->height, err));
-    return doc_int(both ? n->item[1].value : n, name, 8, LARGEST_SIDE, &p->width, err);
+    LECO_TRY(doc_int(both ? n->item[0].value : n, name, 8, LARGEST_SIDE, height, err));
+    return doc_int(both ? n->item[1].value : n, name, 8, LARGEST_SIDE, width, err);
+}
+
+static leco_status read_preserve_resolution(const doc_node *n, const char *name, void *values, leco_error *err)
+{
+    preserve_config *p = &((train_config *)values)->preserve;
+    return read_size(n, name, &p->height, &p->width, err);
+}
+
+static const key_row preserve_keys[] = {
+    TEXT("prompts", preserve.prompt, UNSET("none"),
+         "texts that the adapted model must draw as the base does: a list, or `{file: NAME}` with a line each. "
+         "`preserve: [...]` is short for it"),
+    NUMBER("share", preserve.share, 0.01, 0.99, "0.5",
+           "of all denoising runs that are made for these; the others are shared by the entries of `prompts`"),
+    NUMBER("weight", preserve.weight, 1e-6, 1e6, "1.0", "of their loss"),
+    OWN("resolution", read_preserve_resolution, "the model's own", "as in `prompts`"),
+    INT("batch_size", preserve.batch_size, 1, 64, UNSET("`train.batch_size`"), "latents a step"),
+    KEYS_END,
+};
+
+#undef KEYS_OF
+#define KEYS_OF teacher_config
+
+static const key_row teacher_keys[] = {
+    TEXT("name_or_path", written, UNSET("required"), "a model's folder in diffusers' layout"),
+    BOOL("same_latents", same_latents, "false",
+         "its latents are taken to mean the same pictures, though its VAE is another"),
+    KEYS_END,
+};
+
+#undef KEYS_OF
+#define KEYS_OF train_term
+
+static const key_row term_keys[] = {
+    NUMBER("weight", weight, -1000, 1000, "1.0", "what its prediction counts"),
+    TEXT("prompt", prompt, UNSET("required"), "what it is asked with"),
+    TEXT("teacher", teacher_name, UNSET("the model itself"), "who predicts it: a name of `teachers`"),
+    KEYS_END,
+};
+
+#undef KEYS_OF
+#define KEYS_OF train_prompt
+
+static leco_status read_resolution(const doc_node *n, const char *name, void *values, leco_error *err)
+{
+    train_prompt *p = values;
+    return read_size(n, name, &p->height, &p->width, err);
 }
 
 static const key_row prompt_keys[] = {
     TEXT("target", target, UNSET("required"),
-         "what the adapter changes: the student's prompt; `\"\"` is what is drawn without one"),
+         "what the adapter changes: the student's prompt; `\"\"` is what is drawn without one. As in all prompts, "
+         "`{a|b}` means one of them, drawn anew each time, and the same in all texts of the entry; a list of texts, or "
+         "`{file: NAME}` with a line each, means one of these"),
     TEXT("positive", positive, UNSET("`target`"), "the concept to erase or to enhance"),
     TEXT("unconditional", unconditional, "",
          "what `positive` is compared with; also the negative prompt while generating"),
     TEXT("neutral", neutral, UNSET("`unconditional`"),
-         "what `target` should look like, before the concept is taken away or added"),
-    CHOICE("action", action, prompt_action, prompt_action_choices, "erase", "$names"),
+         "what `target` should look like, before the concept is taken away or added; of a slider the default is "
+         "`target`"),
+    TEXT("attributes", attributes, UNSET("none"),
+         "a list of words of which one is put before all texts of the entry: what a slider is to leave alone"),
+    CHOICE("action", action, prompt_action, prompt_action_choices, "erase",
+           "`erase` takes the concept away, `enhance` strengthens it, `slider` learns both at once: more of it at a "
+           "positive LoRA weight, less at a negative one. `distill` bakes classifier-free guidance into the adapter, "
+           "and `unconditional` with it as the negative prompt: pictures are then drawn at guidance scale 1, in half "
+           "the time. `transplant`, the default where there is a teacher, brings in what the teacher draws for "
+           "`positive`"),
+    TEXT("teacher", teacher_name, UNSET("the model itself"),
+         "who predicts what the student is pulled to: a name of `teachers`"),
+    NODE("terms", "instead of `action` and all that goes with it: what `target` is pulled to, a sum of weighted "
+                  "predictions"),
+    CHOICE("trajectory", trajectory, trajectory_choice, trajectory_choice_choices, "student",
+           "whose denoising the latents come from: `student`, the model with the adapter as it is now; `frozen`, the "
+           "model without it, as ESD does; `teacher`, with `positive` as its prompt; `both`, student and teacher by "
+           "turns"),
     NUMBER("guidance_scale", guidance_scale, -1000, 1000, "1.0",
-           "how far: the student is pulled to neutral -/+ guidance_scale (positive - unconditional)"),
+           "how far: the student is pulled to neutral -/+ guidance_scale (positive - unconditional). Of `distill`: the "
+           "classifier-free guidance that it learns to do without"),
+    NUMBER("trajectory_guidance_scale", trajectory_guidance_scale, 0, 100,
+           UNSET("`train.trajectory_guidance_scale`; 1 for `distill`"), "classifier-free guidance while generating"),
     OWN("resolution", read_resolution, "the model's own",
         "pixels, or `[height, width]`. The model's own is the U-Net's sample_size times the VAE's factor: 512 for "
         "Stable Diffusion 1, where p1atdev's default is 512 for every model"),
@@ -263,6 +341,9 @@ const key_section config_sections[] = {
     {"save", save_keys},
     {"logging", logging_keys},
     {"other", other_keys},
+    [SECTION_PRESERVE] = {"preserve", preserve_keys},
+    [SECTION_TEACHERS] = {"teachers", teacher_keys},
     [SECTION_PROMPTS] = {"prompts", prompt_keys},
+    [SECTION_TERMS] = {"terms", term_keys},
     {NULL, NULL},
 };

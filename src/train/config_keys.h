@@ -4,10 +4,10 @@
 
 #include "train/keys.h"
 
-/* Ends with a NULL name. The first is the file itself, the last the entries of `prompts`: their values go into a
- * train_prompt, all others into the train_config. */
+/* Ends with a NULL name. The first is the file itself. Values of teachers go into a teacher_config each, those of
+ * prompts and their terms into a train_prompt and a train_term, all others into the train_config. */
 extern const key_section config_sections[];
 
-enum { SECTION_FILE, SECTION_PROMPTS = 7 };
+enum { SECTION_FILE, SECTION_PRESERVE = 7, SECTION_TEACHERS, SECTION_PROMPTS, SECTION_TERMS };
 
 #endif

@@ -7,7 +7,7 @@
 
 #include "base/suggest.h"
 
-enum { MAX_NAMES = 96, MAX_KEY = 128 };
+enum { MAX_NAMES = 128, MAX_KEY = 128 };
 
 /* ---- unknown keys ---- */
 
@@ -32,10 +32,11 @@ static leco_status unknown_key(const doc_node *map, const char *name, const key_
                                const key_section *all, leco_error *err)
 {
     name_list known = {.count = 0};
-    add_names(&known, section, section); /* first: of two that are equally near it is this section's */
-    for (const key_section *other = all; other->name; other++)
-        if (other != section) add_names(&known, other, section);
+    add_names(&known, section, section);
     const char *near = suggest(name, known.name, known.count);
+    for (const key_section *other = all; other->name && !near; other++)
+        if (other != section) add_names(&known, other, section);
+    if (!near) near = suggest(name, known.name, known.count);
     return error_set(err, LECO_INVALID, "%s: %s%s%s is not a known key%s%s%s", map->place, section->name,
                      *section->name ? "." : "", name, near ? "; did you mean \"" : "", near ? near : "",
                      near ? "\"?" : "");

@@ -8,6 +8,7 @@
 /* Predicts texts [first, first + count) of the lesson, in one batch. */
 typedef struct lesson_teacher {
     denoiser *denoiser;
+    const noise_schedule *schedule;
     size_t model; /* among the frozen ones */
     size_t first, count;
 } lesson_teacher;
@@ -71,9 +72,7 @@ static leco_status place_terms(lesson *l, const training_setting *in, size_t whi
     t->count = l->prediction_count - t->first;
     if (t->count == 0) return LECO_OK;
     t->model = which;
-    if (in->frozen[which].prediction != in->frozen[0].prediction)
-        return error_set(err, LECO_UNSUPPORTED, "%s predicts something else than %s: that is not supported yet",
-                         in->frozen[which].model->folder, in->frozen[0].model->folder);
+    t->schedule = in->frozen[which].schedule;
     latent_size size = l->size;
     size.batch *= (int64_t)t->count;
     l->teacher_count++;
@@ -85,7 +84,8 @@ static leco_status plan(lesson *l, const training_setting *in, leco_error *err)
     const objective *o = l->objective;
     LECO_TRY(latents_of(in, o, &l->size, err));
     LECO_TRY(allocate(l, in, err));
-    LECO_TRY(o->source.row->create(in, &o->source, l->size, &l->source, err));
+    LECO_TRY(o->source.row->create(in, &o->source, l->size, &l->source[0], err));
+    if (o->also) LECO_TRY(o->also->row->create(in, o->also, l->size, &l->source[1], err));
     for (size_t i = 0; i < in->frozen_count; i++) LECO_TRY(place_terms(l, in, i, err));
     for (size_t i = 0; i < o->branch_count; i++)
         LECO_TRY(setting_denoiser(in, 0, l->size, o->branches[i].multiplier, true, &l->students[i].denoiser, err));
@@ -94,7 +94,7 @@ static leco_status plan(lesson *l, const training_setting *in, leco_error *err)
 
 leco_status lesson_create(const training_setting *in, const objective *o, lesson *out, leco_error *err)
 {
-    lesson l = {.objective = o};
+    lesson l = {.objective = o, .schedule = in->frozen[0].schedule};
     leco_status status = plan(&l, in, err);
     if (status != LECO_OK) {
         lesson_free(&l);
@@ -117,11 +117,15 @@ static leco_status condition(lesson *l, const training_setting *in, leco_error *
     return LECO_OK;
 }
 
-static leco_status prepare(lesson *l, const training_setting *in, leco_error *err)
+static leco_status prepare(lesson *l, const training_setting *shared, leco_error *err)
 {
+    training_setting own = *shared, *in = &own;
+    own.phrases = l->phrases = phrases_create();
+    if (!l->phrases) return error_memory(err, 0, "an objective's prompts");
     const size_t count = latent_count(l->size), all = l->prediction_count * count;
     const size_t wanted = l->objective->branch_count * count;
-    LECO_TRY(l->source->row->prepare(l->source, in, err));
+    for (size_t i = 0; i < 2; i++)
+        if (l->source[i]) LECO_TRY(l->source[i]->row->prepare(l->source[i], in, err));
     l->texts = mem_calloc(l->prediction_count, sizeof *l->texts);
     l->input = mem_calloc(all, sizeof *l->input);
     l->predictions = mem_calloc(all, sizeof *l->predictions);
@@ -139,7 +143,9 @@ leco_status lesson_prepare(lesson *l, const training_setting *in, leco_error *er
 
 void lesson_free(lesson *l)
 {
-    if (l->source) l->source->row->destroy(l->source);
+    for (size_t i = 0; i < 2; i++)
+        if (l->source[i]) l->source[i]->row->destroy(l->source[i]);
+    phrases_destroy(l->phrases);
     mem_free(l->teachers);
     mem_free(l->students);
     mem_free(l->prompts);
@@ -153,8 +159,10 @@ void lesson_free(lesson *l)
 size_t lesson_bytes(const lesson *l)
 {
     const size_t branches = l->objective->branch_count;
-    return sizeof *l + l->source->row->bytes(l->source) + l->teacher_count * sizeof *l->teachers +
-           branches * sizeof *l->students + l->prediction_count * (sizeof *l->texts + sizeof *l->prompts) +
+    size_t sources = 0;
+    for (size_t i = 0; i < 2; i++) sources += l->source[i] ? l->source[i]->row->bytes(l->source[i]) : 0;
+    return sizeof *l + sources + l->teacher_count * sizeof *l->teachers + branches * sizeof *l->students +
+           l->prediction_count * (sizeof *l->texts + sizeof *l->prompts) +
            (2 * l->prediction_count + branches) * latent_count(l->size) * sizeof(float);
 }
 
@@ -170,7 +178,12 @@ static leco_status teach(lesson *l, const float *x, double timestep, leco_error 
                 denoiser_set_context(t->denoiser, (int64_t)(k * batch + b), &l->texts[t->first + k]);
             memcpy(l->input + k * count, x, count * sizeof *x);
         }
-        LECO_TRY(denoiser_run(t->denoiser, l->input, timestep, l->predictions + t->first * count, err));
+        const double own = schedule_same_noise(l->schedule, t->schedule, timestep);
+        const double alpha_bar = schedule_alpha_bar(t->schedule, own);
+        float *said = l->predictions + t->first * count;
+        LECO_TRY(denoiser_run(t->denoiser, l->input, own, said, err));
+        for (size_t k = 0; k < t->count; k++)
+            prediction_convert(t->schedule->prediction, l->schedule->prediction, alpha_bar, x, said + k * count, count);
     }
     return LECO_OK;
 }

@@ -6,9 +6,11 @@
 #include "train/source.h"
 
 typedef struct lesson {
-    const objective *objective; /* borrowed */
+    const objective *objective;     /* borrowed */
+    const noise_schedule *schedule; /* of the trained model; borrowed, too */
     latent_size size;
-    source *source;
+    phrases *phrases;                /* all of its prompts */
+    source *source[2];               /* the second may be NULL */
     struct lesson_teacher *teachers; /* [teacher_count] one a frozen model that has terms */
     size_t teacher_count;
     struct lesson_student *students; /* [objective->branch_count] */
@@ -19,8 +21,9 @@ typedef struct lesson {
     float *wanted;              /* [branch_count, B,h,w,C] */
 } lesson;
 
-/* Plans it and the sessions that the pool lacks. Objective and what the setting points to outlive the lesson. A term
- * that isn't of the trained model's prediction type is LECO_UNSUPPORTED. */
+/* Plans it and the sessions that the pool lacks. Objective and what the setting points to outlive the lesson.
+ * Frozen models whose predictions or schedules are others are asked at the timestep of the same noise, and their
+ * predictions converted. */
 leco_status lesson_create(const training_setting *in, const objective *o, lesson *out, leco_error *err);
 /* Takes its memory. The texts must be in the frozen models' conditioners, or the encoders still there; the pool is
  * prepared by itself. */

@@ -1,58 +1,198 @@
-/* erase    target <- neutral - guidance_scale (positive - unconditional)
- * enhance  target <- neutral + guidance_scale (positive - unconditional)
+/* Each mode is a list of branches and the trajectories that x_t comes from; g is the entry's guidance_scale:
  *
- * x_t from a trajectory of the student on the target. Source: Gandikota et al., "Erasing concepts from diffusion
- * models" (2023), equation 7. */
+ *     erase     target <- neutral - g (positive - unconditional)
+ *     enhance   target <- neutral + g (positive - unconditional)
+ *     slider    enhance at the multiplier, and erase at minus the multiplier, on the same x_t
+ *     distill   target <- (1 - g) unconditional + g positive
+ *     transplant   the same; with a g of 1, target <- positive
+ *     terms     target <- as they say
+ *     preserve  p <- p, at the multipliers that the entries have
+ *
+ * all predicted by the entry's teacher, where it has one. x_t is from a trajectory of the student on the target, or
+ * whose the entry says; a slider and what is preserved beside it take those of both multipliers by turns. Sources:
+ * Gandikota et al., "Erasing concepts from diffusion models" (2023), equation 7; Gandikota et al., "Concept sliders"
+ * (2023), equation 7. */
 #include "train/modes.h"
 
 #include "train/source.h"
 
-typedef leco_status (*mode)(const train_config *c, const train_prompt *p, arena *memory, objective *out,
-                            leco_error *err);
+/* ---- pieces ---- */
 
-/* target <- neutral + scale (positive - unconditional). */
-static leco_status guide(const train_config *c, const train_prompt *p, double scale, arena *memory, objective *out,
-                         leco_error *err)
+static leco_status no_memory(leco_error *err)
 {
-    branch *b = arena_alloc(memory, 1, sizeof *b);
-    if (!b) return error_memory(err, sizeof *b, "the objectives");
-    *b = (branch){.weight = p->weight, .multiplier = p->multiplier, .prompt = p->target};
-    terms_add(&b->terms, 1, 0, p->neutral);
-    terms_add(&b->terms, scale, 0, p->positive);
-    terms_add(&b->terms, -scale, 0, p->unconditional);
-    *out = (objective){.place = p->place,
-                       .branches = b,
-                       .branch_count = 1,
-                       .source = {.row = &source_trajectory,
-                                  .multiplier = p->multiplier,
-                                  .prompt = p->target,
-                                  .unconditional = p->unconditional,
-                                  .guidance_scale = c->trajectory_guidance_scale},
-                       .size = {p->batch_size, p->height, p->width}};
+    return error_memory(err, 0, "the objectives");
+}
+
+/* o gets `count` branches on one prompt, the first two at the multiplier and at minus that, without terms yet. */
+static branch *add_branches(objective *o, arena *memory, const char *prompt, double factor, double multiplier,
+                            size_t count)
+{
+    branch *b = arena_alloc(memory, count, sizeof *b);
+    for (size_t i = 0; b && i < count; i++)
+        b[i] = (branch){.weight = factor, .multiplier = i == 0 ? multiplier : -multiplier, .prompt = prompt};
+    o->branches = b;
+    o->branch_count = count;
+    return b;
+}
+
+/* What pulls apart: neutral + scale (positive - unconditional). */
+static void add_guidance(term_list *terms, const train_prompt *p, double scale)
+{
+    terms_add(terms, 1, p->teacher, p->neutral);
+    terms_add(terms, scale, p->teacher, p->positive);
+    terms_add(terms, -scale, p->teacher, p->unconditional);
+}
+
+/* Another source besides the objective's, by turns. */
+static leco_status add_source(objective *o, const source_spec *s, arena *memory, leco_error *err)
+{
+    source_spec *also = arena_alloc(memory, 1, sizeof *also);
+    if (!also) return no_memory(err);
+    *also = *s;
+    o->also = also;
     return LECO_OK;
 }
 
-static leco_status erase(const train_config *c, const train_prompt *p, arena *memory, objective *out, leco_error *err)
+/* The entry's source; a teacher's trajectory is one without adapter, on what the teacher knows. */
+static leco_status begin(const train_prompt *p, arena *memory, objective *out, leco_error *err)
 {
-    return guide(c, p, -p->guidance_scale, memory, out, err);
+    const source_spec student = {.row = &source_trajectory,
+                                 .multiplier = p->trajectory == TRAJECTORY_FROZEN ? 0 : p->multiplier,
+                                 .prompt = p->target,
+                                 .unconditional = p->unconditional,
+                                 .guidance_scale = p->trajectory_guidance_scale};
+    source_spec teacher = student;
+    teacher.model = p->teacher;
+    teacher.multiplier = 0;
+    teacher.prompt = p->positive;
+    *out = (objective){.place = p->place,
+                       .source = p->trajectory == TRAJECTORY_TEACHER ? teacher : student,
+                       .size = {p->batch_size, p->height, p->width}};
+    return p->trajectory == TRAJECTORY_BOTH ? add_source(out, &teacher, memory, err) : LECO_OK;
 }
 
-static leco_status enhance(const train_config *c, const train_prompt *p, arena *memory, objective *out, leco_error *err)
+/* ---- modes ---- */
+
+typedef leco_status (*mode)(const train_prompt *p, arena *memory, objective *out, leco_error *err);
+
+static leco_status guide(const train_prompt *p, double scale, arena *memory, objective *out, leco_error *err)
 {
-    return guide(c, p, p->guidance_scale, memory, out, err);
+    LECO_TRY(begin(p, memory, out, err));
+    branch *b = add_branches(out, memory, p->target, p->weight, p->multiplier, 1);
+    if (!b) return no_memory(err);
+    add_guidance(&b->terms, p, scale);
+    return LECO_OK;
 }
 
-static const mode modes[] = {[ACTION_ERASE] = erase, [ACTION_ENHANCE] = enhance};
+static leco_status erase(const train_prompt *p, arena *memory, objective *out, leco_error *err)
+{
+    return guide(p, -p->guidance_scale, memory, out, err);
+}
+
+static leco_status enhance(const train_prompt *p, arena *memory, objective *out, leco_error *err)
+{
+    return guide(p, p->guidance_scale, memory, out, err);
+}
+
+static leco_status slide(const train_prompt *p, arena *memory, objective *out, leco_error *err)
+{
+    LECO_TRY(begin(p, memory, out, err));
+    out->source.unconditional = ""; /* else one end of the slider would be what trajectories steer away from */
+    branch *b = add_branches(out, memory, p->target, p->weight, p->multiplier, 2);
+    if (!b) return no_memory(err);
+    add_guidance(&b[0].terms, p, p->guidance_scale);
+    add_guidance(&b[1].terms, p, -p->guidance_scale);
+    if (p->trajectory != TRAJECTORY_STUDENT) return LECO_OK;
+    source_spec mirrored = out->source;
+    mirrored.multiplier = -p->multiplier;
+    return add_source(out, &mirrored, memory, err);
+}
+
+static leco_status distill(const train_prompt *p, arena *memory, objective *out, leco_error *err)
+{
+    LECO_TRY(begin(p, memory, out, err));
+    branch *b = add_branches(out, memory, p->target, p->weight, p->multiplier, 1);
+    if (!b) return no_memory(err);
+    terms_add(&b->terms, 1 - p->guidance_scale, p->teacher, p->unconditional);
+    terms_add(&b->terms, p->guidance_scale, p->teacher, p->positive);
+    return LECO_OK;
+}
+
+static leco_status spell_out(const train_prompt *p, arena *memory, objective *out, leco_error *err)
+{
+    LECO_TRY(begin(p, memory, out, err));
+    branch *b = add_branches(out, memory, p->target, p->weight, p->multiplier, 1);
+    if (!b) return no_memory(err);
+    for (size_t i = 0; i < p->term_count; i++)
+        terms_add(&b->terms, p->term[i].weight, p->term[i].teacher, p->term[i].prompt);
+    return LECO_OK;
+}
+
+static const mode modes[] = {
+    [ACTION_ERASE] = erase,     [ACTION_ENHANCE] = enhance,    [ACTION_SLIDER] = slide,
+    [ACTION_DISTILL] = distill, [ACTION_TRANSPLANT] = distill, [ACTION_TERMS] = spell_out,
+};
+
+/* ---- what is preserved ---- */
+
+/* The largest multiplier that any entry has, and the smallest, a slider's mirrored one among them. */
+static void multipliers_of(const train_config *c, double *high, double *low)
+{
+    *high = *low = c->prompt[0].multiplier;
+    for (size_t i = 0; i < c->prompt_count; i++) {
+        const double m = c->prompt[i].multiplier, other = c->prompt[i].action == ACTION_SLIDER ? -m : m;
+        if (m > *high || other > *high) *high = m > other ? m : other;
+        if (m < *low || other < *low) *low = m < other ? m : other;
+    }
+}
+
+static leco_status preserve(const train_config *c, arena *memory, objective *out, leco_error *err)
+{
+    const preserve_config *p = &c->preserve;
+    double high, low;
+    multipliers_of(c, &high, &low);
+    *out = (objective){.place = p->place,
+                       .source = {.row = &source_trajectory,
+                                  .multiplier = high,
+                                  .prompt = p->prompt,
+                                  .unconditional = "",
+                                  .guidance_scale = c->trajectory_guidance_scale},
+                       .size = {p->batch_size, p->height, p->width}};
+    branch *b = add_branches(out, memory, p->prompt, p->weight, high, high == low ? 1 : 2);
+    if (!b) return no_memory(err);
+    for (size_t i = 0; i < out->branch_count; i++) terms_add(&b[i].terms, 1, 0, p->prompt);
+    if (high == low) return LECO_OK;
+    b[1].multiplier = low;
+    source_spec other = out->source;
+    other.multiplier = low;
+    return add_source(out, &other, memory, err);
+}
+
+/* ---- all of a config ---- */
+
+/* The entry with one of its attributes before each text. */
+static leco_status add_attributes(train_prompt *p, arena *memory, leco_error *err)
+{
+    const char **const texts[] = {&p->target, &p->positive, &p->unconditional, &p->neutral};
+    for (size_t i = 0; p->attributes && i < sizeof texts / sizeof *texts; i++) {
+        const char *joined = arena_printf(memory, "%s%s%s", p->attributes, **texts[i] ? " " : "", *texts[i]);
+        if (!joined) return no_memory(err);
+        *texts[i] = joined;
+    }
+    return LECO_OK;
+}
 
 leco_status objectives_of_config(const train_config *config, arena *memory, objective_list *out, leco_error *err)
 {
-    const size_t count = config->prompt_count;
-    objective *made = arena_alloc(memory, count, sizeof *made);
-    if (!made) return error_memory(err, count * sizeof *made, "the objectives");
-    for (size_t i = 0; i < count; i++) {
-        const train_prompt *p = &config->prompt[i];
-        LECO_TRY(modes[p->action](config, p, memory, &made[i], err));
+    const size_t pairs = config->prompt_count, held = config->preserve.prompt ? 1 : 0;
+    objective *made = arena_alloc(memory, pairs + held, sizeof *made);
+    if (!made) return no_memory(err);
+    for (size_t i = 0; i < pairs; i++) {
+        train_prompt p = config->prompt[i];
+        LECO_TRY(add_attributes(&p, memory, err));
+        LECO_TRY(modes[p.action](&p, memory, &made[i], err));
     }
-    *out = (objective_list){made, count};
+    if (held) LECO_TRY(preserve(config, memory, &made[pairs], err));
+    *out = (objective_list){.item = made, .count = pairs + held, .held = held, .held_share = config->preserve.share};
     return LECO_OK;
 }

@@ -21,6 +21,23 @@ void terms_add(term_list *list, double factor, size_t which, const char *prompt)
     memmove(&list->item[i], &list->item[i + 1], (list->count - i) * sizeof list->item[0]);
 }
 
+size_t objectives_draw(const objective_list *list, rng *r)
+{
+    const size_t others = list->count - list->held;
+    if (list->held == 0) return (size_t)rng_randint(r, 0, (int64_t)others);
+    float place;
+    rng_uniform(r, &place, 1, 0, 1);
+    if ((double)place < list->held_share) return others + (size_t)rng_randint(r, 0, (int64_t)list->held);
+    return (size_t)rng_randint(r, 0, (int64_t)others);
+}
+
+double objectives_probability(const objective_list *list, size_t index)
+{
+    const size_t others = list->count - list->held;
+    const double share = list->held == 0 ? 0 : list->held_share;
+    return index < others ? (1 - share) / (double)others : share / (double)list->held;
+}
+
 void terms_sum(const term_list *list, const size_t *place, const float *predictions, float *target, size_t count)
 {
     memset(target, 0, count * sizeof *target);

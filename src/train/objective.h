@@ -12,14 +12,17 @@
 #ifndef LECO_TRAIN_OBJECTIVE_H
 #define LECO_TRAIN_OBJECTIVE_H
 
+#include "base/rng.h"
 #include "diffusion/conditioning.h"
+#include "diffusion/schedule.h"
 
 /* A model of the run that is never changed. The first of them is the one that is trained, without its adapter. Owned by
  * the run. */
 typedef struct frozen_model {
+    const char *name; /* in messages: "teachers.donor"; of the first "pretrained_model" */
     model *model;
     conditioner *conditioner;
-    prediction prediction; /* a term's must be the first model's: they aren't converted yet */
+    noise_schedule *schedule;
 } frozen_model;
 
 typedef struct term {
@@ -64,13 +67,21 @@ typedef struct objective {
     const branch *branches;
     size_t branch_count;
     source_spec source;
+    const source_spec *also; /* another one, which half of all passes take; NULL: none */
     picture_size size;
 } objective;
 
+/* Of a pass's objective one of the first is drawn, each as likely; or, with probability `held_share`, one of the last
+ * `held`. */
 typedef struct objective_list {
     const objective *item;
     size_t count;
+    size_t held;
+    double held_share; /* in [0, 1) */
 } objective_list;
+
+size_t objectives_draw(const objective_list *list, rng *r);              /* one word, or two where some are held */
+double objectives_probability(const objective_list *list, size_t index); /* of being drawn */
 
 /* Adds to a list, merging equal terms and dropping those that cancel. */
 void terms_add(term_list *list, double factor, size_t which, const char *prompt);

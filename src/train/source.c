@@ -8,9 +8,7 @@ leco_status setting_condition(const training_setting *in, size_t which, const ch
     assert(which < in->frozen_count);
     const frozen_model *f = &in->frozen[which];
     const int64_t factor = vae_factor(&f->model->vae);
-    LECO_TRY(conditioner_get(f->conditioner, prompt, out, err));
-    conditioning_set_size(out, size.height * factor, size.width * factor);
-    return LECO_OK;
+    return phrases_add(in->phrases, f->conditioner, prompt, size.height * factor, size.width * factor, out, err);
 }
 
 leco_status setting_denoiser(const training_setting *in, size_t which, latent_size size, double multiplier, bool learns,

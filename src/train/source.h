@@ -20,10 +20,12 @@
 #include "train/config.h"
 #include "train/denoiser_pool.h"
 #include "train/objective.h"
+#include "train/phrases.h"
 
 /* What is drawn of one pass over an objective. */
 typedef struct source_pass {
     size_t objective;    /* its index */
+    size_t source;       /* which of the objective's: 0, or 1 for `also` */
     int64_t jitter;      /* added to all timesteps */
     size_t kept_count;   /* latents to be made: an optimizer step each */
     const int64_t *kept; /* [kept_count] ascending; a trajectory's: steps done before each kept latent */
@@ -32,10 +34,10 @@ typedef struct source_pass {
 /* What objectives of a run share; everything is borrowed. */
 typedef struct training_setting {
     const train_config *config;
-    const noise_schedule *schedule;
     const frozen_model *frozen; /* [frozen_count] */
     size_t frozen_count;
     denoiser_pool *pool;
+    phrases *phrases; /* of the objective that is being prepared */
 } training_setting;
 
 /* A source at work: a row's own struct begins with this. */
@@ -64,7 +66,7 @@ struct source_row {
      * overwritten; r is for samplers that add noise. LECO_INTERRUPTED where the watch said no. */
     leco_status (*run)(source *s, const source_pass *pass, rng *r, float *noise, float *kept, const source_watch *watch,
                        leco_error *err);
-    /* What teacher and student are told of a latent. */
+    /* The timestep of a latent by the trained model's schedule. */
     double (*timestep)(const source *s, int64_t kept);
     /* Denoising steps of a pass; of NULL: of passes to come, on average. */
     double (*steps)(const source *s, const source_pass *pass);
@@ -73,7 +75,7 @@ struct source_row {
 extern const source_row source_trajectory;
 
 /* A conditioning for pictures of that size by one of the frozen models, whose encoder or states must be there: for
- * preparing, not for plans. */
+ * preparing, not for plans. *out stays where it is: it follows the choices of the prompt's wildcards. */
 leco_status setting_condition(const training_setting *in, size_t which, const char *prompt, latent_size size,
                               conditioning *out, leco_error *err);
 /* A session of one of the frozen models, planned. */

@@ -44,7 +44,8 @@ static leco_status learn(trainer *t, const source_pass *pass, size_t index, doub
     lesson *l = &t->lessons[pass->objective];
     const float *x = t->kept + index * latent_count(l->size);
     gradients_of_step g;
-    const double timestep = l->source->row->timestep(l->source, pass->kept[index]);
+    const source *s = l->source[pass->source];
+    const double timestep = s->row->timestep(s, pass->kept[index]);
     LECO_TRY(lesson_learn(l, x, timestep, t->trainable, t->sum, loss, &g, err));
     if (!isfinite(*loss)) return blame(t, pass, x, *loss, err);
     optimizer_step(t->optimizer, g.values, g.scale,
@@ -55,9 +56,11 @@ static leco_status learn(trainer *t, const source_pass *pass, size_t index, doub
 leco_status trainer_follow(trainer *t, const source_pass *pass, const float *noise, size_t limit, double *losses,
                            const train_watch *watch, leco_error *err)
 {
-    source *s = t->lessons[pass->objective].source;
+    source *s = t->lessons[pass->objective].source[pass->source];
     const train_watch nobody = {0}, *w = watch ? watch : &nobody;
     const source_watch on_the_way = {w->denoised, w->user};
+    for (size_t i = 0; i < t->frozen_count; i++) conditioner_trim(t->frozen[i].conditioner);
+    LECO_TRY(phrases_resolve(t->lessons[pass->objective].phrases, err));
     memcpy(t->x, noise, latent_count(s->size) * sizeof *noise);
     LECO_TRY(s->row->run(s, pass, &t->rng, t->x, t->kept, &on_the_way, err));
     for (size_t i = 0; i < pass->kept_count && i < limit; i++) {
@@ -71,10 +74,14 @@ leco_status trainer_follow(trainer *t, const source_pass *pass, const float *noi
 
 source_pass trainer_draw(trainer *t)
 {
-    const size_t index = (size_t)rng_randint(&t->rng, 0, (int64_t)t->objectives.count);
-    const source *s = t->lessons[index].source;
+    const size_t index = objectives_draw(&t->objectives, &t->rng);
+    const lesson *l = &t->lessons[index];
+    const size_t which = l->source[1] ? (size_t)rng_randint(&t->rng, 0, 2) : 0;
+    const source *s = l->source[which];
+    phrases_draw(l->phrases, &t->rng);
     source_pass pass = s->row->draw(s, &t->rng, t->kept_steps);
     pass.objective = index;
+    pass.source = which;
     latents_draw(&t->rng, t->scratch, t->noise, s->size);
     return pass;
 }
@@ -98,10 +105,11 @@ static double mean_steps(const trainer *t)
 {
     double sum = 0;
     for (size_t i = 0; i < t->objectives.count; i++) {
-        const source *s = t->lessons[i].source;
-        sum += s->row->steps(s, NULL);
+        const source *const *s = (const source *const *)t->lessons[i].source;
+        const double one = s[0]->row->steps(s[0], NULL), other = s[1] ? s[1]->row->steps(s[1], NULL) : one;
+        sum += objectives_probability(&t->objectives, i) * (one + other) / 2;
     }
-    return sum / (double)t->objectives.count;
+    return sum;
 }
 
 /* What is left of this pass, and of those to come: as long as they are on average. */
@@ -177,7 +185,7 @@ static leco_status run_passes(training_run *r, leco_error *err)
     int64_t saved_at = 0;
     while (p->done < p->total) {
         const source_pass pass = trainer_draw(t);
-        const source *s = t->lessons[pass.objective].source;
+        const source *s = t->lessons[pass.objective].source[pass.source];
         size_t limit = (size_t)(p->total - p->done);
         if (limit > pass.kept_count) limit = pass.kept_count;
         p->denoised = 0;

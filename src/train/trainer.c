@@ -2,12 +2,11 @@
 
 #include <string.h>
 
-#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "model/family.h"
 #include "train/modes.h"
 #include "train/still.h"
+#include "train/teachers.h"
 
 static void drop_lessons(trainer *t)
 {
@@ -23,12 +22,7 @@ void trainer_destroy(trainer *t)
     drop_lessons(t);
     optimizer_destroy(t->optimizer);
     trainable_destroy(t->trainable);
-    for (size_t i = 0; i < t->frozen_count; i++) {
-        conditioner_destroy(t->frozen[i].conditioner);
-        model_close(t->frozen[i].model);
-    }
-    mem_free(t->frozen);
-    mem_free(t->schedule);
+    teachers_close(t->frozen, t->frozen_count);
     device_close(&t->device);
     mem_free(t->x);
     mem_free(t->kept);
@@ -44,32 +38,18 @@ void trainer_destroy(trainer *t)
 
 static leco_status open_models(trainer *t, leco_error *err)
 {
-    t->frozen = mem_calloc(1, sizeof *t->frozen);
-    if (!t->frozen) return error_memory(err, sizeof *t->frozen, "the models");
-    t->frozen_count = 1;
-    frozen_model *trained = &t->frozen[0];
     const train_config *c = t->config;
-    if (!file_exists(c->model))
-        return train_config_missing(c, "pretrained_model.name_or_path", c->model, c->model_written, err);
-    LECO_TRY(model_open(c->model, &trained->model, err));
-    trained->prediction = trained->model->schedule.prediction;
-    return LECO_OK;
-}
-
-static leco_status make_schedule(trainer *t, leco_error *err)
-{
-    const train_config *c = t->config;
-    schedule_config schedule = t->frozen[0].model->schedule;
-    LECO_TRY(train_config_check_model(c, t->frozen[0].model, err));
-    if (c->compat == TIMESTEPS_P1ATDEV) { /* the scheduler that p1atdev's trainer makes, whatever the files say */
-        schedule.steps_offset = 0;
-        schedule.set_alpha_to_one = true;
+    t->frozen = mem_calloc(1 + c->teacher_count, sizeof *t->frozen);
+    if (!t->frozen) return error_memory(err, (1 + c->teacher_count) * sizeof *t->frozen, "the models");
+    t->frozen_count = 1 + c->teacher_count;
+    LECO_TRY(teachers_open(c, t->frozen, err));
+    for (size_t i = 0; i < t->frozen_count; i++) {
+        denoising *run;
+        const noise_schedule *s = t->frozen[i].schedule;
+        leco_status status = denoising_plan(c->sampler, s, c->denoising_steps, (latent_size){0}, &run, err);
+        denoising_destroy(run);
+        if (status != LECO_OK) return error_prefix(err, status, "%s: train.max_denoising_steps", c->path);
     }
-    LECO_TRY(noise_schedule_create(&schedule, &t->schedule, err));
-    denoising *run;
-    leco_status status = denoising_plan(c->sampler, t->schedule, c->denoising_steps, (latent_size){0}, &run, err);
-    denoising_destroy(run);
-    if (status != LECO_OK) return error_prefix(err, status, "%s: train.max_denoising_steps", c->path);
     return LECO_OK;
 }
 
@@ -82,59 +62,9 @@ static leco_status open_device(trainer *t, const char *name, leco_error *err)
     return device_open(name, "float32", &t->device, err);
 }
 
-/* All prompts of an objective that this model is asked with. */
-static leco_status add_prompts(const trainer *t, size_t which, const objective *o, leco_error *err)
-{
-    conditioner *c = t->frozen[which].conditioner;
-    if (o->source.model == which) {
-        LECO_TRY(conditioner_add(c, o->source.prompt, err));
-        LECO_TRY(conditioner_add(c, o->source.unconditional, err));
-    }
-    for (size_t i = 0; i < o->branch_count; i++) {
-        const branch *b = &o->branches[i];
-        if (which == 0) LECO_TRY(conditioner_add(c, b->prompt, err));
-        for (size_t k = 0; k < b->terms.count; k++)
-            if (b->terms.item[k].model == which) LECO_TRY(conditioner_add(c, b->terms.item[k].prompt, err));
-    }
-    return LECO_OK;
-}
-
-/* Of one encoder at work; the other models' texts are there, too. */
-static size_t encoding_bytes(const trainer *t, size_t which, size_t room, size_t packed)
-{
-    size_t bytes = room + packed + conditioner_encoder_bytes(t->frozen[which].conditioner);
-    for (size_t i = 0; i <= which; i++) bytes += conditioner_bytes(t->frozen[i].conditioner);
-    return bytes;
-}
-
-static leco_status plan_texts(trainer *t, size_t which, leco_error *err)
-{
-    const train_config *c = t->config;
-    struct model *m = t->frozen[which].model;
-    conditioner **texts = &t->frozen[which].conditioner;
-    LECO_TRY(model_map(m, MODEL_TEXT_ENCODER, err));
-    if (c->clip_skip > m->text.layers)
-        return error_set(err, LECO_INVALID,
-                         "%s: pretrained_model.clip_skip is %lld, but the text encoder has %lld layers", c->path,
-                         (long long)c->clip_skip, (long long)m->text.layers);
-    text_options options = m->family->text;
-    if (c->clip_skip > 1) options.skip_layers = c->clip_skip - 1;
-    LECO_TRY(conditioner_create(&t->device, m, NULL, options, texts, err));
-    for (size_t i = 0; i < t->objectives.count; i++) {
-        const objective *o = &t->objectives.item[i];
-        leco_status status = add_prompts(t, which, o, err);
-        if (status != LECO_OK) return error_prefix(err, status, "%s", o->place);
-    }
-    const size_t room = conditioner_arena_bytes(*texts);
-    const size_t bytes = encoding_bytes(t, which, room, weights_planned_bytes(m->weights[PART_TEXT_ENCODER]));
-    if (room > t->text_arena_bytes) t->text_arena_bytes = room;
-    if (bytes > t->planned_encoding_bytes) t->planned_encoding_bytes = bytes;
-    return LECO_OK;
-}
-
 static training_setting setting_of(trainer *t)
 {
-    return (training_setting){t->config, t->schedule, t->frozen, t->frozen_count, &t->pool};
+    return (training_setting){t->config, t->frozen, t->frozen_count, &t->pool, NULL};
 }
 
 static leco_status plan_lessons(trainer *t, double recompute, leco_error *err)
@@ -171,9 +101,8 @@ static leco_status plan(trainer *t, const char *device_name, uint64_t budget, le
     const layer_list *layers;
     LECO_TRY(open_models(t, err));
     if (t->memory) LECO_TRY(still_check(t->config, t->frozen[0].model->tokenizer, err));
-    LECO_TRY(make_schedule(t, err));
     LECO_TRY(open_device(t, device_name, err));
-    for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(plan_texts(t, i, err));
+    for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(trainer_plan_texts(t, i, err));
     for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(model_map(t->frozen[i].model, MODEL_UNET, err));
     LECO_TRY(model_layers(t->frozen[0].model, PART_UNET, &layers, err));
     LECO_TRY(trainable_plan(layers, &t->config->network, &t->trainable, err));
@@ -181,22 +110,6 @@ static leco_status plan(trainer *t, const char *device_name, uint64_t budget, le
 }
 
 /* ---- taking what was planned ---- */
-
-static leco_status encode_prompts(trainer *t, size_t which, leco_error *err)
-{
-    struct model *m = t->frozen[which].model;
-    conditioner *texts = t->frozen[which].conditioner;
-    LECO_TRY(model_load(m, MODEL_TEXT_ENCODER, err));
-    LECO_TRY(conditioner_prepare(texts, err));
-    const size_t bytes = encoding_bytes(t, which, workspace_bytes(t->device.workspace),
-                                        weights_packed_bytes(m->weights[PART_TEXT_ENCODER]));
-    if (bytes > t->encoding_bytes) t->encoding_bytes = bytes;
-    conditioner_release_encoder(texts);
-    model_unload(m, PART_TEXT_ENCODER);
-    tokenizer_close(m->tokenizer);
-    m->tokenizer = NULL;
-    return LECO_OK;
-}
 
 static leco_status make_buffers(trainer *t, leco_error *err)
 {
@@ -215,7 +128,7 @@ static leco_status make_buffers(trainer *t, leco_error *err)
 leco_status trainer_prepare(trainer *t, leco_error *err)
 {
     const training_setting setting = setting_of(t);
-    for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(encode_prompts(t, i, err));
+    for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(trainer_encode_texts(t, i, err));
     for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(model_load(t->frozen[i].model, MODEL_UNET, err));
     rng_seed(&t->rng, RNG_CPU, t->config->seed);
     LECO_TRY(trainable_start(t->trainable, &t->rng, err));

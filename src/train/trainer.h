@@ -78,8 +78,9 @@ rng *trainer_rng(trainer *t);
 latent_size trainer_latents(const trainer *t, size_t index); /* of an objective's pictures */
 int64_t trainer_steps(const trainer *t);                     /* of the optimizer, done so far */
 
-/* Draws the next pass: one word for the objective, then what its source draws, then the noise, which the trainer keeps.
- */
+/* Draws the next pass: one word for the objective (two where prompts are preserved), one for
+ * the source where there are two, one for each choice of its wildcards, then what its source draws,
+ * then the noise, which the trainer keeps. */
 source_pass trainer_draw(trainer *t);
 
 /* Who watches a pass being followed; false stops it. */

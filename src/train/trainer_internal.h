@@ -13,7 +13,6 @@ struct trainer {
     device device;
     frozen_model *frozen; /* [frozen_count]; the first is the one that is trained */
     size_t frozen_count;
-    noise_schedule *schedule;
     rng rng;
     trainable *trainable;
     optimizer *optimizer;
@@ -27,6 +26,12 @@ struct trainer {
     int64_t *kept_steps; /* [samples_per_trajectory] */
     float *sum;          /* [trainable_count] of gradients; NULL where all objectives have one branch */
 };
+
+/* Plans the text encoder of a frozen model and notes all prompts that the objectives ask it with: those are encoded
+ * ahead, and the encoder is gone before the U-Net comes. Where wildcards make them so many that their states would take
+ * more than the encoder, it stays, and encodes what is drawn. */
+leco_status trainer_plan_texts(trainer *t, size_t which, leco_error *err);
+leco_status trainer_encode_texts(trainer *t, size_t which, leco_error *err);
 
 bool trainer_has_sums(const trainer *t); /* is there an objective of several branches? */
 /* Of the buffers that belong to no lesson. */

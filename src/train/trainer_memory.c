@@ -38,6 +38,9 @@ static memory_use memory_of(const trainer *t)
         const frozen_model *f = &t->frozen[i];
         use.mapped += weights_mapped_bytes(f->model->weights[PART_UNET]);
         use.texts += conditioner_bytes(f->conditioner);
+        if (!conditioner_streams(f->conditioner)) continue;
+        use.graphs += conditioner_encoder_bytes(f->conditioner);
+        use.mapped += weights_mapped_bytes(f->model->weights[PART_TEXT_ENCODER]);
     }
     for (size_t i = 0; i < t->objectives.count; i++) use.latents += lesson_bytes(&t->lessons[i]);
     return use;
@@ -49,8 +52,12 @@ memory_use trainer_planned(const trainer *t)
     memory_use use = memory_of(t);
     use.activations = sessions > t->text_arena_bytes ? sessions : t->text_arena_bytes;
     use.encoding = t->planned_encoding_bytes + use.graphs; /* the graphs are there by then */
-    for (size_t i = 0; i < t->frozen_count; i++)
-        use.weights += weights_planned_bytes(t->frozen[i].model->weights[PART_UNET]);
+    for (size_t i = 0; i < t->frozen_count; i++) {
+        const frozen_model *f = &t->frozen[i];
+        use.weights += weights_planned_bytes(f->model->weights[PART_UNET]);
+        if (conditioner_streams(f->conditioner))
+            use.weights += weights_planned_bytes(f->model->weights[PART_TEXT_ENCODER]);
+    }
     return use;
 }
 
@@ -60,8 +67,12 @@ memory_use trainer_allocated(const trainer *t)
     use.activations = workspace_bytes(t->device.workspace);
     use.encoding = t->encoding_bytes + use.graphs;
     use.optimizer = optimizer_bytes(t->optimizer);
-    for (size_t i = 0; i < t->frozen_count; i++)
-        use.weights += weights_packed_bytes(t->frozen[i].model->weights[PART_UNET]);
+    for (size_t i = 0; i < t->frozen_count; i++) {
+        const frozen_model *f = &t->frozen[i];
+        use.weights += weights_packed_bytes(f->model->weights[PART_UNET]);
+        if (conditioner_streams(f->conditioner))
+            use.weights += weights_packed_bytes(f->model->weights[PART_TEXT_ENCODER]);
+    }
     return use;
 }
 

@@ -47,7 +47,8 @@ double trajectory_timestep(const denoising *run, timestep_compat compat, int64_t
 typedef struct trajectory {
     source base;
     const train_config *config;
-    const source_spec *spec; /* the objective's */
+    const noise_schedule *trained; /* the trained model's; that of who denoises is in run */
+    const source_spec *spec;       /* the objective's */
     denoiser *denoiser;
     conditioning prompt, unconditional;
     guided guided;
@@ -72,7 +73,8 @@ static leco_status plan(trajectory *t, const training_setting *in, leco_error *e
     latent_size asked = t->base.size;
     asked.batch = guided_batch(asked.batch, (float)t->spec->guidance_scale);
     LECO_TRY(setting_denoiser(in, t->spec->model, asked, t->spec->multiplier, false, &t->denoiser, err));
-    return denoising_plan(in->config->sampler, in->schedule, in->config->denoising_steps, t->base.size, &t->run, err);
+    return denoising_plan(in->config->sampler, in->frozen[t->spec->model].schedule, in->config->denoising_steps,
+                          t->base.size, &t->run, err);
 }
 
 static leco_status prepare(source *s, const training_setting *in, leco_error *err)
@@ -92,6 +94,7 @@ static leco_status create(const training_setting *in, const source_spec *spec, l
     if (!t) return error_memory(err, sizeof *t, "a trajectory");
     t->base = (source){&source_trajectory, size};
     t->config = in->config;
+    t->trained = in->frozen[0].schedule;
     t->spec = spec;
     leco_status status = plan(t, in, err);
     if (status != LECO_OK) {
@@ -136,7 +139,8 @@ static leco_status run(source *s, const source_pass *pass, rng *r, float *noise,
 static double timestep(const source *s, int64_t kept)
 {
     const trajectory *t = of(s);
-    return trajectory_timestep(t->run, t->config->compat, kept);
+    const double own = trajectory_timestep(t->run, t->config->compat, kept);
+    return schedule_same_noise(t->run->schedule, t->trained, own);
 }
 
 static double steps(const source *s, const source_pass *pass)

@@ -59,6 +59,14 @@ static void check_prompts(const char *encoder, const char *file_name, const char
         check_floats("states", got[i].states, &want_states, i * count, count);
         check_floats("pooled", got[i].pooled, &want_pooled, i * few, few);
     }
+    /* The same, with no more held at a time than one. */
+    conditioner_stream(c, 1);
+    for (size_t i = 0; i < 2 * json_array_size(texts); i++) {
+        const size_t which = i % json_array_size(texts);
+        conditioner_trim(c);
+        assert_works(conditioner_get(c, json_string_value(json_array_get(texts, which)), &got[0], &err), &err);
+        check_floats("states", got[0].states, &want_states, which * count, count);
+    }
     values_free(&want_states);
     values_free(&want_pooled);
     json_decref(texts);

@@ -54,6 +54,49 @@ static void drawing_says_it_once(void **state)
     assert_int_equal(told, 0);
 }
 
+/* The texts of pictures, as their parameters have them. */
+static void alternatives_are_chosen_by_seed(void **state)
+{
+    (void)state;
+    const leco_model_options float32 = {.precision = "float32"};
+    leco_model *model;
+    leco_images images, again;
+    leco_generate_options o = leco_generate_defaults();
+    o.prompts = (const char *const[]){"a {red|blue} {star|ring}, \\{3\\}", "a moon"};
+    o.prompt_count = 2;
+    o.images_per_prompt = 16;
+    o.negative = "not {red|blue}";
+    o.steps = 1;
+    o.batch = 16;
+    assert_works(leco_model_open(FIXTURE, &float32, &model, &err), &err);
+    assert_works(leco_generate(model, &o, &images, &err), &err);
+    unsigned seen = 0;
+    for (size_t i = 0; i < 32; i++) {
+        const char *text = images.parameters[i];
+        const bool red = strstr(text, "Negative prompt: not red\n") != NULL;
+        assert_true(red || strstr(text, "Negative prompt: not blue\n"));
+        if (i >= 16) {
+            assert_true(strncmp(text, "a moon\n", 7) == 0);
+            continue;
+        }
+        const bool star = strstr(text, "star") != NULL;
+        char wanted[64];
+        snprintf(wanted, sizeof wanted, "a %s %s, {3}\n", red ? "red" : "blue", star ? "star" : "ring");
+        assert_true(strncmp(text, wanted, strlen(wanted)) == 0);
+        seen |= 1u << (red + 2 * star);
+    }
+    assert_int_equal(seen, 15);
+    o.seed = 5; /* the sixth picture is now the first */
+    assert_works(leco_generate(model, &o, &again, &err), &err);
+    assert_string_equal(again.parameters[0], images.parameters[5]);
+    leco_images_free(&images);
+    leco_images_free(&again);
+    o.prompts = (const char *const[]){"a star", "a {red star"};
+    assert_int_equal(leco_generate(model, &o, &images, &err), LECO_INVALID);
+    assert_string_equal(err.message, "\"{red star\": this { is never closed; \\{ is a plain brace");
+    leco_model_close(model);
+}
+
 static void grids_say_it_once(void **state)
 {
     (void)state;
@@ -106,8 +149,11 @@ static int start(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(drawing_says_it_once),      cmocka_unit_test(grids_say_it_once),
-        cmocka_unit_test(training_says_it_once),     cmocka_unit_test(running_the_text_encoder_says_it),
+        cmocka_unit_test(drawing_says_it_once),
+        cmocka_unit_test(alternatives_are_chosen_by_seed),
+        cmocka_unit_test(grids_say_it_once),
+        cmocka_unit_test(training_says_it_once),
+        cmocka_unit_test(running_the_text_encoder_says_it),
         cmocka_unit_test(the_seed_is_the_command_s),
     };
     return cmocka_run_group_tests_name("unit/api_prompts", tests, start, NULL);

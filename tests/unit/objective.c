@@ -76,7 +76,7 @@ static void fill(trainable *t)
 static outcome learn_once(const branch *branches, size_t count)
 {
     const objective o = objective_of(branches, count);
-    const objective_list list = {&o, 1};
+    const objective_list list = {.item = &o, .count = 1};
     trainer *t;
     assert_works(trainer_create_for(&config, &list, "cpu", &t, &err), &err);
     trainable *all = trainer_trainable(t);
@@ -196,8 +196,7 @@ static void equal_terms_of_all_branches_are_predicted_once(void **state)
                                branch_of(1, -1, "a star", "blue")};
     const objective o = objective_of(branches, 3);
     device d;
-    frozen_model frozen = {.prediction = PREDICT_EPSILON};
-    noise_schedule *schedule;
+    frozen_model frozen = {0};
     trainable *t;
     rng r;
     const layer_list *layers;
@@ -205,15 +204,14 @@ static void equal_terms_of_all_branches_are_predicted_once(void **state)
     assert_works(model_open(MODEL, &frozen.model, &err), &err);
     assert_works(model_load(frozen.model, MODEL_TEXT_ENCODER | MODEL_UNET, &err), &err);
     assert_works(conditioner_create(&d, frozen.model, NULL, (text_options){0}, &frozen.conditioner, &err), &err);
-    assert_works(noise_schedule_create(&frozen.model->schedule, &schedule, &err), &err);
+    assert_works(noise_schedule_create(&frozen.model->schedule, &frozen.schedule, &err), &err);
     assert_works(model_layers(frozen.model, PART_UNET, &layers, &err), &err);
     rng_seed(&r, RNG_CPU, 1);
     assert_works(trainable_create(layers, &config.network, &r, &t, &err), &err);
     denoiser_pool pool = {.device = &d, .trainable = t};
     frozen_model other = frozen;
-    other.prediction = PREDICT_V;
     frozen_model models[] = {frozen, other};
-    const training_setting setting = {&config, schedule, models, 2, &pool};
+    const training_setting setting = {&config, models, 2, &pool, NULL};
     lesson l;
     assert_works(lesson_create(&setting, &o, &l, &err), &err);
     assert_int_equal(l.prediction_count, 4); /* "", red, a circle, blue */
@@ -224,8 +222,6 @@ static void equal_terms_of_all_branches_are_predicted_once(void **state)
     branch foreign = branches[0];
     terms_add(&foreign.terms, 1, 1, "red");
     const objective mixed = objective_of(&foreign, 1);
-    assert_fails(lesson_create(&setting, &mixed, &l, &err), LECO_UNSUPPORTED, &err, "by hand", "predicts");
-    models[1].prediction = PREDICT_EPSILON;
     assert_works(lesson_create(&setting, &mixed, &l, &err), &err);
     assert_int_equal(l.teacher_count, 2); /* one batch a model */
     assert_int_equal(l.prediction_count, 4);
@@ -233,7 +229,7 @@ static void equal_terms_of_all_branches_are_predicted_once(void **state)
 
     denoiser_pool_free(&pool);
     trainable_destroy(t);
-    free(schedule);
+    free(frozen.schedule);
     conditioner_destroy(frozen.conditioner);
     model_close(frozen.model);
     device_close(&d);

@@ -22,7 +22,6 @@ static void syntax_is_found_with_its_piece(void **state)
         {"an unclosed [a|b", "[a|b"},
         {"(: :) (a)", "(a)"},
         {"\xc3\xa9toile (\xe6\x98\x9f)", "(\xe6\x98\x9f)"},
-        {"a {red|blue} star", "{red|blue}"},
         {"a __color__ star", "__color__"},
         {"__styles/old-masters__", "__styles/old-masters__"},
         {"((masterpiece)), a star", "((masterpiece))"},

@@ -2,8 +2,10 @@
 #include "test_support.h"
 
 #include <math.h>
+#include <stdio.h>
 
 #include "base/mem.h"
+#include "base/rng.h"
 #include "diffusion/guidance.h"
 
 static leco_error err;
@@ -119,6 +121,64 @@ static void guidance_extrapolates(void **state)
     assert_true(out[0] == 1 && out[1] == -2);
 }
 
+/* diffusers' get_velocity, v = sqrt(a) noise - sqrt(1 - a) clean, is what an epsilon model's noise is converted to, and
+ * back, at timesteps from the first to the last. */
+static void noise_and_velocity_are_converted(void **state)
+{
+    (void)state;
+    enum { COUNT = 64 };
+    noise_schedule *s;
+    const schedule_config c = plain();
+    rng r;
+    float clean[COUNT], noise[COUNT], x[COUNT], v[COUNT], eps[COUNT];
+    assert_works(noise_schedule_create(&c, &s, &err), &err);
+    rng_seed(&r, RNG_CPU, 7);
+    double worst_v = 0, worst_eps = 0;
+    for (int i = 0; i < 20; i++) {
+        const double t = i * 999 / 19, a = (double)s->alpha_bar[(int)t]; /* as diffusers has them: whole ones */
+        assert_true(schedule_alpha_bar(s, t) == a);
+        rng_normal(&r, clean, COUNT);
+        rng_normal(&r, noise, COUNT);
+        for (int k = 0; k < COUNT; k++) {
+            x[k] = (float)(sqrt(a) * (double)clean[k] + sqrt(1 - a) * (double)noise[k]);
+            v[k] = eps[k] = noise[k];
+        }
+        prediction_convert(PREDICT_EPSILON, PREDICT_V, a, x, v, COUNT);
+        for (int k = 0; k < COUNT; k++)
+            worst_v = fmax(worst_v, fabs((double)v[k] - (sqrt(a) * (double)noise[k] - sqrt(1 - a) * (double)clean[k])));
+        prediction_convert(PREDICT_V, PREDICT_EPSILON, a, x, v, COUNT);
+        for (int k = 0; k < COUNT; k++) worst_eps = fmax(worst_eps, fabs((double)v[k] - (double)eps[k]));
+        prediction_convert(PREDICT_V, PREDICT_V, a, x, eps, COUNT);
+        assert_memory_equal(eps, noise, sizeof eps);
+    }
+    printf("    v within %.1e, back within %.1e\n", worst_v, worst_eps);
+    assert_true(worst_v < 1e-5 && worst_eps < 2e-6);
+    mem_free(s);
+}
+
+static void other_schedules_are_asked_at_the_same_noise(void **state)
+{
+    (void)state;
+    noise_schedule *s, *same, *other;
+    schedule_config c = plain();
+    assert_works(noise_schedule_create(&c, &s, &err), &err);
+    assert_works(noise_schedule_create(&c, &same, &err), &err);
+    c.beta = BETA_LINEAR;
+    c.beta_start = 1e-4;
+    c.beta_end = 0.02;
+    assert_works(noise_schedule_create(&c, &other, &err), &err);
+    assert_true(schedule_same_noise(s, same, 123.5) == 123.5);
+    for (double t = 20; t < 900; t += 7) {
+        const double there = schedule_same_noise(s, other, t);
+        assert_true(fabs(schedule_alpha_bar(other, there) - schedule_alpha_bar(s, t)) < 1e-7);
+        assert_true(fabs(schedule_same_noise(other, s, there) - t) < 1e-2);
+    }
+    assert_true(schedule_same_noise(other, s, 999) == 999 && schedule_same_noise(other, s, 0) == 0);
+    mem_free(s);
+    mem_free(same);
+    mem_free(other);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -127,6 +187,8 @@ int main(void)
         cmocka_unit_test(timesteps_stay_inside_the_schedule),
         cmocka_unit_test(a_perfect_model_is_followed_to_the_clean_latent),
         cmocka_unit_test(guidance_extrapolates),
+        cmocka_unit_test(noise_and_velocity_are_converted),
+        cmocka_unit_test(other_schedules_are_asked_at_the_same_noise),
     };
     return cmocka_run_group_tests_name("unit/schedule", tests, NULL, NULL);
 }

@@ -260,6 +260,28 @@ static void the_plan_counts_all_that_is_allocated(void **state)
 }
 #endif
 
+/* So many texts that they are encoded as they are drawn. The figures count the encoder, which stays. */
+static void texts_too_many_to_be_held_stream(void **state)
+{
+    (void)state;
+    char prompts[2048] = "prompts.0.target=a {0", *end = prompts + strlen(prompts);
+    for (int i = 1; i < 90; i++) end += sprintf(end, "|%d", i);
+    strcpy(end, "} {0");
+    end += strlen(end);
+    for (int i = 1; i < 90; i++) end += sprintf(end, "|%d", i);
+    strcpy(end, "} star");
+    leco_train_options o = {0};
+    leco_train_report report, held;
+    assert_works(train(&o, &report, prompts, "train.iterations=4", "save.name=stream"), &err);
+    assert_int_equal(report.planned_bytes, report.measured_bytes);
+    assert_non_null(strstr(report.summary, "texts 64.0"));
+    assert_int_equal(report.iterations, 4);
+    leco_train_report_free(&report);
+    assert_works(train(&o, &held, "prompts.0.target=a {0|1} {0|1} star", "train.iterations=4", "save.name=held"), &err);
+    assert_null(strstr(held.summary, "texts 64.0"));
+    leco_train_report_free(&held);
+}
+
 static void the_parts_of_the_memory_are_named(void **state)
 {
     (void)state;
@@ -284,6 +306,7 @@ int main(void)
 #if defined __GLIBC__ && !defined __SANITIZE_ADDRESS__
         cmocka_unit_test(the_plan_counts_all_that_is_allocated),
 #endif
+        cmocka_unit_test(texts_too_many_to_be_held_stream),
         cmocka_unit_test(the_parts_of_the_memory_are_named),
     };
     return cmocka_run_group_tests_name("unit/train_run", tests, NULL, NULL);

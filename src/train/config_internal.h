@@ -1,0 +1,26 @@
+/* What the files that read a config share. */
+#ifndef LECO_TRAIN_CONFIG_INTERNAL_H
+#define LECO_TRAIN_CONFIG_INTERNAL_H
+
+#include "format/document.h"
+#include "train/config.h"
+
+/* A relative path taken from the config's folder. */
+leco_status config_beside(const train_config *c, const char *path, const char **out, leco_error *err);
+/* Where a file that the config names is: beside it, or in the working directory. Found in neither, it is beside. */
+leco_status config_find(train_config *c, const char *path, const char **out, leco_error *err);
+
+/* Everything of prompts; c's other sections have been read. */
+leco_status config_read_prompts(train_config *c, const doc_node *list, leco_error *err);
+leco_status config_read_preserved(train_config *c, const doc_node *root, leco_error *err);
+leco_status config_read_teachers(train_config *c, const doc_node *map, leco_error *err);
+/* Those that an entry of prompts names; the config's teachers have been read. */
+leco_status config_find_teachers(const train_config *c, const doc_node *entry, train_prompt *p, leco_error *err);
+
+/* Makes one text of what stands under a key of a map: a text stays; a list of texts becomes "{one|another}"; {file:
+ * NAME} becomes that of the file's lines, without those that are empty or begin with #. Wildcards must be well formed.
+ * Nothing happens where the key isn't there. section: for messages, "prompts". */
+leco_status config_join_texts(train_config *c, const doc_node *map, const char *section, const char *key,
+                              leco_error *err);
+
+#endif

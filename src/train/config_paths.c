@@ -1,0 +1,38 @@
+/* Where the files are that a config names. */
+#include <string.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "train/config_internal.h"
+
+/* A relative path from the config's folder: "out", not "./out", beside a config that was named without a folder. */
+leco_status config_beside(const train_config *c, const char *path, const char **out, leco_error *err)
+{
+    char *folder = file_folder_of(c->path);
+    while (path[0] == '.' && path[1] == '/') path += 2 + strspn(path + 2, "/");
+    char *joined = folder ? file_join(strcmp(folder, ".") == 0 ? "" : folder, path) : NULL;
+    *out = joined ? arena_strdup(c->memory, joined) : NULL;
+    mem_free(folder);
+    mem_free(joined);
+    return *out ? LECO_OK : error_memory(err, strlen(path), "a path");
+}
+
+/* What is read is looked for beside the config, then in the working directory, where P1atdev's trainer looks. Found in
+ * neither, it stays beside the config. */
+leco_status config_find(train_config *c, const char *path, const char **out, leco_error *err)
+{
+    LECO_TRY(config_beside(c, path, out, err));
+    if (file_exists(*out) || !file_exists(path)) return LECO_OK;
+    c->in_working_directory = true;
+    *out = path;
+    return LECO_OK;
+}
+
+leco_status train_config_missing(const train_config *c, const char *key, const char *path, const char *written,
+                                 leco_error *err)
+{
+    const bool other_place = written[0] != '/' && strcmp(path, written) != 0;
+    return error_set(err, LECO_IO, "%s: %s: there is no %s%s%s%s", c->path, key, path,
+                     other_place ? ", and in the working directory no " : "", other_place ? written : "",
+                     other_place ? " either" : "");
+}

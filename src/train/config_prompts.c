@@ -1,0 +1,145 @@
+#include <string.h>
+
+#include "base/file.h"
+#include "base/number.h"
+#include "train/config_internal.h"
+#include "train/config_keys.h"
+#include "train/objective.h"
+
+/* What a computation in float32 would take for zero: then the pair would train nothing. */
+static leco_status check_not_zero(const doc_node *entry, const char *key, double value, const char *why,
+                                  leco_error *err)
+{
+    if (!number_is_lost(value)) return LECO_OK;
+    return error_set(err, LECO_INVALID, "%s: prompts.%s: expected another number than 0%s: %s",
+                     doc_find(entry, key)->place, key, value == 0 ? "" : ", which this one is in float32", why);
+}
+
+static leco_status read_term(const doc_node *n, train_config *c, train_term *t, leco_error *err)
+{
+    const key_section *section = &config_sections[SECTION_TERMS];
+    if (n->kind != DOC_MAP) return doc_wrong(n, "terms", "entries with at least \"prompt: ...\"", err);
+    keys_defaults(section, t);
+    LECO_TRY(config_join_texts(c, n, section->name, "prompt", err));
+    LECO_TRY(keys_read(n, section, config_sections, t, err));
+    if (!t->prompt) return error_set(err, LECO_INVALID, "%s: terms: an entry needs a prompt", n->place);
+    return LECO_OK;
+}
+
+/* An entry that spells its terms out has nothing that would make others. */
+static leco_status read_terms(const doc_node *entry, train_config *c, train_prompt *p, leco_error *err)
+{
+    static const char *const others[] = {"action", "teacher", "positive", "neutral", "guidance_scale"};
+    const doc_node *list = doc_find(entry, "terms");
+    if (doc_is_null(list)) return LECO_OK;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (doc_find(entry, others[i]))
+            return error_set(err, LECO_INVALID,
+                             "%s: prompts.%s says nothing beside prompts.terms, which is all there is",
+                             doc_find(entry, others[i])->place, others[i]);
+    if (list->kind != DOC_LIST || list->count == 0 || list->count > TERMS_MAX)
+        return error_set(err, LECO_INVALID, "%s: prompts.terms: expected a list of 1 to %d terms", list->place,
+                         TERMS_MAX);
+    p->term = arena_alloc(c->memory, list->count, sizeof *p->term);
+    if (!p->term) return error_memory(err, list->count * sizeof *p->term, "the prompts");
+    p->action = ACTION_TERMS;
+    p->term_count = list->count;
+    for (size_t i = 0; i < list->count; i++) LECO_TRY(read_term(list->item[i].value, c, &p->term[i], err));
+    return LECO_OK;
+}
+
+static leco_status read_teaching(const doc_node *entry, train_config *c, train_prompt *p, leco_error *err)
+{
+    LECO_TRY(read_terms(entry, c, p, err));
+    LECO_TRY(config_find_teachers(c, entry, p, err));
+    if (p->teacher && !doc_find(entry, "action")) p->action = ACTION_TRANSPLANT;
+    if (p->action == ACTION_TRANSPLANT && !p->teacher)
+        return error_set(err, LECO_INVALID, "%s: prompts.action: transplant needs a teacher", p->place);
+    const bool of_teacher = p->trajectory == TRAJECTORY_TEACHER || p->trajectory == TRAJECTORY_BOTH;
+    if (of_teacher && !p->teacher)
+        return error_set(err, LECO_INVALID, "%s: prompts.trajectory: this one needs a teacher in the entry",
+                         doc_find(entry, "trajectory")->place);
+    if (p->action == ACTION_SLIDER && p->trajectory == TRAJECTORY_BOTH)
+        return error_set(err, LECO_INVALID, "%s: prompts.trajectory: a slider's are student, frozen or teacher",
+                         doc_find(entry, "trajectory")->place);
+    return LECO_OK;
+}
+
+static leco_status read_prompt(const doc_node *n, train_config *c, train_prompt *p, leco_error *err)
+{
+    static const char *const texts[] = {"target", "positive", "unconditional", "neutral", "attributes"};
+    const key_section *section = &config_sections[SECTION_PROMPTS];
+    if (n->kind != DOC_MAP) return doc_wrong(n, "prompts", "a list of entries with at least \"target: ...\"", err);
+    keys_defaults(section, p);
+    p->trajectory_guidance_scale = -1;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        LECO_TRY(config_join_texts(c, n, "prompts", texts[i], err));
+    LECO_TRY(keys_read(n, section, config_sections, p, err));
+    p->place = n->place;
+    if (!p->target) return error_set(err, LECO_INVALID, "%s: prompts: an entry needs a target", n->place);
+    LECO_TRY(read_teaching(n, c, p, err));
+    if (!p->positive) p->positive = p->target;
+    if (!p->neutral) p->neutral = p->action == ACTION_SLIDER ? p->target : p->unconditional;
+    if (p->trajectory_guidance_scale < 0)
+        p->trajectory_guidance_scale = p->action == ACTION_DISTILL ? 1 : c->trajectory_guidance_scale;
+    if (!p->batch_size) p->batch_size = c->batch_size;
+    const double strength = p->multiplier * (double)c->network.alpha / (double)c->network.rank;
+    LECO_TRY(check_not_zero(n, "multiplier", strength, "the adapter would be off while it is trained", err));
+    return check_not_zero(n, "weight", p->weight, "the entry would train nothing; leave it out instead", err);
+}
+
+leco_status config_read_prompts(train_config *c, const doc_node *list, leco_error *err)
+{
+    const char *where = c->path;
+    if (doc_is_null(list)) list = NULL;
+    if (c->prompts_file && list)
+        return error_set(err, LECO_INVALID, "%s: prompts and prompts_file are both given; keep one", list->place);
+    if (c->prompts_file) {
+        doc_node *file;
+        LECO_TRY(config_find(c, c->prompts_file, &where, err));
+        if (!file_exists(where)) return train_config_missing(c, "prompts_file", where, c->prompts_file, err);
+        LECO_TRY(document_read(c->memory, where, &file, err));
+        list = file;
+    }
+    if (!list)
+        return error_set(err, LECO_INVALID, "%s: no prompts: give a list under \"prompts\", or a \"prompts_file\"",
+                         where);
+    if (list->kind != DOC_SCALAR && list->count == 0)
+        return error_set(err, LECO_INVALID, "%s: the list of prompts is empty", list->place);
+    if (list->kind != DOC_LIST) return doc_wrong(list, "prompts", "a list (\"- target: ...\")", err);
+    c->prompt = arena_alloc(c->memory, list->count, sizeof *c->prompt);
+    if (!c->prompt) return error_memory(err, list->count * sizeof *c->prompt, "the prompts");
+    c->prompt_count = list->count;
+    for (size_t i = 0; i < list->count; i++) LECO_TRY(read_prompt(list->item[i].value, c, &c->prompt[i], err));
+    return LECO_OK;
+}
+
+/* "preserve: [...]" stands for "preserve: {prompts: [...]}". */
+static leco_status spell_out(train_config *c, doc_node *n, leco_error *err)
+{
+    doc_item *item = arena_alloc(c->memory, 1, sizeof *item);
+    doc_node *prompts = arena_alloc(c->memory, 1, sizeof *prompts);
+    if (!item || !prompts) return error_memory(err, sizeof *item, "the prompts");
+    *prompts = *n;
+    *item = (doc_item){"prompts", prompts};
+    *n = (doc_node){.kind = DOC_MAP, .place = n->place, .text = "", .count = 1, .item = item};
+    return LECO_OK;
+}
+
+leco_status config_read_preserved(train_config *c, const doc_node *root, leco_error *err)
+{
+    const key_section *section = &config_sections[SECTION_PRESERVE];
+    preserve_config *p = &c->preserve;
+    size_t i = 0;
+    while (i < root->count && strcmp(root->item[i].key, section->name) != 0) i++;
+    doc_node *n = i < root->count ? root->item[i].value : NULL;
+    if (doc_is_null(n)) return LECO_OK;
+    if (n->kind != DOC_MAP || (n->count == 1 && strcmp(n->item[0].key, "file") == 0)) LECO_TRY(spell_out(c, n, err));
+    LECO_TRY(config_join_texts(c, n, section->name, "prompts", err));
+    LECO_TRY(keys_read(n, section, config_sections, c, err));
+    p->place = n->place;
+    if (!p->prompt)
+        return error_set(err, LECO_INVALID, "%s: preserve needs prompts: what shall stay as it is", p->place);
+    if (!p->batch_size) p->batch_size = c->batch_size;
+    return LECO_OK;
+}

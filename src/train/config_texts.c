@@ -1,0 +1,135 @@
+/* Prompts of a config: a text, a list of them, or a file of them, as one text with wildcards. */
+#include <string.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "model/wildcards.h"
+#include "train/config_internal.h"
+
+enum { LARGEST_FILE = 4 << 20 };
+
+/* A text in the making: "{one|another". */
+typedef struct joining {
+    train_config *config;
+    const char *place, *key; /* for messages: "erase.yaml:7", "prompts.target" */
+    char *text;
+    size_t length, size, count;
+} joining;
+
+static leco_status check(const joining *j, const char *place, const char *text, leco_error *err)
+{
+    arena *memory = arena_create();
+    wildcards w = {.memory = memory};
+    wildcard_text read;
+    leco_status status = memory ? wildcards_read(&w, text, &read, err) : error_memory(err, 0, "a prompt");
+    arena_destroy(memory);
+    return status == LECO_OK ? LECO_OK : error_prefix(err, status, "%s: %s", place, j->key);
+}
+
+static void put(joining *j, char c)
+{
+    j->text[j->length++] = c;
+    j->text[j->length] = '\0';
+}
+
+/* Adds a text that is well formed. A | of its own, outside of braces, gets a backslash. */
+static leco_status add(joining *j, const char *text, leco_error *err)
+{
+    const size_t needed = j->length + 2 * strlen(text) + 3;
+    if (needed > j->size) {
+        char *grown = mem_realloc(j->text, 2 * needed, 1);
+        if (!grown) return error_memory(err, 2 * needed, "the prompts");
+        j->text = grown;
+        j->size = 2 * needed;
+    }
+    put(j, j->count++ == 0 ? '{' : '|');
+    size_t depth = 0;
+    for (const char *at = text; *at; at++) {
+        if (*at == '\\' && (at[1] == '{' || at[1] == '}' || at[1] == '|'))
+            put(j, *at++);
+        else if (*at == '|' && depth == 0)
+            put(j, '\\');
+        depth += *at == '{' && (at == text || at[-1] != '\\');
+        depth -= *at == '}' && at[-1] != '\\';
+        put(j, *at);
+    }
+    return LECO_OK;
+}
+
+static leco_status add_list(joining *j, const doc_node *list, leco_error *err)
+{
+    if (list->count == 0) return error_set(err, LECO_INVALID, "%s: %s: the list is empty", j->place, j->key);
+    for (size_t i = 0; i < list->count; i++) {
+        const char *text;
+        LECO_TRY(doc_text(list->item[i].value, j->key, &text, err));
+        LECO_TRY(check(j, list->item[i].value->place, text, err));
+        LECO_TRY(add(j, text, err));
+    }
+    return LECO_OK;
+}
+
+static leco_status add_lines(joining *j, char *lines, const char *path, leco_error *err)
+{
+    size_t number = 0;
+    if (strncmp(lines, "\xEF\xBB\xBF", 3) == 0) lines += 3; /* a byte order mark */
+    for (char *line = lines, *next; line; line = next) {
+        next = strchr(line, '\n');
+        if (next) *next++ = '\0';
+        number++;
+        line += strspn(line, " \t\r");
+        size_t length = strlen(line);
+        while (length > 0 && strchr(" \t\r", line[length - 1])) line[--length] = '\0';
+        if (length == 0 || *line == '#') continue;
+        char *place = mem_printf("%s:%zu", path, number);
+        leco_status status = place ? check(j, place, line, err) : error_memory(err, 0, "a prompt");
+        mem_free(place);
+        LECO_TRY(status);
+        LECO_TRY(add(j, line, err));
+    }
+    if (j->count == 0) return error_set(err, LECO_INVALID, "%s: %s: %s holds no prompts", j->place, j->key, path);
+    return LECO_OK;
+}
+
+static leco_status add_file(joining *j, const doc_node *map, leco_error *err)
+{
+    const char *name, *path;
+    char *lines;
+    if (map->count != 1 || strcmp(map->item[0].key, "file") != 0)
+        return doc_wrong(map, j->key, "a text, a list of texts, or {file: NAME}", err);
+    LECO_TRY(doc_text(map->item[0].value, j->key, &name, err));
+    LECO_TRY(config_find(j->config, name, &path, err));
+    if (!file_exists(path)) return train_config_missing(j->config, j->key, path, name, err);
+    LECO_TRY(file_read_text(path, LARGEST_FILE, &lines, NULL, err));
+    leco_status status = add_lines(j, lines, path, err);
+    mem_free(lines);
+    return status;
+}
+
+/* The node becomes the text. */
+static leco_status replace(joining *j, doc_node *n, leco_error *err)
+{
+    put(j, '}');
+    const char *text = arena_strdup(j->config->memory, j->text);
+    if (!text) return error_memory(err, j->length, "the prompts");
+    *n = (doc_node){.kind = DOC_SCALAR, .place = n->place, .text = text, .quoted = true};
+    return LECO_OK;
+}
+
+leco_status config_join_texts(train_config *c, const doc_node *map, const char *section, const char *key,
+                              leco_error *err)
+{
+    size_t i = 0;
+    while (i < map->count && strcmp(map->item[i].key, key) != 0) i++;
+    if (i == map->count || doc_is_null(map->item[i].value)) return LECO_OK;
+    doc_node *n = map->item[i].value;
+    char *full = mem_printf("%s.%s", section, key);
+    if (!full) return error_memory(err, 0, "the prompts");
+    joining j = {.config = c, .place = n->place, .key = full};
+    leco_status status = n->kind == DOC_SCALAR ? check(&j, n->place, n->text, err)
+                         : n->kind == DOC_LIST ? add_list(&j, n, err)
+                                               : add_file(&j, n, err);
+    if (status == LECO_OK && n->kind != DOC_SCALAR) status = replace(&j, n, err);
+    mem_free(j.text);
+    mem_free(full);
+    return status;
+}

@@ -1,0 +1,126 @@
+#include "train/phrases.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+
+typedef struct phrase {
+    conditioner *from;
+    wildcard_text text;
+    int64_t height, width;
+    conditioning *out;
+} phrase;
+
+struct phrases {
+    wildcards choices; /* its memory is there once a text has a brace */
+    phrase *item;
+    size_t count;
+    char *expanded; /* as long as the longest text */
+    size_t size;    /* of it */
+};
+
+phrases *phrases_create(void)
+{
+    return mem_calloc(1, sizeof(phrases));
+}
+
+void phrases_destroy(phrases *p)
+{
+    if (!p) return;
+    arena_destroy(p->choices.memory);
+    mem_free(p->item);
+    mem_free(p->expanded);
+    mem_free(p);
+}
+
+static leco_status resolve(const phrases *p, const phrase *one, leco_error *err)
+{
+    const char *text = one->text.text;
+    if (!one->text.plain) {
+        wildcards_expand(&p->choices, &one->text, p->expanded);
+        text = p->expanded;
+    }
+    LECO_TRY(conditioner_get(one->from, text, one->out, err));
+    conditioning_set_size(one->out, one->height, one->width);
+    return LECO_OK;
+}
+
+/* Room for a text of that size when it is expanded. */
+static leco_status make_room(phrases *p, size_t size, leco_error *err)
+{
+    if (size <= p->size) return LECO_OK;
+    char *grown = mem_realloc(p->expanded, size, 1);
+    if (!grown) return error_memory(err, size, "a prompt");
+    p->expanded = grown;
+    p->size = size;
+    return LECO_OK;
+}
+
+leco_status phrases_add(phrases *p, conditioner *from, const char *text, int64_t height, int64_t width,
+                        conditioning *out, leco_error *err)
+{
+    phrase *grown = mem_realloc(p->item, p->count + 1, sizeof *grown);
+    if (!grown) return error_memory(err, (p->count + 1) * sizeof *grown, "an objective's prompts");
+    p->item = grown;
+    phrase *one = &p->item[p->count];
+    *one = (phrase){.from = from, .height = height, .width = width, .out = out};
+    if (strchr(text, '{') && !p->choices.memory) p->choices.memory = arena_create();
+    if (strchr(text, '{') && !p->choices.memory) return error_memory(err, 0, "a prompt's alternatives");
+    LECO_TRY(wildcards_read(&p->choices, text, &one->text, err));
+    LECO_TRY(make_room(p, strlen(text) + 1, err));
+    p->count++;
+    return resolve(p, one, err);
+}
+
+void phrases_draw(phrases *p, rng *r)
+{
+    wildcards_draw(&p->choices, r);
+}
+
+leco_status phrases_resolve(phrases *p, leco_error *err)
+{
+    for (size_t i = 0; i < p->count; i++) LECO_TRY(resolve(p, &p->item[i], err));
+    return LECO_OK;
+}
+
+/* ---- all that a text may become ---- */
+
+static leco_status add_all(conditioner *c, wildcards *w, const wildcard_text *text, char *expanded, leco_error *err)
+{
+    do {
+        wildcards_expand(w, text, expanded);
+        LECO_TRY(conditioner_add(c, expanded, err));
+    } while (wildcards_next(w, text));
+    return LECO_OK;
+}
+
+/* Reads one text by itself. w->memory is to be destroyed, also on failure. */
+static leco_status read_alone(const char *text, wildcards *w, wildcard_text *out, leco_error *err)
+{
+    *w = (wildcards){.memory = arena_create()};
+    if (!w->memory) return error_memory(err, 0, "a prompt's alternatives");
+    return wildcards_read(w, text, out, err);
+}
+
+leco_status phrase_ways(const char *text, size_t *ways, leco_error *err)
+{
+    wildcards w;
+    wildcard_text read;
+    leco_status status = read_alone(text, &w, &read, err);
+    if (status == LECO_OK) *ways = wildcards_ways(&w, &read);
+    arena_destroy(w.memory);
+    return status;
+}
+
+leco_status phrase_add_all(conditioner *c, const char *text, leco_error *err)
+{
+    wildcards w;
+    wildcard_text read;
+    leco_status status = read_alone(text, &w, &read, err);
+    char *expanded = mem_calloc(strlen(text) + 1, 1);
+    if (status == LECO_OK && !expanded) status = error_memory(err, strlen(text) + 1, "a prompt");
+    if (status == LECO_OK) status = add_all(c, &w, &read, expanded, err);
+    mem_free(expanded);
+    arena_destroy(w.memory);
+    return status;
+}

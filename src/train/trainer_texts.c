@@ -1,0 +1,113 @@
+#include "model/family.h"
+#include "train/trainer_internal.h"
+
+/* States of prompts that are held, whatever the encoder takes. */
+static const size_t HELD_BYTES = (size_t)64 << 20;
+
+/* ---- the prompts of a model ---- */
+
+typedef leco_status (*prompt_visitor)(void *user, const char *prompt, leco_error *err);
+
+static leco_status visit_objective(const objective *o, size_t which, prompt_visitor visit, void *user, leco_error *err)
+{
+    const source_spec *const sources[] = {&o->source, o->also};
+    for (size_t i = 0; i < 2; i++) {
+        if (!sources[i] || sources[i]->model != which) continue;
+        LECO_TRY(visit(user, sources[i]->prompt, err));
+        LECO_TRY(visit(user, sources[i]->unconditional, err));
+    }
+    for (size_t i = 0; i < o->branch_count; i++) {
+        const branch *b = &o->branches[i];
+        if (which == 0) LECO_TRY(visit(user, b->prompt, err));
+        for (size_t k = 0; k < b->terms.count; k++)
+            if (b->terms.item[k].model == which) LECO_TRY(visit(user, b->terms.item[k].prompt, err));
+    }
+    return LECO_OK;
+}
+
+static leco_status visit_all(const trainer *t, size_t which, prompt_visitor visit, void *user, leco_error *err)
+{
+    for (size_t i = 0; i < t->objectives.count; i++) {
+        const objective *o = &t->objectives.item[i];
+        leco_status status = visit_objective(o, which, visit, user, err);
+        if (status != LECO_OK) return error_prefix(err, status, "%s", o->place);
+    }
+    return LECO_OK;
+}
+
+static leco_status note(void *user, const char *prompt, leco_error *err)
+{
+    return phrase_add_all(user, prompt, err);
+}
+
+/* Adds to the double at `user`. */
+static leco_status count(void *user, const char *prompt, leco_error *err)
+{
+    size_t ways;
+    LECO_TRY(phrase_ways(prompt, &ways, err));
+    *(double *)user += (double)ways;
+    return LECO_OK;
+}
+
+/* ---- planning ---- */
+
+/* Notes all prompts, or lets them stream. */
+static leco_status note_prompts(trainer *t, size_t which, leco_error *err)
+{
+    conditioner *c = t->frozen[which].conditioner;
+    size_t room = weights_planned_bytes(t->frozen[which].model->weights[PART_TEXT_ENCODER]);
+    if (room < HELD_BYTES) room = HELD_BYTES;
+    double prompts = 0;
+    LECO_TRY(visit_all(t, which, count, &prompts, err));
+    if (prompts * (double)conditioner_prompt_bytes(c) <= (double)room) return visit_all(t, which, note, c, err);
+    conditioner_stream(c, room);
+    return LECO_OK;
+}
+
+/* Of one encoder at work; the other models' texts are there, too. */
+static size_t encoding_bytes(const trainer *t, size_t which, size_t room, size_t packed)
+{
+    size_t bytes = room + packed + conditioner_encoder_bytes(t->frozen[which].conditioner);
+    for (size_t i = 0; i <= which; i++) bytes += conditioner_bytes(t->frozen[i].conditioner);
+    return bytes;
+}
+
+leco_status trainer_plan_texts(trainer *t, size_t which, leco_error *err)
+{
+    const train_config *c = t->config;
+    struct model *m = t->frozen[which].model;
+    conditioner **texts = &t->frozen[which].conditioner;
+    LECO_TRY(model_map(m, MODEL_TEXT_ENCODER, err));
+    if (c->clip_skip > m->text.layers)
+        return error_set(err, LECO_INVALID,
+                         "%s: pretrained_model.clip_skip is %lld, but the text encoder has %lld layers", c->path,
+                         (long long)c->clip_skip, (long long)m->text.layers);
+    text_options options = m->family->text;
+    if (c->clip_skip > 1) options.skip_layers = c->clip_skip - 1;
+    LECO_TRY(conditioner_create(&t->device, m, NULL, options, texts, err));
+    LECO_TRY(note_prompts(t, which, err));
+    const size_t room = conditioner_arena_bytes(*texts);
+    const size_t bytes = encoding_bytes(t, which, room, weights_planned_bytes(m->weights[PART_TEXT_ENCODER]));
+    if (room > t->text_arena_bytes) t->text_arena_bytes = room;
+    if (bytes > t->planned_encoding_bytes) t->planned_encoding_bytes = bytes;
+    return LECO_OK;
+}
+
+/* ---- encoding ---- */
+
+leco_status trainer_encode_texts(trainer *t, size_t which, leco_error *err)
+{
+    struct model *m = t->frozen[which].model;
+    conditioner *texts = t->frozen[which].conditioner;
+    LECO_TRY(model_load(m, MODEL_TEXT_ENCODER, err));
+    LECO_TRY(conditioner_prepare(texts, err));
+    const size_t bytes = encoding_bytes(t, which, workspace_bytes(t->device.workspace),
+                                        weights_packed_bytes(m->weights[PART_TEXT_ENCODER]));
+    if (bytes > t->encoding_bytes) t->encoding_bytes = bytes;
+    if (conditioner_streams(texts)) return LECO_OK;
+    conditioner_release_encoder(texts);
+    model_unload(m, PART_TEXT_ENCODER);
+    tokenizer_close(m->tokenizer);
+    m->tokenizer = NULL;
+    return LECO_OK;
+}
