@@ -68,7 +68,7 @@ leco_status picture_read(const char *path, image *out, leco_error *err)
     return kind == HEAD_PNG ? png_read(path, out, NULL, err) : jpeg_read(path, out, err);
 }
 
-leco_status picture_size(const char *path, int *width, int *height, leco_error *err)
+leco_status picture_measure(const char *path, int *width, int *height, leco_error *err)
 {
     size_t kind;
     LECO_TRY(find_kind(path, &kind, err));

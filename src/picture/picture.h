@@ -11,7 +11,7 @@
 leco_status picture_read(const char *path, image *out, leco_error *err);
 
 /* The size that it would have, from the file's header. */
-leco_status picture_size(const char *path, int *width, int *height, leco_error *err);
+leco_status picture_measure(const char *path, int *width, int *height, leco_error *err);
 
 /* Does a file's name end as pictures' names do: in .png, .jpg, .jpeg, or what other formats have? */
 bool picture_named(const char *name);

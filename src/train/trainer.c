@@ -14,6 +14,7 @@ void trainer_destroy(trainer *t)
     for (size_t i = 0; t->lessons && i < t->objectives.count; i++) lesson_free(&t->lessons[i]);
     mem_free(t->lessons);
     denoiser_pool_free(&t->pool);
+    photo_encoder_free(&t->photos);
     optimizer_destroy(t->optimizer);
     trainable_destroy(t->trainable);
     teachers_close(t->frozen, t->frozen_count);
@@ -58,7 +59,7 @@ static leco_status open_device(trainer *t, const char *name, leco_error *err)
 
 static training_setting setting_of(trainer *t)
 {
-    return (training_setting){t->config, t->frozen, t->frozen_count, &t->pool, NULL};
+    return (training_setting){t->config, t->frozen, t->frozen_count, &t->pool, NULL, &t->photos};
 }
 
 static leco_status plan_lessons(trainer *t, leco_error *err)
@@ -70,8 +71,10 @@ static leco_status plan_lessons(trainer *t, leco_error *err)
     if (!t->lessons) return error_memory(err, count * sizeof *t->lessons, "the objectives");
     for (size_t i = 0; i < count; i++) {
         LECO_TRY(lesson_create(&setting, &t->objectives.item[i], &t->lessons[i], err));
-        const size_t latents = latent_count(t->lessons[i].size);
+        const lesson *l = &t->lessons[i];
+        const size_t latents = latent_count(l->size), kept = l->source[0]->views * latents;
         if (latents > t->largest) t->largest = latents;
+        if (kept > t->largest_kept) t->largest_kept = kept;
     }
     return LECO_OK;
 }
@@ -87,8 +90,10 @@ static leco_status plan(trainer *t, const char *device_name, leco_error *err)
     for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(model_map(t->frozen[i].model, MODEL_UNET, err));
     LECO_TRY(model_layers(t->frozen[0].model, PART_UNET, &layers, err));
     LECO_TRY(trainable_plan(layers, &t->config->network, &t->trainable, err));
+    t->photos = (photo_encoder){.model = t->frozen[0].model, .device_name = device_name};
     LECO_TRY(plan_lessons(t, err));
     t->planned_encoding_bytes += denoiser_pool_bytes(&t->pool); /* those graphs are there by then */
+    trainer_plan_photos(t);
     return LECO_OK;
 }
 
@@ -104,7 +109,8 @@ static bool has_sums(const trainer *t)
 size_t trainer_buffer_bytes(const trainer *t)
 {
     const size_t samples = (size_t)t->config->samples_per_trajectory;
-    return ((3 + samples) * t->largest + (has_sums(t) ? trainable_count(t->trainable) : 0)) * sizeof(float) +
+    return (3 * t->largest + samples * t->largest_kept + (has_sums(t) ? trainable_count(t->trainable) : 0)) *
+               sizeof(float) +
            samples * sizeof *t->kept_steps;
 }
 
@@ -114,7 +120,7 @@ static leco_status make_buffers(trainer *t, leco_error *err)
     t->x = mem_calloc(largest, sizeof(float));
     t->noise = mem_calloc(largest, sizeof(float));
     t->scratch = mem_calloc(largest, sizeof(float));
-    t->kept = mem_calloc(samples * largest, sizeof(float));
+    t->kept = mem_calloc(samples * t->largest_kept, sizeof(float));
     t->kept_steps = mem_calloc(samples, sizeof *t->kept_steps);
     if (has_sums(t)) t->sum = mem_calloc(trainable_count(t->trainable), sizeof(float));
     if (!t->x || !t->noise || !t->scratch || !t->kept || !t->kept_steps || (has_sums(t) && !t->sum))
@@ -126,6 +132,7 @@ leco_status trainer_prepare(trainer *t, leco_error *err)
 {
     const training_setting setting = setting_of(t);
     for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(trainer_encode_texts(t, i, err));
+    LECO_TRY(trainer_encode_photos(t, err));
     for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(model_load(t->frozen[i].model, MODEL_UNET, err));
     rng_seed(&t->rng, RNG_CPU, t->config->seed);
     LECO_TRY(trainable_start(t->trainable, &t->rng, err));

@@ -32,7 +32,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_accepted = false;
     if (too_large(data, size)) return 0;
     const char *path = fuzz_path(data, size);
-    leco_status status = picture_read(path, &img, &err), sized = picture_size(path, &width, &height, &other);
+    leco_status status = picture_read(path, &img, &err), sized = picture_measure(path, &width, &height, &other);
     fuzz_accepted = status == LECO_OK;
     if (sized != LECO_OK) FUZZ_REFUSED(sized, &other);
     if (!fuzz_accepted) {

@@ -65,7 +65,7 @@ static void every_kind_of_jpeg_becomes_rgb(void **state)
                 assert_near(&img, 2, y, cases[i].expected[0]);
                 assert_near(&img, WIDTH - 2, y, cases[i].expected[1]);
             }
-            assert_works(picture_size(path, &width, &height, &err), &err);
+            assert_works(picture_measure(path, &width, &height, &err), &err);
             assert_true(width == WIDTH && height == HEIGHT);
             image_free(&img);
         }
@@ -101,7 +101,7 @@ static void a_photograph_is_turned_the_right_way_up(void **state)
     test_write_jpeg(path, &(test_jpeg){WIDTH, HEIGHT, pixels, TEST_JPEG_RGB, false, 6});
     image img;
     int width = 0, height = 0;
-    assert_works(picture_size(path, &width, &height, &err), &err);
+    assert_works(picture_measure(path, &width, &height, &err), &err);
     assert_true(width == HEIGHT && height == WIDTH);
     assert_works(jpeg_read(path, &img, &err), &err);
     assert_true(img.width == HEIGHT && img.height == WIDTH);
@@ -176,7 +176,7 @@ static void sizes_are_limited(void **state)
     int width, height;
     const char *path = claim(20000, 8);
     assert_fails(picture_read(path, &img, &err), LECO_UNSUPPORTED, &err, path, "20000 x 8", "16384 a side");
-    assert_fails(picture_size(path, &width, &height, &err), LECO_UNSUPPORTED, &err, path, "20000 x 8");
+    assert_fails(picture_measure(path, &width, &height, &err), LECO_UNSUPPORTED, &err, path, "20000 x 8");
     path = claim(16000, 16000);
     assert_fails(picture_read(path, &img, &err), LECO_UNSUPPORTED, &err, path, "160 million");
     path = claim(0, 8);
@@ -215,7 +215,7 @@ static void other_formats_are_named(void **state)
         int width, height;
         test_write(path, cases[i].bytes, cases[i].size);
         assert_fails(picture_read(path, &img, &err), cases[i].status, &err, path, cases[i].part);
-        assert_fails(picture_size(path, &width, &height, &err), cases[i].status, &err, path, cases[i].part);
+        assert_fails(picture_measure(path, &width, &height, &err), cases[i].status, &err, path, cases[i].part);
         assert_null(img.rgb);
     }
     assert_true(picture_named("a.PNG") && picture_named("b.c.jpeg") && picture_named("d.webp"));
@@ -235,7 +235,7 @@ static void names_dont_matter(void **state)
     assert_works(picture_read(path, &back, &err), &err);
     assert_memory_equal(back.rgb, rgb, sizeof rgb);
     image_free(&back);
-    assert_works(picture_size(path, &width, &height, &err), &err);
+    assert_works(picture_measure(path, &width, &height, &err), &err);
     assert_true(width == 5 && height == 3);
 }
 
