@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "train/albums.h"
 #include "train/modes.h"
 #include "train/still.h"
 #include "train/teachers.h"
@@ -48,6 +49,17 @@ static leco_status open_models(trainer *t, leco_error *err)
     return LECO_OK;
 }
 
+/* Where they aren't the caller's. */
+static leco_status make_objectives(trainer *t, leco_error *err)
+{
+    if (t->objectives.item) return LECO_OK;
+    t->memory = arena_create();
+    if (!t->memory) return error_memory(err, 0, "the objectives");
+    LECO_TRY(still_check(t->config, t->frozen[0].model->tokenizer, err));
+    LECO_TRY(objectives_of_config(t->config, t->memory, &t->objectives, err));
+    return albums_add(t->config, t->frozen[0].model, t->memory, &t->objectives, err);
+}
+
 static leco_status open_device(trainer *t, const char *name, leco_error *err)
 {
     const char *precision = t->config->precision;
@@ -84,7 +96,7 @@ static leco_status plan(trainer *t, const char *device_name, leco_error *err)
 {
     const layer_list *layers;
     LECO_TRY(open_models(t, err));
-    if (t->memory) LECO_TRY(still_check(t->config, t->frozen[0].model->tokenizer, err));
+    LECO_TRY(make_objectives(t, err));
     LECO_TRY(open_device(t, device_name, err));
     for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(trainer_plan_texts(t, i, err));
     for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(model_map(t->frozen[i].model, MODEL_UNET, err));
@@ -145,13 +157,6 @@ leco_status trainer_prepare(trainer *t, leco_error *err)
 
 /* ---- making ---- */
 
-static leco_status make_objectives(trainer *t, leco_error *err)
-{
-    t->memory = arena_create();
-    if (!t->memory) return error_memory(err, 0, "the objectives");
-    return objectives_of_config(t->config, t->memory, &t->objectives, err);
-}
-
 static leco_status plan_for(const train_config *config, const objective_list *objectives, const char *device_name,
                             trainer **out, leco_error *err)
 {
@@ -159,12 +164,8 @@ static leco_status plan_for(const train_config *config, const objective_list *ob
     trainer *t = mem_calloc(1, sizeof *t);
     if (!t) return error_memory(err, sizeof *t, "the trainer");
     t->config = config;
-    leco_status status = LECO_OK;
-    if (objectives)
-        t->objectives = *objectives;
-    else
-        status = make_objectives(t, err);
-    if (status == LECO_OK) status = plan(t, device_name, err);
+    if (objectives) t->objectives = *objectives;
+    leco_status status = plan(t, device_name, err);
     if (status != LECO_OK) {
         trainer_destroy(t);
         return status;
