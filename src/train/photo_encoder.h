@@ -31,8 +31,9 @@ size_t photo_encoder_planned_bytes(const photo_encoder *e);
 size_t photo_encoder_allocated_bytes(const photo_encoder *e); /* after photo_encoder_prepare, and until it is freed */
 
 /* The picture, fitted to a size that was wanted (image_fit) -> latent [h,w,C] as the U-Net has it: the mean of what the
- * VAE makes of it, times its scaling factor. The spread around that mean is left out: it is far below the noise that is
- * added, and each picture is then one latent. */
+ * VAE makes of it, times its scaling factor. The spread around that mean, from which kohya's scripts draw, is left out:
+ * in Stable Diffusion it is far below the noise that is added, and VAEs that were trained without it, as those in
+ * models/, have one that means nothing. Each picture is one latent then. */
 leco_status photo_encoder_run(photo_encoder *e, const char *path, latent_size size, float *latent, leco_error *err);
 
 #endif
