@@ -30,7 +30,7 @@ struct conditioner {
     entry *entry;
     size_t count, capacity;
     name_table by_prompt; /* places in entry */
-    bool syntax_told, length_told;
+    prompts_told told;
     size_t most; /* bytes of prompts that stream; 0: these don't */
 };
 
@@ -131,6 +131,7 @@ size_t conditioner_bytes(const conditioner *c)
 void conditioner_stream(conditioner *c, size_t bytes)
 {
     c->most = bytes;
+    c->told.length_once = true;
 }
 
 bool conditioner_streams(const conditioner *c)
@@ -153,29 +154,23 @@ size_t conditioner_arena_bytes(const conditioner *c)
     return runner_arena_bytes(&c->runner);
 }
 
-/* Once: somebody who knows it needn't hear it of every prompt. */
-static void tell_syntax(conditioner *c, const char *prompt)
+leco_status conditioning_ids(const tokenizer *t, const char *prompt, prompts_told *told, int32_t *ids, leco_error *err)
 {
-    size_t length;
-    const char *piece = c->syntax_told ? NULL : prompt_syntax_find(prompt, &length);
-    if (!piece) return;
-    c->syntax_told = true;
-    log_message(LOG_WARNING,
-                "\"%.*s\" in a prompt is taken literally: leco reads prompts as plain text, without A1111's weights, "
-                "BREAK, AND, <lora:...> or embeddings",
-                (int)(length < 60 ? length : 60), piece);
-}
-
-/* Fills c->ids. */
-static leco_status tokenize(conditioner *c, const char *prompt, size_t *needed, leco_error *err)
-{
-    return tokenizer_encode(c->model->tokenizer, prompt, strlen(prompt), c->ids, needed, err);
+    size_t needed;
+    LECO_TRY(tokenizer_encode(t, prompt, strlen(prompt), ids, &needed, err));
+    const bool cut = needed > tokenizer_length(t);
+    if (cut && !(told->length && told->length_once))
+        log_message(LOG_WARNING, "prompt \"%.60s...\" needs %zu tokens; all after the first %zu are ignored", prompt,
+                    needed, tokenizer_length(t));
+    told->length = told->length || cut;
+    prompt_syntax_tell(prompt, &told->syntax);
+    return LECO_OK;
 }
 
 static leco_status encode(conditioner *c, const char *prompt, float *states, leco_error *err)
 {
     session *s = c->runner.session;
-    LECO_TRY(tokenize(c, prompt, NULL, err));
+    LECO_TRY(tokenizer_encode(c->model->tokenizer, prompt, strlen(prompt), c->ids, NULL, err));
     LECO_TRY(session_write_i32(s, c->encoder.ids, c->ids, (size_t)c->tokens, err));
     if (c->encoder.eos) {
         int32_t position;
@@ -216,15 +211,9 @@ static leco_status grow(conditioner *c, leco_error *err)
 
 leco_status conditioner_add(conditioner *c, const char *prompt, leco_error *err)
 {
-    size_t needed;
     if (name_table_find(&c->by_prompt, prompt)) return LECO_OK;
     if (!c->runner.graph) return error_set(err, LECO_INTERNAL, "prompt \"%s\" was not encoded in time", prompt);
-    LECO_TRY(tokenize(c, prompt, &needed, err));
-    if (needed > (size_t)c->tokens && !c->length_told)
-        log_message(LOG_WARNING, "prompt \"%.60s...\" needs %zu tokens; all after the first %lld are ignored", prompt,
-                    needed, (long long)c->tokens);
-    c->length_told = c->length_told || (needed > (size_t)c->tokens && c->most > 0); /* they may come again */
-    tell_syntax(c, prompt);
+    LECO_TRY(conditioning_ids(c->model->tokenizer, prompt, &c->told, c->ids, err));
     LECO_TRY(grow(c, err));
     entry e = {.prompt = mem_strdup(prompt)};
     if (!e.prompt || !name_table_add(&c->by_prompt, e.prompt, c->count)) {

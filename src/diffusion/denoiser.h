@@ -12,6 +12,7 @@ typedef struct denoiser_options {
     int64_t tokens;              /* of the text states */
     const adapter_set *adapters; /* NULL: none. Borrowed while creating; its trainables outlive the denoiser */
     bool trainable;              /* also compute loss and gradients: denoiser_run_training */
+    double recompute;            /* share of the blocks whose activations the backward pass makes again, from 0 to 1 */
 } denoiser_options;
 
 /* Builds over m's U-Net weights (mapped by the caller) and plans; takes no memory. `d`, m and the trainables outlive

@@ -5,10 +5,11 @@
 
 #include "diffusion/denoiser.h"
 
-/* Zero-initialise; the owner sets the members before the first denoiser_pool_get. Both are borrowed. */
+/* Zero-initialise; the owner sets the members before the first denoiser_pool_get. Pointers are borrowed. */
 typedef struct denoiser_pool {
     const device *device;
     trainable *trainable;
+    double recompute; /* of those that learn: denoiser_options.recompute */
     struct pooled_denoiser *entry;
     size_t count;
 } denoiser_pool;

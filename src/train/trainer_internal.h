@@ -39,6 +39,7 @@ void trainer_plan_photos(trainer *t);
 /* Turns all photographs of the lessons into latents; the VAE is gone afterwards. */
 leco_status trainer_encode_photos(trainer *t, leco_error *err);
 
+bool trainer_has_sums(const trainer *t); /* is there an objective of several branches? */
 /* Of the buffers that belong to no lesson. */
 size_t trainer_buffer_bytes(const trainer *t);
 

@@ -7,15 +7,11 @@ static source *source_of(const lesson *l)
     return l->source[0]->row->encode ? l->source[0] : NULL;
 }
 
-/* What is there beside the VAE: the prompts' states, encoders that stay, the U-Net's graphs, the latents. */
+/* What is there beside the VAE and all graphs: the prompts' states, the latents. */
 static size_t other_bytes(const trainer *t)
 {
-    size_t bytes = denoiser_pool_bytes(&t->pool);
-    for (size_t i = 0; i < t->frozen_count; i++) {
-        const conditioner *c = t->frozen[i].conditioner;
-        bytes += conditioner_bytes(c);
-        if (conditioner_streams(c)) bytes += conditioner_encoder_bytes(c);
-    }
+    size_t bytes = 0;
+    for (size_t i = 0; i < t->frozen_count; i++) bytes += conditioner_bytes(t->frozen[i].conditioner);
     for (size_t i = 0; i < t->objectives.count; i++) {
         const source *s = source_of(&t->lessons[i]);
         if (s) bytes += s->row->encoded_bytes(s);
