@@ -19,6 +19,7 @@ from diffusers import StableDiffusionPipeline
 import fixtures_models as models
 from fixtures_common import EXTRA_RECIPE, FIXTURES, NOISE_LIMITS
 from fixtures_lora import curve, lora_cases, lora_init
+from fixtures_photos import photo_curve
 from fixtures_plain import TEXTS as TOKENIZER_TEXTS
 from fixtures_plain import load_tokenizer, optimizer_cases, rng_cases, scheduler_cases, tokenizer_cases, train_tokenizer
 
@@ -43,6 +44,9 @@ def tokenizer():
     yield f"rows that differ from the slow tokenizer's: {tokenizer_cases('tokenizer', TOKENIZER)}"
 
 
+CAPTIONS = ["a red circle", "a small blue star", "a circle"]
+
+
 def sd1_like(name="sd1-like"):
     tok = fixture_tokenizer()
     text = models.make_text(name, tok, **models.SD1["text"])
@@ -61,6 +65,11 @@ def sd1_like(name="sd1-like"):
     yield curve(name, "curve", *run, ERASE, 1.0, (1, 8, 8), kept)
     yield curve(name, "curve_enhance", *run, ENHANCE, -2.0, (2, 8, 12), kept[::-1], weight_decay=0.1)
     yield curve(name, "curve_multi", *run, ERASE_SHORT, 1.0, (1, 8, 8), [[0, 4, 7], [1, 2, 9]], offsets=[98, 37])
+    photos = tok, text, unet, vae, scheduler.config
+    passes = [([2, 0], [701, 40]), ([1, 1], [350, 900]), ([0, 2], [12, 540])]
+    yield photo_curve(name, "photos", *photos, CAPTIONS, passes)
+    pairs = dict(paired=True, multiplier=0.5, guidance_scale=1.5)
+    yield photo_curve(name, "photo_pairs", *photos, ["a circle"], [([1, 0], [120, 300]), ([0, 1], [40, 200])], **pairs)
     models.generate_case(name, tok, text, unet, vae, scheduler, "a red circle", "blue")
 
 
@@ -88,6 +97,9 @@ def sd2_like(name="sd2-like"):
         rank=3,
         alpha=2.0,
     )
+    vae = models.make_vae("sd1-like", models.SD1["vae"])  # whose latents' sizes are right, too
+    passes = [([0, 1], [999, 600]), ([1, 1], [300, 700]), ([2, 0], [30, 500])]
+    yield photo_curve(name, "photos", tok, text, unet, vae, scheduler.config, CAPTIONS, passes)
 
 
 def sdxl_like(name="sdxl-like"):

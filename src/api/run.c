@@ -6,6 +6,7 @@
 #include "base/arena.h"
 #include "base/mem.h"
 #include "diffusion/conditioning.h"
+#include "diffusion/encoder.h"
 #include "format/safetensors.h"
 #include "model/wildcards.h"
 
@@ -18,12 +19,14 @@ typedef struct module_run {
     const char *prompt, *out_path;
     model_part part;
     runner runner;
+    encoder *encoder;
     arena *memory; /* of the arrays that go in and out */
 } module_run;
 
 static void close_run(module_run *r)
 {
     runner_free(&r->runner);
+    encoder_destroy(r->encoder);
     safetensors_close(r->in);
     arena_destroy(r->memory);
 }
@@ -82,7 +85,6 @@ typedef struct building {
     int64_t tokens;
     text_encoder text;
     unet unet;
-    vae_encoder encoder;
     vae_decoder decoder;
 } building;
 
@@ -103,16 +105,13 @@ static leco_status start(module_run *r, void (*build)(nn *c, void *user), buildi
     return runner_create(&spec, &r->runner, err);
 }
 
-/* A result [B,H,W,C] as a file's entry [B,C,H,W]. */
-static leco_status take_picture(module_run *r, const char *name, const tensor *t, safetensors_entry *entry,
-                                leco_error *err)
+/* Values [B,H,W,C] as a file's entry [B,C,H,W]. */
+static leco_status to_entry(module_run *r, const char *name, const float *nhwc, latent_size size,
+                            safetensors_entry *entry, leco_error *err)
 {
-    const latent_size size = {t->shape.dim[0], t->shape.dim[1], t->shape.dim[2], t->shape.dim[3]};
     const size_t count = latent_count(size);
-    float *nhwc, *nchw;
-    LECO_TRY(new_floats(r, count, &nhwc, err));
+    float *nchw;
     LECO_TRY(new_floats(r, count, &nchw, err));
-    LECO_TRY(session_read(r->runner.session, t, nhwc, count, err));
     latents_to_nchw(nhwc, nchw, size);
     *entry = (safetensors_entry){.name = name,
                                  .type = DTYPE_F32,
@@ -121,6 +120,17 @@ static leco_status take_picture(module_run *r, const char *name, const tensor *t
                                  .count = count,
                                  .data = nchw};
     return LECO_OK;
+}
+
+/* The same of a result. */
+static leco_status take_picture(module_run *r, const char *name, const tensor *t, safetensors_entry *entry,
+                                leco_error *err)
+{
+    const latent_size size = {t->shape.dim[0], t->shape.dim[1], t->shape.dim[2], t->shape.dim[3]};
+    float *nhwc;
+    LECO_TRY(new_floats(r, latent_count(size), &nhwc, err));
+    LECO_TRY(session_read(r->runner.session, t, nhwc, latent_count(size), err));
+    return to_entry(r, name, nhwc, size, entry, err);
 }
 
 static leco_status write_out(const module_run *r, const safetensors_entry *entries, size_t count, leco_error *err)
@@ -264,12 +274,6 @@ static leco_status run_unet(module_run *r, leco_error *err)
     return write_out(r, &entry, 1, err);
 }
 
-static void build_encoder(nn *c, void *user)
-{
-    building *b = user;
-    b->encoder = vae_encoder_build(c, &b->model->vae, b->size.batch, b->size.height, b->size.width);
-}
-
 static leco_status run_vae_encoder(module_run *r, leco_error *err)
 {
     const model *m = r->handle->model;
@@ -280,18 +284,16 @@ static leco_status run_vae_encoder(module_run *r, leco_error *err)
     if (size.height % factor || size.width % factor)
         return error_set(err, LECO_INVALID, "%s: tensor \"sample\" is %lldx%lld pixels, expected multiples of %lld",
                          safetensors_path(r->in), (long long)size.width, (long long)size.height, (long long)factor);
-    building b = {.size = size};
-    LECO_TRY(start(r, build_encoder, &b, err));
-    LECO_TRY(session_write(r->runner.session, b.encoder.sample, sample, latent_count(size), err));
-    LECO_TRY(session_run(r->runner.session, err));
+    float *mean, *logvar;
     safetensors_entry entries[2];
-    LECO_TRY(take_picture(r, "latent_mean", b.encoder.mean, &entries[0], err));
-    LECO_TRY(take_picture(r, "latent_logvar", b.encoder.logvar, &entries[1], err));
-    float *logvar = (float *)(uintptr_t)entries[1].data;
-    for (size_t i = 0; i < entries[1].count; i++) {
-        if (logvar[i] < VAE_LOGVAR_MIN) logvar[i] = VAE_LOGVAR_MIN;
-        if (logvar[i] > VAE_LOGVAR_MAX) logvar[i] = VAE_LOGVAR_MAX;
-    }
+    LECO_TRY(encoder_plan(&r->handle->device, m, size, &r->encoder, err));
+    LECO_TRY(encoder_prepare(r->encoder, err));
+    const latent_size latents = encoder_latents(r->encoder);
+    LECO_TRY(new_floats(r, latent_count(latents), &mean, err));
+    LECO_TRY(new_floats(r, latent_count(latents), &logvar, err));
+    LECO_TRY(encoder_run(r->encoder, sample, mean, logvar, err));
+    LECO_TRY(to_entry(r, "latent_mean", mean, latents, &entries[0], err));
+    LECO_TRY(to_entry(r, "latent_logvar", logvar, latents, &entries[1], err));
     return write_out(r, entries, 2, err);
 }
 

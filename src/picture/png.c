@@ -9,29 +9,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-#define MAX_READ_SIDE 16384
 #define MAX_TEXT_BYTES (8u << 20) /* that a packed text chunk may unpack to */
 #define PARAMETERS "parameters"
-
-/* ---- images ---- */
-
-leco_status image_create(int width, int height, image *out, leco_error *err)
-{
-    *out = (image){0};
-    size_t pixels, bytes;
-    if (width <= 0 || height <= 0 || !mem_mul((size_t)width, (size_t)height, &pixels) || !mem_mul(pixels, 3, &bytes))
-        return error_set(err, LECO_INVALID, "an image of %d x %d pixels is not possible", width, height);
-    uint8_t *rgb = mem_calloc(bytes, 1);
-    if (!rgb) return error_memory(err, bytes, "an image");
-    *out = (image){width, height, rgb};
-    return LECO_OK;
-}
-
-void image_free(image *img)
-{
-    mem_free(img->rgb);
-    *img = (image){0};
-}
 
 static uint8_t *row_of(const image *img, int y)
 {
@@ -56,7 +35,11 @@ typedef struct job {
     /* reading */
     file_map map;
     size_t position;
+    const uint8_t *exif; /* the data of the chunk eXIf; NULL: there is none */
+    size_t exif_size;
+    bool animated;
     image result;
+    uint8_t *rgba; /* of one with transparent pixels */
     char *text;
 } job;
 
@@ -167,7 +150,7 @@ static void read_bytes(png_structp png, png_bytep data, size_t size)
 
 /* libpng makes room for a chunk as long as the chunk says it is, up to 2 GiB, and only then reads it. So the lengths
  * are compared with the file's before libpng sees it. */
-static leco_status check_chunks(const job *j)
+static leco_status check_chunks(job *j)
 {
     size_t at = 8;
     if (j->map.size < at || png_sig_cmp(j->map.data, 0, at) != 0)
@@ -177,8 +160,14 @@ static leco_status check_chunks(const job *j)
         const unsigned char *chunk = j->map.data + at; /* length, type, data, checksum */
         if (rest < 12 || png_get_uint_32(chunk) > rest - 12)
             return error_set(j->err, LECO_FORMAT, "%s: ends inside the chunk that begins at byte %zu", j->path, at);
+        const size_t length = png_get_uint_32(chunk);
         if (memcmp(chunk + 4, "IEND", 4) == 0) return LECO_OK;
-        at += 12 + png_get_uint_32(chunk);
+        if (memcmp(chunk + 4, "acTL", 4) == 0) j->animated = true;
+        if (memcmp(chunk + 4, "eXIf", 4) == 0) {
+            j->exif = chunk + 8;
+            j->exif_size = length;
+        }
+        at += 12 + length;
     }
 }
 
@@ -208,30 +197,54 @@ static void find_parameters(job *j)
     }
 }
 
+/* What isn't opaque lies on white. */
+static void lay_on_white(const uint8_t *rgba, uint8_t *rgb, size_t pixels)
+{
+    for (size_t i = 0; i < pixels; i++, rgba += 4, rgb += 3)
+        for (int k = 0; k < 3; k++) {
+            const unsigned sum = rgba[k] * (unsigned)rgba[3] + 255u * (255u - rgba[3]);
+            rgb[k] = (uint8_t)((sum + 127) / 255);
+        }
+}
+
+/* All rows into pixels, `channels` bytes each. */
+static void read_rows(job *j, uint8_t *pixels, size_t channels)
+{
+    const size_t stride = (size_t)j->result.width * channels;
+    const int passes = png_set_interlace_handling(j->png);
+    png_read_update_info(j->png, j->info);
+    if (png_get_rowbytes(j->png, j->info) != stride) png_error(j->png, "cannot be turned into RGB");
+    for (int pass = 0; pass < passes; pass++)
+        for (int y = 0; y < j->result.height; y++) png_read_row(j->png, pixels + (size_t)y * stride, NULL);
+    png_read_end(j->png, j->info);
+}
+
 static void read_steps(job *j)
 {
     png_set_read_fn(j->png, j, read_bytes);
     png_set_user_limits(j->png, PNG_UINT_31_MAX, PNG_UINT_31_MAX); /* the check is below, with a better message */
     png_set_chunk_malloc_max(j->png, MAX_TEXT_BYTES);
     png_read_info(j->png, j->info);
-    png_uint_32 width = png_get_image_width(j->png, j->info), height = png_get_image_height(j->png, j->info);
-    if (width > MAX_READ_SIDE || height > MAX_READ_SIDE) {
-        j->status = error_set(j->err, LECO_UNSUPPORTED, "%s: is %lu x %lu pixels; at most %d a side are read", j->path,
-                              (unsigned long)width, (unsigned long)height, MAX_READ_SIDE);
-        return;
-    }
+    const png_uint_32 width = png_get_image_width(j->png, j->info), height = png_get_image_height(j->png, j->info);
+    j->status = image_check_size(j->path, width, height, j->err);
+    if (j->status != LECO_OK) return;
+    const bool alpha = (png_get_color_type(j->png, j->info) & PNG_COLOR_MASK_ALPHA) != 0 ||
+                       png_get_valid(j->png, j->info, PNG_INFO_tRNS) != 0;
     png_set_expand(j->png);
     png_set_scale_16(j->png);
     png_set_gray_to_rgb(j->png);
-    png_set_strip_alpha(j->png);
-    int passes = png_set_interlace_handling(j->png);
-    png_read_update_info(j->png, j->info);
-    if (png_get_rowbytes(j->png, j->info) != (size_t)width * 3) png_error(j->png, "cannot be turned into RGB");
     j->status = image_create((int)width, (int)height, &j->result, j->err);
     if (j->status != LECO_OK) return;
-    for (int pass = 0; pass < passes; pass++)
-        for (int y = 0; y < j->result.height; y++) png_read_row(j->png, row_of(&j->result, y), NULL);
-    png_read_end(j->png, j->info);
+    const size_t pixels = (size_t)width * height;
+    if (alpha) {
+        j->rgba = mem_calloc(pixels, 4);
+        if (!j->rgba) j->missing = 4 * pixels;
+        if (!j->rgba) return;
+        read_rows(j, j->rgba, 4);
+        lay_on_white(j->rgba, j->result.rgb, pixels);
+    } else {
+        read_rows(j, j->result.rgb, 3);
+    }
     find_parameters(j);
 }
 
@@ -247,6 +260,11 @@ static void read_guarded(job *j)
     png_destroy_read_struct(&j->png, &j->info, NULL);
 }
 
+static int orientation_of(const job *j)
+{
+    return j->exif ? image_exif_orientation(j->exif, j->exif_size) : 1;
+}
+
 leco_status png_read(const char *path, image *out, char **parameters, leco_error *err)
 {
     job j = {.path = path, .err = err};
@@ -254,9 +272,13 @@ leco_status png_read(const char *path, image *out, char **parameters, leco_error
     if (parameters) *parameters = NULL;
     LECO_TRY(file_map_open(path, &j.map, err));
     j.status = check_chunks(&j);
+    if (j.status == LECO_OK && j.animated)
+        log_message(LOG_WARNING, "%s: is animated; only its still picture is read", path);
     if (j.status == LECO_OK) read_guarded(&j);
-    file_map_close(&j.map);
+    mem_free(j.rgba);
     leco_status status = job_status(&j);
+    if (status == LECO_OK) status = image_orient(&j.result, orientation_of(&j), err);
+    file_map_close(&j.map);
     if (status != LECO_OK) {
         image_free(&j.result);
         mem_free(j.text);
@@ -268,4 +290,22 @@ leco_status png_read(const char *path, image *out, char **parameters, leco_error
     else
         mem_free(j.text);
     return LECO_OK;
+}
+
+leco_status png_size(const char *path, int *width, int *height, leco_error *err)
+{
+    job j = {.path = path, .err = err};
+    LECO_TRY(file_map_open(path, &j.map, err));
+    leco_status status = check_chunks(&j);
+    if (status == LECO_OK && (png_get_uint_32(j.map.data + 8) != 13 || memcmp(j.map.data + 12, "IHDR", 4) != 0))
+        status = error_set(err, LECO_FORMAT, "%s: doesn't begin with its header", path);
+    if (status == LECO_OK) {
+        const bool turned = orientation_of(&j) > 4;
+        const png_uint_32 w = png_get_uint_32(j.map.data + 16), h = png_get_uint_32(j.map.data + 20);
+        status = image_check_size(path, w, h, err);
+        if (status == LECO_OK) *width = (int)(turned ? h : w);
+        if (status == LECO_OK) *height = (int)(turned ? w : h);
+    }
+    file_map_close(&j.map);
+    return status;
 }

@@ -11,13 +11,14 @@
 
 static leco_status read_sections(train_config *c, const doc_node *root, leco_error *err)
 {
-    for (int i = SECTION_FILE; i <= SECTION_PRESERVE; i++) keys_defaults(&config_sections[i], c);
+    for (int i = SECTION_FILE; i <= SECTION_REGULARISATION; i++) keys_defaults(&config_sections[i], c);
     LECO_TRY(keys_read(root, &config_sections[SECTION_FILE], config_sections, c, err));
     for (int i = SECTION_FILE + 1; i < SECTION_PRESERVE; i++) {
         const key_section *section = &config_sections[i];
         LECO_TRY(keys_read(doc_find(root, section->name), section, config_sections, c, err));
     }
     LECO_TRY(config_read_preserved(c, root, err));
+    LECO_TRY(config_read_images(c, root, err));
     LECO_TRY(config_read_teachers(c, doc_find(root, "teachers"), err));
     return config_read_prompts(c, doc_find(root, "prompts"), err);
 }

@@ -55,8 +55,28 @@ typedef struct train_prompt {
     double guidance_scale, trajectory_guidance_scale;
     int64_t width, height; /* pixels; 0: the model's own size */
     int64_t batch_size;
-    double multiplier, weight; /* of the adapter in trajectory and student; of the loss */
+    double multiplier, weight;  /* of the adapter in trajectory and student; of the loss */
+    const char *before, *after; /* folders of pictures, found; or both NULL */
 } train_prompt;
+
+/* Pictures to train on. */
+typedef struct regularisation_config {
+    const char *path; /* the folder, found; NULL: none */
+    const char *prompt;
+    double weight, share;
+} regularisation_config;
+
+typedef struct images_config {
+    const char *place;
+    const char *path;   /* the folder, found; NULL: none */
+    const char *prompt; /* of pictures without caption; with wildcards; or NULL */
+    int64_t repeats;
+    int64_t width, height; /* pixels; 0: the model's own size */
+    bool buckets;
+    int64_t batch_size;
+    double weight;
+    regularisation_config regularisation;
+} images_config;
 
 /* What is to stay as the base model draws it. */
 typedef struct preserve_config {
@@ -106,6 +126,7 @@ typedef struct train_config {
     train_prompt *prompt;
     size_t prompt_count;
     preserve_config preserve;
+    images_config images;
     teacher_config *teacher;
     size_t teacher_count;
 } train_config;

@@ -13,6 +13,9 @@ leco_status config_find(train_config *c, const char *path, const char **out, lec
 /* Everything of prompts; c's other sections have been read. */
 leco_status config_read_prompts(train_config *c, const doc_node *list, leco_error *err);
 leco_status config_read_preserved(train_config *c, const doc_node *root, leco_error *err);
+leco_status config_read_images(train_config *c, const doc_node *root, leco_error *err);
+/* The pictures of an entry of prompts, of which the other keys have been read. */
+leco_status config_read_pairs(train_config *c, const doc_node *entry, train_prompt *p, leco_error *err);
 leco_status config_read_teachers(train_config *c, const doc_node *map, leco_error *err);
 /* Those that an entry of prompts names; the config's teachers have been read. */
 leco_status config_find_teachers(const train_config *c, const doc_node *entry, train_prompt *p, leco_error *err);

@@ -142,6 +142,7 @@ static const key_row file_keys[] = {
          "a YAML file that holds the list of prompts, instead of `prompts`"),
     NODE("prompts", "the list of prompts; each training step draws one entry at random"),
     NODE("preserve", NULL),
+    NODE("images", NULL),
     NODE("teachers", NULL),
     NODE("pretrained_model", NULL),
     NODE("network", NULL),
@@ -261,6 +262,38 @@ static const key_row preserve_keys[] = {
     KEYS_END,
 };
 
+static leco_status read_images_resolution(const doc_node *n, const char *name, void *values, leco_error *err)
+{
+    images_config *p = &((train_config *)values)->images;
+    return read_size(n, name, &p->height, &p->width, err);
+}
+
+static const key_row images_keys[] = {
+    TEXT("path", images.path, UNSET("required"), "a folder of pictures: PNG and JPEG of any size"),
+    TEXT("prompt", images.prompt, UNSET("none"),
+         "what they show. A picture with a text file of its name beside it, `a.txt` of `a.png`, has the first line of "
+         "that as its prompt"),
+    INT("repeats", images.repeats, 1, 100000, "1",
+        "each picture is drawn so many times as often as an entry of `prompts`"),
+    OWN("resolution", read_images_resolution, "the model's own", "as in `prompts`: what pictures are scaled to"),
+    BOOL("buckets", images.buckets, "true",
+         "pictures become as large as `resolution` but keep their shape, as far as sizes that suit the U-Net come near "
+         "it; with `false` all are cropped to `resolution`"),
+    INT("batch_size", images.batch_size, 1, 64, UNSET("`train.batch_size`"), "pictures a step, all of one size"),
+    NUMBER("weight", images.weight, 1e-6, 1e6, "1.0", "of their loss"),
+    NODE("regularisation", "other pictures of the same class, which the adapted model goes on to learn; `preserve` "
+                           "needs none"),
+    KEYS_END,
+};
+
+static const key_row regularisation_keys[] = {
+    TEXT("path", images.regularisation.path, UNSET("required"), "a folder of pictures, as `images.path`"),
+    TEXT("prompt", images.regularisation.prompt, UNSET("none"), "what they show, as `images.prompt`"),
+    NUMBER("weight", images.regularisation.weight, 1e-6, 1e6, "1.0", "of their loss"),
+    NUMBER("share", images.regularisation.share, 0.01, 0.99, "0.5", "of all steps that are made on these"),
+    KEYS_END,
+};
+
 #undef KEYS_OF
 #define KEYS_OF teacher_config
 
@@ -317,6 +350,7 @@ static const key_row prompt_keys[] = {
            "whose denoising the latents come from: `student`, the model with the adapter as it is now; `frozen`, the "
            "model without it, as ESD does; `teacher`, with `positive` as its prompt; `both`, student and teacher by "
            "turns"),
+    NODE("images", "of a slider: folders of pictures before and after"),
     NUMBER("guidance_scale", guidance_scale, -1000, 1000, "1.0",
            "how far: the student is pulled to neutral -/+ guidance_scale (positive - unconditional). Of `distill`: the "
            "classifier-free guidance that it learns to do without"),
@@ -333,6 +367,13 @@ static const key_row prompt_keys[] = {
     KEYS_END,
 };
 
+static const key_row pair_keys[] = {
+    TEXT("before", before, UNSET("required"), "a folder of pictures: what a negative LoRA weight leads to"),
+    TEXT("after", after, UNSET("required"),
+         "a folder of the same pictures, by their names and sizes, changed: what a positive one leads to"),
+    KEYS_END,
+};
+
 const key_section config_sections[] = {
     [SECTION_FILE] = {"", file_keys},
     {"pretrained_model", model_keys},
@@ -342,8 +383,11 @@ const key_section config_sections[] = {
     {"logging", logging_keys},
     {"other", other_keys},
     [SECTION_PRESERVE] = {"preserve", preserve_keys},
+    [SECTION_IMAGES] = {"images", images_keys},
+    [SECTION_REGULARISATION] = {"images.regularisation", regularisation_keys},
     [SECTION_TEACHERS] = {"teachers", teacher_keys},
     [SECTION_PROMPTS] = {"prompts", prompt_keys},
     [SECTION_TERMS] = {"terms", term_keys},
+    [SECTION_PAIRS] = {"prompts.images", pair_keys},
     {NULL, NULL},
 };

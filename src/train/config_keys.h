@@ -5,9 +5,18 @@
 #include "train/keys.h"
 
 /* Ends with a NULL name. The first is the file itself. Values of teachers go into a teacher_config each, those of
- * prompts and their terms into a train_prompt and a train_term, all others into the train_config. */
+ * prompts, their pairs and their terms into a train_prompt and a train_term, all others into the train_config. */
 extern const key_section config_sections[];
 
-enum { SECTION_FILE, SECTION_PRESERVE = 7, SECTION_TEACHERS, SECTION_PROMPTS, SECTION_TERMS };
+enum {
+    SECTION_FILE,
+    SECTION_PRESERVE = 7,
+    SECTION_IMAGES,
+    SECTION_REGULARISATION,
+    SECTION_TEACHERS,
+    SECTION_PROMPTS,
+    SECTION_TERMS,
+    SECTION_PAIRS
+};
 
 #endif

@@ -78,6 +78,7 @@ static leco_status read_prompt(const doc_node *n, train_config *c, train_prompt 
     p->place = n->place;
     if (!p->target) return error_set(err, LECO_INVALID, "%s: prompts: an entry needs a target", n->place);
     LECO_TRY(read_teaching(n, c, p, err));
+    LECO_TRY(config_read_pairs(c, n, p, err));
     if (!p->positive) p->positive = p->target;
     if (!p->neutral) p->neutral = p->action == ACTION_SLIDER ? p->target : p->unconditional;
     if (p->trajectory_guidance_scale < 0)
@@ -101,6 +102,7 @@ leco_status config_read_prompts(train_config *c, const doc_node *list, leco_erro
         LECO_TRY(document_read(c->memory, where, &file, err));
         list = file;
     }
+    if (!list && c->images.path) return LECO_OK;
     if (!list)
         return error_set(err, LECO_INVALID, "%s: no prompts: give a list under \"prompts\", or a \"prompts_file\"",
                          where);

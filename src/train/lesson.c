@@ -5,6 +5,11 @@
 
 #include "base/mem.h"
 
+typedef struct lesson_asked {
+    const char *prompt; /* borrowed */
+    size_t view;
+} lesson_asked;
+
 /* Predicts texts [first, first + count) of the lesson, in one batch. */
 typedef struct lesson_teacher {
     denoiser *denoiser;
@@ -41,17 +46,17 @@ static leco_status allocate(lesson *l, const training_setting *in, leco_error *e
     for (size_t i = 0; i < o->branch_count; i++) terms += o->branches[i].terms.count;
     l->teachers = mem_calloc(in->frozen_count, sizeof *l->teachers);
     l->students = mem_calloc(o->branch_count, sizeof *l->students);
-    l->prompts = mem_calloc(terms, sizeof *l->prompts);
-    if (!l->teachers || !l->students || !l->prompts)
-        return error_memory(err, terms * sizeof *l->prompts, "an objective");
+    l->asked = mem_calloc(terms, sizeof *l->asked);
+    if (!l->teachers || !l->students || !l->asked) return error_memory(err, terms * sizeof *l->asked, "an objective");
     return LECO_OK;
 }
 
-/* Which of this teacher's predictions has the prompt; prediction_count where there is none yet. */
-static size_t find(const lesson *l, const lesson_teacher *t, const char *prompt)
+/* Which of this teacher's predictions is that of the prompt at the view; prediction_count where there is none yet. */
+static size_t find(const lesson *l, const lesson_teacher *t, const term *of)
 {
     size_t i = t->first;
-    while (i < l->prediction_count && strcmp(l->prompts[i], prompt) != 0) i++;
+    while (i < l->prediction_count && (strcmp(l->asked[i].prompt, of->prompt) != 0 || l->asked[i].view != of->view))
+        i++;
     return i;
 }
 
@@ -63,10 +68,11 @@ static leco_status place_terms(lesson *l, const training_setting *in, size_t whi
     for (size_t i = 0; i < l->objective->branch_count; i++) {
         const term_list *terms = &l->objective->branches[i].terms;
         for (size_t k = 0; k < terms->count; k++) {
-            if (terms->item[k].model != which) continue;
-            size_t at = find(l, t, terms->item[k].prompt);
+            const term *one = &terms->item[k];
+            if (one->model != which) continue;
+            size_t at = find(l, t, one);
             l->students[i].place[k] = at;
-            if (at == l->prediction_count) l->prompts[l->prediction_count++] = terms->item[k].prompt;
+            if (at == l->prediction_count) l->asked[l->prediction_count++] = (lesson_asked){one->prompt, one->view};
         }
     }
     t->count = l->prediction_count - t->first;
@@ -110,10 +116,11 @@ static leco_status condition(lesson *l, const training_setting *in, leco_error *
     for (size_t i = 0; i < l->teacher_count; i++) {
         const lesson_teacher *t = &l->teachers[i];
         for (size_t k = t->first; k < t->first + t->count; k++)
-            LECO_TRY(setting_condition(in, t->model, l->prompts[k], l->size, &l->texts[k], err));
+            LECO_TRY(setting_condition(in, t->model, l->asked[k].prompt, l->size, &l->texts[k], err));
     }
     for (size_t i = 0; i < o->branch_count; i++)
-        LECO_TRY(setting_condition(in, 0, o->branches[i].prompt, l->size, &l->students[i].text, err));
+        if (o->branches[i].prompt)
+            LECO_TRY(setting_condition(in, 0, o->branches[i].prompt, l->size, &l->students[i].text, err));
     return LECO_OK;
 }
 
@@ -148,7 +155,7 @@ void lesson_free(lesson *l)
     phrases_destroy(l->phrases);
     mem_free(l->teachers);
     mem_free(l->students);
-    mem_free(l->prompts);
+    mem_free(l->asked);
     mem_free(l->texts);
     mem_free(l->input);
     mem_free(l->predictions);
@@ -162,7 +169,7 @@ size_t lesson_bytes(const lesson *l)
     size_t sources = 0;
     for (size_t i = 0; i < 2; i++) sources += l->source[i] ? l->source[i]->row->bytes(l->source[i]) : 0;
     return sizeof *l + sources + l->teacher_count * sizeof *l->teachers + branches * sizeof *l->students +
-           l->prediction_count * (sizeof *l->texts + sizeof *l->prompts) +
+           l->prediction_count * (sizeof *l->texts + sizeof *l->asked) +
            (2 * l->prediction_count + branches) * latent_count(l->size) * sizeof(float);
 }
 
@@ -176,36 +183,53 @@ static leco_status teach(lesson *l, const float *x, double timestep, leco_error 
         for (size_t k = 0; k < t->count; k++) {
             for (size_t b = 0; b < batch; b++)
                 denoiser_set_context(t->denoiser, (int64_t)(k * batch + b), &l->texts[t->first + k]);
-            memcpy(l->input + k * count, x, count * sizeof *x);
+            memcpy(l->input + k * count, x + l->asked[t->first + k].view * count, count * sizeof *x);
         }
         const double own = schedule_same_noise(l->schedule, t->schedule, timestep);
         const double alpha_bar = schedule_alpha_bar(t->schedule, own);
         float *said = l->predictions + t->first * count;
         LECO_TRY(denoiser_run(t->denoiser, l->input, own, said, err));
         for (size_t k = 0; k < t->count; k++)
-            prediction_convert(t->schedule->prediction, l->schedule->prediction, alpha_bar, x, said + k * count, count);
+            prediction_convert(t->schedule->prediction, l->schedule->prediction, alpha_bar, l->input + k * count,
+                               said + k * count, count);
     }
     return LECO_OK;
 }
 
-leco_status lesson_learn(lesson *l, const float *x, double timestep, trainable *t, float *sum, double *loss,
-                         gradients_of_step *out, leco_error *err)
+/* What one student is asked with, and pulled to: *wanted [B,h,w,C]. */
+static void instruct(lesson *l, size_t which, const source *s, int64_t kept, float *wanted)
+{
+    const branch *b = &l->objective->branches[which];
+    const lesson_student *student = &l->students[which];
+    terms_sum(&b->terms, student->place, l->predictions, wanted, latent_count(l->size));
+    if (b->added_noise) s->row->add_noise(s, kept, b->view, wanted);
+    for (int64_t k = 0; k < l->size.batch; k++)
+        denoiser_set_context(student->denoiser, k, b->prompt ? &student->text : s->row->text(s, (size_t)k));
+}
+
+size_t lesson_latents(const lesson *l, const source_pass *pass)
+{
+    return l->source[pass->source]->views * latent_count(l->size);
+}
+
+leco_status lesson_learn(lesson *l, const source_pass *pass, size_t index, const float *x, trainable *t, float *sum,
+                         double *loss, gradients_of_step *out, leco_error *err)
 {
     const objective *o = l->objective;
     const size_t count = latent_count(l->size), values = trainable_count(t);
     const float *grads = trainable_grads(t);
+    const source *s = l->source[pass->source];
+    const double timestep = s->row->timestep(s, pass->kept[index]);
     assert(o->branch_count == 1 || sum);
     LECO_TRY(teach(l, x, timestep, err));
     *loss = 0;
     for (size_t i = 0; i < o->branch_count; i++) {
         const branch *b = &o->branches[i];
-        const lesson_student *s = &l->students[i];
-        const float factor = (float)b->weight;
+        const float factor = (float)b->weight, *seen = x + b->view * count;
         float *wanted = l->wanted + i * count;
-        terms_sum(&b->terms, s->place, l->predictions, wanted, count);
-        for (int64_t k = 0; k < l->size.batch; k++) denoiser_set_context(s->denoiser, k, &s->text);
         double part;
-        LECO_TRY(denoiser_run_training(s->denoiser, x, timestep, wanted, &part, err));
+        instruct(l, i, s, pass->kept[index], wanted);
+        LECO_TRY(denoiser_run_training(l->students[i].denoiser, seen, timestep, wanted, &part, err));
         *loss += (double)factor * part;
         *out = (gradients_of_step){grads, factor};
         if (o->branch_count == 1) break;

@@ -14,7 +14,7 @@ typedef struct lesson {
     struct lesson_teacher *teachers; /* [teacher_count] one a frozen model that has terms */
     size_t teacher_count;
     struct lesson_student *students; /* [objective->branch_count] */
-    const char **prompts;            /* [prediction_count] what is predicted, teacher after teacher; borrowed */
+    struct lesson_asked *asked;      /* [prediction_count] what is predicted, teacher after teacher */
     conditioning *texts;             /* [prediction_count] the same */
     size_t prediction_count;
     float *input, *predictions; /* [prediction_count, B,h,w,C] */
@@ -37,9 +37,12 @@ typedef struct gradients_of_step {
     float scale;
 } gradients_of_step;
 
-/* Teachers and students at one noisy latent x [B,h,w,C]: *loss and the gradients. Those of an objective of one branch
- * are t's own; those of several add up in sum [trainable_count], which may be NULL otherwise. */
-leco_status lesson_learn(lesson *l, const float *x, double timestep, trainable *t, float *sum, double *loss,
-                         gradients_of_step *out, leco_error *err);
+/* Teachers and students at one of a pass's noisy latents, x [views, B,h,w,C] of its source: *loss and the gradients.
+ * Those of an objective of one branch are t's own; those of several add up in sum [trainable_count], which may be NULL
+ * otherwise. */
+leco_status lesson_learn(lesson *l, const source_pass *pass, size_t index, const float *x, trainable *t, float *sum,
+                         double *loss, gradients_of_step *out, leco_error *err);
+/* Of all views of the pass's source. */
+size_t lesson_latents(const lesson *l, const source_pass *pass);
 
 #endif

@@ -7,9 +7,18 @@
  *     transplant   the same; with a g of 1, target <- positive
  *     terms     target <- as they say
  *     preserve  p <- p, at the multipliers that the entries have
+ *     slider of pairs of pictures   two branches at the multiplier m and at -m, with the same noise n at the same t:
+ *         student(x_after;  m) <- frozen(x_after)  + g (frozen(x_before) - frozen(x_after))
+ *         student(x_before; -m) <- frozen(x_before) + g (frozen(x_after) - frozen(x_before))
+ *         where x_after = sqrt(a) after + sqrt(1 - a) n, and x_before likewise, all on the target
  *
- * all predicted by the entry's teacher, where it has one. x_t is from a trajectory of the student on the target, or
- * whose the entry says; a slider and what is preserved beside it take those of both multipliers by turns. Sources:
+ * The last is ADDifT of TrainTrain (hako-mikan), with a g of 1 and there 0.25 for m. Why it works: where there is much
+ * noise, the frozen model sees the same clean picture c in both, and what it says of the noise is (x - sqrt(a) c) /
+ * sqrt(1 - a). A student that says of x_after what the frozen one says of x_before takes c + after - before for the
+ * clean picture: the difference of the two was added to what it draws; at -m it is taken away.
+ *
+ * Terms are predicted by the entry's teacher, where it has one. x_t is from a trajectory of the student on the target,
+ * or whose the entry says; a slider and what is preserved beside it take those of both multipliers by turns. Sources:
  * Gandikota et al., "Erasing concepts from diffusion models" (2023), equation 7; Gandikota et al., "Concept sliders"
  * (2023), equation 7. */
 #include "train/modes.h"
@@ -94,8 +103,24 @@ static leco_status enhance(const train_prompt *p, arena *memory, objective *out,
     return guide(p, p->guidance_scale, memory, out, err);
 }
 
+/* x_t is from the pairs, which whoever finds them fills in (train/albums.h). */
+static leco_status slide_pictures(const train_prompt *p, arena *memory, objective *out, leco_error *err)
+{
+    *out = (objective){
+        .place = p->place, .source = {.row = &source_photographs}, .size = {p->batch_size, p->height, p->width}};
+    branch *b = add_branches(out, memory, p->target, p->weight, p->multiplier, 2);
+    if (!b) return no_memory(err);
+    for (size_t i = 0; i < 2; i++) {
+        b[i].view = 1 - i;
+        terms_add_seen(&b[i].terms, 1 - p->guidance_scale, 0, p->target, 1 - i);
+        terms_add_seen(&b[i].terms, p->guidance_scale, 0, p->target, i);
+    }
+    return LECO_OK;
+}
+
 static leco_status slide(const train_prompt *p, arena *memory, objective *out, leco_error *err)
 {
+    if (p->before) return slide_pictures(p, memory, out, err);
     LECO_TRY(begin(p, memory, out, err));
     out->source.unconditional = ""; /* else one end of the slider would be what trajectories steer away from */
     branch *b = add_branches(out, memory, p->target, p->weight, p->multiplier, 2);
@@ -135,10 +160,11 @@ static const mode modes[] = {
 
 /* ---- what is preserved ---- */
 
-/* The largest multiplier that any entry has, and the smallest, a slider's mirrored one among them. */
+/* The largest multiplier that any entry has, and the smallest, a slider's mirrored one among them; pictures are learnt
+ * at 1. */
 static void multipliers_of(const train_config *c, double *high, double *low)
 {
-    *high = *low = c->prompt[0].multiplier;
+    *high = *low = c->images.path ? 1 : c->prompt[0].multiplier;
     for (size_t i = 0; i < c->prompt_count; i++) {
         const double m = c->prompt[i].multiplier, other = c->prompt[i].action == ACTION_SLIDER ? -m : m;
         if (m > *high || other > *high) *high = m > other ? m : other;
@@ -185,7 +211,7 @@ static leco_status add_attributes(train_prompt *p, arena *memory, leco_error *er
 leco_status objectives_of_config(const train_config *config, arena *memory, objective_list *out, leco_error *err)
 {
     const size_t pairs = config->prompt_count, held = config->preserve.prompt ? 1 : 0;
-    objective *made = arena_alloc(memory, pairs + held, sizeof *made);
+    objective *made = arena_alloc(memory, pairs + held + 1, sizeof *made); /* where there are none, too */
     if (!made) return no_memory(err);
     for (size_t i = 0; i < pairs; i++) {
         train_prompt p = config->prompt[i];

@@ -7,13 +7,18 @@
 
 #include "base/number.h"
 
-void terms_add(term_list *list, double factor, size_t which, const char *prompt)
+static bool is_same(const term *t, size_t which, const char *prompt, size_t view)
+{
+    return t->model == which && t->view == view && strcmp(t->prompt, prompt) == 0;
+}
+
+void terms_add_seen(term_list *list, double factor, size_t which, const char *prompt, size_t view)
 {
     size_t i = 0;
-    while (i < list->count && !(list->item[i].model == which && strcmp(list->item[i].prompt, prompt) == 0)) i++;
+    while (i < list->count && !is_same(&list->item[i], which, prompt, view)) i++;
     if (i == list->count) {
         assert(list->count < TERMS_MAX);
-        list->item[list->count++] = (term){0, which, prompt};
+        list->item[list->count++] = (term){0, which, prompt, view};
     }
     list->item[i].weight += factor;
     if (list->item[i].weight != 0) return;
@@ -21,22 +26,54 @@ void terms_add(term_list *list, double factor, size_t which, const char *prompt)
     memmove(&list->item[i], &list->item[i + 1], (list->count - i) * sizeof list->item[0]);
 }
 
+void terms_add(term_list *list, double factor, size_t which, const char *prompt)
+{
+    terms_add_seen(list, factor, which, prompt, 0);
+}
+
+/* ---- drawing ---- */
+
+static int64_t tickets_of(const objective *o)
+{
+    return o->tickets ? o->tickets : 1;
+}
+
+static int64_t all_tickets(const objective *item, size_t count)
+{
+    int64_t sum = 0;
+    for (size_t i = 0; i < count; i++) sum += tickets_of(&item[i]);
+    return sum;
+}
+
+/* One of item [count]. */
+static size_t draw_one(const objective *item, size_t count, rng *r)
+{
+    int64_t ticket = rng_randint(r, 0, all_tickets(item, count));
+    size_t i = 0;
+    for (; ticket >= tickets_of(&item[i]); i++) ticket -= tickets_of(&item[i]);
+    return i;
+}
+
 size_t objectives_draw(const objective_list *list, rng *r)
 {
     const size_t others = list->count - list->held;
-    if (list->held == 0) return (size_t)rng_randint(r, 0, (int64_t)others);
+    if (list->held == 0) return draw_one(list->item, others, r);
     float place;
     rng_uniform(r, &place, 1, 0, 1);
-    if ((double)place < list->held_share) return others + (size_t)rng_randint(r, 0, (int64_t)list->held);
-    return (size_t)rng_randint(r, 0, (int64_t)others);
+    if ((double)place < list->held_share) return others + draw_one(list->item + others, list->held, r);
+    return draw_one(list->item, others, r);
 }
 
 double objectives_probability(const objective_list *list, size_t index)
 {
     const size_t others = list->count - list->held;
     const double share = list->held == 0 ? 0 : list->held_share;
-    return index < others ? (1 - share) / (double)others : share / (double)list->held;
+    const bool held = index >= others;
+    const int64_t all = held ? all_tickets(list->item + others, list->held) : all_tickets(list->item, others);
+    return (held ? share : 1 - share) * (double)tickets_of(&list->item[index]) / (double)all;
 }
+
+/* ---- sums ---- */
 
 void terms_sum(const term_list *list, const size_t *place, const float *predictions, float *target, size_t count)
 {
@@ -52,9 +89,10 @@ void terms_sum(const term_list *list, const size_t *place, const float *predicti
 static bool is_own(const branch *b)
 {
     bool own = false;
+    if (b->added_noise) return false;
     for (size_t i = 0; i < b->terms.count; i++) {
         const term *t = &b->terms.item[i];
-        if (t->model == 0 && strcmp(t->prompt, b->prompt) == 0 && (float)t->weight == 1.0f)
+        if (is_same(t, 0, b->prompt, b->view) && (float)t->weight == 1.0f)
             own = true;
         else if (fabs(t->weight) > FLT_EPSILON / 2)
             return false;

@@ -4,13 +4,17 @@
  *                                         - sum over i of w_i prediction(model_i, prompt_i; x_t, t) )^2 )
  *
  * The student is the trained model with the trainable on, at the branch's multiplier; the terms are predictions of
- * frozen models at the same x_t and t. Where x_t comes from is a source (train/source.h). A mode, such as erase, is a
- * function that makes an objective (train/modes.c); the trainer knows no modes.
+ * frozen models at the same x_t and t. One more kind of target is the noise that was added to a photograph. Where x_t
+ * comes from is a source (train/source.h); one of pairs of photographs gives two, with the same noise at the same t,
+ * and student and terms each see the one that they name as their view. A mode, such as erase, is a function that makes
+ * an objective (train/modes.c); the trainer knows no modes.
  *
  * One training step draws an objective, makes x_t, predicts every (model, prompt) that its branches name once, all
  * those of a model in one batch, adds up the gradients of all branches, and steps the optimizer once. */
 #ifndef LECO_TRAIN_OBJECTIVE_H
 #define LECO_TRAIN_OBJECTIVE_H
+
+#include <stdbool.h>
 
 #include "base/rng.h"
 #include "diffusion/conditioning.h"
@@ -29,11 +33,12 @@ typedef struct term {
     double weight;
     size_t model;       /* among the run's frozen models */
     const char *prompt; /* borrowed */
+    size_t view;        /* which of the source's latents: 0, or 1 */
 } term;
 
 enum { TERMS_MAX = 8 };
 
-/* No two terms have the same model and prompt, and none has weight 0: each is one prediction to make. */
+/* No two terms have the same model, prompt and view, and none has weight 0: each is one prediction to make. */
 typedef struct term_list {
     size_t count;
     term item[TERMS_MAX];
@@ -42,9 +47,18 @@ typedef struct term_list {
 typedef struct branch {
     double weight;      /* of its part of the loss */
     double multiplier;  /* of the trainable in the student; not 0 */
-    const char *prompt; /* the student's; borrowed */
+    const char *prompt; /* the student's; borrowed; NULL: each photograph's own */
     term_list terms;    /* what it is pulled to */
+    bool added_noise;   /* and so is the noise that a source of photographs added */
+    size_t view;        /* the latent that the student sees */
 } branch;
+
+/* A picture to train on, or a pair of them. Everything is borrowed. */
+typedef struct photo {
+    const char *path[2];   /* the second NULL where it is no pair */
+    const char *prompt;    /* with wildcards */
+    int64_t width, height; /* pixels of the first, the right way up */
+} photo;
 
 typedef struct source_row source_row; /* train/source.h */
 
@@ -55,6 +69,8 @@ typedef struct source_spec {
     double multiplier; /* of the trainable in it; 0: without it */
     const char *prompt, *unconditional;
     double guidance_scale;
+    const photo *photos; /* [photo_count] all pairs, or none of them */
+    size_t photo_count;
 } source_spec;
 
 typedef struct picture_size {
@@ -69,10 +85,11 @@ typedef struct objective {
     source_spec source;
     const source_spec *also; /* another one, which half of all passes take; NULL: none */
     picture_size size;
+    int64_t tickets; /* how many times as likely to be drawn as one with a single ticket; 0 is 1 */
 } objective;
 
-/* Of a pass's objective one of the first is drawn, each as likely; or, with probability `held_share`, one of the last
- * `held`. */
+/* Of a pass's objective one of the first is drawn, as likely as its tickets say; or, with probability `held_share`, one
+ * of the last `held`. */
 typedef struct objective_list {
     const objective *item;
     size_t count;
@@ -83,8 +100,9 @@ typedef struct objective_list {
 size_t objectives_draw(const objective_list *list, rng *r);              /* one word, or two where some are held */
 double objectives_probability(const objective_list *list, size_t index); /* of being drawn */
 
-/* Adds to a list, merging equal terms and dropping those that cancel. */
+/* Adds to a list, merging equal terms and dropping those that cancel; the first at view 0. */
 void terms_add(term_list *list, double factor, size_t which, const char *prompt);
+void terms_add_seen(term_list *list, double factor, size_t which, const char *prompt, size_t view);
 
 /* target [count] = the weighted sum of the list's predictions: term k's are predictions + place[k] * count. */
 void terms_sum(const term_list *list, const size_t *place, const float *predictions, float *target, size_t count);

@@ -6,7 +6,8 @@
 
 typedef struct phrase {
     conditioner *from;
-    wildcard_text text;
+    wildcard_text *text; /* [count] */
+    size_t count, picked;
     int64_t height, width;
     conditioning *out;
 } phrase;
@@ -28,6 +29,7 @@ void phrases_destroy(phrases *p)
 {
     if (!p) return;
     arena_destroy(p->choices.memory);
+    for (size_t i = 0; i < p->count; i++) mem_free(p->item[i].text);
     mem_free(p->item);
     mem_free(p->expanded);
     mem_free(p);
@@ -35,9 +37,10 @@ void phrases_destroy(phrases *p)
 
 static leco_status resolve(const phrases *p, const phrase *one, leco_error *err)
 {
-    const char *text = one->text.text;
-    if (!one->text.plain) {
-        wildcards_expand(&p->choices, &one->text, p->expanded);
+    const wildcard_text *read = &one->text[one->picked];
+    const char *text = read->text;
+    if (!read->plain) {
+        wildcards_expand(&p->choices, read, p->expanded);
         text = p->expanded;
     }
     LECO_TRY(conditioner_get(one->from, text, one->out, err));
@@ -56,20 +59,43 @@ static leco_status make_room(phrases *p, size_t size, leco_error *err)
     return LECO_OK;
 }
 
-leco_status phrases_add(phrases *p, conditioner *from, const char *text, int64_t height, int64_t width,
-                        conditioning *out, leco_error *err)
+static leco_status read_texts(phrases *p, phrase *one, const char *const *texts, leco_error *err)
+{
+    for (size_t i = 0; i < one->count; i++) {
+        const char *text = texts[i];
+        if (strchr(text, '{') && !p->choices.memory) p->choices.memory = arena_create();
+        if (strchr(text, '{') && !p->choices.memory) return error_memory(err, 0, "a prompt's alternatives");
+        LECO_TRY(wildcards_read(&p->choices, text, &one->text[i], err));
+        LECO_TRY(make_room(p, strlen(text) + 1, err));
+    }
+    return LECO_OK;
+}
+
+leco_status phrases_add_any(phrases *p, conditioner *from, const char *const *texts, size_t count, int64_t height,
+                            int64_t width, conditioning *out, size_t *slot, leco_error *err)
 {
     phrase *grown = mem_realloc(p->item, p->count + 1, sizeof *grown);
     if (!grown) return error_memory(err, (p->count + 1) * sizeof *grown, "an objective's prompts");
     p->item = grown;
     phrase *one = &p->item[p->count];
-    *one = (phrase){.from = from, .height = height, .width = width, .out = out};
-    if (strchr(text, '{') && !p->choices.memory) p->choices.memory = arena_create();
-    if (strchr(text, '{') && !p->choices.memory) return error_memory(err, 0, "a prompt's alternatives");
-    LECO_TRY(wildcards_read(&p->choices, text, &one->text, err));
-    LECO_TRY(make_room(p, strlen(text) + 1, err));
-    p->count++;
+    *one = (phrase){.from = from, .count = count, .height = height, .width = width, .out = out};
+    one->text = mem_calloc(count, sizeof *one->text);
+    if (!one->text) return error_memory(err, count * sizeof *one->text, "an objective's prompts");
+    *slot = p->count++;
+    LECO_TRY(read_texts(p, one, texts, err));
     return resolve(p, one, err);
+}
+
+leco_status phrases_add(phrases *p, conditioner *from, const char *text, int64_t height, int64_t width,
+                        conditioning *out, leco_error *err)
+{
+    size_t slot;
+    return phrases_add_any(p, from, &text, 1, height, width, out, &slot, err);
+}
+
+void phrases_pick(phrases *p, size_t slot, size_t which)
+{
+    p->item[slot].picked = which;
 }
 
 void phrases_draw(phrases *p, rng *r)

@@ -16,6 +16,12 @@ void phrases_destroy(phrases *p);
 leco_status phrases_add(phrases *p, conditioner *from, const char *text, int64_t height, int64_t width,
                         conditioning *out, leco_error *err);
 
+/* The same of several texts, of which phrases_pick says which one it is from now on, the first at first: *slot is the
+ * number to give it. texts [count] outlive p, and count is at least 1. */
+leco_status phrases_add_any(phrases *p, conditioner *from, const char *const *texts, size_t count, int64_t height,
+                            int64_t width, conditioning *out, size_t *slot, leco_error *err);
+void phrases_pick(phrases *p, size_t slot, size_t which);
+
 /* Chooses anew, by one word of r for each choice. */
 void phrases_draw(phrases *p, rng *r);
 /* Puts what was chosen into every *out: after drawing, and when a conditioner was cleared. */

@@ -38,6 +38,8 @@ static leco_status write_date(char date[DATE_ROOM], leco_error *err)
 
 static char *describe(const train_config *c)
 {
+    if (c->prompt_count == 0)
+        return mem_printf("leco: photographs, \"%s\"", c->images.prompt ? c->images.prompt : "as their captions say");
     const train_prompt *p = &c->prompt[0];
     return mem_printf(
         "leco: %s target \"%s\", positive \"%s\", neutral \"%s\", unconditional \"%s\", guidance_scale %g%s",

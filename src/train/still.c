@@ -115,7 +115,7 @@ static leco_status judge(const train_config *config, const train_prompt *seen, c
         if (still++ == 0) first = i;
         if (p->guidance_scale != 0 && p->weight != 0 && odd_count++ == 0) odd = i;
     }
-    if (still == config->prompt_count)
+    if (still == config->prompt_count && !config->images.path)
         return error_set(err, LECO_INVALID, "%s: nothing would be trained: target \"%.80s\": %s%s%s",
                          config->prompt[first].place, config->prompt[first].target, remedy(&seen[first]),
                          spelling(&config->prompt[first], &seen[first]),
@@ -129,6 +129,7 @@ static leco_status judge(const train_config *config, const train_prompt *seen, c
 
 static leco_status check(const train_config *config, spellings *s, leco_error *err)
 {
+    if (config->prompt_count == 0) return LECO_OK; /* then there are pictures */
     train_config seen = *config;
     objective_list objectives;
     seen.prompt = arena_alloc(s->memory, config->prompt_count, sizeof *seen.prompt);

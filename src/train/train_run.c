@@ -20,9 +20,10 @@ static leco_status blame(const trainer *t, const source_pass *pass, const float 
     const train_config *c = t->config;
     const lesson *l = &t->lessons[pass->objective];
     const size_t count = latent_count(l->size);
+    const size_t seen = lesson_latents(l, pass);
     const long long done = (long long)optimizer_steps(t->optimizer);
     const char *value = isnan(loss) ? "not a number" : "infinite";
-    const char *what = !all_finite(x, count) ? "the latents denoised with the adapter on are not finite"
+    const char *what = !all_finite(x, seen) ? "the latents denoised with the adapter on are not finite"
                        : !all_finite(l->wanted, count * l->objective->branch_count)
                            ? "what the model itself predicts is not finite"
                            : "the prediction with the adapter on is not finite, or too far "
@@ -42,11 +43,9 @@ static leco_status learn(trainer *t, const source_pass *pass, size_t index, doub
 {
     const train_config *c = t->config;
     lesson *l = &t->lessons[pass->objective];
-    const float *x = t->kept + index * latent_count(l->size);
+    const float *x = t->kept + index * lesson_latents(l, pass);
     gradients_of_step g;
-    const source *s = l->source[pass->source];
-    const double timestep = s->row->timestep(s, pass->kept[index]);
-    LECO_TRY(lesson_learn(l, x, timestep, t->trainable, t->sum, loss, &g, err));
+    LECO_TRY(lesson_learn(l, pass, index, x, t->trainable, t->sum, loss, &g, err));
     if (!isfinite(*loss)) return blame(t, pass, x, *loss, err);
     optimizer_step(t->optimizer, g.values, g.scale,
                    lr_at(c->lr_schedule, c->lr, optimizer_steps(t->optimizer), c->iterations));
@@ -60,6 +59,7 @@ leco_status trainer_follow(trainer *t, const source_pass *pass, const float *noi
     const train_watch nobody = {0}, *w = watch ? watch : &nobody;
     const source_watch on_the_way = {w->denoised, w->user};
     for (size_t i = 0; i < t->frozen_count; i++) conditioner_trim(t->frozen[i].conditioner);
+    if (s->row->choose) s->row->choose(s, pass);
     LECO_TRY(phrases_resolve(t->lessons[pass->objective].phrases, err));
     memcpy(t->x, noise, latent_count(s->size) * sizeof *noise);
     LECO_TRY(s->row->run(s, pass, &t->rng, t->x, t->kept, &on_the_way, err));

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "train/albums.h"
 #include "train/modes.h"
 #include "train/still.h"
 #include "train/teachers.h"
@@ -20,6 +21,7 @@ void trainer_destroy(trainer *t)
 {
     if (!t) return;
     drop_lessons(t);
+    photo_encoder_free(&t->photos);
     optimizer_destroy(t->optimizer);
     trainable_destroy(t->trainable);
     teachers_close(t->frozen, t->frozen_count);
@@ -53,6 +55,17 @@ static leco_status open_models(trainer *t, leco_error *err)
     return LECO_OK;
 }
 
+/* Where they aren't the caller's. */
+static leco_status make_objectives(trainer *t, leco_error *err)
+{
+    if (t->objectives.item) return LECO_OK;
+    t->memory = arena_create();
+    if (!t->memory) return error_memory(err, 0, "the objectives");
+    LECO_TRY(still_check(t->config, t->frozen[0].model->tokenizer, err));
+    LECO_TRY(objectives_of_config(t->config, t->memory, &t->objectives, err));
+    return albums_add(t->config, t->frozen[0].model, t->memory, &t->objectives, err);
+}
+
 static leco_status open_device(trainer *t, const char *name, leco_error *err)
 {
     const char *precision = t->config->precision;
@@ -64,7 +77,7 @@ static leco_status open_device(trainer *t, const char *name, leco_error *err)
 
 static training_setting setting_of(trainer *t)
 {
-    return (training_setting){t->config, t->frozen, t->frozen_count, &t->pool, NULL};
+    return (training_setting){t->config, t->frozen, t->frozen_count, &t->pool, NULL, &t->photos};
 }
 
 static leco_status plan_lessons(trainer *t, double recompute, leco_error *err)
@@ -76,8 +89,10 @@ static leco_status plan_lessons(trainer *t, double recompute, leco_error *err)
     if (!t->lessons) return error_memory(err, count * sizeof *t->lessons, "the objectives");
     for (size_t i = 0; i < count; i++) {
         LECO_TRY(lesson_create(&setting, &t->objectives.item[i], &t->lessons[i], err));
-        const size_t latents = latent_count(t->lessons[i].size);
+        const lesson *l = &t->lessons[i];
+        const size_t latents = latent_count(l->size), kept = l->source[0]->views * latents;
         if (latents > t->largest) t->largest = latents;
+        if (kept > t->largest_kept) t->largest_kept = kept;
     }
     return LECO_OK;
 }
@@ -89,6 +104,7 @@ static leco_status plan_within(trainer *t, uint64_t budget, leco_error *err)
     for (int level = 0; level <= LEVELS; level++) {
         drop_lessons(t);
         LECO_TRY(plan_lessons(t, (double)level / LEVELS, err));
+        trainer_plan_photos(t);
         const memory_use use = trainer_planned(t);
         if (budget == 0 || memory_total(&use) <= budget) break;
     }
@@ -100,12 +116,13 @@ static leco_status plan(trainer *t, const char *device_name, uint64_t budget, le
 {
     const layer_list *layers;
     LECO_TRY(open_models(t, err));
-    if (t->memory) LECO_TRY(still_check(t->config, t->frozen[0].model->tokenizer, err));
+    LECO_TRY(make_objectives(t, err));
     LECO_TRY(open_device(t, device_name, err));
     for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(trainer_plan_texts(t, i, err));
     for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(model_map(t->frozen[i].model, MODEL_UNET, err));
     LECO_TRY(model_layers(t->frozen[0].model, PART_UNET, &layers, err));
     LECO_TRY(trainable_plan(layers, &t->config->network, &t->trainable, err));
+    t->photos = (photo_encoder){.model = t->frozen[0].model, .device_name = device_name};
     return plan_within(t, budget, err);
 }
 
@@ -117,7 +134,7 @@ static leco_status make_buffers(trainer *t, leco_error *err)
     t->x = mem_calloc(largest, sizeof(float));
     t->noise = mem_calloc(largest, sizeof(float));
     t->scratch = mem_calloc(largest, sizeof(float));
-    t->kept = mem_calloc(samples * largest, sizeof(float));
+    t->kept = mem_calloc(samples * t->largest_kept, sizeof(float));
     t->kept_steps = mem_calloc(samples, sizeof *t->kept_steps);
     if (trainer_has_sums(t)) t->sum = mem_calloc(trainable_count(t->trainable), sizeof(float));
     if (!t->x || !t->noise || !t->scratch || !t->kept || !t->kept_steps || (trainer_has_sums(t) && !t->sum))
@@ -129,6 +146,7 @@ leco_status trainer_prepare(trainer *t, leco_error *err)
 {
     const training_setting setting = setting_of(t);
     for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(trainer_encode_texts(t, i, err));
+    LECO_TRY(trainer_encode_photos(t, err));
     for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(model_load(t->frozen[i].model, MODEL_UNET, err));
     rng_seed(&t->rng, RNG_CPU, t->config->seed);
     LECO_TRY(trainable_start(t->trainable, &t->rng, err));
@@ -141,13 +159,6 @@ leco_status trainer_prepare(trainer *t, leco_error *err)
 
 /* ---- making ---- */
 
-static leco_status make_objectives(trainer *t, leco_error *err)
-{
-    t->memory = arena_create();
-    if (!t->memory) return error_memory(err, 0, "the objectives");
-    return objectives_of_config(t->config, t->memory, &t->objectives, err);
-}
-
 static leco_status plan_for(const train_config *config, const objective_list *objectives, const char *device_name,
                             uint64_t budget, trainer **out, leco_error *err)
 {
@@ -155,12 +166,8 @@ static leco_status plan_for(const train_config *config, const objective_list *ob
     trainer *t = mem_calloc(1, sizeof *t);
     if (!t) return error_memory(err, sizeof *t, "the trainer");
     t->config = config;
-    leco_status status = LECO_OK;
-    if (objectives)
-        t->objectives = *objectives;
-    else
-        status = make_objectives(t, err);
-    if (status == LECO_OK) status = plan(t, device_name, budget, err);
+    if (objectives) t->objectives = *objectives;
+    leco_status status = plan(t, device_name, budget, err);
     if (status != LECO_OK) {
         trainer_destroy(t);
         return status;

@@ -17,11 +17,12 @@ struct trainer {
     trainable *trainable;
     optimizer *optimizer;
     denoiser_pool pool;
-    lesson *lessons; /* one an objective */
+    photo_encoder photos; /* until the U-Net comes */
+    lesson *lessons;      /* one an objective */
     /* What the text encoders' phase takes of the workspace, and all in all: as planned, and when it was over. */
     size_t text_arena_bytes, planned_encoding_bytes, encoding_bytes;
-    size_t largest;  /* floats of the largest objective's latents */
-    float *x, *kept; /* of that size: [B,h,w,C], [samples_per_trajectory, B,h,w,C] */
+    size_t largest, largest_kept; /* floats of the largest objective's latents; with all views of its source */
+    float *x, *kept;              /* [largest], [samples_per_trajectory, largest_kept] */
     float *noise, *scratch;
     int64_t *kept_steps; /* [samples_per_trajectory] */
     float *sum;          /* [trainable_count] of gradients; NULL where all objectives have one branch */
@@ -32,6 +33,11 @@ struct trainer {
  * more than the encoder, it stays, and encodes what is drawn. */
 leco_status trainer_plan_texts(trainer *t, size_t which, leco_error *err);
 leco_status trainer_encode_texts(trainer *t, size_t which, leco_error *err);
+
+/* What turning photographs into latents takes is planned, and added to what is there before the U-Net comes. */
+void trainer_plan_photos(trainer *t);
+/* Turns all photographs of the lessons into latents; the VAE is gone afterwards. */
+leco_status trainer_encode_photos(trainer *t, leco_error *err);
 
 bool trainer_has_sums(const trainer *t); /* is there an objective of several branches? */
 /* Of the buffers that belong to no lesson. */

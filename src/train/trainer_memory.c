@@ -22,7 +22,8 @@ bool trainer_has_sums(const trainer *t)
 size_t trainer_buffer_bytes(const trainer *t)
 {
     const size_t samples = (size_t)t->config->samples_per_trajectory;
-    return ((3 + samples) * t->largest + (trainer_has_sums(t) ? trainable_count(t->trainable) : 0)) * sizeof(float) +
+    return (3 * t->largest + samples * t->largest_kept + (trainer_has_sums(t) ? trainable_count(t->trainable) : 0)) *
+               sizeof(float) +
            samples * sizeof *t->kept_steps;
 }
 
@@ -81,7 +82,7 @@ char *memory_text(const memory_use *use)
     const double mib = 1024.0 * 1024.0, total = (double)memory_total(use) / mib;
     char encoding[96] = "";
     if (memory_total(use) == use->encoding)
-        snprintf(encoding, sizeof encoding, "%.1f MiB while the texts are encoded, then ", total);
+        snprintf(encoding, sizeof encoding, "%.1f MiB while texts and pictures are encoded, then ", total);
     return mem_printf(
         "%s%.1f MiB = weights %.1f + activations %.1f + texts %.1f + latents %.1f + graphs %.1f + adapter "
         "%.1f + optimizer %.1f",
@@ -94,6 +95,23 @@ char *memory_text(const memory_use *use)
         (double)use->optimizer / mib);
 }
 
+/* "images     12 in 3 sizes\n", or nothing where there are none. */
+static void tell_images(const objective_list *o, char *out, size_t size)
+{
+    size_t photos = 0, sizes = 0;
+    for (size_t i = 0; i < o->count; i++) {
+        photos += o->item[i].source.photo_count;
+        sizes += o->item[i].source.photo_count > 0;
+    }
+    *out = '\0';
+    if (photos) snprintf(out, size, "images     %zu in %zu size%s\n", photos, sizes, sizes == 1 ? "" : "s");
+}
+
+static const char *prompt_of(const objective *o)
+{
+    return o->branches[0].prompt ? o->branches[0].prompt : o->source.photos[0].prompt;
+}
+
 char *trainer_summary(const trainer *t)
 {
     const memory_use use = trainer_planned(t);
@@ -102,7 +120,8 @@ char *trainer_summary(const trainer *t)
     const latent_size size = t->lessons[0].size;
     const long long factor = vae_factor(&t->frozen[0].model->vae);
     char *memory = memory_text(&use), *file = save_name(c), *text = NULL;
-    char again[160] = "";
+    char again[160] = "", images[80];
+    tell_images(o, images, sizeof images);
     if (t->pool.recompute > 0)
         snprintf(
             again, sizeof again,
@@ -113,6 +132,7 @@ char *trainer_summary(const trainer *t)
             "model      %s (%s, %s)\n"
             "adapter    LoRA rank %lld, alpha %g, %zu modules, %lld parameters\n"
             "prompts    %zu (\"%s\"%s), %lldx%lld pixels, batch %lld\n"
+            "%s"
             "training   %lld steps, lr %g; trains on %lld of each denoising run's %lld steps\n"
             "writes     %s\n"
             "memory     %s\n%s"
@@ -122,8 +142,8 @@ char *trainer_summary(const trainer *t)
             "model\n",
             c->model, dtype_name(t->device.compute), t->device.backend->name, (long long)c->network.rank,
             (double)c->network.alpha, trainable_module_count(t->trainable),
-            (long long)trainable_parameters(t->trainable), o->count, o->item[0].branches[0].prompt,
-            o->count > 1 ? ", ..." : "", size.width * factor, size.height * factor, (long long)size.batch,
+            (long long)trainable_parameters(t->trainable), o->count, prompt_of(&o->item[0]),
+            o->count > 1 ? ", ..." : "", size.width * factor, size.height * factor, (long long)size.batch, images,
             (long long)c->iterations, c->lr, (long long)c->samples_per_trajectory, (long long)c->denoising_steps, file,
             memory, again, (double)use.mapped / (1024.0 * 1024.0));
     mem_free(memory);

@@ -12,13 +12,16 @@ static leco_status visit_objective(const objective *o, size_t which, prompt_visi
 {
     const source_spec *const sources[] = {&o->source, o->also};
     for (size_t i = 0; i < 2; i++) {
-        if (!sources[i] || sources[i]->model != which) continue;
-        LECO_TRY(visit(user, sources[i]->prompt, err));
-        LECO_TRY(visit(user, sources[i]->unconditional, err));
+        const source_spec *s = sources[i];
+        if (!s || s->model != which) continue;
+        if (s->prompt) LECO_TRY(visit(user, s->prompt, err));
+        if (s->unconditional) LECO_TRY(visit(user, s->unconditional, err));
+        for (size_t k = 0; k < s->photo_count; k++)
+            if (s->photos[k].prompt) LECO_TRY(visit(user, s->photos[k].prompt, err));
     }
     for (size_t i = 0; i < o->branch_count; i++) {
         const branch *b = &o->branches[i];
-        if (which == 0) LECO_TRY(visit(user, b->prompt, err));
+        if (which == 0 && b->prompt) LECO_TRY(visit(user, b->prompt, err));
         for (size_t k = 0; k < b->terms.count; k++)
             if (b->terms.item[k].model == which) LECO_TRY(visit(user, b->terms.item[k].prompt, err));
     }

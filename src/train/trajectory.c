@@ -92,7 +92,7 @@ static leco_status create(const training_setting *in, const source_spec *spec, l
     *out = NULL;
     trajectory *t = mem_calloc(1, sizeof *t);
     if (!t) return error_memory(err, sizeof *t, "a trajectory");
-    t->base = (source){&source_trajectory, size};
+    t->base = (source){&source_trajectory, size, 1};
     t->config = in->config;
     t->trained = in->frozen[0].schedule;
     t->spec = spec;

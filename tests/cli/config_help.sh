@@ -21,7 +21,7 @@ run 0 "$LECO" train base.yaml --dry-run
 cp stdout plain
 "$LECO" train --help-config=markdown | awk -F' *[|] *' '
     /^<!-- keys of/ { section = $0; gsub(/^<!-- keys of | -->$/, "", section) }
-    section ~ /^(prompts|preserve|teachers|terms)$/ { next } # where a config has none
+    section ~ /^(prompts|preserve|images|teachers|terms)(\.|$)/ { next } # where a config has none
     $3 ~ /^`/ { gsub(/`/, "", $2); gsub(/`/, "", $3); print section "." $2 "=" $3 }' >defaults
 grep -q '^train\.lr=1e-4$' defaults || complain "no defaults were found in the tables"
 sets=()

@@ -14,7 +14,10 @@
 #include "base/mem.h"
 #include "format/json.h"
 #include "format/safetensors.h"
+#include "picture/jpeg.h"
 #include "picture/png.h"
+#include "picture/resample.h"
+#include "test_jpeg.h"
 
 typedef leco_status action(leco_error *err);
 
@@ -172,6 +175,28 @@ static leco_status read_png(leco_error *err)
 }
 EXHAUST(read_png, 6)
 
+static leco_status read_jpeg(leco_error *err)
+{
+    image img;
+    leco_status status = jpeg_read(test_path("good.jpg"), &img, err);
+    assert_true((status == LECO_OK) == (img.rgb != NULL));
+    image_free(&img);
+    return status;
+}
+EXHAUST(read_jpeg, 3)
+
+static leco_status fit_image(leco_error *err)
+{
+    static uint8_t rgb[4 * 4 * 3] = {1, 2, 3};
+    const image img = {4, 4, rgb};
+    image fitted;
+    leco_status status = image_fit(&img, 3, 5, &fitted, err);
+    assert_true((status == LECO_OK) == (fitted.rgb != NULL));
+    image_free(&fitted);
+    return status;
+}
+EXHAUST(fit_image, 9)
+
 static int make_files(void **state)
 {
     (void)state;
@@ -181,6 +206,8 @@ static int make_files(void **state)
     test_write(test_path("text"), text, sizeof text);
     static const char json[] = "{\"sample_size\": 64, \"blocks\": [\"a\", {\"b\": 1.5}], \"\\u00e9\": null}";
     test_write(test_path("good.json"), json, sizeof json - 1);
+    static const uint8_t inks[8 * 8 * 4] = {1, 2, 3, 4};
+    test_write_jpeg(test_path("good.jpg"), &(test_jpeg){8, 8, inks, TEST_JPEG_YCCK, false, 6});
     if (mkdir(test_path("w"), 0700) != 0 || replace_file(&err) != LECO_OK) return -1;
     if (write_safetensors(&err) != LECO_OK || write_png(&err) != LECO_OK) return -1;
     rename(test_path("w/new.safetensors"), test_path("good.safetensors"));
@@ -197,7 +224,8 @@ int main(void)
         cmocka_unit_test(replace_file_fails_cleanly),     cmocka_unit_test(write_safetensors_fails_cleanly),
         cmocka_unit_test(read_safetensors_fails_cleanly), cmocka_unit_test(read_json_fails_cleanly),
         cmocka_unit_test(make_image_fails_cleanly),       cmocka_unit_test(write_png_fails_cleanly),
-        cmocka_unit_test(read_png_fails_cleanly),
+        cmocka_unit_test(read_png_fails_cleanly),         cmocka_unit_test(read_jpeg_fails_cleanly),
+        cmocka_unit_test(fit_image_fails_cleanly),
     };
     return cmocka_run_group_tests(tests, make_files, NULL);
 }

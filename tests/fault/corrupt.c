@@ -9,7 +9,9 @@
 #include "base/mem.h"
 #include "format/json.h"
 #include "format/safetensors.h"
+#include "picture/jpeg.h"
 #include "picture/png.h"
+#include "test_jpeg.h"
 
 static leco_error err;
 
@@ -64,6 +66,18 @@ static leco_status read_image(const char *path, size_t size)
     return LECO_OK;
 }
 
+static leco_status read_photo(const char *path, size_t size)
+{
+    (void)size;
+    image img;
+    LECO_TRY(jpeg_read(path, &img, &err));
+    unsigned sum = 0;
+    for (int i = 0; i < img.width * img.height * 3; i++) sum += img.rgb[i];
+    assert_in_range(sum, 0, 255u * 3 * (unsigned)(img.width * img.height));
+    image_free(&img);
+    return LECO_OK;
+}
+
 static leco_status read_config(const char *path, size_t size)
 {
     (void)size;
@@ -79,7 +93,8 @@ static leco_status read_config(const char *path, size_t size)
 static const struct {
     const char *name;
     reader *read;
-} kinds[] = {{"good.safetensors", read_tensors}, {"good.png", read_image}, {"good.json", read_config}};
+} kinds[] = {
+    {"good.safetensors", read_tensors}, {"good.png", read_image}, {"good.jpg", read_photo}, {"good.json", read_config}};
 
 static void every_truncation_is_refused(void **state)
 {
@@ -145,6 +160,7 @@ static int make_files(void **state)
     static uint8_t rgb[6 * 5 * 3];
     for (size_t i = 0; i < sizeof rgb; i++) rgb[i] = (uint8_t)(i * 37);
     const image img = {6, 5, rgb};
+    test_write_jpeg(test_path("good.jpg"), &(test_jpeg){6, 5, rgb, TEST_JPEG_RGB, false, 6});
     static const char json[] = "{\"sample_size\": 64, \"block_out_channels\": [32, 64], \"act_fn\": \"silu\"}";
     test_write(test_path("good.json"), json, sizeof json - 1);
     if (safetensors_write(test_path("good.safetensors"), entries, 3, metadata, 2, &err) != LECO_OK) return -1;

@@ -2,11 +2,14 @@
  * (the sanitizers watch) and leave no file behind. */
 #include "test_support.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/mem.h"
 #include "leco/leco.h"
+#include "picture/png.h"
 #include "train/config.h"
 
 #define FIXTURE LECO_SOURCE_DIR "/tests/parity/fixtures/sd1-like"
@@ -20,6 +23,14 @@ static const char config[] = "pretrained_model: {name_or_path: \"" FIXTURE "\"}\
                              "prompts:\n"
                              "- {target: a red circle, neutral: a circle}\n";
 
+/* With photographs in two sizes, one with a caption, and pairs. */
+static const char photo_config[] = "pretrained_model: {name_or_path: \"" FIXTURE "\"}\n"
+                                   "train: {precision: float32, iterations: 2, samples_per_trajectory: 1}\n"
+                                   "save: {name: small, path: out}\n"
+                                   "images: {path: before, prompt: a circle, batch_size: 2}\n"
+                                   "prompts:\n"
+                                   "- {action: slider, target: a, images: {before: before, after: after}}\n";
+
 static leco_status read_config(void)
 {
     const char *const override = "train.lr=1e-3";
@@ -29,14 +40,24 @@ static leco_status read_config(void)
     return status;
 }
 
-static leco_status train(void)
+static leco_status train_by(const char *name)
 {
     leco_train_report report = {0};
-    leco_status status = leco_train(test_path("fault.yaml"), NULL, &report, &err);
+    leco_status status = leco_train(test_path(name), NULL, &report, &err);
     if (status == LECO_OK) assert_int_equal(unlink(report.path), 0);
     assert_int_equal(test_count_files(test_path("out")), 0);
     leco_train_report_free(&report);
     return status;
+}
+
+static leco_status train(void)
+{
+    return train_by("fault.yaml");
+}
+
+static leco_status train_on_photographs(void)
+{
+    return train_by("photos.yaml");
 }
 
 /* Within a budget that takes planning twice, and computing activations again. */
@@ -108,6 +129,25 @@ static void training(void **state)
     fail_all(train);
 }
 
+static void training_on_photographs(void **state)
+{
+    (void)state;
+    fail_all(train_on_photographs);
+}
+
+static void put_photographs(const char *folder)
+{
+    assert_int_equal(mkdir(test_path(folder), 0777), 0);
+    for (int i = 0; i < 2; i++) {
+        char name[64];
+        image img;
+        snprintf(name, sizeof name, "%s/%d.png", folder, i);
+        assert_works(image_create(16 + 30 * i, 16, &img, &err), &err);
+        assert_works(png_write(test_path(name), &img, NULL, &err), &err);
+        image_free(&img);
+    }
+}
+
 static void planning(void **state)
 {
     (void)state;
@@ -120,6 +160,10 @@ static int write_config(void **state)
 {
     (void)state;
     test_write(test_path("fault.yaml"), config, strlen(config));
+    test_write(test_path("photos.yaml"), photo_config, strlen(photo_config));
+    put_photographs("before");
+    put_photographs("after");
+    test_write(test_path("before/1.txt"), "a {red|blue} star", 17);
     return 0;
 }
 
@@ -130,6 +174,7 @@ int main(void)
         cmocka_unit_test(drawing),
         cmocka_unit_test(planning),
         cmocka_unit_test(training),
+        cmocka_unit_test(training_on_photographs),
     };
     return cmocka_run_group_tests_name("fault/training", tests, write_config, NULL);
 }

@@ -36,6 +36,8 @@ const char *const fuzz_words[] = {"=== prompts.yaml\n",
                                   "  trajectory_guidance_scale: 3\n",
                                   "save: {name: x, path: out, per_steps: 0, precision: float16}\n",
                                   "logging: {use_wandb: false, verbose: yes, prompts: [a]}\n",
+                                  "images: {path: ., prompt: red, repeats: 2, resolution: 64, buckets: no}\n",
+                                  "regularisation: {path: ., prompt: a thing, weight: 2, share: 0.3}",
                                   "erase",
                                   "enhance",
                                   "train.seed=7\n",
@@ -73,6 +75,17 @@ static void check_prompt(const train_prompt *p)
     check_between((double)p->batch_size, 1, 64);
 }
 
+static void check_images(const images_config *p)
+{
+    if (!p->path) return;
+    FUZZ_CHECK(p->place && *p->path && (p->width == 0) == (p->height == 0));
+    check_between((double)p->repeats, 1, 100000);
+    check_between((double)p->batch_size, 1, 64);
+    check_between(p->weight, 1e-6, 1e6);
+    check_between(p->regularisation.weight, 1e-6, 1e6);
+    check_between(p->regularisation.share, 0.01, 0.99);
+}
+
 static void check_config(const train_config *c)
 {
     FUZZ_CHECK(c->memory && c->path && c->model && c->model[0] && c->save_name && c->save_path);
@@ -90,7 +103,8 @@ static void check_config(const train_config *c)
     FUZZ_CHECK(!strchr(c->save_name, '/') && c->save_name[0]);
     FUZZ_CHECK(!c->precision || strcmp(c->precision, "bfloat16") == 0 || strcmp(c->precision, "float32") == 0);
     FUZZ_CHECK(c->compat == TIMESTEPS_RIGHT || (!c->timestep_jitter && c->samples_per_trajectory == 1));
-    FUZZ_CHECK(c->prompt_count > 0);
+    FUZZ_CHECK(c->prompt_count > 0 || c->images.path);
+    check_images(&c->images);
     for (size_t i = 0; i < c->prompt_count; i++) check_prompt(&c->prompt[i]);
 }
 
@@ -137,6 +151,21 @@ static void put_train(FILE *out, const train_config *c)
     fputs("\"\n", out);
 }
 
+static void put_images(FILE *out, const images_config *p)
+{
+    if (!p->path) return;
+    fprintf(out, "images:\n  repeats: %lld\n  batch_size: %lld\n  weight: %.17g\n  buckets: %s\n",
+            (long long)p->repeats, (long long)p->batch_size, p->weight, p->buckets ? "true" : "false");
+    put_text(out, "  path", p->path);
+    if (p->prompt) put_text(out, "  prompt", p->prompt);
+    if (p->width) fprintf(out, "  resolution: [%lld, %lld]\n", (long long)p->height, (long long)p->width);
+    if (!p->regularisation.path) return;
+    fprintf(out, "  regularisation:\n    weight: %.17g\n    share: %.17g\n", p->regularisation.weight,
+            p->regularisation.share);
+    put_text(out, "    path", p->regularisation.path);
+    if (p->regularisation.prompt) put_text(out, "    prompt", p->regularisation.prompt);
+}
+
 static char *written(const train_config *c)
 {
     static const char *const methods[] = {"full", "selfattn", "xattn", "xattn-strict", "noxattn", "innoxattn"};
@@ -154,6 +183,7 @@ static char *written(const train_config *c)
             dtype_name(c->save_precision));
     put_text(out, "  name", c->save_name);
     put_text(out, "  path", c->save_path);
+    put_images(out, &c->images);
     fprintf(out, "logging:\n  verbose: %s\nprompts:\n", c->verbose ? "yes" : "no");
     for (size_t i = 0; i < c->prompt_count; i++) put_prompt(out, &c->prompt[i]);
     FUZZ_CHECK(fclose(out) == 0);
@@ -220,7 +250,9 @@ bool fuzz_seed(unsigned index, const char *path)
         "pretrained_model: {name_or_path: m}\ntrain: {optimizer: sgd, optimizer_args: momentum=0.9 nesterov=True}\n"
         "save: {name: x, path: /tmp, per_steps: 10, precision: bf16}\nlogging: {use_wandb: false, verbose: yes}\n"
         "other: {use_xformers: true}\nprompts: [{target: red}]\n"
-        "=== @set\ntrain.seed=7\nprompts.0.action=enhance\ntrain.timestep_jitter=on\n"};
+        "=== @set\ntrain.seed=7\nprompts.0.action=enhance\ntrain.timestep_jitter=on\n",
+        "pretrained_model: {name_or_path: m}\nimages:\n  path: /\n  prompt: red\n  repeats: 3\n  weight: 0.5\n"
+        "  buckets: false\n  resolution: [64, 96]\n  regularisation: {path: /, prompt: a, share: 0.25}\n"};
     const unsigned own = sizeof seeds / sizeof *seeds;
     if (index < own) fuzz_put(path, seeds[index]);
     if (index == own) fuzz_put_file(path, "examples/enhance_blue.yaml");

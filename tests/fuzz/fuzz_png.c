@@ -46,6 +46,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         FUZZ_CHECK(!img.rgb && !text);
         return 0;
     }
+    int width = 0, height = 0;
+    FUZZ_CHECK(png_size(fuzz_path(data, size), &width, &height, &err) == LECO_OK);
+    FUZZ_CHECK(width == img.width && height == img.height);
     FUZZ_CHECK(img.width > 0 && img.width <= 16384 && img.height > 0 && img.height <= 16384);
     check_again(&img, text);
     image_free(&img);

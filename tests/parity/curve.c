@@ -6,72 +6,28 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/cpu.h"
+#include "curve_support.h"
 #include "format/json.h"
 #include "format/safetensors.h"
-#include "parity_support.h"
-#include "test_lora.h"
-#include "train/trainer.h"
 
 static leco_error err;
-
-static const safetensors_entry *need(const safetensors *file, const char *name)
-{
-    const safetensors_entry *e = safetensors_find(file, name);
-    if (!e) fail_msg("%s has no %s", safetensors_path(file), name);
-    return e;
-}
-
-static double number(const safetensors *file, const char *name)
-{
-    const safetensors_entry *e = need(file, name);
-    if (e->type == DTYPE_I64) {
-        int64_t value;
-        memcpy(&value, e->data, sizeof value);
-        return (double)value;
-    }
-    float value;
-    memcpy(&value, e->data, sizeof value);
-    return (double)value;
-}
-
-/* sd2-like has no VAE, which training doesn't run but whose factor sizes are given by: a folder of links lends it
- * another's. */
-static const char *model_folder(const char *fixture)
-{
-    static char folder[512];
-    const char *above = fixture_is_embedded(fixture) ? LECO_SOURCE_DIR "/models/" : FIXTURES;
-    snprintf(folder, sizeof folder, "%s%s", above, fixture);
-    if (strcmp(fixture, "sd2-like") != 0) return folder;
-    const char *const parts[] = {"model_index.json", "scheduler", "text_encoder", "tokenizer", "unet", "vae"};
-    const char *made = test_path("sd2-like");
-    assert_int_equal(mkdir(made, 0777), 0);
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
-        char from[1024], to[1024];
-        snprintf(from, sizeof from, "%s%s/%s", FIXTURES, strcmp(parts[i], "vae") == 0 ? "sd1-like" : fixture, parts[i]);
-        snprintf(to, sizeof to, "%s/%s", made, parts[i]);
-        assert_int_equal(symlink(from, to), 0);
-    }
-    snprintf(folder, sizeof folder, "%s", made);
-    return folder;
-}
 
 /* A config that describes the fixture's run. */
 static void write_config(const char *path, const char *fixture, const char *precision, const safetensors *file)
 {
-    const safetensors_entry *kept = need(file, "kept_steps"), *noise = need(file, "trajectory0.noise");
+    const safetensors_entry *kept = curve_need(file, "kept_steps"), *noise = curve_need(file, "trajectory0.noise");
     FILE *out = fopen(path, "w");
     assert_non_null(out);
-    fprintf(out, "pretrained_model: {name_or_path: \"%s\"}\n", model_folder(fixture));
-    fprintf(out, "network: {type: lierla, rank: %g, alpha: %g}\n", number(file, "rank"), number(file, "alpha"));
+    fprintf(out, "pretrained_model: {name_or_path: \"%s\"}\n", curve_model(fixture));
+    fprintf(out, "network: {type: lierla, rank: %g, alpha: %g}\n", curve_number(file, "rank"),
+            curve_number(file, "alpha"));
     fprintf(out, "train: {precision: %s, optimizer: adamw, optimizer_args: weight_decay=%g, lr: %.9g, iterations: 99,",
-            precision, number(file, "weight_decay"), number(file, "lr"));
+            precision, curve_number(file, "weight_decay"), curve_number(file, "lr"));
     fprintf(out, " max_denoising_steps: %g, samples_per_trajectory: %lld, timestep_jitter: true}\n",
-            number(file, "denoising_steps"), (long long)kept->shape[1]);
-    double eta = number(file, "eta");
+            curve_number(file, "denoising_steps"), (long long)kept->shape[1]);
+    double eta = curve_number(file, "eta");
     /* The VAE of the fixtures makes pictures four times the size of the latents. */
     fprintf(out, "prompts:\n- action: %s\n  guidance_scale: %.9g\n  batch_size: %lld\n", eta < 0 ? "enhance" : "erase",
             fabs(eta), (long long)noise->shape[0]);
@@ -84,70 +40,11 @@ static void write_config(const char *path, const char *fixture, const char *prec
     assert_int_equal(fclose(out), 0);
 }
 
-/* The key of a module's matrix in the fixture. */
-static const safetensors_entry *matrix(const safetensors *file, const char *prefix, const char *path,
-                                       const char *suffix)
-{
-    char name[512];
-    int used = snprintf(name, sizeof name, "%s.lora_unet_", prefix);
-    for (const char *c = path; *c; c++) name[used++] = *c == '.' ? '_' : *c;
-    snprintf(name + used, sizeof name - (size_t)used, ".%s.weight", suffix);
-    return need(file, name);
-}
-
-static void load_initial(const safetensors *file, trainable *l)
-{
-    for (size_t i = 0; i < trainable_module_count(l); i++) {
-        trainable_module *m = trainable_module_at(l, i);
-        const safetensors_entry *down = matrix(file, "init", m->layer.path, "lora_down");
-        const safetensors_entry *up = matrix(file, "init", m->layer.path, "lora_up");
-        assert_int_equal(down->count, m->rank * m->layer.in);
-        assert_int_equal(up->count, m->rank * m->layer.out);
-        memcpy(m->param[DOWN].value, down->data, down->count * sizeof(float));
-        memcpy(m->param[UP].value, up->data, up->count * sizeof(float));
-    }
-}
-
-typedef struct deviation {
-    double loss;          /* the worst of the losses */
-    double change, whole; /* of the worst tensor's change, and of all tensors' as one vector */
-} deviation;
-
-/* |ours - theirs|^2 and |theirs - initial|^2 over a tensor: their root is how much of the change is wrong. */
-static void add_change_error(const float *ours, const safetensors_entry *theirs, const safetensors_entry *initial,
-                             double *wrong, double *moved)
-{
-    const float *t = theirs->data, *start = initial->data;
-    for (size_t i = 0; i < theirs->count; i++) {
-        *wrong += ((double)ours[i] - (double)t[i]) * ((double)ours[i] - (double)t[i]);
-        *moved += ((double)t[i] - (double)start[i]) * ((double)t[i] - (double)start[i]);
-    }
-}
-
-static void measure_change(const safetensors *file, trainable *l, deviation *d)
-{
-    double all_wrong = 0, all_moved = 0;
-    for (size_t i = 0; i < trainable_module_count(l); i++) {
-        trainable_module *m = trainable_module_at(l, i);
-        const char *const suffix[] = {"lora_down", "lora_up"};
-        const float *const value[] = {m->param[DOWN].value, m->param[UP].value};
-        for (int k = 0; k < 2; k++) {
-            double wrong = 0, moved = 0;
-            add_change_error(value[k], matrix(file, "final", m->layer.path, suffix[k]),
-                             matrix(file, "init", m->layer.path, suffix[k]), &wrong, &moved);
-            if (!(sqrt(wrong / moved) <= d->change)) d->change = sqrt(wrong / moved);
-            all_wrong += wrong;
-            all_moved += moved;
-        }
-    }
-    d->whole = sqrt(all_wrong / all_moved);
-}
-
 /* Follows every trajectory of the fixture. Returns the worst relative error of a loss. */
 static double follow_all(trainer *t, const safetensors *file)
 {
-    const safetensors_entry *kept = need(file, "kept_steps"), *offsets = need(file, "offsets");
-    const float *losses = need(file, "losses")->data;
+    const safetensors_entry *kept = curve_need(file, "kept_steps"), *offsets = curve_need(file, "offsets");
+    const float *losses = curve_need(file, "losses")->data;
     const size_t samples = (size_t)kept->shape[1];
     const latent_size size = trainer_latents(t, 0);
     float *noise = malloc(latent_count(size) * sizeof *noise);
@@ -155,7 +52,7 @@ static double follow_all(trainer *t, const safetensors *file)
     for (int64_t i = 0; i < kept->shape[0]; i++) {
         char name[64];
         snprintf(name, sizeof name, "trajectory%lld.noise", (long long)i);
-        const safetensors_entry *start = need(file, name);
+        const safetensors_entry *start = curve_need(file, name);
         assert_int_equal(start->count, latent_count(size));
         latents_from_nchw(start->data, noise, size);
         const source_pass pass = {.jitter = ((const int64_t *)offsets->data)[i],
@@ -173,7 +70,7 @@ static double follow_all(trainer *t, const safetensors *file)
     return worst;
 }
 
-static deviation replay(const char *fixture, const char *kind, const char *device_name, const char *precision)
+static curve_deviation replay(const char *fixture, const char *kind, const char *device_name, const char *precision)
 {
     char path[512];
     snprintf(path, sizeof path, "%s%s/%s.safetensors", FIXTURES, fixture, kind);
@@ -184,9 +81,9 @@ static deviation replay(const char *fixture, const char *kind, const char *devic
     trainer *t;
     assert_works(train_config_read(test_path("curve.yaml"), NULL, 0, &config, &err), &err);
     assert_works(trainer_create_for(&config, NULL, device_name, &t, &err), &err);
-    load_initial(file, trainer_trainable(t));
-    deviation d = {.loss = follow_all(t, file)};
-    measure_change(file, trainer_trainable(t), &d);
+    curve_load_initial(file, trainer_trainable(t));
+    curve_deviation d = {.loss = follow_all(t, file)};
+    curve_measure_change(file, trainer_trainable(t), &d);
     printf(
         "  %s %s on %s in %s: losses within %.1e, the adapter's change within %.1e of its norm, of the worst tensor's "
         "within %.1e\n",
@@ -199,7 +96,7 @@ static deviation replay(const char *fixture, const char *kind, const char *devic
 
 static void check_float32(const char *fixture, const char *kind, const char *device_name)
 {
-    deviation d = replay(fixture, kind, device_name, "float32");
+    curve_deviation d = replay(fixture, kind, device_name, "float32");
     assert_true(d.loss < 1e-4);
     assert_true(d.change < 2e-3);
 }
@@ -236,7 +133,7 @@ static void v_prediction_on_cpu(void **state)
  * is wrong by far more. */
 static void check_embedded(const char *fixture)
 {
-    deviation d = replay(fixture, "curve", "cpu", "float32");
+    curve_deviation d = replay(fixture, "curve", "cpu", "float32");
     assert_true(d.loss < 1e-4);
     assert_true(d.whole < 2e-3);
     assert_true(d.change < 2e-2);

@@ -220,7 +220,8 @@ static void mistakes_with_teachers_are_told(void **state)
 static void what_is_held_is_drawn_at_its_share(void **state)
 {
     (void)state;
-    const objective_list list = {.count = 3, .held = 1, .held_share = 0.25};
+    const objective items[5] = {{.tickets = 0}, {.tickets = 1}, {.tickets = 0}, {.tickets = 6}};
+    const objective_list list = {.item = items, .count = 3, .held = 1, .held_share = 0.25};
     size_t drawn[3] = {0};
     rng r;
     rng_seed(&r, RNG_CPU, 1);
@@ -229,8 +230,15 @@ static void what_is_held_is_drawn_at_its_share(void **state)
     assert_in_range(drawn[1], 2850, 3150);
     assert_in_range(drawn[2], 1880, 2120);
     assert_true(objectives_probability(&list, 0) == 0.375 && objectives_probability(&list, 2) == 0.25);
-    const objective_list plain = {.count = 4};
-    assert_true(objectives_probability(&plain, 3) == 0.25);
+    const objective_list plain = {.item = items, .count = 3};
+    assert_true(objectives_probability(&plain, 2) == 1.0 / 3);
+
+    /* Tickets: 1, 1, 1 and 6 of 9. */
+    const objective_list odd = {.item = items, .count = 4};
+    size_t often = 0;
+    for (int i = 0; i < 9000; i++) often += objectives_draw(&odd, &r) == 3;
+    assert_in_range(often, 5850, 6150);
+    assert_true(objectives_probability(&odd, 0) == 1.0 / 9 && objectives_probability(&odd, 3) == 6.0 / 9);
 }
 
 int main(void)

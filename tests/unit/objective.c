@@ -211,7 +211,7 @@ static void equal_terms_of_all_branches_are_predicted_once(void **state)
     denoiser_pool pool = {.device = &d, .trainable = t};
     frozen_model other = frozen;
     frozen_model models[] = {frozen, other};
-    const training_setting setting = {&config, models, 2, &pool, NULL};
+    const training_setting setting = {&config, models, 2, &pool, NULL, NULL};
     lesson l;
     assert_works(lesson_create(&setting, &o, &l, &err), &err);
     assert_int_equal(l.prediction_count, 4); /* "", red, a circle, blue */

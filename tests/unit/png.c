@@ -130,12 +130,13 @@ static void every_kind_of_png_becomes_rgb(void **state)
         {PNG_COLOR_TYPE_GRAY, 8, {77}, 1, {77, 77, 77}},
         {PNG_COLOR_TYPE_GRAY, 1, {0xff}, 1, {255, 255, 255}},
         {PNG_COLOR_TYPE_GRAY, 16, {0x80, 0x80}, 2, {128, 128, 128}},
-        {PNG_COLOR_TYPE_GRAY_ALPHA, 8, {77, 3}, 2, {77, 77, 77}},
+        {PNG_COLOR_TYPE_GRAY_ALPHA, 8, {77, 255}, 2, {77, 77, 77}},
+        {PNG_COLOR_TYPE_GRAY_ALPHA, 8, {77, 51}, 2, {219, 219, 219}},
         {PNG_COLOR_TYPE_PALETTE, 1, {0xff}, 1, {200, 100, 50}},
         {PNG_COLOR_TYPE_PALETTE, 8, {0}, 1, {1, 2, 3}},
         {PNG_COLOR_TYPE_RGB, 8, {9, 8, 7}, 3, {9, 8, 7}},
-        {PNG_COLOR_TYPE_RGB_ALPHA, 8, {9, 8, 7, 0}, 4, {9, 8, 7}},
-        {PNG_COLOR_TYPE_RGB_ALPHA, 16, {0xff, 0xff, 0, 0, 0x40, 0x40, 0x12, 0x34}, 8, {255, 0, 64}},
+        {PNG_COLOR_TYPE_RGB_ALPHA, 8, {9, 8, 7, 0}, 4, {255, 255, 255}},
+        {PNG_COLOR_TYPE_RGB_ALPHA, 16, {0xff, 0xff, 0, 0, 0x40, 0x40, 0xff, 0xff}, 8, {255, 0, 64}},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         for (int interlace = PNG_INTERLACE_NONE; interlace <= PNG_INTERLACE_ADAM7; interlace++) {

@@ -14,6 +14,7 @@
 
 #include "base/file.h"
 #include "leco/leco.h"
+#include "picture/png.h"
 #include "train/trainer.h"
 
 #define MODEL LECO_SOURCE_DIR "/tests/parity/fixtures/sd1-like"
@@ -282,6 +283,68 @@ static void texts_too_many_to_be_held_stream(void **state)
     leco_train_report_free(&held);
 }
 
+/* ---- photographs ---- */
+
+static void put_photographs(const char *name, int count)
+{
+    assert_int_equal(mkdir(test_path(name), 0777), 0);
+    for (int i = 0; i < count; i++) {
+        char path[300];
+        image img;
+        assert_works(image_create(40 + 20 * i, 40, &img, &err), &err);
+        memset(img.rgb, 60 * i, (size_t)img.width * 40 * 3);
+        snprintf(path, sizeof path, "%s/%d.png", test_path(name), i);
+        assert_works(png_write(path, &img, NULL, &err), &err);
+        image_free(&img);
+    }
+}
+
+static bool watch_learning(void *user, const leco_progress *p)
+{
+    int64_t *done = user;
+    assert_true(p->part_done == 0 && p->part_total == 0); /* nothing is denoised */
+    if (p->done > 0) assert_true(p->seconds_left >= 0 && isfinite(p->loss));
+    *done = p->done;
+    return true;
+}
+
+/* On photographs alone; the plan is kept. */
+static void photographs_are_trained_on_as_planned(void **state)
+{
+    (void)state;
+    put_photographs("photos", 4);
+    static const char *const overrides[] = {"images={path: photos, prompt: 'a {red|blue} thing', batch_size: 2}",
+                                            "prompts=null"};
+    int64_t done = 0;
+    leco_train_options o = {.progress = watch_learning, .user = &done};
+    leco_train_report report, dry;
+    assert_works(train(&o, &report, overrides[0], overrides[1], "save.name=photos"), &err);
+    assert_true(report.iterations == 7 && done == 7 && isfinite(report.last_loss));
+    assert_int_equal(report.planned_bytes, report.measured_bytes);
+    assert_non_null(strstr(report.summary, "images     4 in 2 sizes"));
+    o.dry_run = true;
+    assert_works(train(&o, &dry, overrides[0], overrides[1], "save.name=photos"), &err);
+    assert_int_equal(dry.planned_bytes, report.planned_bytes);
+    assert_string_equal(dry.summary, report.summary);
+    leco_train_report_free(&dry);
+    leco_train_report_free(&report);
+}
+
+static void a_damaged_photograph_is_named(void **state)
+{
+    (void)state;
+    put_photographs("damaged", 2);
+    size_t size;
+    unsigned char *bytes = test_read(test_path("damaged/1.png"), &size);
+    for (size_t i = 60; i < 70; i++) bytes[i] ^= 0x55;
+    test_write(test_path("damaged/1.png"), bytes, size);
+    free(bytes);
+    leco_train_options o = {0};
+    leco_train_report report;
+    assert_fails(train(&o, &report, "images={path: damaged, prompt: x}", NULL, NULL), LECO_FORMAT, &err, "--set images",
+                 "damaged/1.png");
+}
+
 static void the_parts_of_the_memory_are_named(void **state)
 {
     (void)state;
@@ -307,6 +370,8 @@ int main(void)
         cmocka_unit_test(the_plan_counts_all_that_is_allocated),
 #endif
         cmocka_unit_test(texts_too_many_to_be_held_stream),
+        cmocka_unit_test(photographs_are_trained_on_as_planned),
+        cmocka_unit_test(a_damaged_photograph_is_named),
         cmocka_unit_test(the_parts_of_the_memory_are_named),
     };
     return cmocka_run_group_tests_name("unit/train_run", tests, NULL, NULL);

@@ -1,0 +1,104 @@
+#include "curve_support.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "test_lora.h"
+
+const safetensors_entry *curve_need(const safetensors *file, const char *name)
+{
+    const safetensors_entry *e = safetensors_find(file, name);
+    if (!e) fail_msg("%s has no %s", safetensors_path(file), name);
+    return e;
+}
+
+double curve_number(const safetensors *file, const char *name)
+{
+    const safetensors_entry *e = curve_need(file, name);
+    if (e->type == DTYPE_I64) {
+        int64_t value;
+        memcpy(&value, e->data, sizeof value);
+        return (double)value;
+    }
+    float value;
+    memcpy(&value, e->data, sizeof value);
+    return (double)value;
+}
+
+/* sd2-like has no VAE, which training doesn't run but whose factor sizes are given by: a folder of links lends it
+ * another's. */
+const char *curve_model(const char *fixture)
+{
+    static char folder[512];
+    const char *above = fixture_is_embedded(fixture) ? LECO_SOURCE_DIR "/models/" : FIXTURES;
+    snprintf(folder, sizeof folder, "%s%s", above, fixture);
+    if (strcmp(fixture, "sd2-like") != 0) return folder;
+    const char *const parts[] = {"model_index.json", "scheduler", "text_encoder", "tokenizer", "unet", "vae"};
+    const char *made = test_path("sd2-like");
+    assert_int_equal(mkdir(made, 0777), 0);
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        char from[1024], to[1024];
+        snprintf(from, sizeof from, "%s%s/%s", FIXTURES, strcmp(parts[i], "vae") == 0 ? "sd1-like" : fixture, parts[i]);
+        snprintf(to, sizeof to, "%s/%s", made, parts[i]);
+        assert_int_equal(symlink(from, to), 0);
+    }
+    snprintf(folder, sizeof folder, "%s", made);
+    return folder;
+}
+
+/* The key of a module's matrix in the fixture. */
+static const safetensors_entry *matrix(const safetensors *file, const char *prefix, const char *path,
+                                       const char *suffix)
+{
+    char name[512];
+    int used = snprintf(name, sizeof name, "%s.lora_unet_", prefix);
+    for (const char *c = path; *c; c++) name[used++] = *c == '.' ? '_' : *c;
+    snprintf(name + used, sizeof name - (size_t)used, ".%s.weight", suffix);
+    return curve_need(file, name);
+}
+
+void curve_load_initial(const safetensors *file, trainable *l)
+{
+    for (size_t i = 0; i < trainable_module_count(l); i++) {
+        trainable_module *m = trainable_module_at(l, i);
+        const safetensors_entry *down = matrix(file, "init", m->layer.path, "lora_down");
+        const safetensors_entry *up = matrix(file, "init", m->layer.path, "lora_up");
+        assert_int_equal(down->count, m->rank * m->layer.in);
+        assert_int_equal(up->count, m->rank * m->layer.out);
+        memcpy(m->param[DOWN].value, down->data, down->count * sizeof(float));
+        memcpy(m->param[UP].value, up->data, up->count * sizeof(float));
+    }
+}
+
+/* |ours - theirs|^2 and |theirs - initial|^2 over a tensor: their root is how much of the change is wrong. */
+static void add_change_error(const float *ours, const safetensors_entry *theirs, const safetensors_entry *initial,
+                             double *wrong, double *moved)
+{
+    const float *t = theirs->data, *start = initial->data;
+    for (size_t i = 0; i < theirs->count; i++) {
+        *wrong += ((double)ours[i] - (double)t[i]) * ((double)ours[i] - (double)t[i]);
+        *moved += ((double)t[i] - (double)start[i]) * ((double)t[i] - (double)start[i]);
+    }
+}
+
+void curve_measure_change(const safetensors *file, trainable *l, curve_deviation *d)
+{
+    double all_wrong = 0, all_moved = 0;
+    for (size_t i = 0; i < trainable_module_count(l); i++) {
+        trainable_module *m = trainable_module_at(l, i);
+        const char *const suffix[] = {"lora_down", "lora_up"};
+        const float *const value[] = {m->param[DOWN].value, m->param[UP].value};
+        for (int k = 0; k < 2; k++) {
+            double wrong = 0, moved = 0;
+            add_change_error(value[k], matrix(file, "final", m->layer.path, suffix[k]),
+                             matrix(file, "init", m->layer.path, suffix[k]), &wrong, &moved);
+            if (!(sqrt(wrong / moved) <= d->change)) d->change = sqrt(wrong / moved);
+            all_wrong += wrong;
+            all_moved += moved;
+        }
+    }
+    d->whole = sqrt(all_wrong / all_moved);
+}
