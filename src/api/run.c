@@ -219,7 +219,8 @@ static leco_status read_timesteps(module_run *r, int64_t batch, float **out, lec
 static void build_unet(nn *c, void *user)
 {
     building *b = user;
-    b->unet = unet_build(c, &b->model->unet, (unet_size){b->size.batch, b->size.height, b->size.width, b->tokens});
+    b->unet =
+        unet_build(c, &b->model->unet, (unet_size){b->size.batch, b->size.height, b->size.width, b->tokens}, NULL);
     if (graph_ok(c->g)) graph_result(c->g, b->unet.noise);
 }
 

@@ -20,6 +20,8 @@ static bool is_named(const layer_info *layer, const char *name)
 
 bool layer_selected(const layer_selection *s, const layer_info *layer)
 {
+    if (layer->part == PART_TEXT_ENCODER)
+        return s->text_encoder && (layer->class == LAYER_TEXT_ATTENTION || layer->class == LAYER_TEXT_MLP);
     if (!in_scope(s->scope, layer)) return false;
     switch (s->method) {
     case METHOD_SELFATTN:
@@ -36,4 +38,9 @@ bool layer_selected(const layer_selection *s, const layer_info *layer)
         break;
     }
     return true;
+}
+
+bool selection_reaches(const layer_selection *s, model_part part)
+{
+    return part == PART_UNET || (part == PART_TEXT_ENCODER && s->text_encoder);
 }

@@ -187,6 +187,13 @@ int64_t trainable_parameters(const trainable *t)
     return count;
 }
 
+bool trainable_reaches(const trainable *t, model_part part)
+{
+    for (size_t i = 0; i < t->module_count; i++)
+        if (t->modules[i].layer.part == part) return true;
+    return false;
+}
+
 size_t trainable_module_count(const trainable *t)
 {
     return t->module_count;

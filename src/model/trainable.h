@@ -4,8 +4,7 @@
  * Optimizers, accumulation, resume and copies to a device work on these buffers and know no kinds. What a kind of
  * adapter (LoRA, ...) puts on a layer, and how that enters a graph, is a row: model/kinds.h.
  *
- *     LECO_TRY(model_layers(m, PART_UNET, &layers, err));
- *     LECO_TRY(trainable_create(layers, &options, &rng, &t, err));
+ *     LECO_TRY(trainable_create(m, &options, &rng, &t, err));
  *     ...graphs are built with an adapter_set that has t in it; a run of one with gradients fills trainable_grads(t)...
  *     LECO_TRY(trainable_save(t, path, DTYPE_F16, &metadata, err));
  *     trainable_destroy(t); */
@@ -40,14 +39,14 @@ typedef struct trainable_options {
     dtype exact; /* DTYPE_F32, or DTYPE_F64 for checks with the reference backend */
 } trainable_options;
 
-/* One to be trained, on the selected layers of a list, in its order: names, shapes and sizes. Graphs can be built with
- * it; values and gradients are NULL. On failure *out is NULL. */
-leco_status trainable_plan(const layer_list *layers, const trainable_options *options, trainable **out,
-                           leco_error *err);
+/* One to be trained, on the selected layers of a model, in the order of its lists, the U-Net's before the text
+ * encoder's: names, shapes and sizes. Graphs can be built with it; values and gradients are NULL. On failure *out is
+ * NULL. */
+leco_status trainable_plan(struct model *m, const trainable_options *options, trainable **out, leco_error *err);
 /* Takes memory for a planned one, with the initial values that the kind draws from r. */
 leco_status trainable_start(trainable *t, rng *r, leco_error *err);
 /* Both at once. */
-leco_status trainable_create(const layer_list *layers, const trainable_options *options, rng *r, trainable **out,
+leco_status trainable_create(struct model *m, const trainable_options *options, rng *r, trainable **out,
                              leco_error *err);
 
 /* Loads a file for use at multiplier 1 (not trained). Keys: lora_unet_* of diffusers module names, lora_te_* or, for
@@ -90,6 +89,8 @@ size_t trainable_bytes(const trainable *t); /* of all buffers */
 /* All params, module after module; *count of them. */
 param *trainable_params(trainable *t, size_t *count);
 int64_t trainable_parameters(const trainable *t); /* elements of all params, as people count them */
+
+bool trainable_reaches(const trainable *t, model_part part); /* is there a module on it? */
 
 size_t trainable_module_count(const trainable *t);
 trainable_module *trainable_module_at(trainable *t, size_t index); /* in order of creation */

@@ -173,6 +173,8 @@ static const key_row network_keys[] = {
     INT("rank", network.rank, 1, 1024, "4",
         "1 to 1024. A 1x1 convolution with fewer channels gets as much rank as these, as in p1atdev's LECO; `alpha` "
         "stays"),
+    BOOL("text_encoder", network.layers.text_encoder, "false",
+         "also on the attention and MLP layers of the text encoder, as kohya's sd-scripts have it"),
     FLOAT("alpha", network.alpha, 1e-6, 1e6, "1.0", "the adapter's output is scaled by alpha / rank"),
     KEYS_END,
 };

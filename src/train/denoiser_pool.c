@@ -27,8 +27,12 @@ leco_status denoiser_pool_get(denoiser_pool *pool, const denoiser_wish *wish, de
     pool->entry = grown;
     const adapter_use use = {pool->trainable, wish->multiplier};
     const adapter_set adapters = {&use, wish->multiplier != 0 ? 1 : 0};
-    const denoiser_options options = {
-        .size = wish->size, .tokens = wish->tokens, .adapters = &adapters, .trainable = wish->learns};
+    const bool with_text = wish->multiplier != 0 && trainable_reaches(pool->trainable, PART_TEXT_ENCODER);
+    const denoiser_options options = {.size = wish->size,
+                                      .tokens = wish->tokens,
+                                      .adapters = &adapters,
+                                      .trainable = wish->learns,
+                                      .text = with_text ? &pool->text : NULL};
     pooled_denoiser made = {*wish, NULL};
     LECO_TRY(denoiser_plan(pool->device, wish->model, &options, &made.denoiser, err));
     pool->entry[pool->count++] = made;

@@ -5,10 +5,12 @@
 
 #include "diffusion/denoiser.h"
 
-/* Zero-initialise; the owner sets the members before the first denoiser_pool_get. Both are borrowed. */
+/* Zero-initialise; the owner sets the members before the first denoiser_pool_get. What they point to is borrowed. Where
+ * the trainable reaches the text encoder, sessions with it on have the encoder built in. */
 typedef struct denoiser_pool {
     const device *device;
     trainable *trainable;
+    text_options text; /* of that encoder */
     struct pooled_denoiser *entry;
     size_t count;
 } denoiser_pool;

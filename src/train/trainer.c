@@ -65,7 +65,8 @@ static leco_status plan_lessons(trainer *t, leco_error *err)
 {
     const size_t count = t->objectives.count;
     const training_setting setting = setting_of(t);
-    t->pool = (denoiser_pool){.device = &t->device, .trainable = t->trainable};
+    t->pool.device = &t->device;
+    t->pool.trainable = t->trainable;
     t->lessons = mem_calloc(count, sizeof *t->lessons);
     if (!t->lessons) return error_memory(err, count * sizeof *t->lessons, "the objectives");
     for (size_t i = 0; i < count; i++) {
@@ -79,14 +80,12 @@ static leco_status plan_lessons(trainer *t, leco_error *err)
 /* Everything but memory: nothing of the weights is read but the files' headers. */
 static leco_status plan(trainer *t, const char *device_name, leco_error *err)
 {
-    const layer_list *layers;
     LECO_TRY(open_models(t, err));
     if (t->memory) LECO_TRY(still_check(t->config, t->frozen[0].model->tokenizer, err));
     LECO_TRY(open_device(t, device_name, err));
+    LECO_TRY(trainable_plan(t->frozen[0].model, &t->config->network, &t->trainable, err));
     for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(trainer_plan_texts(t, i, err));
     for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(model_map(t->frozen[i].model, MODEL_UNET, err));
-    LECO_TRY(model_layers(t->frozen[0].model, PART_UNET, &layers, err));
-    LECO_TRY(trainable_plan(layers, &t->config->network, &t->trainable, err));
     LECO_TRY(plan_lessons(t, err));
     t->planned_encoding_bytes += denoiser_pool_bytes(&t->pool); /* those graphs are there by then */
     return LECO_OK;

@@ -32,6 +32,9 @@ struct trainer {
  * more than the encoder, it stays, and encodes what is drawn. */
 leco_status trainer_plan_texts(trainer *t, size_t which, leco_error *err);
 leco_status trainer_encode_texts(trainer *t, size_t which, leco_error *err);
+/* Does a frozen model's text encoder stay? Where it encodes what is drawn, and where what is trained reaches into it.
+ */
+bool trainer_keeps_encoder(const trainer *t, size_t which);
 
 /* Of the buffers that belong to no lesson. */
 size_t trainer_buffer_bytes(const trainer *t);

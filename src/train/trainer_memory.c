@@ -23,9 +23,8 @@ static memory_use memory_of(const trainer *t)
         const frozen_model *f = &t->frozen[i];
         use.mapped += weights_mapped_bytes(f->model->weights[PART_UNET]);
         use.texts += conditioner_bytes(f->conditioner);
-        if (!conditioner_streams(f->conditioner)) continue;
-        use.graphs += conditioner_encoder_bytes(f->conditioner);
-        use.mapped += weights_mapped_bytes(f->model->weights[PART_TEXT_ENCODER]);
+        if (conditioner_streams(f->conditioner)) use.graphs += conditioner_encoder_bytes(f->conditioner);
+        if (trainer_keeps_encoder(t, i)) use.mapped += weights_mapped_bytes(f->model->weights[PART_TEXT_ENCODER]);
     }
     for (size_t i = 0; i < t->objectives.count; i++) use.latents += lesson_bytes(&t->lessons[i]);
     return use;
@@ -40,8 +39,7 @@ memory_use trainer_planned(const trainer *t)
     for (size_t i = 0; i < t->frozen_count; i++) {
         const frozen_model *f = &t->frozen[i];
         use.weights += weights_planned_bytes(f->model->weights[PART_UNET]);
-        if (conditioner_streams(f->conditioner))
-            use.weights += weights_planned_bytes(f->model->weights[PART_TEXT_ENCODER]);
+        if (trainer_keeps_encoder(t, i)) use.weights += weights_planned_bytes(f->model->weights[PART_TEXT_ENCODER]);
     }
     return use;
 }
@@ -55,8 +53,7 @@ memory_use trainer_allocated(const trainer *t)
     for (size_t i = 0; i < t->frozen_count; i++) {
         const frozen_model *f = &t->frozen[i];
         use.weights += weights_packed_bytes(f->model->weights[PART_UNET]);
-        if (conditioner_streams(f->conditioner))
-            use.weights += weights_packed_bytes(f->model->weights[PART_TEXT_ENCODER]);
+        if (trainer_keeps_encoder(t, i)) use.weights += weights_packed_bytes(f->model->weights[PART_TEXT_ENCODER]);
     }
     return use;
 }

@@ -73,7 +73,8 @@ static leco_status make_and_save(leco_error *err)
     unet_config config;
     trainable *l;
     rng r;
-    trainable_options options = {&kind_lora, {SCOPE_LIERLA, METHOD_XATTN_STRICT}, 2, 1, DTYPE_F32};
+    trainable_options options = {
+        .kind = &kind_lora, .layers = {.method = METHOD_XATTN_STRICT}, .rank = 2, .alpha = 1, .exact = DTYPE_F32};
     trainable_metadata m = {.output_name = "x"};
     rng_seed(&r, RNG_CPU, 1);
     LECO_TRY(read_unet(&config, err));
