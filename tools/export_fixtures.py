@@ -21,6 +21,7 @@ from fixtures_common import EXTRA_RECIPE, FIXTURES, NOISE_LIMITS
 from fixtures_lora import curve, lora_cases, lora_init
 from fixtures_plain import TEXTS as TOKENIZER_TEXTS
 from fixtures_plain import load_tokenizer, optimizer_cases, rng_cases, scheduler_cases, tokenizer_cases, train_tokenizer
+from fixtures_text import text_training
 
 MODELS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "models")
 
@@ -62,6 +63,7 @@ def sd1_like(name="sd1-like"):
     yield curve(name, "curve_enhance", *run, ENHANCE, -2.0, (2, 8, 12), kept[::-1], weight_decay=0.1)
     yield curve(name, "curve_multi", *run, ERASE_SHORT, 1.0, (1, 8, 8), [[0, 4, 7], [1, 2, 9]], offsets=[98, 37])
     models.generate_case(name, tok, text, unet, vae, scheduler, "a red circle", "blue")
+    yield from text_training(name)
 
 
 def sd2_like(name="sd2-like"):

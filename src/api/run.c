@@ -87,8 +87,9 @@ typedef struct building {
 static leco_status start(module_run *r, void (*build)(nn *c, void *user), building *b, leco_error *err)
 {
     leco_model *handle = r->handle;
-    adapter_use *use = arena_alloc(r->memory, handle->lora_count + 1, sizeof *use);
-    if (!use) return error_memory(err, handle->lora_count * sizeof *use, "the LoRAs");
+    const size_t count = handle->lora_count + handle->embedding_count;
+    adapter_use *use = arena_alloc(r->memory, count + 1, sizeof *use);
+    if (!use) return error_memory(err, count * sizeof *use, "the LoRAs");
     const adapter_set adapters = model_adapters(handle, use);
     b->model = handle->model;
     const runner_spec spec = {.device = &handle->device,

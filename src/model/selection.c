@@ -8,6 +8,8 @@ static bool in_scope(layer_scope scope, const layer_info *layer)
     case SCOPE_LIERLA:
         return layer->kernel == 1 && (layer->class == LAYER_TRANSFORMER || layer->class == LAYER_ATTN1 ||
                                       layer->class == LAYER_ATTN2 || layer->class == LAYER_FEED_FORWARD);
+    case SCOPE_EMBEDDING:
+        break;
     }
     return false;
 }
@@ -20,6 +22,7 @@ static bool is_named(const layer_info *layer, const char *name)
 
 bool layer_selected(const layer_selection *s, const layer_info *layer)
 {
+    if (layer->class == LAYER_TOKENS) return s->scope == SCOPE_EMBEDDING;
     if (layer->part == PART_TEXT_ENCODER)
         return s->text_encoder && (layer->class == LAYER_TEXT_ATTENTION || layer->class == LAYER_TEXT_MLP);
     if (!in_scope(s->scope, layer)) return false;
@@ -42,5 +45,6 @@ bool layer_selected(const layer_selection *s, const layer_info *layer)
 
 bool selection_reaches(const layer_selection *s, model_part part)
 {
-    return part == PART_UNET || (part == PART_TEXT_ENCODER && s->text_encoder);
+    const bool table = s->scope == SCOPE_EMBEDDING;
+    return part == PART_UNET ? !table : part == PART_TEXT_ENCODER && (table || s->text_encoder);
 }

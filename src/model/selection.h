@@ -7,7 +7,8 @@
 
 /* network.type */
 typedef enum layer_scope {
-    SCOPE_LIERLA /* "lierla": linear layers and 1x1 convolutions inside Transformer2DModels */
+    SCOPE_LIERLA,   /* "lierla": linear layers and 1x1 convolutions inside Transformer2DModels */
+    SCOPE_EMBEDDING /* "embedding": no layer but the token table, whatever the method */
 } layer_scope;
 
 /* network.training_method: those of the scope that are ... */

@@ -11,6 +11,7 @@ typedef struct denoiser_pool {
     const device *device;
     trainable *trainable;
     text_options text; /* of that encoder */
+    adapter_set given; /* embeddings that it has beside */
     struct pooled_denoiser *entry;
     size_t count;
 } denoiser_pool;

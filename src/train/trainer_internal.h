@@ -15,6 +15,7 @@ struct trainer {
     size_t frozen_count;
     rng rng;
     trainable *trainable;
+    adapter_use *given; /* [given.count of pool] loaded embeddings */
     optimizer *optimizer;
     denoiser_pool pool;
     lesson *lessons; /* one an objective */

@@ -19,6 +19,7 @@ static memory_use memory_of(const trainer *t)
                       .graphs = denoiser_pool_bytes(&t->pool),
                       .adapter = trainable_bytes(t->trainable),
                       .optimizer = optimizer_planned_bytes(&t->config->optimizer, &on)};
+    for (size_t i = 0; i < t->pool.given.count; i++) use.adapter += trainable_bytes(t->given[i].trainable);
     for (size_t i = 0; i < t->frozen_count; i++) {
         const frozen_model *f = &t->frozen[i];
         use.mapped += weights_mapped_bytes(f->model->weights[PART_UNET]);
@@ -76,6 +77,15 @@ char *memory_text(const memory_use *use)
         (double)use->optimizer / mib);
 }
 
+/* mem_free it; NULL: out of memory. */
+static char *adapter_text(const trainer *t)
+{
+    const trainable_options *o = &t->config->network;
+    if (o->token) return mem_printf("embedding \"%s\" of %lld vectors", o->token, (long long)o->vectors);
+    return mem_printf("LoRA rank %lld, alpha %g, %zu modules", (long long)o->rank, (double)o->alpha,
+                      trainable_module_count(t->trainable));
+}
+
 char *trainer_summary(const trainer *t)
 {
     const memory_use use = trainer_planned(t);
@@ -83,22 +93,26 @@ char *trainer_summary(const trainer *t)
     const objective_list *o = &t->objectives;
     const latent_size size = t->lessons[0].size;
     const long long factor = vae_factor(&t->frozen[0].model->vae);
-    char *memory = memory_text(&use);
-    if (!memory) return NULL;
-    char *text = mem_printf(
-        "model      %s (%s, %s)\n"
-        "adapter    LoRA rank %lld, alpha %g, %zu modules, %lld parameters\n"
-        "prompts    %zu (\"%s\"%s), %lldx%lld pixels, batch %lld\n"
-        "training   %lld steps, lr %g, %lld of %lld denoising steps kept a trajectory\n"
-        "memory     %s\n"
-        "           not counted: the U-Net's file, %.1f MiB of it mapped, which the system takes back where memory is "
-        "short;\n"
-        "           and what the program and its libraries take for themselves: some 50 MiB, more with a large model\n",
-        c->model, dtype_name(t->device.compute), t->device.backend->name, (long long)c->network.rank,
-        (double)c->network.alpha, trainable_module_count(t->trainable), (long long)trainable_parameters(t->trainable),
-        o->count, o->item[0].branches[0].prompt, o->count > 1 ? ", ..." : "", size.width * factor, size.height * factor,
-        (long long)size.batch, (long long)c->iterations, c->lr, (long long)c->samples_per_trajectory,
-        (long long)c->denoising_steps, memory, (double)use.mapped / (1024.0 * 1024.0));
+    char *memory = memory_text(&use), *adapter = adapter_text(t);
+    char *text =
+        !memory || !adapter
+            ? NULL
+            : mem_printf("model      %s (%s, %s)\n"
+                         "adapter    %s, %lld parameters\n"
+                         "prompts    %zu (\"%s\"%s), %lldx%lld pixels, batch %lld\n"
+                         "training   %lld steps, lr %g, %lld of %lld denoising steps kept a trajectory\n"
+                         "memory     %s\n"
+                         "           not counted: the U-Net's file, %.1f MiB of it mapped, which the system takes back "
+                         "where memory is "
+                         "short;\n"
+                         "           and what the program and its libraries take for themselves: some 50 MiB, more "
+                         "with a large model\n",
+                         c->model, dtype_name(t->device.compute), t->device.backend->name, adapter,
+                         (long long)trainable_parameters(t->trainable), o->count, o->item[0].branches[0].prompt,
+                         o->count > 1 ? ", ..." : "", size.width * factor, size.height * factor, (long long)size.batch,
+                         (long long)c->iterations, c->lr, (long long)c->samples_per_trajectory,
+                         (long long)c->denoising_steps, memory, (double)use.mapped / (1024.0 * 1024.0));
     mem_free(memory);
+    mem_free(adapter);
     return text;
 }

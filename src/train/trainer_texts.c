@@ -91,7 +91,7 @@ leco_status trainer_plan_texts(trainer *t, size_t which, leco_error *err)
     text_options options = m->family->text;
     if (c->clip_skip > 1) options.skip_layers = c->clip_skip - 1;
     if (which == 0) t->pool.text = options;
-    LECO_TRY(conditioner_create(&t->device, m, NULL, options, texts, err));
+    LECO_TRY(conditioner_create(&t->device, m, which == 0 ? &t->pool.given : NULL, options, texts, err));
     LECO_TRY(note_prompts(t, which, err));
     const size_t room = conditioner_arena_bytes(*texts);
     const size_t bytes = encoding_bytes(t, which, room, weights_planned_bytes(m->weights[PART_TEXT_ENCODER]));
