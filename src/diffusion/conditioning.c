@@ -151,16 +151,24 @@ size_t conditioner_arena_bytes(const conditioner *c)
     return runner_arena_bytes(&c->runner);
 }
 
+/* The first piece of another program's syntax; an embedding that the tokenizer knows is none. */
+static const char *find_syntax(const conditioner *c, const char *prompt, size_t *length)
+{
+    const char *piece = prompt_syntax_find(prompt, length);
+    while (piece && tokenizer_names(c->model->tokenizer, piece)) piece = prompt_syntax_find(piece + *length, length);
+    return piece;
+}
+
 /* Once: somebody who knows it needn't hear it of every prompt. */
 static void tell_syntax(conditioner *c, const char *prompt)
 {
     size_t length;
-    const char *piece = c->syntax_told ? NULL : prompt_syntax_find(prompt, &length);
+    const char *piece = c->syntax_told ? NULL : find_syntax(c, prompt, &length);
     if (!piece) return;
     c->syntax_told = true;
     log_message(LOG_WARNING,
                 "\"%.*s\" in a prompt is taken literally: leco reads prompts as plain text, without A1111's weights, "
-                "BREAK, AND, <lora:...> or embeddings",
+                "BREAK, AND, <lora:...> or embeddings that weren't loaded",
                 (int)(length < 60 ? length : 60), piece);
 }
 

@@ -144,13 +144,14 @@ static bool is_pickle(const char *path)
     return pickle;
 }
 
-/* Of pickles it is told how to get at what is in them. */
+/* Of A1111's pickles it is told how to get at what is in them; diffusers' .bin files hold nothing but the tensor. */
 static leco_status open_file(const char *path, safetensors **out, leco_error *err)
 {
     leco_status status = safetensors_open(path, out, err);
-    if (status != LECO_FORMAT || !is_pickle(path)) return status;
+    const size_t length = strlen(path);
+    if (status != LECO_FORMAT || length < 3 || strcmp(path + length - 3, ".pt") != 0 || !is_pickle(path)) return status;
     return error_set(err, LECO_UNSUPPORTED,
-                     "%s: embeddings in PyTorch's .pt and .bin files can't be read yet; convert it, in Python: "
+                     "%s: embeddings in A1111's .pt files can't be read yet; convert it, in Python: "
                      "safetensors.torch.save_file({\"" ROWS
                      "\": torch.load(\"FILE.pt\")[\"string_to_param\"][\"*\"]}, \"FILE.safetensors\")",
                      path);

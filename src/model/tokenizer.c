@@ -286,3 +286,10 @@ leco_status tokenizer_add(tokenizer *t, const char *text, int32_t first, int32_t
                          text);
     return tokenizer_put(t, &(special){.text = text, .size = size, .id = first, .count = count, .named = true}, err);
 }
+
+bool tokenizer_names(const tokenizer *t, const char *text)
+{
+    size_t length;
+    const special *s = special_at(t, text, strlen(text), 0, &length);
+    return s && s->named;
+}

@@ -7,6 +7,7 @@
 #ifndef LECO_MODEL_TOKENIZER_H
 #define LECO_MODEL_TOKENIZER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -36,6 +37,8 @@ leco_status tokenizer_encode(const tokenizer *t, const char *text, size_t size, 
 /* Makes a word of prompts the ids [first, first + count): an embedding's. It is found in any letters, also behind
  * "embedding:", but not within a longer word. One that is a token already is LECO_INVALID. */
 leco_status tokenizer_add(tokenizer *t, const char *text, int32_t first, int32_t count, leco_error *err);
+
+bool tokenizer_names(const tokenizer *t, const char *text); /* does the text begin with such a word? */
 
 /* The text of one id as vocab.json has it ("red</w>"), or NULL. */
 const char *tokenizer_token(const tokenizer *t, int32_t id);

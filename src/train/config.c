@@ -70,6 +70,13 @@ static leco_status settle_network(train_config *c, const char *place, leco_error
     if (n->kind != &kind_embedding && n->token)
         return error_set(err, LECO_INVALID, "%s: network.token: a %s has none; type: embedding trains one", place,
                          n->kind->name);
+    for (size_t i = 0; i < c->prompt_count && n->kind != &kind_embedding; i++)
+        if (c->prompt[i].action == ACTION_NEGATIVE)
+            return error_set(
+                err, LECO_INVALID,
+                "%s: action: negative trains an embedding (network.type: embedding): a %s would be on in the "
+                "whole picture",
+                c->prompt[i].place, n->kind->name);
     if (n->kind != &kind_embedding) return LECO_OK;
     if (!n->start) n->start = "*";
     if (!n->token || !*n->token)

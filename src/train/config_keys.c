@@ -319,12 +319,14 @@ static const key_row prompt_keys[] = {
          "`target`"),
     TEXT("attributes", attributes, UNSET("none"),
          "a list of words of which one is put before all texts of the entry: what a slider is to leave alone"),
-    CHOICE("action", action, prompt_action, prompt_action_choices, "erase",
-           "`erase` takes the concept away, `enhance` strengthens it, `slider` learns both at once: more of it at a "
-           "positive LoRA weight, less at a negative one. `distill` bakes classifier-free guidance into the adapter, "
-           "and `unconditional` with it as the negative prompt: pictures are then drawn at guidance scale 1, in half "
-           "the time. `transplant`, the default where there is a teacher, brings in what the teacher draws for "
-           "`positive`"),
+    CHOICE(
+        "action", action, prompt_action, prompt_action_choices, "erase",
+        "`erase` takes the concept away, `enhance` strengthens it, `slider` learns both at once: more of it at a "
+        "positive LoRA weight, less at a negative one. `distill` bakes classifier-free guidance into the adapter, "
+        "and `unconditional` with it as the negative prompt: pictures are then drawn at guidance scale 1, in half "
+        "the time. `transplant`, the default where there is a teacher, brings in what the teacher draws for "
+        "`positive`. `negative` is for embeddings: as the negative prompt, `target` takes `positive` out of pictures "
+        "and leaves `neutral`"),
     TEXT("teacher", teacher_name, UNSET("the model itself"),
          "who predicts what the student is pulled to: a name of `teachers`"),
     NODE("terms", "instead of `action` and all that goes with it: what `target` is pulled to, a sum of weighted "
@@ -335,7 +337,7 @@ static const key_row prompt_keys[] = {
            "turns"),
     NUMBER("guidance_scale", guidance_scale, -1000, 1000, "1.0",
            "how far: the student is pulled to neutral -/+ guidance_scale (positive - unconditional). Of `distill`: the "
-           "classifier-free guidance that it learns to do without"),
+           "classifier-free guidance that it learns to do without; of `negative`: that of the pictures it is for"),
     NUMBER("trajectory_guidance_scale", trajectory_guidance_scale, 0, 100,
            UNSET("`train.trajectory_guidance_scale`; 1 for `distill`"), "classifier-free guidance while generating"),
     OWN("resolution", read_resolution, "the model's own",

@@ -285,6 +285,8 @@ static void configs_that_can_train_none_are_refused(void **state)
         {TRAINING(NETWORK, "target: <dot>, positive: red, action: slider"), {"train.yaml:5", "no multiplier"}},
         {TRAINING(NETWORK, "target: <dot>, positive: red, multiplier: 0.5"), {"train.yaml:5", "no multiplier"}},
         {TRAINING(NETWORK, "target: <dot>, positive: red, action: negative"), {"guidance_scale", "above 1"}},
+        {TRAINING("rank: 1", "target: a, positive: red, action: negative"),
+         {"train.yaml:5", "network.type: embedding"}},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         leco_train_report report;
