@@ -110,7 +110,10 @@ int32_t tokenizer_pad(const tokenizer *t)
 
 const char *tokenizer_token(const tokenizer *t, int32_t id)
 {
-    return bpe_text(t->bpe, id);
+    const char *text = bpe_text(t->bpe, id);
+    for (size_t i = 0; i < t->special_count && !text; i++)
+        if (id >= t->specials[i].id && id - t->specials[i].id < t->specials[i].count) text = t->specials[i].text;
+    return text;
 }
 
 /* ---- encoding ---- */

@@ -40,7 +40,7 @@ leco_status tokenizer_add(tokenizer *t, const char *text, int32_t first, int32_t
 
 bool tokenizer_names(const tokenizer *t, const char *text); /* does the text begin with such a word? */
 
-/* The text of one id as vocab.json has it ("red</w>"), or NULL. */
+/* The text of one id as vocab.json has it ("red</w>"), or of the added token that it belongs to; NULL: nobody's. */
 const char *tokenizer_token(const tokenizer *t, int32_t id);
 
 #endif

@@ -130,6 +130,67 @@ static void other_files_are_refused(void **state)
     leco_model_close(opened);
 }
 
+/* A folder as transformers saves it after textual inversion: the file has the row, the tokenizer the token. */
+static const char *folder_with_token(const float *row)
+{
+    const char *folder = model_copy(MODEL, "grown"), *path = test_path("grown/text_encoder/model.safetensors");
+    const char table[] = "text_model.embeddings.token_embedding.weight";
+    static safetensors_entry entries[512];
+    safetensors *file;
+    char text[64];
+    assert_works(safetensors_open(path, &file, &err), &err);
+    float *grown = NULL;
+    int64_t rows = 0;
+    for (size_t i = 0; i < safetensors_count(file); i++) {
+        entries[i] = *safetensors_at(file, i);
+        if (strcmp(entries[i].name, table) != 0) continue;
+        rows = entries[i].shape[0]++;
+        grown = mem_calloc(entries[i].count + WIDTH, sizeof *grown);
+        memcpy(grown, entries[i].data, entries[i].count * sizeof *grown);
+        memcpy(grown + entries[i].count, row, WIDTH * sizeof *row);
+        entries[i].count += WIDTH;
+        entries[i].data = grown;
+    }
+    assert_non_null(grown);
+    assert_works(safetensors_write(test_path("grown/new"), entries, safetensors_count(file), NULL, 0, &err), &err);
+    safetensors_close(file);
+    mem_free(grown);
+    assert_int_equal(rename(test_path("grown/new"), path), 0);
+    snprintf(text, sizeof text, "{\"<dot>\": %lld}", (long long)rows);
+    test_write(test_path("grown/tokenizer/added_tokens.json"), text, strlen(text));
+    model_edit(test_path("grown/tokenizer/tokenizer_config.json"), "added_tokens_decoder", NULL);
+    snprintf(text, sizeof text, "%lld", (long long)rows + 1);
+    model_edit(test_path("grown/text_encoder/config.json"), "vocab_size", text);
+    return folder;
+}
+
+/* The states that `leco run text-encoder` gives of a prompt. */
+static void states_of(const char *folder, const char *embedding, float out[77 * WIDTH])
+{
+    leco_model *opened;
+    safetensors *file;
+    const leco_model_options options = {.precision = "float32"};
+    assert_works(leco_model_open(folder, &options, &opened, &err), &err);
+    if (embedding) assert_works(leco_model_add_embedding(opened, embedding, &err), &err);
+    assert_works(leco_run(opened, "text-encoder", NULL, "a large <dot> star", test_path("states"), &err), &err);
+    leco_model_close(opened);
+    assert_works(safetensors_open(test_path("states"), &file, &err), &err);
+    const safetensors_entry *e = safetensors_find(file, "last_hidden_state");
+    assert_true(e && e->count == 77 * WIDTH);
+    memcpy(out, e->data, 77 * WIDTH * sizeof *out);
+    safetensors_close(file);
+}
+
+static void a_folders_own_token_is_an_embedding_built_in(void **state)
+{
+    (void)state;
+    static float built_in[77 * WIDTH], loaded[77 * WIDTH], row[WIDTH];
+    for (size_t i = 0; i < WIDTH; i++) row[i] = 0.25f * (float)i;
+    states_of(folder_with_token(row), NULL, built_in);
+    states_of(MODEL, write_file("one.safetensors", "<dot>", 1, (const int64_t[]){WIDTH}, NULL), loaded);
+    for (size_t i = 0; i < 77 * WIDTH; i++) assert_true(fabsf(built_in[i] - loaded[i]) < 1e-5f);
+}
+
 /* ---- first values ---- */
 
 static leco_status start(model *m, const char *words, int64_t vectors, trainable **t)
@@ -300,6 +361,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(files_of_all_forms_load),
         cmocka_unit_test(other_files_are_refused),
+        cmocka_unit_test(a_folders_own_token_is_an_embedding_built_in),
         cmocka_unit_test(words_are_spread_over_the_vectors),
         cmocka_unit_test(bad_first_words_are_refused),
         cmocka_unit_test(an_embedding_is_trained_saved_and_drawn_with),
