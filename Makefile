@@ -10,19 +10,22 @@
 #   make clean    remove build/ (results in out/ stay)
 PREFIX ?= /usr/local
 
-.PHONY: build demo test bench asan format install clean packages
-build: packages
+.PHONY: build compile demo test bench asan format install clean packages
+build: compile
+	@echo "Built build/release/leco. Next: make demo"
+
+compile: packages
 	@cmake --preset release >build.log 2>&1 || { cat build.log; exit 1; }
 	@rm -f build.log
-	@cmake --build build/release --target leco_install leco-probe
+	@cmake --build build/release --target leco_install
 
-demo: build
+demo: compile
 	@scripts/demo
 
 test: packages
 	@scripts/test
 
-bench: build
+bench: compile
 	build/release/leco bench --preset sd15
 
 asan: packages
@@ -34,7 +37,7 @@ format:
 
 # After a build by somebody else, root only copies: files of root's in their build folder would be in the way.
 install:
-	@if [ ! -e build/release/leco ] || [ -O build/release/leco ]; then $(MAKE) --no-print-directory build; fi
+	@if [ ! -e build/release/leco ] || [ -O build/release/leco ]; then $(MAKE) --no-print-directory compile; fi
 	cmake --install build/release --prefix $(PREFIX)
 	@rm -f build/release/install_manifest.txt
 	@if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ]; then ldconfig || true; fi # or libleco.so isn't found yet

@@ -1,5 +1,6 @@
-# What `make install` puts where: the program, the library (shared and static) with headers and leco.pc, man pages, and
-# docs, examples and a model in one folder, so that the paths in them hold there as they do in the source tree.
+# What `make install` puts where: the programs, the library (shared and static) with headers and leco.pc, man pages, and
+# docs, examples, a model and its probe in one folder, so that the paths in them hold there as they do in the source
+# tree.
 
 # Only leco.h's functions are visible in it. Until 1.0 any minor version may change them.
 add_library(leco_shared SHARED ${LECO_OBJECTS})
@@ -20,7 +21,7 @@ add_custom_command(
     DEPENDS leco_lib
     VERBATIM)
 add_custom_target(leco_static ALL DEPENDS ${static_library})
-add_custom_target(leco_install DEPENDS leco leco_shared leco_static) # all that installing takes
+add_custom_target(leco_install DEPENDS leco leco-probe leco_shared leco_static) # all that installing takes
 
 # leco.pc finds everything from where it lies itself, so that PREFIX and DESTDIR may be chosen when installing.
 set(pc_folder ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
@@ -37,21 +38,21 @@ endforeach()
 list(JOIN LECO_PACKAGES " " pc_packages)
 configure_file(cmake/leco.pc.in leco.pc @ONLY)
 
-install(TARGETS leco leco_shared)
+install(TARGETS leco leco-probe leco_shared)
 install(FILES ${static_library} DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY include/leco DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(FILES ${PROJECT_BINARY_DIR}/leco.pc DESTINATION ${pc_folder})
-install(FILES LICENSE CHANGELOG.md CONTRIBUTING.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(FILES LICENSE README.md CHANGELOG.md CONTRIBUTING.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(DIRECTORY docs examples DESTINATION ${CMAKE_INSTALL_DOCDIR})
-install(DIRECTORY models/shapes DESTINATION ${CMAKE_INSTALL_DOCDIR}/models)
+install(DIRECTORY models/shapes models/shapes-probe DESTINATION ${CMAKE_INSTALL_DOCDIR}/models)
 
 # The man pages are what --help says, so they need a program that runs here.
 if(NOT CMAKE_CROSSCOMPILING)
     set(man_folder ${PROJECT_BINARY_DIR}/man)
     add_custom_command(
         OUTPUT ${man_folder}/leco.1
-        COMMAND ${PROJECT_SOURCE_DIR}/scripts/make-man $<TARGET_FILE:leco> ${man_folder}
-        DEPENDS leco scripts/make-man
+        COMMAND ${PROJECT_SOURCE_DIR}/scripts/make-man $<TARGET_FILE:leco> $<TARGET_FILE:leco-probe> ${man_folder}
+        DEPENDS leco leco-probe scripts/make-man
         VERBATIM)
     add_custom_target(leco_man ALL DEPENDS ${man_folder}/leco.1)
     add_dependencies(leco_install leco_man)

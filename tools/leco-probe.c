@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/common.h"
 #include "leco/probe.h"
@@ -45,7 +46,8 @@ typedef struct column {
 
 #define ARG(field) .offset = offsetof(probe_args, field)
 static const option_spec probe_options[] = {
-    {"probe", 0, OPTION_TEXT, "FOLDER", ARG(probe), .fallback = "models/shapes-probe", .help = "the probe"},
+    {"probe", 0, OPTION_TEXT, "FOLDER", ARG(probe),
+     .help = "the probe (default: models/shapes-probe, here or where leco's own files are)"},
     {"count", 0, OPTION_WHOLE, "N", ARG(count), .min = 1, .max = 100000, .fallback = "256", .help = "prompts to draw"},
     {"require", 0, OPTION_TEXTS, "WHAT=WORD", ARG(require), .help = "all prompts say this, for instance color=red"},
     {"forbid", 0, OPTION_TEXTS, "WHAT=WORD", ARG(forbid), .help = "no prompt says this"},
@@ -74,7 +76,10 @@ static bool read_vocabulary(const char *folder, vocabulary *v)
     snprintf(path, sizeof path, "%s/config.json", folder);
     v->document = json_load_file(path, 0, &error);
     if (!v->document) {
-        fprintf(stderr, "leco-probe: %s: line %d: %s\n", path, error.line, error.text);
+        if (error.line > 0)
+            fprintf(stderr, "leco-probe: %s: line %d: %s\n", path, error.line, error.text);
+        else
+            fprintf(stderr, "leco-probe: %s\n", error.text); /* "unable to open PATH: No such file ..." */
         return false;
     }
     size_t i, w;
@@ -365,6 +370,14 @@ static int probe_model(const model_args *model, const probe_args *args, const dr
     return status;
 }
 
+/* The embedded models' probe: in the folder where leco is started, or where its own files are. */
+static char *default_probe(void)
+{
+    static const char path[] = "models/shapes-probe";
+    char *found = access(path, R_OK) == 0 ? NULL : options_find_file(path);
+    return found ? found : strdup(path); /* if it isn't there, the message names it */
+}
+
 int main(int argc, char **argv)
 {
     calm_idle_threads(argv);
@@ -382,14 +395,20 @@ int main(int argc, char **argv)
         .summary = "counts how often a model draws what it is asked for, without and with a LoRA",
         .usage = "-m MODEL [--lora FILE] [options]",
         .details = "Made for the models in models/: prompts are drawn at random from the words of their world.",
-        .examples =
-            "  leco-probe -m models/shapes --lora out/erase_red.safetensors --require color=red --expect color=red\n"
-            "  leco-probe -m models/shapes --lora out/erase_red.safetensors --forbid color=red --count 512\n"
-            "  leco-probe -m models/shapes --lora out/blue.safetensors -p \"a circle\" --expect color=blue\n",
+        .examples = EXAMPLE_LORA
+        "  leco-probe -m models/shapes --lora out/erase_red.safetensors --guidance-scale 4 \\\n"
+        "             --require color=red --expect color=red\n"
+        "  leco-probe -m models/shapes --lora out/erase_red.safetensors --guidance-scale 4 --forbid color=red\n"
+        "  leco-probe -m models/shapes --lora out/enhance_blue.safetensors --guidance-scale 4 \\\n"
+        "             -p \"a circle\" --expect color=blue\n",
         .groups = groups,
     };
     int status = options_read(&line, argc, argv, NULL);
     if (status == OPTIONS_READY) status = model_args_check(line.program, &model);
-    if (status == OPTIONS_READY) status = probe_model(&model, &args, &drawing, &general);
-    return status;
+    if (status != OPTIONS_READY) return status;
+    char *probe = args.probe ? NULL : default_probe();
+    if (probe) args.probe = probe;
+    if (args.probe) status = probe_model(&model, &args, &drawing, &general);
+    free(probe);
+    return status == OPTIONS_READY ? EXIT_FAILED : status;
 }

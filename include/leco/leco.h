@@ -17,8 +17,9 @@
  *     leco_images_free(&images);
  *     leco_model_close(model);
  *
- * Compile it with `cc demo.c $(pkg-config --cflags --libs leco)`. For the static library say --static, and
- * -l:libleco.a in place of -lleco.
+ * Compile it with `cc demo.c $(pkg-config --cflags --libs leco)`. Where leco was installed below another prefix than
+ * /usr or /usr/local, set PKG_CONFIG_PATH=PREFIX/lib/pkgconfig for that, and LD_LIBRARY_PATH=PREFIX/lib to run it. For
+ * the static library, which needs no LD_LIBRARY_PATH, say --static, and -l:libleco.a in place of -lleco.
  *
  * Handles are opaque, made by open and freed by close (NULL is fine). A handle is used by one thread at a time; several
  * handles may be used, and trainings run, in as many threads at once.
@@ -80,7 +81,9 @@ LECO_API leco_status leco_model_open(const char *path, const leco_model_options 
                                      leco_error *err);
 LECO_API void leco_model_close(leco_model *model);
 
-/* Loads a LoRA on top of those there are. weight is its multiplier, any finite number. */
+/* Loads a LoRA on top of those there are. weight is its multiplier, any finite number: at 1 it does what it was trained
+ * for, between 0 and 1 less of that, above 1 more; a negative weight subtracts what it adds to the layers' outputs, so
+ * that pictures go the other way (towards a concept that it erases), how far is not said. */
 LECO_API leco_status leco_model_add_lora(leco_model *model, const char *path, float weight, leco_error *err);
 /* Changes the multiplier of the index-th LoRA (in the order they were added). */
 LECO_API leco_status leco_model_set_lora_weight(leco_model *model, size_t index, float weight, leco_error *err);
@@ -92,7 +95,8 @@ LECO_API leco_status leco_model_add_embedding(leco_model *model, const char *pat
 
 /* ---- pictures ---- */
 
-#define LECO_LARGEST_SIDE 8192 /* pixels: no picture is wider or higher */
+#define LECO_SMALLEST_SIDE 8   /* pixels: no picture is narrower or lower, */
+#define LECO_LARGEST_SIDE 8192 /* or wider or higher */
 
 typedef struct leco_image {
     int width, height;
@@ -157,9 +161,11 @@ typedef struct leco_train_options {
     size_t override_count;
     const char *const *embeddings; /* files as leco_model_add_embedding takes them, for the config's prompts */
     size_t embedding_count;
-    bool dry_run; /* check everything, also that the LoRA could be written; plan and report, train nothing */
+    bool dry_run; /* check everything but the weights' values, which it doesn't read, also that the LoRA could be
+                   * written; plan and report, train nothing */
     const char *device;
-    uint64_t memory; /* budget for planned_bytes; 0: none */
+    uint64_t memory; /* budget for planned_bytes: within it, fewer activations are kept, and more computed again, or
+                      * LECO_MEMORY says by how much it is too small; 0: none */
     leco_progress_callback progress;
     void *user;
 } leco_train_options;

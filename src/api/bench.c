@@ -14,7 +14,13 @@
 #include "model/kinds.h"
 #include "train/optimizer.h"
 
-enum { TOKENS = 77, RANK = 4, MAX_RUNS = 5, STAGES = 3 /* a precision: forward, training step, the end */ };
+enum {
+    TOKENS = 77,
+    RANK = 4,
+    MAX_RUNS = 5,
+    MOST_PIXELS = 4096,
+    STAGES = 3 /* a precision: forward, training step, the end */
+};
 
 /* A bench at work. */
 typedef struct bench {
@@ -172,8 +178,11 @@ static leco_status picture_size(const bench *b, latent_size *one, leco_error *er
     const int factor = (int)vae_factor(&b->model->vae);
     const int width = b->options->width ? b->options->width : (int)u->sample_width * factor;
     const int height = b->options->height ? b->options->height : (int)u->sample_height * factor;
-    if (width < factor || height < factor || width % factor || height % factor || width > 4096 || height > 4096)
-        return error_set(err, LECO_INVALID, "%dx%d pixels: expected multiples of %d up to 4096", width, height, factor);
+    const int side[] = {width, height}, least = factor > LECO_SMALLEST_SIDE ? factor : LECO_SMALLEST_SIDE;
+    for (int i = 0; i < 2; i++)
+        if (side[i] < least || side[i] > MOST_PIXELS || side[i] % factor)
+            return error_set(err, LECO_INVALID, "a %s of %d pixels: expected a multiple of %d from %d to %d",
+                             i == 0 ? "width" : "height", side[i], factor, least, MOST_PIXELS);
     b->result->width = width;
     b->result->height = height;
     *one = (latent_size){1, height / factor, width / factor, b->model->unet.in_channels};

@@ -46,11 +46,13 @@ static const safetensors_entry *all_at(const safetensors *file, size_t index)
     return index < known ? safetensors_at(file, index) : safetensors_skipped_at(file, index - known, &name, &type);
 }
 
-/* All elements of a file, as far as they can be counted: types that leco doesn't know may claim any number. */
+/* All parameters of a file, as far as they can be counted: types that leco doesn't know may claim any number. A LoRA's
+ * alphas are settings: nobody trains them. */
 static int64_t value_count(const safetensors *file)
 {
     int64_t values = 0;
     for (size_t i = 0; i < all_count(file); i++) {
+        if (ends_with(all_at(file, i)->name, ".alpha")) continue;
         const size_t count = all_at(file, i)->count, room = (size_t)(INT64_MAX - values);
         values = count < room ? values + (int64_t)count : INT64_MAX;
     }

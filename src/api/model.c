@@ -155,11 +155,12 @@ leco_status model_picture_size(const leco_model *handle, int *width, int *height
     const int64_t own[] = {u->sample_width * factor, u->sample_height * factor};
     int *const side[] = {width, height};
     const char *const name[] = {"width", "height"};
+    const int least = factor > LECO_SMALLEST_SIDE ? factor : LECO_SMALLEST_SIDE;
     for (int i = 0; i < 2; i++) {
         if (*side[i] == 0) *side[i] = (int)own[i];
-        if (*side[i] < factor || *side[i] > LARGEST_SIDE || *side[i] % factor)
+        if (*side[i] < least || *side[i] > LARGEST_SIDE || *side[i] % factor)
             return error_set(err, LECO_INVALID, "a %s of %d pixels: expected a multiple of %d from %d to %d", name[i],
-                             *side[i], factor, factor, LARGEST_SIDE);
+                             *side[i], factor, least, LARGEST_SIDE);
     }
     return LECO_OK;
 }

@@ -5,7 +5,9 @@
 #include "api/locale.h"
 #include "base/arena.h"
 #include "base/mem.h"
+#include "diffusion/conditioning.h"
 #include "format/safetensors.h"
+#include "model/wildcards.h"
 
 enum { MAX_BATCH = 256 };
 
@@ -130,6 +132,21 @@ static leco_status write_out(const module_run *r, const safetensors_entry *entri
 
 /* ---- modules ---- */
 
+/* The text that the prompt means; one that means several is for drawing. */
+static leco_status only_text(module_run *r, const char **out, leco_error *err)
+{
+    wildcards w = {.memory = r->memory};
+    wildcard_text read;
+    LECO_TRY(wildcards_read(&w, r->prompt, &read, err));
+    if (wildcards_ways(&w, &read) > 1)
+        return error_set(err, LECO_INVALID, "\"%.80s\" means several texts; give one, or \\{ for a brace", r->prompt);
+    char *text = arena_alloc(r->memory, strlen(r->prompt) + 1, 1);
+    if (!text) return error_memory(err, strlen(r->prompt), "a prompt");
+    wildcards_expand(&w, &read, text);
+    *out = text;
+    return LECO_OK;
+}
+
 static leco_status read_ids(module_run *r, int64_t *batch, int64_t *tokens, int32_t **ids, leco_error *err)
 {
     const model *m = r->handle->model;
@@ -138,7 +155,10 @@ static leco_status read_ids(module_run *r, int64_t *batch, int64_t *tokens, int3
         *tokens = (int64_t)tokenizer_length(m->tokenizer);
         *ids = arena_alloc(r->memory, (size_t)*tokens, sizeof **ids);
         if (!*ids) return error_memory(err, (size_t)*tokens * sizeof **ids, "token ids");
-        return tokenizer_encode(m->tokenizer, r->prompt, strlen(r->prompt), *ids, NULL, err);
+        const char *text = NULL;
+        prompts_told told = {0};
+        LECO_TRY(only_text(r, &text, err));
+        return conditioning_ids(m->tokenizer, text, &told, *ids, err);
     }
     const safetensors_entry *e;
     LECO_TRY(safetensors_require(r->in, "input_ids", 2, (const int64_t[]){-1, -1}, &e, err));

@@ -44,8 +44,8 @@ static leco_status check_budget(const trainer *t, uint64_t budget, leco_error *e
     if (!parts) return error_memory(err, 0, "a message");
     leco_status status =
         error_set(err, LECO_MEMORY,
-                  "the budget of %.1f MiB is %.1f MiB too little: this training needs %s; a smaller resolution, "
-                  "batch_size or rank needs less",
+                  "the budget of %.1f MiB is %.1f MiB too little: this training needs %s, with all activations "
+                  "computed again that can be; a smaller resolution, batch_size or rank needs less",
                   (double)budget / mib, (double)(memory_total(&use) - budget) / mib, parts);
     mem_free(parts);
     return status;
@@ -90,7 +90,7 @@ leco_status leco_train(const char *config, const leco_train_options *options, le
     c.embedding_count = o->embedding_count;
     if (c.verbose) log_raise_debug(true);
     leco_status status = save_check(&c, err);
-    if (status == LECO_OK) status = trainer_plan(&c, o->device, &t, err);
+    if (status == LECO_OK) status = trainer_plan(&c, o->device, o->memory, &t, err);
     if (status == LECO_OK) {
         status = train(t, o, &made, err);
         trainer_destroy(t);

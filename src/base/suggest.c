@@ -192,3 +192,10 @@ const char *suggest(const char *word, const char *const *known, size_t count)
     const char *synonym = least > 0 ? by_synonym(folded, known, count) : NULL;
     return synonym ? synonym : nearest;
 }
+
+bool suggest_misspelt(const char *word, const char *known)
+{
+    char one[LONGEST + 1], other[LONGEST + 1];
+    if (!fold(word, one) || !fold(known, other)) return false;
+    return edit_distance(one, other) <= (strlen(other) < 10 ? 1 : 2);
+}

@@ -28,13 +28,16 @@ const option_spec general_options[] = {
 const option_spec model_options[] = {
     {"model", 'm', OPTION_TEXT, "MODEL", MODEL(model), .help = "the model: a folder as diffusers writes it"},
     {"lora", 0, OPTION_TEXTS, "FILE[:WEIGHT]", MODEL(lora),
-     .help = "put a LoRA on the model, at this weight (default 1; negative turns its effect around). May be given "
+     .help = "put a LoRA on the model, at this weight (default 1; below 0 roughly the opposite). May be given "
              "several times"},
     {"embedding", 0, OPTION_TEXTS, "FILE", MODEL(embedding), .help = EMBEDDING_HELP},
     {"device", 0, OPTION_CHOICE, "DEVICE", MODEL(device), .choices = "cpu|ref", .later = "cuda", .fallback = "cpu",
      .help = "cpu, or ref: slow, plain loops to compare with"},
     {"precision", 0, OPTION_CHOICE, "TYPE", MODEL(precision), .choices = "float32|bfloat16",
      .help = "float32 or bfloat16 (default: bfloat16 where the processor has it)"},
+    {"clip-skip", 0, OPTION_REFUSED,
+     .help = "is not there yet: for a clip skip of 2, give a copy of the model in whose text_encoder/config.json "
+             "num_hidden_layers is one lower"},
     {0},
 };
 
@@ -54,9 +57,9 @@ const option_spec drawing_options[] = {
      .help = "of the first picture, the next ones count up; -1 takes one from the clock"},
     {"rng", 0, OPTION_CHOICE, "KIND", DRAWING(rng), .choices = "cpu|cuda", .fallback = LECO_DEFAULT_RNG,
      .help = "whose noise a seed gives: cpu (PyTorch's, as in ComfyUI) or cuda (as in A1111)"},
-    {"width", 0, OPTION_WHOLE, "PIXELS", DRAWING(width), .min = 8, .max = LECO_LARGEST_SIDE,
+    {"width", 0, OPTION_WHOLE, "PIXELS", DRAWING(width), .min = LECO_SMALLEST_SIDE, .max = LECO_LARGEST_SIDE,
      .help = "(default: the model's own)"},
-    {"height", 0, OPTION_WHOLE, "PIXELS", DRAWING(height), .min = 8, .max = LECO_LARGEST_SIDE,
+    {"height", 0, OPTION_WHOLE, "PIXELS", DRAWING(height), .min = LECO_SMALLEST_SIDE, .max = LECO_LARGEST_SIDE,
      .help = "(default: the model's own)"},
     {"batch", 0, OPTION_WHOLE, "N", DRAWING(batch), .min = 1, .max = 256, .fallback = TEXT_OF(LECO_DEFAULT_BATCH),
      .help = "pictures computed together: more is faster and takes more memory"},

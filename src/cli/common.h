@@ -17,6 +17,9 @@ typedef struct command {
 
 extern const command command_train, command_generate, command_grid, command_run, command_inspect, command_bench;
 
+/* A line of --help, before examples with this LoRA. */
+#define EXAMPLE_LORA "  # out/erase_red.safetensors is what 'leco train examples/erase_red.yaml' writes\n"
+
 /* ---- options ---- */
 
 typedef struct general_args {

@@ -82,9 +82,12 @@ static int run(int argc, char **argv)
         .summary = "draws pictures",
         .usage = "-m MODEL -p PROMPT [options]",
         .details = "Prints the names of the files it has written. Each PNG carries its settings, as A1111 writes them.",
-        .examples = "  leco generate -m models/shapes -p \"a small red star\" --guidance-scale 4 -o star.png\n"
-                    "  leco generate -m models/shapes --lora erase_red.safetensors:0.5 -p \"a red star\" -o star.png\n"
-                    "  leco generate -m models/shapes -p \"a heart\" -p \"a moon\" --count 4 --seed 7 -o many.png\n",
+        .examples =
+            "  leco generate -m models/shapes -p \"a small red star\" --guidance-scale 4 -o star.png\n" EXAMPLE_LORA
+            "  leco generate -m models/shapes --lora out/erase_red.safetensors:0.5 -p \"a red star\" \\\n"
+            "                --guidance-scale 4 -o faded.png\n"
+            "  leco generate -m models/shapes -p \"a heart\" -p \"a moon\" --count 4 --seed 7 --guidance-scale 4 \\\n"
+            "                -o many.png\n",
         .groups = groups,
     };
     int status = options_read(&line, argc, argv, NULL);

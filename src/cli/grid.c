@@ -57,9 +57,9 @@ static int run(int argc, char **argv)
         .summary = "draws a contact sheet: prompts down, weights of a LoRA across",
         .usage = "-m MODEL -p PROMPT... --lora FILE --weights -1,0,0.5,1 [options] -o FILE.png",
         .details = "Every row starts from the same noise, so that what changes along it is the LoRA's doing.",
-        .examples =
-            "  leco grid -m models/shapes --lora erase_red.safetensors -p \"a red star\" -p \"a blue star\" \\\n"
-            "            --guidance-scale 4 -o sheet.png\n",
+        .examples = EXAMPLE_LORA
+        "  leco grid -m models/shapes --lora out/erase_red.safetensors -p \"a red star\" -p \"a blue star\" \\\n"
+        "            --guidance-scale 4 -o sheet.png\n",
         .groups = groups,
     };
     int status = options_read(&line, argc, argv, NULL);

@@ -16,9 +16,8 @@ static int run(int argc, char **argv)
         .details = "A model's folder: its parts and their sizes. A .safetensors file: its tensors and metadata; of a "
                    "LoRA also its "
                    "rank and what it changes. A PNG: the settings it was drawn with.",
-        .examples = "  leco inspect models/shapes\n"
-                    "  leco inspect erase_red.safetensors\n"
-                    "  leco inspect leco.png\n",
+        .examples = "  leco inspect models/shapes\n" EXAMPLE_LORA "  leco inspect out/erase_red.safetensors\n"
+                    "  leco inspect star.png\n",
         .groups = groups,
         .operand = "FILE-OR-MODEL",
     };

@@ -21,12 +21,12 @@ static void print_help(FILE *to)
     for (size_t i = 0; i < COMMAND_COUNT; i++) fprintf(to, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
     fputs("\n  leco COMMAND --help   tells about one of them\n"
           "  leco --version        prints the version\n"
-          "\nExamples\n"
-          "  leco train examples/erase_red.yaml\n"
-          "  leco generate -m models/shapes --lora out/erase_red.safetensors -p \"a red star\" --guidance-scale 4 -o "
-          "star.png\n",
+          "  leco-probe --help     tells about counting what the models in models/ draw, with and without a LoRA\n",
           to);
-    options_print_files(to);
+    options_print_examples(
+        to, "  leco train examples/erase_red.yaml\n"
+            "  leco generate -m models/shapes --lora out/erase_red.safetensors -p \"a red star\" --guidance-scale 4 -o "
+            "star.png\n");
     fputs("\nExit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.\n", to);
 }
 

@@ -83,24 +83,39 @@ static void print_option(const option_spec *s)
     print_wrapped(body, HELP_INDENT, HELP_INDENT);
 }
 
-/* Where the help's paths begin: beside an installed program, or in the source tree that it was built in. */
-void options_print_files(FILE *to)
+char *options_find_file(const char *path)
 {
     static const char *const places[] = {LECO_DOC_FROM_PROGRAM, "../.."};
-    char self[PATH_MAX], path[2 * PATH_MAX];
+    char self[PATH_MAX], full[3 * PATH_MAX];
     ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
-    if (length <= 0) return;
+    if (length <= 0) return NULL;
     self[length] = '\0';
     *strrchr(self, '/') = '\0';
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        snprintf(path, sizeof path, "%s/%s/docs/config.md", self, places[i]);
-        if (access(path, R_OK) != 0) continue;
-        *(strrchr(path, '/') - strlen("/docs")) = '\0';
-        char *plain = realpath(path, NULL);
-        fprintf(to, "\nFiles\n  docs/ and examples/ are in %s\n", plain ? plain : path);
-        free(plain);
-        return;
+        snprintf(full, sizeof full, "%s/%s/docs/config.md", self, places[i]);
+        if (access(full, R_OK) != 0) continue;
+        snprintf(full, sizeof full, "%s/%s/%s", self, places[i], path);
+        return realpath(full, NULL); /* NULL where this isn't there */
     }
+    return NULL;
+}
+
+/* The examples' paths are those of the source tree, which an installation keeps in one folder: elsewhere a copy of it
+ * is what they need, since results go beside it. */
+static void print_copying(FILE *to, const char *root)
+{
+    if (access("examples/erase_red.yaml", R_OK) == 0 && access("models/shapes/model_index.json", R_OK) == 0) return;
+    fprintf(to, "  cp -r %s/examples %s/models .   # what the commands below name\n", root, root);
+}
+
+void options_print_examples(FILE *to, const char *examples)
+{
+    char *root = options_find_file(".");
+    fputs("\nExamples\n", to);
+    if (root) print_copying(to, root);
+    fputs(examples, to);
+    if (root) fprintf(to, "\nFiles\n  docs/, examples/ and models/ are in %s\n", root);
+    free(root);
 }
 
 static void print_help(const command_line *line)
@@ -115,8 +130,7 @@ static void print_help(const command_line *line)
         for (const option_spec *s = g->options; s->name; s++)
             if (s->kind != OPTION_REFUSED) print_option(s);
     }
-    printf("\nExamples\n%s", line->examples);
-    options_print_files(stdout);
+    options_print_examples(stdout, line->examples);
 }
 
 /* ---- reading ---- */

@@ -81,8 +81,13 @@ int options_mistake(const char *program, const char *format, ...) __attribute__(
 /* Writes what an OPTION_CHOICE may be, "a, b, c"; what has no room is left out. */
 void option_choices_text(const option_spec *spec, char *text, size_t size);
 
-/* A section of --help that tells where docs/ and examples/ are; nothing where they aren't. */
-void options_print_files(FILE *to);
+/* The last sections of --help: examples, with what they need where they don't work as they stand, and where docs/,
+ * examples/ and models/ are, where they are found. */
+void options_print_examples(FILE *to, const char *examples);
+
+/* Where `path`, as the source tree has it ("models/shapes-probe"), lies of the program that runs: in the documentation
+ * of an installed one, or in the tree that it was built in. The caller frees it. NULL: not there. */
+char *options_find_file(const char *path);
 
 /* Reads a finite decimal number (no hex, inf or nan) that takes up the whole text. */
 bool number_read(const char *text, double *value);

@@ -61,8 +61,8 @@ static int run(int argc, char **argv)
                    "unet: sample [B,4,h,w], timestep [B] or scalar, encoder_hidden_states [B,77,D] -> noise_pred\n"
                    "vae-encoder: sample [B,3,H,W] in [-1,1] -> latent_mean, latent_logvar [B,4,h,w]\n"
                    "vae-decoder: latents [B,4,h,w], unscaled -> sample [B,3,H,W]",
-        .examples = "  leco run text-encoder -m models/shapes -p \"a red star\" --out hidden.safetensors\n"
-                    "  leco run unet -m models/shapes --lora erase_red.safetensors:0.5 --in in.safetensors --out "
+        .examples = "  leco run text-encoder -m models/shapes -p \"a red star\" --out hidden.safetensors\n" EXAMPLE_LORA
+                    "  leco run unet -m models/shapes --lora out/erase_red.safetensors:0.5 --in in.safetensors --out "
                     "out.safetensors\n",
         .groups = groups,
         .operand = "MODULE",

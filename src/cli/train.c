@@ -32,13 +32,15 @@ static const option_spec train_options[] = {
      .help = "change a key of the config, for instance train.iterations=100. May be given several times"},
     {"embedding", 0, OPTION_TEXTS, "FILE", ARG(embedding), .help = EMBEDDING_HELP},
     {"dry-run", 0, OPTION_FLAG, ARG(dry_run),
-     .help = "check everything, also that the LoRA could be written, and plan the memory, but train nothing"},
+     .help = "check everything but the weights' values, also that the LoRA could be written, and plan the memory, but "
+             "train nothing"},
     {"device", 0, OPTION_CHOICE, "DEVICE", ARG(device), .choices = "cpu|ref", .later = "cuda", .fallback = "cpu",
      .help = "cpu, or ref: slow, plain loops to compare with"},
     {"memory", 0, OPTION_BYTES, "SIZE", ARG(memory),
      .help =
-         "refuse to train where leco would allocate more than this, for instance 4G. Mapped model files, and what the "
-         "program and its libraries take (some 50M, more with a large model), aren't counted"},
+         "allocate no more than this, for instance 4G: activations are computed again in the backward pass instead of "
+         "kept, as many as it takes, or the training is refused. Mapped model files, and what the program and its "
+         "libraries take (some 50M, more with a large model), aren't counted"},
     {"help-config", 0, OPTION_ANSWER, .answer = print_keys,
      .help = "print every key that a config may hold, with its default and what it means (=markdown: as tables)"},
     {"resume", 0, OPTION_REFUSED, .help = "is not there yet: start the training again, it is repeatable"},

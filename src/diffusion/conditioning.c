@@ -30,7 +30,7 @@ struct conditioner {
     entry *entry;
     size_t count, capacity;
     name_table by_prompt; /* places in entry */
-    bool syntax_told, length_told;
+    prompts_told told;
     size_t most; /* bytes of prompts that stream; 0: these don't */
 };
 
@@ -129,6 +129,7 @@ size_t conditioner_bytes(const conditioner *c)
 void conditioner_stream(conditioner *c, size_t bytes)
 {
     c->most = bytes;
+    c->told.length_once = true;
 }
 
 bool conditioner_streams(const conditioner *c)
@@ -151,25 +152,17 @@ size_t conditioner_arena_bytes(const conditioner *c)
     return runner_arena_bytes(&c->runner);
 }
 
-/* The first piece of another program's syntax; an embedding that the tokenizer knows is none. */
-static const char *find_syntax(const conditioner *c, const char *prompt, size_t *length)
+leco_status conditioning_ids(const tokenizer *t, const char *prompt, prompts_told *told, int32_t *ids, leco_error *err)
 {
-    const char *piece = prompt_syntax_find(prompt, length);
-    while (piece && tokenizer_names(c->model->tokenizer, piece)) piece = prompt_syntax_find(piece + *length, length);
-    return piece;
-}
-
-/* Once: somebody who knows it needn't hear it of every prompt. */
-static void tell_syntax(conditioner *c, const char *prompt)
-{
-    size_t length;
-    const char *piece = c->syntax_told ? NULL : find_syntax(c, prompt, &length);
-    if (!piece) return;
-    c->syntax_told = true;
-    log_message(LOG_WARNING,
-                "\"%.*s\" in a prompt is taken literally: leco reads prompts as plain text, without A1111's weights, "
-                "BREAK, AND, <lora:...> or embeddings that weren't loaded",
-                (int)(length < 60 ? length : 60), piece);
+    size_t needed;
+    LECO_TRY(tokenizer_encode(t, prompt, strlen(prompt), ids, &needed, err));
+    const bool cut = needed > tokenizer_length(t);
+    if (cut && !(told->length && told->length_once))
+        log_message(LOG_WARNING, "prompt \"%.60s...\" needs %zu tokens; all after the first %zu are ignored", prompt,
+                    needed, tokenizer_length(t));
+    told->length = told->length || cut;
+    prompt_syntax_tell(prompt, t, &told->syntax);
+    return LECO_OK;
 }
 
 static leco_status encode(conditioner *c, const int32_t *ids, float *states, leco_error *err)
@@ -213,25 +206,12 @@ static leco_status grow(conditioner *c, leco_error *err)
     return LECO_OK;
 }
 
-/* The prompt's ids; the log says where they had to be cut. */
-static leco_status tokenize(conditioner *c, const char *prompt, int32_t *ids, leco_error *err)
-{
-    size_t needed;
-    LECO_TRY(tokenizer_encode(c->model->tokenizer, prompt, strlen(prompt), ids, &needed, err));
-    if (needed > (size_t)c->tokens && !c->length_told)
-        log_message(LOG_WARNING, "prompt \"%.60s...\" needs %zu tokens; all after the first %lld are ignored", prompt,
-                    needed, (long long)c->tokens);
-    c->length_told = c->length_told || (needed > (size_t)c->tokens && c->most > 0); /* they may come again */
-    return LECO_OK;
-}
-
 static leco_status fill_entry(conditioner *c, const char *prompt, entry *e, leco_error *err)
 {
     e->prompt = mem_strdup(prompt);
     e->ids = mem_calloc((size_t)c->tokens, sizeof *e->ids);
     if (!e->prompt || !e->ids) return error_memory(err, strlen(prompt) + 1, "a prompt");
-    LECO_TRY(tokenize(c, prompt, e->ids, err));
-    tell_syntax(c, prompt);
+    LECO_TRY(conditioning_ids(c->model->tokenizer, prompt, &c->told, e->ids, err));
     return name_table_add(&c->by_prompt, e->prompt, c->count) ? LECO_OK : error_memory(err, strlen(prompt), "a prompt");
 }
 

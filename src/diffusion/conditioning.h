@@ -27,6 +27,14 @@ typedef struct conditioning {
 /* Those of a picture that was never cropped: its own size, twice. */
 void conditioning_set_size(conditioning *c, int64_t height, int64_t width);
 
+/* ids [tokenizer_length] of a prompt. One that is too long is cut, with a warning in the log; another program's syntax
+ * gives one, too, the first time. */
+typedef struct prompts_told {
+    bool syntax, length;
+    bool length_once; /* prompts may come again: the first that is cut is told of, no other */
+} prompts_told;
+leco_status conditioning_ids(const tokenizer *t, const char *prompt, prompts_told *told, int32_t *ids, leco_error *err);
+
 typedef struct conditioner conditioner;
 
 /* Builds the text encoder of m (weights mapped by the caller) with `adapters` (NULL: none) and plans it. options: the

@@ -1,6 +1,7 @@
 #include "diffusion/denoiser.h"
 
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -61,6 +62,7 @@ static void build(nn *c, void *user)
     n->target = graph_input(c->g, "target", graph_exact_dtype(c->g), n->net.noise->shape);
     n->loss = op_mse(c->g, n->net.noise, n->target);
     graph_result(c->g, n->loss);
+    graph_recompute(c->g, (int)ceil(b->options->recompute * graph_block_count(c->g)));
     graph_backward(c->g, n->loss);
 }
 

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "base/utf8.h"
+
 static bool begins(const unsigned char *data, size_t size, const char *magic, size_t length)
 {
     return size >= length && memcmp(data, magic, length) == 0;
@@ -15,6 +17,22 @@ static bool is_torch_zip(const unsigned char *data, size_t size)
     if (size < at) return false;
     size_t named = data[26] | (size_t)data[27] << 8;
     return named > length && named <= size - at && memcmp(data + at + named - length, name, length) == 0;
+}
+
+/* UTF-8 without control characters, as far as tells: a safetensors file has some among its first eight bytes. */
+static bool is_text(const unsigned char *data, size_t size)
+{
+    unsigned char text[512 + 1] = {0};
+    const bool cut = size > sizeof text - 1;
+    if (cut) size = sizeof text - 1;
+    memcpy(text, data, size);
+    for (size_t i = 0; i < size;) {
+        const size_t bytes = utf8_bytes(text + i);
+        if (bytes == 0) return cut && i + 4 > size; /* the last character's end is elsewhere */
+        if ((text[i] < ' ' && !memchr("\t\n\f\r", text[i], 4)) || text[i] == 0x7f) return false;
+        i += bytes;
+    }
+    return size > 0;
 }
 
 file_kind file_kind_of(const void *bytes, size_t size)
@@ -45,5 +63,5 @@ file_kind file_kind_of(const void *bytes, size_t size)
         return (file_kind){"a PyTorch .pt/.ckpt file (a pickle)", true};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (begins(data, size, others[i].magic, others[i].length)) return (file_kind){others[i].is, false};
-    return (file_kind){NULL, false};
+    return (file_kind){is_text(data, size) ? "a text" : NULL, false};
 }

@@ -120,7 +120,8 @@ static leco_status parse_offsets(safetensors *file, const json_t *info, tensor *
     t->begin = (size_t)json_integer_value(begin);
     t->end = (size_t)json_integer_value(end);
     if (t->end > data_size)
-        return error_set(err, LECO_FORMAT, "%s: tensor \"%s\" ends at byte %zu of the data, which end at %zu",
+        return error_set(err, LECO_FORMAT,
+                         "%s: tensor \"%s\" ends at byte %zu of the data, which end at %zu: the file is incomplete",
                          file->path, t->entry.name, t->end, data_size);
     return LECO_OK;
 }
@@ -243,7 +244,7 @@ static leco_status parse_root(safetensors *file, json_t *root, const unsigned ch
     return make_indices(file, data_size, err);
 }
 
-/* The first eight bytes are no length of a header: say what the file is where that shows. */
+/* The first eight bytes are no length of a header that is there: say what the file is where that shows. */
 static leco_status refuse_file(const safetensors *file, uint64_t length, size_t rest, leco_error *err)
 {
     file_kind kind = file_kind_of(file->map.data, file->map.size);
@@ -253,8 +254,14 @@ static leco_status refuse_file(const safetensors *file, uint64_t length, size_t 
                          "safetensors.torch.save_file(torch.load(\"FILE\", weights_only=True), \"FILE.safetensors\")",
                          file->path, kind.is);
     if (kind.is) return error_set(err, LECO_FORMAT, "%s: is no safetensors file: this is %s", file->path, kind.is);
-    return error_set(err, LECO_FORMAT, "%s: the header claims %llu bytes; %zu follow, and at most %u are allowed",
-                     file->path, (unsigned long long)length, rest, MAX_HEADER_BYTES);
+    if (length > MAX_HEADER_BYTES)
+        return error_set(err, LECO_FORMAT,
+                         "%s: is no safetensors file: it would begin with the length of its header, not with %llu",
+                         file->path, (unsigned long long)length);
+    return error_set(
+        err, LECO_FORMAT,
+        "%s: is incomplete: the header takes %llu bytes, of which %zu are there; was its download cut off?", file->path,
+        (unsigned long long)length, rest);
 }
 
 static leco_status parse_file(safetensors *file, leco_error *err)

@@ -4,12 +4,20 @@
 
 #include "base/mem.h"
 #include "graph/internal.h"
+#include "graph/recompute.h"
 
 struct gradients {
     graph *g;
     tensor **of; /* by tensor id: the gradient so far, or NULL */
     size_t count;
+    recompute again; /* of the block that the walk is in */
 };
+
+/* The gradient so far of an input of a node, which may be one that is computed again. */
+static tensor **gradient_of(const gradients *w, const tensor *input)
+{
+    return &w->of[recompute_original(&w->again, input)->id];
+}
 
 graph *gradients_graph(gradients *w)
 {
@@ -24,17 +32,17 @@ bool gradients_wanted(const gradients *w, const tensor *input)
 
 tensor *gradients_so_far(const gradients *w, const tensor *input)
 {
-    return w->of[input->id];
+    return *gradient_of(w, input);
 }
 
 void gradients_set(gradients *w, const tensor *input, tensor *total)
 {
-    if (graph_ok(w->g)) w->of[input->id] = total;
+    if (graph_ok(w->g)) *gradient_of(w, input) = total;
 }
 
 void gradients_add(gradients *w, const tensor *input, tensor *part)
 {
-    tensor *before = w->of[input->id];
+    tensor *before = *gradient_of(w, input);
     if (before != NULL) {
         node *sum = graph_node(w->g, OP_ADD, &(node_attr){0}, (tensor *[]){before, part}, 2);
         part = sum == NULL ? NULL : sum->output[0];
@@ -59,8 +67,9 @@ static void walk(gradients *w, const tensor *y, tensor *u)
             graph_fail(g, LECO_UNSUPPORTED, "%s: operator %s has no gradient", n->name, op_name(n->op));
             break;
         }
+        n = recompute_node(&w->again, g, n);
         g->name = n->name;
-        rule->grad(w, n, dy);
+        if (graph_ok(g)) rule->grad(w, n, dy);
     }
     g->name = name;
     g->walking_back = false;
@@ -96,9 +105,11 @@ static void backward(graph *g, tensor *y, tensor *u, tensor *const *wanted, size
         return;
     }
     walk(&w, y, u);
+    recompute_free(&w.again);
     bind_params(&w);
     for (size_t i = 0; i < count; i++) grads[i] = graph_ok(g) ? w.of[wanted[i]->id] : NULL;
     mem_free(w.of);
+    recompute_drop_unread(g);
 }
 
 void graph_backward(graph *g, tensor *loss)

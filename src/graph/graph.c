@@ -170,6 +170,26 @@ void graph_result(graph *g, tensor *t)
     if (graph_ok(g)) t->is_result = true;
 }
 
+void graph_begin_block(graph *g)
+{
+    g->block = ++g->blocks;
+}
+
+void graph_end_block(graph *g)
+{
+    g->block = 0;
+}
+
+int graph_block_count(const graph *g)
+{
+    return g->blocks;
+}
+
+void graph_recompute(graph *g, int blocks)
+{
+    g->recomputed = blocks;
+}
+
 void graph_want_gradient(graph *g, tensor *input)
 {
     if (graph_ok(g)) input->trainable = true;
@@ -188,6 +208,7 @@ node *graph_node(graph *g, op_code op, const node_attr *attr, tensor *const *inp
     n->id = (int)g->node_count;
     n->name = g->name;
     n->backward = g->walking_back;
+    n->block = g->block;
     for (int i = 0; i < input_count; i++) n->input[i] = inputs[i];
     if (!op_rules[op]->infer(g, n) || !graph_ok(g)) return NULL;
 

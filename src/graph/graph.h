@@ -30,6 +30,17 @@ tensor *graph_param(graph *g, param *p);
 /* Marks what the caller reads after a run. */
 void graph_result(graph *g, tensor *t);
 
+/* Between the two, nodes belong to one more block: a stretch of the model (a residual block, a transformer) that little
+ * goes into and little comes out of. */
+void graph_begin_block(graph *g);
+void graph_end_block(graph *g);
+int graph_block_count(const graph *g);
+
+/* Gradient checkpointing: the reverse walk to come computes what it needs of the first `blocks` blocks again, so that
+ * their activations don't outlive the forward pass. Results are the same to the bit. Source: Chen et al., "Training
+ * deep nets with sublinear memory cost" (2016). */
+void graph_recompute(graph *g, int blocks);
+
 /* Names for the nodes made from now on (a module path such as "down_blocks.0.resnets.1.conv1"); copied. */
 void graph_set_name(graph *g, const char *name);
 

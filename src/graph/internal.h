@@ -14,6 +14,8 @@ struct graph {
     tensor **tensors;
     size_t tensor_count, tensor_capacity;
     bool walking_back; /* the reverse walk is emitting */
+    int block, blocks; /* of nodes made now, 0: none; how many there were so far */
+    int recomputed;    /* the first so many of them are computed again in the reverse walk */
     leco_error error;  /* the first */
 };
 

@@ -102,6 +102,8 @@ struct node {
     tensor *output[NODE_MAX_OUTPUTS]; /* NULL where nobody wants it */
     const char *name;
     bool backward; /* emitted by the reverse walk */
+    bool again;    /* a copy of a forward node, made by the reverse walk: graph_recompute */
+    int block;     /* the block it was made in, from 1; 0: in none */
 };
 
 #endif

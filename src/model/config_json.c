@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/suggest.h"
 
 leco_status config_open(const char *folder, const char *name, char **path, json_t **root, leco_error *err)
 {
@@ -58,7 +59,7 @@ static const char *next_alternative(const char **at, size_t *length)
 /* Is the value one of the alternatives in `only`? */
 static bool allowed(const char *only, const json_t *value)
 {
-    if (strcmp(only, "*") == 0) return !json_is_null(value);
+    if (only[0] == '*') return !json_is_null(value);
     char text[100];
     const char *found = json_describe(value, text, sizeof text), *part;
     size_t length;
@@ -74,7 +75,6 @@ static bool allowed(const char *only, const json_t *value)
 /* The alternatives in words; null, which is as good as absence, is not told. */
 static const char *spell(const char *only, char *text, size_t capacity)
 {
-    if (strcmp(only, "*") == 0) return "any other value";
     size_t used = 0, length;
     const char *part;
     text[0] = '\0';
@@ -106,6 +106,23 @@ static const config_key *find_key(const config_key *keys, const char *key)
     return keys->key ? keys : NULL;
 }
 
+/* A key whose value counts, and that this one is nearly spelt as. */
+static const char *meant(const config_key *keys, const char *key)
+{
+    while (keys->key && !(keys->only && suggest_misspelt(key, keys->key))) keys++;
+    return keys->key;
+}
+
+static leco_status check_known(const json_t *value, const char *path, const config_key *row, leco_error *err)
+{
+    char text[200];
+    if (!row->only || allowed(row->only, value)) return LECO_OK;
+    if (row->only[0] == '*')
+        return error_set(err, LECO_UNSUPPORTED, "%s: key \"%s\": expected %s, found null", path, row->key,
+                         row->only + 1);
+    return config_refuse(value, path, row->key, spell(row->only, text, sizeof text), err);
+}
+
 static leco_status check_key(const json_t *value, const char *path, const char *key, const config_key *keys,
                              config_unknown unknown, leco_error *err)
 {
@@ -113,12 +130,14 @@ static leco_status check_key(const json_t *value, const char *path, const char *
     if (key[0] == '_') return LECO_OK;
     const config_key *row = find_key(keys, key);
     if (!row) row = find_key(leftovers, key);
-    if (row && (!row->only || allowed(row->only, value))) return LECO_OK;
-    if (row) return config_refuse(value, path, key, spell(row->only, text, sizeof text), err);
+    if (row) return check_known(value, path, row, err);
     if (json_is_null(value) || json_is_false(value)) return LECO_OK;
-    if (unknown == CONFIG_REFUSE_UNKNOWN)
-        return error_set(err, LECO_UNSUPPORTED, "%s: key \"%s\": %s is not supported (leco doesn't know that key)",
-                         path, key, json_describe(value, text, sizeof text));
+    const char *near = meant(keys, key);
+    if (near || unknown == CONFIG_REFUSE_UNKNOWN)
+        return error_set(err, LECO_UNSUPPORTED,
+                         "%s: key \"%s\": %s is not supported (leco doesn't know that key%s%s%s)", path, key,
+                         json_describe(value, text, sizeof text), near ? "; did you mean \"" : "", near ? near : "",
+                         near ? "\"?" : "");
     log_message(LOG_WARNING, "%s: key \"%s\" is not known; ignored", path, key);
     return LECO_OK;
 }

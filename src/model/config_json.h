@@ -4,16 +4,19 @@
 
 #include "format/json.h"
 
-/* A key that leco knows. `only` is NULL where any value will do, because leco reads it or doesn't need it; "*" where
- * leco reads it and null, which isn't absence to Python, would be another thing than the default; otherwise the JSON
- * texts, separated by '|', of the values that leco can do (numbers are compared as numbers). */
+/* A key that leco knows. `only` is NULL where any value will do, because leco reads it or doesn't need it; "*" and what
+ * is expected ("*a number") where leco reads it and null, which isn't absence to Python, would be another thing than
+ * the default; otherwise the JSON texts, separated by '|', of the values that leco can do (numbers are compared as
+ * numbers).
+ */
 typedef struct config_key {
     const char *key;
     const char *only;
 } config_key;
 
 /* What becomes of a key that is neither known nor null or false: a model's may change what it computes, elsewhere
- * diffusers and transformers themselves pass over what they don't know, with a warning. */
+ * diffusers and transformers themselves pass over what they don't know, with a warning. What is nearly a key whose
+ * value counts ("Beta_end") is refused everywhere. */
 typedef enum config_unknown { CONFIG_REFUSE_UNKNOWN, CONFIG_WARN_OF_UNKNOWN } config_unknown;
 
 /* Opens FOLDER/name; *path (mem_free it) and *root (json_decref it) are set on success only. */

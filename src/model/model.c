@@ -11,6 +11,8 @@
 #include "model/model_file.h"
 #include "model/part.h"
 
+#define INDEX "model_index.json"
+
 /* ---- opening ---- */
 
 /* The keys of StableDiffusionPipeline's model_index.json (and one of its children's). Each part's own config says what
@@ -45,10 +47,30 @@ static leco_status check_index(const json_t *root, const char *path, void *nothi
     return config_check(root, path, index_keys, CONFIG_WARN_OF_UNKNOWN, err);
 }
 
+/* A folder without model_index.json, at `index`: perhaps that of one part. */
+static leco_status refuse_folder(const char *folder, const char *index, leco_error *err)
+{
+    char *parent = file_folder_of(folder), *other = parent ? file_join(parent, INDEX) : NULL;
+    leco_status status =
+        !other ? error_memory(err, strlen(folder), "a path")
+        : file_exists(other) && strcmp(parent, folder) != 0
+            ? error_set(err, LECO_INVALID, "%s: has no " INDEX ": it is one part of a model; give the whole, %s",
+                        folder, parent)
+            : error_set(err, LECO_IO, "%s: no such file: a model's folder, as diffusers writes it, has one", index);
+    mem_free(parent);
+    mem_free(other);
+    return status;
+}
+
 static leco_status read_index(const char *folder, leco_error *err)
 {
     if (!file_is_folder(folder)) return model_refuse_file(folder, err);
-    return config_read(folder, "model_index.json", check_index, NULL, err);
+    char *index = file_join(folder, INDEX);
+    if (!index) return error_memory(err, strlen(folder), "a path");
+    leco_status status =
+        file_exists(index) ? config_read(folder, INDEX, check_index, NULL, err) : refuse_folder(folder, index, err);
+    mem_free(index);
+    return status;
 }
 
 /* The parts must fit each other: each config may be fine by itself and come from another model. */

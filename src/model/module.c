@@ -34,6 +34,7 @@ nn_mark nn_enter(nn *c, const char *format, ...)
 nn_mark nn_enter_block(nn *c, layer_class class, const char *name)
 {
     nn_mark mark = nn_enter(c, "%s", name);
+    if (c->class == LAYER_OTHER) graph_begin_block(c->g); /* else a part of the block around it */
     c->class = class;
     return mark;
 }
@@ -41,6 +42,7 @@ nn_mark nn_enter_block(nn *c, layer_class class, const char *name)
 void nn_leave(nn *c, nn_mark mark)
 {
     c->path[mark.length] = '\0';
+    if (c->class != LAYER_OTHER && mark.class == LAYER_OTHER) graph_end_block(c->g);
     c->class = mark.class;
     graph_set_name(c->g, c->path);
 }

@@ -3,6 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
+
+#define WILDCARD "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-/*"
+
 /* The bracket that closes the one at `open`, or NULL. Escaped ones don't count. */
 static const char *closing(const char *open)
 {
@@ -19,25 +23,32 @@ static const char *closing(const char *open)
     return NULL;
 }
 
-/* Is [from, to) a number, spaces around it allowed? */
-static bool is_number(const char *from, const char *to)
+/* Is there something to say in [from, to)? A smiley isn't. */
+static bool has_words(const char *from, const char *to)
 {
-    from += strspn(from, " ");
-    while (to > from && to[-1] == ' ') to--;
-    return to > from && strspn(from, "0123456789.+-") == (size_t)(to - from) && strpbrk(from, "0123456789") < to;
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    while (from < to && (unsigned char)*from < 0x80 && !strchr(letters, *from)) from++;
+    return from < to;
 }
 
-/* The bracket at `open` as syntax: nested, weighted, or a choice of texts. Its length, or 0. */
+/* The bracket at `open`, its length, or 0: A1111 reads any as a little more or less weight, or by a number in it; one
+ * that isn't closed counts to the end. */
 static size_t bracket(const char *open)
 {
     const char *end = closing(open);
-    if (!end) return 0;
-    if (open[1] == *open && end[-1] == *end) return (size_t)(end + 1 - open);
-    const char *colon = end;
-    while (colon > open && *colon != ':') colon--;
-    if (colon > open && is_number(colon + 1, end)) return (size_t)(end + 1 - open);
-    if (*open == '[' && memchr(open, '|', (size_t)(end - open))) return (size_t)(end + 1 - open);
-    return 0;
+    if (!end) end = open + strlen(open);
+    if (!has_words(open + 1, end)) return 0;
+    return (size_t)(end - open) + (*end != '\0');
+}
+
+/* __color__, which stands for a line of a file. */
+static size_t wildcard(const char *at)
+{
+    const size_t length = strspn(at, WILDCARD);
+    return length > 4 && at[1] == '_' && at[length - 1] == '_' && at[length - 2] == '_' &&
+                   has_words(at + 2, at + length - 2)
+               ? length
+               : 0;
 }
 
 /* <lora:name:1> and its like. */
@@ -79,6 +90,8 @@ const char *prompt_syntax_find(const char *prompt, size_t *length)
             found = bracket(at);
         else if (*at == '<')
             found = network(at);
+        else if (*at == '_' && (at == prompt || !strchr(WILDCARD, at[-1])))
+            found = wildcard(at);
         else if (at == prompt || is_boundary(at[-1]))
             found = word(at);
         if (found > 0) {
@@ -87,4 +100,18 @@ const char *prompt_syntax_find(const char *prompt, size_t *length)
         }
     }
     return NULL;
+}
+
+void prompt_syntax_tell(const char *prompt, const tokenizer *t, bool *told)
+{
+    size_t length;
+    const char *piece = *told ? NULL : prompt_syntax_find(prompt, &length);
+    while (piece && tokenizer_names(t, piece)) piece = prompt_syntax_find(piece + length, &length);
+    if (!piece) return;
+    *told = true;
+    log_message(
+        LOG_WARNING,
+        "\"%.*s\" in a prompt is taken literally: leco reads prompts as plain text, without A1111's brackets and "
+        "weights, BREAK, AND, <lora:...>, embeddings that weren't loaded and __wildcards__",
+        (int)(length < 60 ? length : 60), piece);
 }

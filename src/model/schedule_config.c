@@ -32,17 +32,19 @@ static const char *const classes[] = {
 /* Every key of those classes (diffusers 0.35 to 0.42). */
 static const config_key keys[] = {
     /* read */
-    {"num_train_timesteps", "*"},
-    {"beta_start", "*"},
-    {"beta_end", "*"},
+    {"num_train_timesteps", "*a whole number"},
+    {"beta_start", "*a number"},
+    {"beta_end", "*a number"},
     {"beta_schedule", "\"scaled_linear\"|\"linear\""},
     {"prediction_type", "\"epsilon\"|\"v_prediction\""},
-    {"steps_offset", "*"},
-    {"set_alpha_to_one", "*"},
+    {"steps_offset", "*a whole number"},
+    {"set_alpha_to_one", "*true or false"},
     {"timestep_spacing", "\"leading\"|\"trailing\"|\"linspace\""},
     {"clip_sample", NULL},
     /* other noise, or another thing to predict */
     {"trained_betas", "null"},
+    {"betas", "null"}, /* what somebody may have meant by these; diffusers would ignore them */
+    {"alphas_cumprod", "null"},
     {"rescale_betas_zero_snr", "false|null"},
     {"snr_shift_scale", "1|null"},
     {"predict_epsilon", "true|null"}, /* prediction_type before diffusers 0.9 */

@@ -12,14 +12,14 @@
 /* Every key of transformers' CLIPTextConfig, and of the class that all its configs descend from (4.57 to 5.24). */
 static const config_key keys[] = {
     /* read */
-    {"vocab_size", "*"},
-    {"hidden_size", "*"},
-    {"intermediate_size", "*"},
-    {"max_position_embeddings", "*"},
-    {"num_hidden_layers", "*"},
-    {"num_attention_heads", "*"},
-    {"hidden_act", "*"},
-    {"layer_norm_eps", "*"},
+    {"vocab_size", "*a whole number"},
+    {"hidden_size", "*a whole number"},
+    {"intermediate_size", "*a whole number"},
+    {"max_position_embeddings", "*a whole number"},
+    {"num_hidden_layers", "*a whole number"},
+    {"num_attention_heads", "*a whole number"},
+    {"hidden_act", "*quick_gelu or gelu"},
+    {"layer_norm_eps", "*a number"},
     {"eos_token_id", NULL},
     {"projection_dim", NULL},
     {"model_type", NULL},

@@ -1,11 +1,14 @@
 #include "model/tokenizer.h"
 
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "model/bpe.h"
 #include "model/text_clean.h"
-#include "model/tokenizer_internal.h"
+#include "model/tokenizer_config.h"
 
 #define MOST_TEXT 65536
 
@@ -13,6 +16,13 @@
  * regex keeps it out of the last class because that holds for its other case, which PCRE2 does not. */
 static const char pattern[] = "<\\|startoftext\\|>|<\\|endoftext\\|>|'s|'t|'re|'ve|'m|'ll|'d|"
                               "[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}\\x{345}]+";
+
+struct tokenizer {
+    arena *memory;
+    bpe *bpe;
+    pcre2_code *code;
+    token_config config;
+};
 
 /* ---- opening ---- */
 
@@ -63,7 +73,7 @@ leco_status tokenizer_open(const char *folder, tokenizer **out, leco_error *err)
     if (t) t->memory = arena_create();
     leco_status status = t && t->memory ? LECO_OK : error_memory(err, sizeof *t, "a tokenizer");
     if (status == LECO_OK) status = open_bpe(t, folder, err);
-    if (status == LECO_OK) status = tokenizer_configure(t, folder, err);
+    if (status == LECO_OK) status = token_config_read(folder, t->bpe, t->memory, &t->config, err);
     if (status == LECO_OK) status = compile_pattern(t, err);
     if (status != LECO_OK) {
         tokenizer_close(t);
@@ -78,41 +88,42 @@ void tokenizer_close(tokenizer *t)
     if (!t) return;
     bpe_close(t->bpe);
     pcre2_code_free(t->code);
-    mem_free(t->specials);
+    token_config_free(&t->config);
     arena_destroy(t->memory);
     mem_free(t);
 }
 
 size_t tokenizer_length(const tokenizer *t)
 {
-    return t->length;
+    return t->config.length;
 }
 
 size_t tokenizer_vocabulary(const tokenizer *t)
 {
-    return t->vocabulary;
+    return t->config.vocabulary;
 }
 
 int32_t tokenizer_start(const tokenizer *t)
 {
-    return t->start;
+    return t->config.start;
 }
 
 int32_t tokenizer_end(const tokenizer *t)
 {
-    return t->end;
+    return t->config.end;
 }
 
 int32_t tokenizer_pad(const tokenizer *t)
 {
-    return t->pad;
+    return t->config.pad;
 }
 
 const char *tokenizer_token(const tokenizer *t, int32_t id)
 {
     const char *text = bpe_text(t->bpe, id);
-    for (size_t i = 0; i < t->special_count && !text; i++)
-        if (id >= t->specials[i].id && id - t->specials[i].id < t->specials[i].count) text = t->specials[i].text;
+    for (size_t i = 0; i < t->config.special_count && !text; i++)
+        if (id >= t->config.special[i].id && id - t->config.special[i].id < t->config.special[i].count)
+            text = t->config.special[i].text;
     return text;
 }
 
@@ -121,13 +132,13 @@ const char *tokenizer_token(const tokenizer *t, int32_t id)
 /* The ids so far: those that fit are stored, all are counted. */
 typedef struct sequence {
     const tokenizer *t;
-    int32_t *ids; /* [t->length] */
+    int32_t *ids; /* [t->config.length] */
     size_t count; /* with the start token, without the end token */
 } sequence;
 
 static void append(sequence *q, int32_t id)
 {
-    if (q->count < q->t->length - 1) q->ids[q->count] = id < 0 ? q->t->unknown : id;
+    if (q->count < q->t->config.length - 1) q->ids[q->count] = id < 0 ? q->t->config.unknown : id;
     q->count++;
 }
 
@@ -194,7 +205,7 @@ static bool same_letters(const char *a, const char *b, size_t size)
 }
 
 /* How much of the text at `at` is the token; 0: none. A prompt may name an embedding as ComfyUI has it, too. */
-static size_t match(const special *s, const char *text, size_t size, size_t at)
+static size_t match(const special_token *s, const char *text, size_t size, size_t at)
 {
     static const char comfy[] = "embedding:";
     const size_t prefix = sizeof comfy - 1, rest = size - at;
@@ -208,14 +219,14 @@ static size_t match(const special *s, const char *text, size_t size, size_t at)
 }
 
 /* The special token that takes up the most of the text from `at` on; NULL where none stands there. */
-static const special *special_at(const tokenizer *t, const char *text, size_t size, size_t at, size_t *length)
+static const special_token *special_at(const tokenizer *t, const char *text, size_t size, size_t at, size_t *length)
 {
-    const special *best = NULL;
+    const special_token *best = NULL;
     *length = 0;
-    for (size_t i = 0; i < t->special_count; i++) {
-        const size_t found = match(&t->specials[i], text, size, at);
+    for (size_t i = 0; i < t->config.special_count; i++) {
+        const size_t found = match(&t->config.special[i], text, size, at);
         if (found <= *length) continue;
-        best = &t->specials[i];
+        best = &t->config.special[i];
         *length = found;
     }
     return best;
@@ -225,7 +236,7 @@ static leco_status encode_text(sequence *q, const char *text, size_t size, leco_
 {
     size_t begin = 0, at = 0, length;
     while (at < size) {
-        const special *s = special_at(q->t, text, size, at, &length);
+        const special_token *s = special_at(q->t, text, size, at, &length);
         if (!s) {
             at++;
             continue;
@@ -245,12 +256,12 @@ leco_status tokenizer_encode(const tokenizer *t, const char *text, size_t size, 
         return error_set(err, LECO_INVALID, "the prompt is %zu bytes long, more than %d", size, MOST_TEXT);
     LECO_TRY(text_check_utf8(text, size, err));
     sequence q = {t, ids, 0};
-    append(&q, t->start);
+    append(&q, t->config.start);
     LECO_TRY(encode_text(&q, text, size, err));
     if (needed) *needed = q.count + 1;
-    size_t used = q.count < t->length - 1 ? q.count : t->length - 1;
-    ids[used++] = t->end;
-    while (used < t->length) ids[used++] = t->pad;
+    size_t used = q.count < t->config.length - 1 ? q.count : t->config.length - 1;
+    ids[used++] = t->config.end;
+    while (used < t->config.length) ids[used++] = t->config.pad;
     return LECO_OK;
 }
 
@@ -268,8 +279,8 @@ static leco_status is_known(const tokenizer *t, const char *text, bool *known, l
     small[size] = '\0';
     *known = *known || bpe_id(t->bpe, small) >= 0;
     mem_free(small);
-    for (size_t i = 0; i < t->special_count; i++) {
-        const special *s = &t->specials[i];
+    for (size_t i = 0; i < t->config.special_count; i++) {
+        const special_token *s = &t->config.special[i];
         *known = *known || (s->size == size && same_letters(s->text, text, size));
     }
     return LECO_OK;
@@ -287,12 +298,14 @@ leco_status tokenizer_add(tokenizer *t, const char *text, int32_t first, int32_t
     if (known)
         return error_set(err, LECO_INVALID, "\"%.80s\" is a token of the model already; choose a word that isn't one",
                          text);
-    return tokenizer_put(t, &(special){.text = text, .size = size, .id = first, .count = count, .named = true}, err);
+    return token_config_add(&t->config, t->memory,
+                            &(special_token){.text = text, .size = size, .id = first, .count = count, .named = true},
+                            err);
 }
 
 bool tokenizer_names(const tokenizer *t, const char *text)
 {
     size_t length;
-    const special *s = special_at(t, text, strlen(text), 0, &length);
+    const special_token *s = special_at(t, text, strlen(text), 0, &length);
     return s && s->named;
 }

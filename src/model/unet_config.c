@@ -10,21 +10,21 @@
 static const config_key keys[] = {
     /* read */
     {"sample_size", NULL},
-    {"in_channels", "*"},
-    {"out_channels", "*"},
-    {"block_out_channels", "*"},
-    {"layers_per_block", "*"},
-    {"transformer_layers_per_block", "*"},
-    {"attention_head_dim", "*"},
+    {"in_channels", "*a whole number"},
+    {"out_channels", "*a whole number"},
+    {"block_out_channels", "*a list of whole numbers"},
+    {"layers_per_block", "*a whole number, or a list of them"},
+    {"transformer_layers_per_block", "*a whole number, or a list of them"},
+    {"attention_head_dim", "*a whole number, or a list of them"},
     {"num_attention_heads", NULL},
-    {"cross_attention_dim", "*"},
-    {"down_block_types", "*"},
-    {"up_block_types", "*"},
+    {"cross_attention_dim", "*a whole number, or a list of them"},
+    {"down_block_types", "*a list of names"},
+    {"up_block_types", "*a list of names"},
     {"only_cross_attention", NULL},
-    {"norm_num_groups", "*"},
-    {"norm_eps", "*"},
-    {"flip_sin_to_cos", "*"},
-    {"freq_shift", "*"},
+    {"norm_num_groups", "*a whole number"},
+    {"norm_eps", "*a number"},
+    {"flip_sin_to_cos", "*true or false"},
+    {"freq_shift", "*a number"},
     {"use_linear_projection", NULL},
     {"addition_embed_type", "\"text_time\"|null"},
     {"addition_time_embed_dim", NULL},
@@ -105,19 +105,20 @@ static leco_status read_levels(const json_t *root, const char *path, unet_config
     LECO_TRY(config_get_ints(root, path, "layers_per_block", 2, 1, 16, layers, n, err));
     LECO_TRY(config_get_ints(root, path, "transformer_layers_per_block", 1, 1, 64, transformers, n, err));
     LECO_TRY(config_get_ints(root, path, "cross_attention_dim", 1280, 1, MOST_CHANNELS, context, n, err));
-    /* diffusers' attention_head_dim is the number of heads, whatever its name says; num_attention_heads wins. */
-    const json_t *true_heads = json_object_get(root, "num_attention_heads");
-    const bool has_true = true_heads && !json_is_null(true_heads);
-    const char *heads_key = has_true ? "num_attention_heads" : "attention_head_dim";
-    LECO_TRY(config_get_ints(root, path, heads_key, 8, 1, MOST_CHANNELS, heads, n, err));
+    /* diffusers' attention_head_dim is the number of heads, whatever its name says; it refuses the one that says so. */
+    const json_t *by_name = json_object_get(root, "num_attention_heads");
+    if (by_name && !json_is_null(by_name))
+        return config_refuse(by_name, path, "num_attention_heads",
+                             "without that key, as diffusers does: attention_head_dim is the number of heads", err);
+    LECO_TRY(config_get_ints(root, path, "attention_head_dim", 8, 1, MOST_CHANNELS, heads, n, err));
     LECO_TRY(read_blocks(root, path, "down_block_types", "CrossAttnDownBlock2D", "DownBlock2D", n, down, err));
     LECO_TRY(read_blocks(root, path, "up_block_types", "CrossAttnUpBlock2D", "UpBlock2D", n, up, err));
     c->level_count = n;
     for (int64_t i = 0; i < n; i++) {
         bool attention = down[i] || up[n - 1 - i] || i == n - 1;
         if (attention && channels[i] % heads[i] != 0)
-            return error_set(err, LECO_INVALID, "%s: key \"%s\": %lld heads don't divide %lld channels", path,
-                             heads_key, (long long)heads[i], (long long)channels[i]);
+            return error_set(err, LECO_INVALID, "%s: key \"attention_head_dim\": %lld heads don't divide %lld channels",
+                             path, (long long)heads[i], (long long)channels[i]);
         if (context[i] != context[0])
             return error_set(err, LECO_UNSUPPORTED, "%s: key \"cross_attention_dim\": differs between blocks", path);
         c->level[i] =

@@ -14,18 +14,18 @@
 /* Every key of diffusers' AutoencoderKL (0.35 to 0.42). */
 static const config_key keys[] = {
     /* read */
-    {"in_channels", "*"},
-    {"out_channels", "*"},
-    {"latent_channels", "*"},
-    {"block_out_channels", "*"},
-    {"layers_per_block", "*"},
-    {"norm_num_groups", "*"},
-    {"scaling_factor", "*"},
-    {"use_quant_conv", "*"},
-    {"use_post_quant_conv", "*"},
-    {"mid_block_add_attention", "*"},
-    {"down_block_types", "*"},
-    {"up_block_types", "*"},
+    {"in_channels", "*a whole number"},
+    {"out_channels", "*a whole number"},
+    {"latent_channels", "*a whole number"},
+    {"block_out_channels", "*a list of whole numbers"},
+    {"layers_per_block", "*a whole number"},
+    {"norm_num_groups", "*a whole number"},
+    {"scaling_factor", "*a number"},
+    {"use_quant_conv", "*true or false"},
+    {"use_post_quant_conv", "*true or false"},
+    {"mid_block_add_attention", "*true or false"},
+    {"down_block_types", "*a list of names"},
+    {"up_block_types", "*a list of names"},
     /* no matter */
     {"force_upcast", NULL}, /* float16 is too small for the model, which leco never computes it in */
     {"sample_size", NULL},  /* the size of tiles, where a picture is decoded in tiles */

@@ -40,7 +40,7 @@ static leco_status check(const train_config *c, const doc_node *root, leco_error
     if (as_p1atdev && (c->timestep_jitter || c->samples_per_trajectory > 1))
         return error_set(err, LECO_INVALID,
                          "%s: train.timestep_compat: p1atdev goes with neither timestep_jitter nor "
-                         "samples_per_trajectory above 1, which P1atdev's trainer doesn't have",
+                         "samples_per_trajectory above 1, which p1atdev's trainer doesn't have",
                          train);
     if (!c->model || !*c->model)
         return error_set(err, LECO_INVALID,

@@ -214,7 +214,7 @@ static const key_row train_keys[] = {
     BOOL("timestep_jitter", timestep_jitter, "false",
          "shifts the timesteps of a run by a random offset, so that all 1000 are trained"),
     CHOICE("timestep_compat", compat, timestep_compat, timestep_compat_choices, "none",
-           "`p1atdev` tells the U-Net the timestep that P1atdev's trainer does (up to 42 too high), for comparing with "
+           "`p1atdev` tells the U-Net the timestep that p1atdev's trainer does (up to 42 too high), for comparing with "
            "it"),
     NUMBER("trajectory_guidance_scale", trajectory_guidance_scale, 0, 100, "3.0",
            "classifier-free guidance while generating"),
@@ -342,7 +342,7 @@ static const key_row prompt_keys[] = {
            UNSET("`train.trajectory_guidance_scale`; 1 for `distill`"), "classifier-free guidance while generating"),
     OWN("resolution", read_resolution, "the model's own",
         "pixels, or `[height, width]`. The model's own is the U-Net's sample_size times the VAE's factor: 512 for "
-        "Stable Diffusion 1, where P1atdev's default is 512 for every model"),
+        "Stable Diffusion 1, where p1atdev's default is 512 for every model"),
     INT("batch_size", batch_size, 1, 64, UNSET("`train.batch_size`"), "latents a step"),
     NUMBER("multiplier", multiplier, -1000, 1000, "1.0", "of the adapter while it is trained; not 0"),
     NUMBER("weight", weight, 0, 1e6, "1.0", "of this entry's loss; above 0"),

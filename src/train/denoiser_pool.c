@@ -27,6 +27,7 @@ static leco_status plan(const denoiser_pool *pool, const denoiser_wish *wish, de
                                       .tokens = wish->tokens,
                                       .adapters = &adapters,
                                       .trainable = wish->learns,
+                                      .recompute = wish->learns ? pool->recompute : 0,
                                       .text = with_text ? &pool->text : NULL};
     leco_status status = denoiser_plan(pool->device, wish->model, &options, out, err);
     mem_free(use);

@@ -12,6 +12,7 @@ typedef struct denoiser_pool {
     trainable *trainable;
     text_options text; /* of that encoder */
     adapter_set given; /* embeddings that it has beside */
+    double recompute;  /* of those that learn: denoiser_options.recompute */
     struct pooled_denoiser *entry;
     size_t count;
 } denoiser_pool;

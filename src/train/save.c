@@ -82,6 +82,11 @@ static char *file_name(const train_config *c, int64_t steps, bool last)
     return full;
 }
 
+char *save_name(const train_config *config)
+{
+    return file_name(config, config->iterations, true);
+}
+
 leco_status save_adapter(const train_config *config, const model *m, trainable *t, int64_t steps, bool last,
                          char **path, leco_error *err)
 {

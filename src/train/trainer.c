@@ -9,12 +9,18 @@
 #include "train/teachers.h"
 #include "train/token_check.h"
 
+static void drop_lessons(trainer *t)
+{
+    for (size_t i = 0; t->lessons && i < t->objectives.count; i++) lesson_free(&t->lessons[i]);
+    mem_free(t->lessons);
+    t->lessons = NULL;
+    denoiser_pool_free(&t->pool);
+}
+
 void trainer_destroy(trainer *t)
 {
     if (!t) return;
-    for (size_t i = 0; t->lessons && i < t->objectives.count; i++) lesson_free(&t->lessons[i]);
-    mem_free(t->lessons);
-    denoiser_pool_free(&t->pool);
+    drop_lessons(t);
     optimizer_destroy(t->optimizer);
     trainable_destroy(t->trainable);
     for (size_t i = 0; i < t->pool.given.count; i++) trainable_destroy(t->given[i].trainable);
@@ -64,18 +70,32 @@ static training_setting setting_of(trainer *t)
     return (training_setting){t->config, t->frozen, t->frozen_count, &t->pool, NULL};
 }
 
-static leco_status plan_lessons(trainer *t, leco_error *err)
+static leco_status plan_lessons(trainer *t, double recompute, leco_error *err)
 {
     const size_t count = t->objectives.count;
     const training_setting setting = setting_of(t);
     t->pool.device = &t->device;
     t->pool.trainable = t->trainable;
+    t->pool.recompute = recompute;
     t->lessons = mem_calloc(count, sizeof *t->lessons);
     if (!t->lessons) return error_memory(err, count * sizeof *t->lessons, "the objectives");
     for (size_t i = 0; i < count; i++) {
         LECO_TRY(lesson_create(&setting, &t->objectives.item[i], &t->lessons[i], err));
         const size_t latents = latent_count(t->lessons[i].size);
         if (latents > t->largest) t->largest = latents;
+    }
+    return LECO_OK;
+}
+
+/* Within a budget, more and more of the activations are computed again instead of kept, until it fits or all are. */
+static leco_status plan_within(trainer *t, uint64_t budget, leco_error *err)
+{
+    enum { LEVELS = 4 };
+    for (int level = 0; level <= LEVELS; level++) {
+        drop_lessons(t);
+        LECO_TRY(plan_lessons(t, (double)level / LEVELS, err));
+        const memory_use use = trainer_planned(t);
+        if (budget == 0 || memory_total(&use) <= budget) break;
     }
     return LECO_OK;
 }
@@ -105,7 +125,7 @@ static leco_status plan_trainable(trainer *t, leco_error *err)
 }
 
 /* Everything but memory: nothing of the weights is read but the files' headers. */
-static leco_status plan(trainer *t, const char *device_name, leco_error *err)
+static leco_status plan(trainer *t, const char *device_name, uint64_t budget, leco_error *err)
 {
     LECO_TRY(open_models(t, err));
     LECO_TRY(load_embeddings(t, err));
@@ -114,26 +134,10 @@ static leco_status plan(trainer *t, const char *device_name, leco_error *err)
     LECO_TRY(open_device(t, device_name, err));
     for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(trainer_plan_texts(t, i, err));
     for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(model_map(t->frozen[i].model, MODEL_UNET, err));
-    LECO_TRY(plan_lessons(t, err));
-    t->planned_encoding_bytes += denoiser_pool_bytes(&t->pool); /* those graphs are there by then */
-    return LECO_OK;
+    return plan_within(t, budget, err);
 }
 
 /* ---- taking what was planned ---- */
-
-static bool has_sums(const trainer *t)
-{
-    for (size_t i = 0; i < t->objectives.count; i++)
-        if (t->objectives.item[i].branch_count > 1) return true;
-    return false;
-}
-
-size_t trainer_buffer_bytes(const trainer *t)
-{
-    const size_t samples = (size_t)t->config->samples_per_trajectory;
-    return ((3 + samples) * t->largest + (has_sums(t) ? trainable_count(t->trainable) : 0)) * sizeof(float) +
-           samples * sizeof *t->kept_steps;
-}
 
 static leco_status make_buffers(trainer *t, leco_error *err)
 {
@@ -143,8 +147,8 @@ static leco_status make_buffers(trainer *t, leco_error *err)
     t->scratch = mem_calloc(largest, sizeof(float));
     t->kept = mem_calloc(samples * largest, sizeof(float));
     t->kept_steps = mem_calloc(samples, sizeof *t->kept_steps);
-    if (has_sums(t)) t->sum = mem_calloc(trainable_count(t->trainable), sizeof(float));
-    if (!t->x || !t->noise || !t->scratch || !t->kept || !t->kept_steps || (has_sums(t) && !t->sum))
+    if (trainer_has_sums(t)) t->sum = mem_calloc(trainable_count(t->trainable), sizeof(float));
+    if (!t->x || !t->noise || !t->scratch || !t->kept || !t->kept_steps || (trainer_has_sums(t) && !t->sum))
         return error_memory(err, trainer_buffer_bytes(t), "the latents");
     return LECO_OK;
 }
@@ -173,7 +177,7 @@ static leco_status make_objectives(trainer *t, leco_error *err)
 }
 
 static leco_status plan_for(const train_config *config, const objective_list *objectives, const char *device_name,
-                            trainer **out, leco_error *err)
+                            uint64_t budget, trainer **out, leco_error *err)
 {
     *out = NULL;
     trainer *t = mem_calloc(1, sizeof *t);
@@ -184,7 +188,7 @@ static leco_status plan_for(const train_config *config, const objective_list *ob
         t->objectives = *objectives;
     else
         status = make_objectives(t, err);
-    if (status == LECO_OK) status = plan(t, device_name, err);
+    if (status == LECO_OK) status = plan(t, device_name, budget, err);
     if (status != LECO_OK) {
         trainer_destroy(t);
         return status;
@@ -193,15 +197,16 @@ static leco_status plan_for(const train_config *config, const objective_list *ob
     return LECO_OK;
 }
 
-leco_status trainer_plan(const train_config *config, const char *device_name, trainer **out, leco_error *err)
+leco_status trainer_plan(const train_config *config, const char *device_name, uint64_t budget, trainer **out,
+                         leco_error *err)
 {
-    return plan_for(config, NULL, device_name, out, err);
+    return plan_for(config, NULL, device_name, budget, out, err);
 }
 
 leco_status trainer_create_for(const train_config *config, const objective_list *objectives, const char *device_name,
                                trainer **out, leco_error *err)
 {
-    LECO_TRY(plan_for(config, objectives, device_name, out, err));
+    LECO_TRY(plan_for(config, objectives, device_name, 0, out, err));
     leco_status status = trainer_prepare(*out, err);
     if (status == LECO_OK) return LECO_OK;
     trainer_destroy(*out);

@@ -1,7 +1,7 @@
 /* The one trainer: it draws an objective, makes noisy latents, and moves the adapter by what its branches say.
  *
  *     trainer *t;
- *     LECO_TRY(trainer_plan(&config, "cpu", &t, err));       ...trainer_planned(t)...
+ *     LECO_TRY(trainer_plan(&config, "cpu", 0, &t, err));       ...trainer_planned(t)...
  *     LECO_TRY(trainer_prepare(t, err));
  *     LECO_TRY(trainer_run(t, callback, user, &result, err));
  *     trainer_destroy(t); */
@@ -13,9 +13,11 @@
 typedef struct trainer trainer;
 
 /* Finds out all that a training needs: the model, its prompts, the adapter, the graphs of all sessions, with memory for
- * these descriptions alone. Of the weights' files only the headers are read. device: as device_open. The config is
- * borrowed. On failure *out is NULL. */
-leco_status trainer_plan(const train_config *config, const char *device, trainer **out, leco_error *err);
+ * these descriptions alone. Of the weights' files only the headers are read. device: as device_open. Where a
+ * budget of bytes (0: none) is too small, activations are computed again in the backward pass instead of kept, as many
+ * as it takes; it may still not fit: compare with trainer_planned. The config is borrowed. On failure *out is NULL. */
+leco_status trainer_plan(const train_config *config, const char *device, uint64_t budget, trainer **out,
+                         leco_error *err);
 /* Takes what was planned: encodes the prompts, packs weights, fills the adapter. After this, training allocates
  * nothing. */
 leco_status trainer_prepare(trainer *t, leco_error *err);

@@ -37,6 +37,7 @@ leco_status trainer_encode_texts(trainer *t, size_t which, leco_error *err);
  */
 bool trainer_keeps_encoder(const trainer *t, size_t which);
 
+bool trainer_has_sums(const trainer *t); /* is there an objective of several branches? */
 /* Of the buffers that belong to no lesson. */
 size_t trainer_buffer_bytes(const trainer *t);
 

@@ -3,12 +3,27 @@
 #include <stdio.h>
 
 #include "base/mem.h"
+#include "train/save.h"
 
 uint64_t memory_total(const memory_use *use)
 {
     const uint64_t training =
         use->weights + use->activations + use->texts + use->latents + use->graphs + use->adapter + use->optimizer;
     return training > use->encoding ? training : use->encoding;
+}
+
+bool trainer_has_sums(const trainer *t)
+{
+    for (size_t i = 0; i < t->objectives.count; i++)
+        if (t->objectives.item[i].branch_count > 1) return true;
+    return false;
+}
+
+size_t trainer_buffer_bytes(const trainer *t)
+{
+    const size_t samples = (size_t)t->config->samples_per_trajectory;
+    return ((3 + samples) * t->largest + (trainer_has_sums(t) ? trainable_count(t->trainable) : 0)) * sizeof(float) +
+           samples * sizeof *t->kept_steps;
 }
 
 /* All that the plans say; what is only known when it is taken is the caller's to fill in. */
@@ -36,7 +51,7 @@ memory_use trainer_planned(const trainer *t)
     const size_t sessions = denoiser_pool_arena_bytes(&t->pool);
     memory_use use = memory_of(t);
     use.activations = sessions > t->text_arena_bytes ? sessions : t->text_arena_bytes;
-    use.encoding = t->planned_encoding_bytes;
+    use.encoding = t->planned_encoding_bytes + use.graphs; /* the graphs are there by then */
     for (size_t i = 0; i < t->frozen_count; i++) {
         const frozen_model *f = &t->frozen[i];
         use.weights += weights_planned_bytes(f->model->weights[PART_UNET]);
@@ -49,7 +64,7 @@ memory_use trainer_allocated(const trainer *t)
 {
     memory_use use = memory_of(t);
     use.activations = workspace_bytes(t->device.workspace);
-    use.encoding = t->encoding_bytes;
+    use.encoding = t->encoding_bytes + use.graphs;
     use.optimizer = optimizer_bytes(t->optimizer);
     for (size_t i = 0; i < t->frozen_count; i++) {
         const frozen_model *f = &t->frozen[i];
@@ -93,26 +108,32 @@ char *trainer_summary(const trainer *t)
     const objective_list *o = &t->objectives;
     const latent_size size = t->lessons[0].size;
     const long long factor = vae_factor(&t->frozen[0].model->vae);
-    char *memory = memory_text(&use), *adapter = adapter_text(t);
-    char *text =
-        !memory || !adapter
-            ? NULL
-            : mem_printf("model      %s (%s, %s)\n"
-                         "adapter    %s, %lld parameters\n"
-                         "prompts    %zu (\"%s\"%s), %lldx%lld pixels, batch %lld\n"
-                         "training   %lld steps, lr %g, %lld of %lld denoising steps kept a trajectory\n"
-                         "memory     %s\n"
-                         "           not counted: the U-Net's file, %.1f MiB of it mapped, which the system takes back "
-                         "where memory is "
-                         "short;\n"
-                         "           and what the program and its libraries take for themselves: some 50 MiB, more "
-                         "with a large model\n",
-                         c->model, dtype_name(t->device.compute), t->device.backend->name, adapter,
-                         (long long)trainable_parameters(t->trainable), o->count, o->item[0].branches[0].prompt,
-                         o->count > 1 ? ", ..." : "", size.width * factor, size.height * factor, (long long)size.batch,
-                         (long long)c->iterations, c->lr, (long long)c->samples_per_trajectory,
-                         (long long)c->denoising_steps, memory, (double)use.mapped / (1024.0 * 1024.0));
+    char *memory = memory_text(&use), *file = save_name(c), *adapter = adapter_text(t), *text = NULL;
+    char again[160] = "";
+    if (t->pool.recompute > 0)
+        snprintf(
+            again, sizeof again,
+            "           to stay within the budget, %.0f%% of the blocks are computed again in each backward pass\n",
+            100 * t->pool.recompute);
+    if (memory && file && adapter)
+        text = mem_printf(
+            "model      %s (%s, %s)\n"
+            "adapter    %s, %lld parameters\n"
+            "prompts    %zu (\"%s\"%s), %lldx%lld pixels, batch %lld\n"
+            "training   %lld steps, lr %g; trains on %lld of each denoising run's %lld steps\n"
+            "writes     %s\n"
+            "memory     %s\n%s"
+            "           not counted: the U-Net's file, %.1f MiB of it mapped, which the system takes back where memory "
+            "is short;\n"
+            "           and what the program and its libraries take for themselves: some 50 MiB, more with a large "
+            "model\n",
+            c->model, dtype_name(t->device.compute), t->device.backend->name, adapter,
+            (long long)trainable_parameters(t->trainable), o->count, o->item[0].branches[0].prompt,
+            o->count > 1 ? ", ..." : "", size.width * factor, size.height * factor, (long long)size.batch,
+            (long long)c->iterations, c->lr, (long long)c->samples_per_trajectory, (long long)c->denoising_steps, file,
+            memory, again, (double)use.mapped / (1024.0 * 1024.0));
     mem_free(memory);
+    mem_free(file);
     mem_free(adapter);
     return text;
 }

@@ -109,8 +109,7 @@ leco_status trainer_encode_texts(trainer *t, size_t which, leco_error *err)
     LECO_TRY(model_load(m, MODEL_TEXT_ENCODER, err));
     LECO_TRY(conditioner_prepare(texts, err));
     const size_t bytes = encoding_bytes(t, which, workspace_bytes(t->device.workspace),
-                                        weights_packed_bytes(m->weights[PART_TEXT_ENCODER])) +
-                         denoiser_pool_bytes(&t->pool);
+                                        weights_packed_bytes(m->weights[PART_TEXT_ENCODER]));
     if (bytes > t->encoding_bytes) t->encoding_bytes = bytes;
     if (conditioner_streams(texts)) return LECO_OK;
     conditioner_release_encoder(texts);

@@ -26,7 +26,7 @@ head -c 3000 /dev/urandom >broken.yaml && fails 'broken\.yaml' broken.yaml
 printf 'a: &a [x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e]\ng: [*f,*f,*f,*f,*f,*f,*f,*f]\n' >broken.yaml
 fails 'broken\.yaml' broken.yaml
 
-# Keys that there are not, with a hint; keys of P1atdev's LECO that leco doesn't have yet.
+# Keys that there are not, with a hint; keys of p1atdev's LECO that leco doesn't have yet.
 changed 's/iterations: 4/iteratoins: 4/' 'changed\.yaml:[0-9]+.*iteratoins.*iterations'
 changed 's/^network:/netwrok:/' 'changed\.yaml:[0-9]+.*netwrok.*network'
 changed 's/    neutral:/    neutrall:/' 'changed\.yaml:[0-9]+.*neutrall.*neutral'

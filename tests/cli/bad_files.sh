@@ -49,9 +49,11 @@ draw_lora() { # PATTERN FILE
 draw_lora 'nowhere\.safetensors.*No such file' nowhere.safetensors
 draw_lora 'folder' "$model"
 head -c 5000 "$lora" >cut.safetensors
-draw_lora 'cut\.safetensors' cut.safetensors
+draw_lora 'cut\.safetensors: is incomplete: the header takes [0-9]+ bytes, of which 4992 are there' cut.safetensors
 head -c $(($(stat -c %s "$lora") - 1)) "$lora" >cut.safetensors
-draw_lora 'cut\.safetensors' cut.safetensors
+draw_lora 'cut\.safetensors: tensor .*: the file is incomplete' cut.safetensors
+echo 'a note of what this LoRA does' >note.safetensors
+draw_lora 'note\.safetensors: is no safetensors file: this is a text' note.safetensors
 cp "$lora" nan.safetensors && overwrite nan.safetensors -4 '\0377\0377\0377\0377'
 draw_lora 'nan\.safetensors.*(NaN|finite)' nan.safetensors
 draw_lora 'sd2-like/lora\.safetensors' "$fixtures/sd2-like/lora.safetensors"
@@ -63,7 +65,9 @@ fails 'sd2-like/lora\.safetensors' run unet -m "$model" --in "$fixtures/sd1-like
 # ---- models
 draw_with nowhere 'nowhere'
 draw_with "$lora" 'lora\.safetensors'
-mkdir empty && draw_with empty 'empty'
+mkdir empty && draw_with empty 'empty/model_index\.json: no such file: a model.s folder'
+draw_with "$model/unet" 'sd1-like/unet: has no model_index\.json: it is one part of a model; give the whole, .*/sd1-like$'
+fails 'it is one part of a model; give the whole, .*/sd1-like$' inspect "$model/scheduler/"
 for part in unet/config.json unet/diffusion_pytorch_model.safetensors vae/diffusion_pytorch_model.safetensors \
     text_encoder/model.safetensors tokenizer/vocab.json tokenizer/merges.txt; do
     copy_model broken && rm "broken/$part" && draw_with broken "broken/${part%/*}"
@@ -115,5 +119,13 @@ safetensors in.safetensors "{$(f32 sample '[1,3,33,32]' 0,12672)}" 12672
 fails 'sample' run vae-encoder -m "$model" --in in.safetensors --out out.safetensors
 
 # ---- sizes that the model can't be
+fails 'a width of 63 pixels: expected a multiple of 4 from 8 to 8192' generate -m "$model" -p 'a star' --width 63 --steps 1 -o star.png
+fails 'a height of 63 pixels: expected a multiple of 4 from 8 to 4096' bench -m "$model" --height 63
+run 2 "$LECO" generate -m "$model" -p 'a star' --width 0 -o star.png
+says 'from 8 to 8192'
+run 2 "$LECO" bench -m "$model" --width 0
+says 'from 8 to 4096'
+run 1 "$LECO_PROBE" -m "$model" --probe nowhere
+says '^leco-probe: unable to open nowhere/config\.json: No such file or directory$'
 fails 'width|height|size|multiple' generate -m "$model" -p 'a star' --width 33 --steps 1 -o star.png
 finish

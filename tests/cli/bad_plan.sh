@@ -47,6 +47,10 @@ fails 'budget of 0\.5 MiB is [0-9.]+ MiB too little: .*weights.*activations.*tex
 run 0 "$LECO" generate -m "$model" -p 'a (red:1.3) star' -p 'a star <lora:x:1> BREAK' --steps 1 -o star.png -q
 says '^warning: "\(red:1\.3\)" in a prompt is taken literally'
 [ "$(grep -c 'taken literally' stderr)" = 1 ] || complain 'said more than once'
-run 0 "$LECO" generate -m "$model" -p 'a star (red), [blue]' --steps 1 -o star.png -q
+run 0 "$LECO" generate -m "$model" -p 'a star, red: 5:30 :)' --steps 1 -o star.png -q
 silent stderr
+run 0 "$LECO" run text-encoder -m "$model" -p 'a [red] star' --out states.safetensors
+says '^warning: "\[red\]" in a prompt is taken literally'
+run 0 "$LECO" run text-encoder -m "$model" -p "$(seq 1 99)" --out states.safetensors
+says '^warning: prompt .* needs [0-9]+ tokens; all after the first 77 are ignored'
 finish

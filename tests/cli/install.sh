@@ -70,12 +70,12 @@ fi
 leco=$prefix/bin/leco
 if [ "$build/../../docs" -ef "$SOURCE/docs" ]; then
     run 0 "$LECO" train --help
-    prints "docs/ and examples/ are in $(realpath "$SOURCE")\$"
+    prints "docs/, examples/ and models/ are in $(realpath "$SOURCE")\$"
 fi
 run 0 "$leco" --version
 run 0 "$leco" train --help
-prints "docs/ and examples/ are in $doc\$"
-for file in docs/config.md docs/map.md examples/README.md LICENSE models/shapes/model_index.json; do exists "$doc/$file"; done
+prints "docs/, examples/ and models/ are in $doc\$"
+for file in docs/config.md docs/map.md examples/README.md README.md LICENSE models/shapes/model_index.json; do exists "$doc/$file"; done
 check_page() { # NAME COMMAND...: every option and heading of its help is in the man page
     local page=$prefix/share/man/man1/$1.1 word
     shift
@@ -85,7 +85,8 @@ check_page() { # NAME COMMAND...: every option and heading of its help is in the
     while read -r word; do
         grep -qF -- "$word" stdout || complain "$page lacks $word"
     done < <(grep -oE -- '--[a-z-]+' help)
-    prints '^\.TH ' '^\.SH NAME' '^\.SH SYNOPSIS' '^\.SH EXAMPLES' '^\.SH SEE ALSO' 'fBleco'
+    prints '^\.TH ' '^\.SH NAME' '^\.SH SYNOPSIS' '^\.SH EXAMPLES' '^\.SH FILES' '^\.SH SEE ALSO' 'fBleco'
+    if grep -q -- '/share/doc\|cp.*-r' stdout; then complain "$page knows where it is installed"; fi
     if command -v man >/dev/null && [ -x "$(command -v groff)" ]; then
         run 0 env LC_ALL=C.UTF-8 MANWIDTH=100 man --warnings=w -l "$page"
         silent stderr
@@ -93,7 +94,16 @@ check_page() { # NAME COMMAND...: every option and heading of its help is in the
     fi
 }
 check_page leco "$leco"
+check_page leco-probe "$prefix/bin/leco-probe"
 for command in $("$LECO" --help | sed -n '/^Commands/,/^$/s/^  \([a-z]*\) .*/\1/p'); do check_page "leco-$command" "$leco" "$command"; done
+
+for command in '' generate; do
+    try_examples "$leco" $command
+    (cd empty && PATH=$prefix/bin:$PATH bash -e <(grep -m1 '^leco generate.*shapes -p' ../examples; echo : )) || complain 'an example fails'
+done
+is_png empty/star.png
+run 0 env -C / "$prefix/bin/leco-probe" -m "$doc/models/shapes" --count 2 --guidance-scale 4 -q # its probe lies in $doc
+prints 'color as asked'
 
 # ---- docs and examples ----
 while IFS=: read -r file link; do

@@ -57,11 +57,16 @@ rm -r out
 
 # Where nothing would be lost, the first one ends it as if leco weren't there, and nothing is left behind.
 at_once() { # SIGNAL STATUS ARGUMENT...
-    local signal=$1 wanted=$2
+    local signal=$1 wanted=$2 caught i number
+    number=$(kill -l "$1")
     shift 2
     "$LECO" "$@" >stdout 2>stderr </dev/null &
     pid=$!
-    sleep 1
+    for ((i = 0; i < 100; i++)); do # until it catches that signal
+        caught=$(sed -n 's/^SigCgt:[^0-9a-f]*//p' "/proc/$pid/status" 2>/dev/null)
+        if ((16#${caught:-0} >> (number - 1) & 1)); then break; fi
+        sleep 0.1
+    done
     kill "-$signal" "$pid"
     ended "$pid"
     [ "$status" = "$wanted" ] || complain "exit status $status after $signal, not $wanted: $*"

@@ -123,6 +123,20 @@ needs_shapes() {
     fi
 }
 
+# try_examples COMMAND...: its help's examples, in a folder that holds nothing: the first line brings what they name.
+try_examples() {
+    local word
+    rm -rf empty
+    mkdir empty
+    cd empty || exit 1
+    "$@" --help | sed -n '/^Examples$/,/^$/s/^  //p' >../examples
+    sed -n '1s/ #.*//p' ../examples >../copying
+    run 0 bash -eux ../copying
+    for word in $(grep -oE '(examples|models)/[A-Za-z0-9_./-]+' ../examples | grep -v '^models/shapes-v'); do exists "$word"; done
+    grep -qE '^cp -r .*/examples .*/models \.' ../copying || complain "$* --help does not say where its examples' files are"
+    cd ..
+}
+
 finish() {
     echo "$checks checks, $failures failures"
     [ "$failures" -eq 0 ]

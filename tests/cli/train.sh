@@ -5,8 +5,9 @@ config small.yaml
 
 # A plan only.
 run 0 "$LECO" train small.yaml --dry-run
-prints 'peak memory: [0-9.]+ MiB planned'
+prints 'peak memory: [0-9.]+ MiB planned' "trains on 1 of each denoising run's 4 steps" "^writes +$work/out/small.safetensors$"
 missing out
+count=$(grep -oE '[0-9]+ parameters' stdout)
 
 run 0 "$LECO" train small.yaml
 prints "^$work/out/small.*\.safetensors$"
@@ -55,7 +56,7 @@ run 0 "$LECO" train small.yaml --set train.optimizer=adam --set train.precision=
 
 # What comes out is a LoRA: it can be looked at, drawn with, and has what other programs look for.
 run 0 "$LECO" inspect "$first"
-prints 'rank' 'ss_network_dim' 'modelspec'
+prints 'rank' 'ss_network_dim' 'modelspec' "^parameters  ${count% parameters}$"
 run 0 "$LECO" inspect "$first" --json
 prints '^\{'
 run 0 "$LECO" generate -m "$model" --lora "$first:0.5" -p 'a red circle' --steps 2 -o drawn.png

@@ -39,6 +39,21 @@ static leco_status train(void)
     return status;
 }
 
+/* Within a budget that takes planning twice, and computing activations again. */
+static uint64_t budget;
+
+static leco_status plan(void)
+{
+    const char *const override = "prompts.0.resolution=96";
+    leco_train_options o = {.overrides = &override, .override_count = 1, .dry_run = true, .memory = budget};
+    leco_train_report report = {0};
+    leco_status status = leco_train(test_path("fault.yaml"), &o, &report, &err);
+    if (status == LECO_OK && budget > 0) assert_non_null(strstr(report.summary, "computed again"));
+    if (status == LECO_OK && budget == 0) budget = report.planned_bytes * 19 / 20;
+    leco_train_report_free(&report);
+    return status;
+}
+
 static leco_status draw(void)
 {
     const leco_model_options options = {.precision = "float32"};
@@ -93,6 +108,14 @@ static void training(void **state)
     fail_all(train);
 }
 
+static void planning(void **state)
+{
+    (void)state;
+    budget = 0;
+    assert_works(plan(), &err);
+    fail_all(plan);
+}
+
 static int write_config(void **state)
 {
     (void)state;
@@ -105,6 +128,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(configs),
         cmocka_unit_test(drawing),
+        cmocka_unit_test(planning),
         cmocka_unit_test(training),
     };
     return cmocka_run_group_tests_name("fault/training", tests, write_config, NULL);

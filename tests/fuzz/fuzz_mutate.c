@@ -79,10 +79,19 @@ static const char *random_word(input *in)
 /* A word of the format, a number that parsers mind, or another word of the input in place of a word. */
 static void replace_word(input *in)
 {
-    static const char *const numbers[] = {
-        "0",     "1",     "2",          "3",          "-1",    "64",   "77",    "1000",
-        "65536", "65537", "2147483647", "4294967296", "1e-12", "0.5",  "1e308", "9223372036854775807",
-        "-0",    "1.0",   "255",        "8193",       "nan",   "true", "null",  "9223372036854775808"};
+    static const char *const numbers[] = {"0",          "1",
+                                          "2",          "3",
+                                          "-1",         "64",
+                                          "77",         "1000",
+                                          "65536",      "65537",
+                                          "2147483647", "4294967296",
+                                          "1e-12",      "0.5",
+                                          "1e308",      "9223372036854775807",
+                                          "-0",         "1.0",
+                                          "255",        "8193",
+                                          "nan",        "true",
+                                          "null",       "9223372036854775808",
+                                          "1e400",      "1000000000000000000000000000000"};
     size_t begin, end, from, to;
     word_at(in, random_below(in, in->size + 1), &begin, &end);
     const char *text;

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "leco/leco.h"
 #include "picture/font.h"
+#include "picture/sheet.h"
 
 #define FIXTURE LECO_SOURCE_DIR "/tests/parity/fixtures/sd1-like"
 #define LORA FIXTURE "/lora.safetensors"
@@ -193,31 +194,52 @@ static void interruption_keeps_finished_pictures(void **state)
     leco_images_free(&images);
 }
 
+/* The title, drawn anew, is what stands above the columns. */
+static void assert_title(const leco_image *got, const char *title, size_t rows)
+{
+    const char *const row[] = {"a red circle", "a blue star"}, *const column[] = {"without LoRA", "LoRA 1"};
+    const sheet_spec spec = {
+        .title = title, .row = row, .column = column, .rows = rows, .columns = 2, .width = 32, .height = 32};
+    sheet *expected;
+    assert_works(sheet_create(&spec, &expected, &err), &err);
+    const image *e = sheet_image(expected);
+    assert_int_equal(got->width, e->width);
+    assert_int_equal(got->height, e->height);
+    const size_t above = (size_t)e->height - 16 - rows * (128 + 6) + 6; /* of the first picture */
+    assert_memory_equal(got->rgb, e->rgb, 3 * (size_t)e->width * above);
+    sheet_destroy(expected);
+}
+
 static void sheets_show_rows_and_columns(void **state)
 {
     (void)state;
     leco_model *own;
-    leco_images sheet, base;
+    leco_images drawn, base;
     leco_generate_options o = quick(2);
     const float weights[] = {0, 1};
     assert_works(leco_model_open(FIXTURE, &float32, &own, &err), &err);
-    assert_fails(leco_grid(own, &o, weights, 2, &sheet, &err), LECO_INVALID, &err, "LoRA");
+    assert_fails(leco_grid(own, &o, weights, 2, &drawn, &err), LECO_INVALID, &err, "LoRA");
     assert_works(leco_model_add_lora(own, LORA, 0.25f, &err), &err);
-    assert_fails(leco_grid(own, &o, weights, 0, &sheet, &err), LECO_INVALID, &err, "0 weights");
-    assert_works(leco_grid(own, &o, weights, 2, &sheet, &err), &err);
-    assert_int_equal(sheet.count, 1);
-    assert_true(sheet.image[0].width > 2 * 128 && sheet.image[0].height > 2 * 128);
+    assert_fails(leco_grid(own, &o, weights, 0, &drawn, &err), LECO_INVALID, &err, "0 weights");
+    assert_works(leco_grid(own, &o, weights, 2, &drawn, &err), &err);
+    assert_int_equal(drawn.count, 1);
+    assert_true(drawn.image[0].width > 2 * 128 && drawn.image[0].height > 2 * 128);
+    assert_title(&drawn.image[0], "lora on sd1-like. DDIM, 2 steps, guidance scale 4, seeds 11 to 12, one a row", 2);
     assert_works(leco_generate(model, &o, &base, &err), &err);
     /* The bottom row's first picture, four times as large, right of the prompts; found from the right bottom corner. */
-    const leco_image *s = &sheet.image[0], *picture = &base.image[1];
+    const leco_image *s = &drawn.image[0], *picture = &base.image[1];
     const int left = s->width - 16 - 128 - 6 - 128, top = s->height - 16 - 128;
     for (int y = 0; y < 128; y++)
         for (int x = 0; x < 128; x++)
             for (int c = 0; c < 3; c++)
                 assert_true(abs(s->rgb[3 * ((top + y) * s->width + left + x) + c] -
                                 picture->rgb[3 * ((y / 4) * 32 + x / 4) + c]) <= 1);
-    leco_images_free(&sheet);
+    leco_images_free(&drawn);
     leco_images_free(&base);
+    o = quick(1);
+    assert_works(leco_grid(own, &o, weights, 2, &drawn, &err), &err);
+    assert_title(&drawn.image[0], "lora on sd1-like. DDIM, 2 steps, guidance scale 4, seed 11", 1);
+    leco_images_free(&drawn);
     leco_model_close(own);
 }
 

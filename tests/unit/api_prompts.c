@@ -47,10 +47,10 @@ static void drawing_says_it_once(void **state)
     draw((const char *[]){"a (red:1.3) star", "a ((blue)) star"}, 2, "", NULL);
     assert_int_equal(told, 1);
     assert_non_null(strstr(first, "\"(red:1.3)\""));
-    draw((const char *[]){"a star (red)"}, 1, "blurry BREAK", NULL);
+    draw((const char *[]){"a star :)"}, 1, "blurry BREAK", NULL);
     assert_int_equal(told, 1);
     assert_non_null(strstr(first, "\"BREAK\""));
-    draw((const char *[]){"a star (red), [blue]"}, 1, "a moon", NULL);
+    draw((const char *[]){"a star, red: 5:30"}, 1, "a moon", NULL);
     assert_int_equal(told, 0);
 }
 
@@ -121,6 +121,18 @@ static void training_says_it_once(void **state)
     assert_non_null(strstr(first, "(red:1.3)"));
 }
 
+static void running_the_text_encoder_says_it(void **state)
+{
+    (void)state;
+    leco_model *model;
+    told = 0;
+    assert_works(leco_model_open(FIXTURE, NULL, &model, &err), &err);
+    assert_works(leco_run(model, "text-encoder", NULL, "a [red] star", test_path("out.safetensors"), &err), &err);
+    leco_model_close(model);
+    assert_int_equal(told, 1);
+    assert_non_null(strstr(first, "\"[red]\""));
+}
+
 static void the_seed_is_the_command_s(void **state)
 {
     (void)state;
@@ -137,8 +149,11 @@ static int start(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(drawing_says_it_once),      cmocka_unit_test(alternatives_are_chosen_by_seed),
-        cmocka_unit_test(grids_say_it_once),         cmocka_unit_test(training_says_it_once),
+        cmocka_unit_test(drawing_says_it_once),
+        cmocka_unit_test(alternatives_are_chosen_by_seed),
+        cmocka_unit_test(grids_say_it_once),
+        cmocka_unit_test(training_says_it_once),
+        cmocka_unit_test(running_the_text_encoder_says_it),
         cmocka_unit_test(the_seed_is_the_command_s),
     };
     return cmocka_run_group_tests_name("unit/api_prompts", tests, start, NULL);

@@ -1,5 +1,5 @@
 /* leco_run on the parity fixtures, leco_inspect on all it can describe, and a small bench. */
-#include "test_support.h"
+#include "model_support.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -10,7 +10,7 @@
 #include "format/safetensors.h"
 #include "leco/leco.h"
 
-#define FIXTURE LECO_SOURCE_DIR "/tests/parity/fixtures/sd1-like"
+#define SD1 FIXTURE("sd1-like")
 
 static leco_error err;
 static leco_model *model;
@@ -55,7 +55,7 @@ static void run_case(const char *module, const char *file_name, const char *cons
 {
     safetensors *file;
     char path[512];
-    snprintf(path, sizeof path, "%s/%s", FIXTURE, file_name);
+    snprintf(path, sizeof path, "%s/%s", SD1, file_name);
     assert_works(safetensors_open(path, &file, &err), &err);
     make_input(file, inputs, input_count);
     assert_works(leco_run(model, module, test_path("in.safetensors"), NULL, test_path("out.safetensors"), &err), &err);
@@ -86,8 +86,8 @@ static void loras_apply(void **state)
     (void)state;
     leco_model *plain = model;
     const leco_model_options options = {.precision = "float32"};
-    assert_works(leco_model_open(FIXTURE, &options, &model, &err), &err);
-    assert_works(leco_model_add_lora(model, FIXTURE "/lora.safetensors", -0.7f, &err), &err);
+    assert_works(leco_model_open(SD1, &options, &model, &err), &err);
+    assert_works(leco_model_add_lora(model, SD1 "/lora.safetensors", -0.7f, &err), &err);
     run_case("unet", "lora_cases.safetensors",
              (const char *const[][2]){
                  {"sample", "sample"}, {"timestep", "timestep"}, {"encoder_hidden_states", "encoder_hidden_states"}},
@@ -105,6 +105,21 @@ static void a_prompt_stands_for_ids(void **state)
     const safetensors_entry *e;
     assert_works(safetensors_require(out, "last_hidden_state", 3, (const int64_t[]){1, 77, 24}, &e, &err), &err);
     safetensors_close(out);
+}
+
+/* What --clip-skip's refusal tells people to do. */
+static void a_layer_less_is_a_clip_skip_of_2(void **state)
+{
+    (void)state;
+    leco_model *plain = model;
+    const leco_model_options options = {.precision = "float32"};
+    model_copy(SD1, "skipped");
+    model_edit(test_path("skipped/text_encoder/config.json"), "num_hidden_layers", "3"); /* of 4 */
+    assert_works(leco_model_open(test_path("skipped"), &options, &model, &err), &err);
+    run_case("text-encoder", "text.safetensors", (const char *const[][2]){{"input_ids", "input_ids"}}, 1,
+             (const char *const[][2]){{"last_hidden_state", "clip_skip.1"}}, 1);
+    leco_model_close(model);
+    model = plain;
 }
 
 static leco_status run_with(const char *module, const safetensors_entry *entries, size_t count)
@@ -156,14 +171,14 @@ static const char *text_of(const json_t *o, const char *key)
 static void everything_is_described(void **state)
 {
     (void)state;
-    json_t *o = inspect(FIXTURE, "quick_gelu");
+    json_t *o = inspect(SD1, "quick_gelu");
     assert_string_equal(text_of(o, "kind"), "model");
     assert_int_equal(json_integer_value(json_object_get(json_object_get(o, "unet"), "parameters")), 142692);
     json_decref(o);
-    o = inspect(FIXTURE "/lora.safetensors", "rank 4");
+    o = inspect(SD1 "/lora.safetensors", "rank 4");
     assert_string_equal(text_of(o, "kind"), "lora");
     json_decref(o);
-    o = inspect(FIXTURE "/unet.safetensors", "case0.sample");
+    o = inspect(SD1 "/unet.safetensors", "case0.sample");
     assert_string_equal(text_of(o, "kind"), "tensors");
     json_decref(o);
     uint8_t rgb[12] = {0};
@@ -174,13 +189,13 @@ static void everything_is_described(void **state)
     json_decref(o);
     char *text;
     assert_fails(leco_inspect("/nowhere", false, &text, &err), LECO_IO, &err, "/nowhere");
-    assert_fails(leco_inspect(FIXTURE "/model_index.json", false, &text, &err), LECO_FORMAT, &err, "model_index.json");
+    assert_fails(leco_inspect(SD1 "/model_index.json", false, &text, &err), LECO_FORMAT, &err, "model_index.json");
 }
 
 static void a_bench_reports_all_it_promises(void **state)
 {
     (void)state;
-    const leco_bench_options o = {.model = FIXTURE, .precision = "float32", .json = true};
+    const leco_bench_options o = {.model = SD1, .precision = "float32", .json = true};
     char *text;
     assert_works(leco_bench(&o, &text, &err), &err);
     json_t *report = json_loads(text, 0, NULL);
@@ -202,7 +217,7 @@ static int open_model(void **state)
 {
     (void)state;
     const leco_model_options options = {.precision = "float32"};
-    return leco_model_open(FIXTURE, &options, &model, &err) == LECO_OK ? 0 : -1;
+    return leco_model_open(SD1, &options, &model, &err) == LECO_OK ? 0 : -1;
 }
 
 static int close_model(void **state)
@@ -215,9 +230,10 @@ static int close_model(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(modules_give_diffusers_tensors), cmocka_unit_test(loras_apply),
-        cmocka_unit_test(a_prompt_stands_for_ids),        cmocka_unit_test(wrong_tensors_are_named),
-        cmocka_unit_test(everything_is_described),        cmocka_unit_test(a_bench_reports_all_it_promises),
+        cmocka_unit_test(modules_give_diffusers_tensors),  cmocka_unit_test(loras_apply),
+        cmocka_unit_test(a_prompt_stands_for_ids),         cmocka_unit_test(a_layer_less_is_a_clip_skip_of_2),
+        cmocka_unit_test(wrong_tensors_are_named),         cmocka_unit_test(everything_is_described),
+        cmocka_unit_test(a_bench_reports_all_it_promises),
     };
     return cmocka_run_group_tests_name("unit/api_run", tests, open_model, close_model);
 }

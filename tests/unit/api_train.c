@@ -103,6 +103,25 @@ static void a_dry_run_plans_what_the_run_takes(void **state)
     leco_train_report_free(&run);
 }
 
+/* A budget that doesn't hold all activations: they are computed again, and the adapter is the same. */
+static void a_budget_is_kept_by_computing_again(void **state)
+{
+    (void)state;
+    leco_train_options o = {0};
+    leco_train_report free_run, within;
+    assert_works(train(&o, &free_run, "prompts.0.resolution=128", "train.iterations=3", NULL), &err);
+    const uint64_t sum = checksum(free_run.path);
+    o.memory = free_run.planned_bytes * 3 / 4;
+    assert_works(train(&o, &within, "prompts.0.resolution=128", "train.iterations=3", NULL), &err);
+    assert_true(within.planned_bytes <= o.memory);
+    assert_int_equal(within.planned_bytes, within.measured_bytes);
+    assert_null(strstr(free_run.summary, "computed again"));
+    assert_non_null(strstr(within.summary, "computed again"));
+    assert_true(checksum(within.path) == sum);
+    leco_train_report_free(&free_run);
+    leco_train_report_free(&within);
+}
+
 static void a_small_budget_is_refused_with_the_numbers(void **state)
 {
     (void)state;
@@ -214,6 +233,7 @@ int main(void)
         cmocka_unit_test(training_writes_a_lora_that_loads),
         cmocka_unit_test(the_same_seed_gives_the_same_file),
         cmocka_unit_test(a_dry_run_plans_what_the_run_takes),
+        cmocka_unit_test(a_budget_is_kept_by_computing_again),
         cmocka_unit_test(a_small_budget_is_refused_with_the_numbers),
         cmocka_unit_test(stopping_saves_what_there_is),
         cmocka_unit_test(progress_tells_of_saved_files),

@@ -54,6 +54,10 @@ static void unet_refusals(void **state)
         {"encoder_hid_dim", "32", LECO_UNSUPPORTED, "32"},
         {"conv_in_kernel", "5", LECO_UNSUPPORTED, "5"},
         {"some_new_switch", "true", LECO_UNSUPPORTED, "true"},
+        {"Act_fn", "\"mish\"", LECO_UNSUPPORTED, "did you mean \"act_fn\"?"},
+        {"num_attention_heads", "4", LECO_UNSUPPORTED, "attention_head_dim is the number of heads"},
+        {"attention_head_dim", "null", LECO_UNSUPPORTED, "expected a whole number, or a list of them, found null"},
+        {"norm_num_groups", "null", LECO_UNSUPPORTED, "expected a whole number, found null"},
         {"_class_name", "\"UNet3DConditionModel\"", LECO_UNSUPPORTED, "UNet3DConditionModel"},
         {"block_out_channels", "[8, -16, 24]", LECO_INVALID, "element 1"},
         {"block_out_channels", "[8, 16, \"24\"]", LECO_INVALID, "element 2"},
@@ -114,10 +118,9 @@ static void unet_lists_and_heads(void **state)
 
     folder = model_copy(FIXTURE("sd1-like/unet"), "heads");
     snprintf(path, sizeof path, "%s/config.json", folder);
-    model_edit(path, "num_attention_heads", "4");
+    model_edit(path, "num_attention_heads", "null");
     model_edit(path, "layers_per_block", "[1, 2, 3]");
     assert_works(unet_config_read(folder, &c, &err), &err);
-    assert_int_equal(c.level[0].heads, 4); /* wins over attention_head_dim */
     assert_int_equal(c.level[2].layers, 3);
     model_edit(path, "num_attention_heads", NULL);
     model_edit(path, "attention_head_dim", NULL);
@@ -143,6 +146,9 @@ static void text_refusals(void **state)
         {"hidden_size", "0", LECO_INVALID, "0"},
         {"vocab_size", "99999999999", LECO_INVALID, "99999999999"},
         {"layer_norm_eps", "0", LECO_INVALID, "0"},
+        {"hidden_act", "null", LECO_UNSUPPORTED, "expected quick_gelu or gelu, found null"},
+        {"intermediate_size", "null", LECO_UNSUPPORTED, "expected a whole number, found null"},
+        {"hidden_Act", "\"relu\"", LECO_UNSUPPORTED, "did you mean \"hidden_act\"?"},
     };
     text_config config;
     refuse(FIXTURE("sd1-like/text_encoder"), "config.json", read_text, &config, edits, sizeof edits / sizeof *edits);
@@ -162,6 +168,7 @@ static void vae_refusals(void **state)
         {"act_fn", "\"relu\"", LECO_UNSUPPORTED, "relu"},
         {"down_block_types", "[\"DownEncoderBlock2D\", \"AttnDownEncoderBlock2D\"]", LECO_UNSUPPORTED, "Attn"},
         {"scaling_factor", "0", LECO_INVALID, "0"},
+        {"scaling_factor", "null", LECO_UNSUPPORTED, "expected a number, found null"},
         {"norm_num_groups", "3", LECO_INVALID, "3 groups"},
         {"_class_name", "\"AutoencoderTiny\"", LECO_UNSUPPORTED, "AutoencoderTiny"},
     };
@@ -180,6 +187,10 @@ static void schedule_refusals(void **state)
     static const edit edits[] = {
         {"rescale_betas_zero_snr", "true", LECO_UNSUPPORTED, "true"},
         {"trained_betas", "[0.1]", LECO_UNSUPPORTED, "0.1"},
+        {"betas", "[0.1]", LECO_UNSUPPORTED, "0.1"},
+        {"Beta_end", "0.5", LECO_UNSUPPORTED, "did you mean \"beta_end\"?"},
+        {"predicton_type", "\"v_prediction\"", LECO_UNSUPPORTED, "did you mean \"prediction_type\"?"},
+        {"set_alpha_to_one", "null", LECO_UNSUPPORTED, "expected true or false, found null"},
         {"beta_schedule", "\"squaredcos_cap_v2\"", LECO_UNSUPPORTED, "squaredcos_cap_v2"},
         {"prediction_type", "\"sample\"", LECO_UNSUPPORTED, "sample"},
         {"_class_name", "\"FlowMatchEulerDiscreteScheduler\"", LECO_UNSUPPORTED, "FlowMatch"},

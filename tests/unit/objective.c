@@ -176,7 +176,7 @@ static void a_plan_is_what_is_taken(void **state)
         train_config c = config;
         c.precision = on[i][1];
         trainer *t;
-        assert_works(trainer_plan(&c, on[i][0], &t, &err), &err);
+        assert_works(trainer_plan(&c, on[i][0], 0, &t, &err), &err);
         const memory_use planned = trainer_planned(t);
         assert_works(trainer_prepare(t, &err), &err);
         const memory_use again = trainer_planned(t), taken = trainer_allocated(t);

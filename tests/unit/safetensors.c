@@ -217,7 +217,9 @@ static void lying_lengths_are_refused(void **state)
     static const long long lengths[] = {3, 100, 100000001, INT64_MAX};
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
         const char *path = put("{}", lengths[i], 0);
-        assert_fails(safetensors_open(path, &file, &err), LECO_FORMAT, &err, path, "header claims", "2 follow");
+        const bool possible = lengths[i] <= 100000000;
+        assert_fails(safetensors_open(path, &file, &err), LECO_FORMAT, &err, path,
+                     possible ? "incomplete" : "no safetensors file", possible ? "of which 2 are there" : "header");
     }
     for (long long length = 0; length < 2; length++)
         assert_fails(safetensors_open(put("{}", length, 0), &file, &err), LECO_FORMAT, &err, "header, byte");

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/suggest.h"
 #include "leco/leco.h"
 #include "train/config.h"
 
@@ -96,11 +97,21 @@ static void config_keys_are_suggested(void **state)
     }
 }
 
+static void a_slip_is_nearer_than_a_suggestion(void **state)
+{
+    (void)state;
+    assert_true(suggest_misspelt("Beta_end", "beta_end") && suggest_misspelt("beta-end", "beta_end"));
+    assert_true(suggest_misspelt("bata_end", "beta_end") && !suggest_misspelt("bata_and", "beta_end"));
+    assert_true(suggest_misspelt("predicton_typ", "prediction_type") && !suggest_misspelt("type", "prediction_type"));
+    assert_false(suggest_misspelt("sigma_schedule", "beta_schedule"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(options_are_suggested),
         cmocka_unit_test(config_keys_are_suggested),
+        cmocka_unit_test(a_slip_is_nearer_than_a_suggestion),
     };
     return cmocka_run_group_tests_name("unit/suggest", tests, NULL, NULL);
 }

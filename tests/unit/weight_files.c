@@ -128,7 +128,8 @@ static const struct {
     {BYTES("<html><head></head>"), "web page", "no safetensors file"},
     {BYTES("{\"metadata\": {}}"), "JSON", "no safetensors file"},
     {BYTES("\x89PNG\r\n\x1a\n............"), "PNG", "no safetensors file"},
-    {BYTES("...................."), "the header claims", "12 follow"},
+    {BYTES("target: red\npositive: r\xc3\xb6t\n"), "a text", "no safetensors file"},
+    {BYTES("...........\1........"), "no safetensors file", "the length of its header"},
 };
 
 static void strangers_are_named(void **state)
@@ -180,6 +181,8 @@ static void files_are_no_models(void **state)
                      "from_single_file");
     }
     test_write(test_path("nothing"), "....", 4);
+    assert_fails(model_open(test_path("nothing"), &m, &err), LECO_UNSUPPORTED, &err, "not a folder", "a text");
+    test_write(test_path("nothing"), "..\1.", 4);
     assert_fails(model_open(test_path("nothing"), &m, &err), LECO_IO, &err, "nothing", "not a folder");
 }
 

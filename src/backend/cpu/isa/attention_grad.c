@@ -97,7 +97,7 @@ static size_t work_layout(const problem *p, char *base, work *w)
     return at;
 }
 
-/* Decided once, so that run divides the scratch as prepare counted it, whatever cpu_threads() says by then. */
+/* Decided once, so that run divides the scratch as plan counted it, whatever cpu_threads() says by then. */
 typedef struct division {
     size_t threads, items;
     bool share_parts; /* an item is a part of a head, not all of it */
