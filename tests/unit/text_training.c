@@ -158,6 +158,23 @@ static void a_lora_of_the_text_encoder_is_trained_and_saved(void **state)
     leco_train_report_free(&report);
 }
 
+/* Within a budget the encoder's blocks, too, are computed again instead of kept: the same to the bit. */
+static void a_budget_changes_no_number(void **state)
+{
+    (void)state;
+    static const char up[] = ".lora_up.weight";
+    leco_train_report report;
+    assert_works(train(two_branches, NULL, &report), &err);
+    const double text = size_of(report.path, "lora_te_", up), net = size_of(report.path, "lora_unet_", up);
+    const leco_train_options o = {.memory = report.planned_bytes - 1};
+    leco_train_report less = {0};
+    assert_works(leco_train(test_path("train.yaml"), &o, &less, &err), &err);
+    assert_true(less.planned_bytes < report.planned_bytes && less.planned_bytes == less.measured_bytes);
+    assert_true(size_of(less.path, "lora_te_", up) == text && size_of(less.path, "lora_unet_", up) == net);
+    leco_train_report_free(&less);
+    leco_train_report_free(&report);
+}
+
 /* So many texts that they are encoded as they are drawn: there are two encoders at work, over the same weights. */
 static void texts_may_stream_beside_it(void **state)
 {
@@ -181,6 +198,7 @@ int main(void)
         cmocka_unit_test(an_encoder_in_the_graph_makes_the_conditioners_states),
         cmocka_unit_test(an_adapter_reaches_what_was_selected),
         cmocka_unit_test(a_lora_of_the_text_encoder_is_trained_and_saved),
+        cmocka_unit_test(a_budget_changes_no_number),
         cmocka_unit_test(texts_may_stream_beside_it),
     };
     return cmocka_run_group_tests_name("unit/text_training", tests, NULL, NULL);
