@@ -22,6 +22,7 @@ from fixtures_lora import curve, lora_cases, lora_init
 from fixtures_photos import photo_curve
 from fixtures_plain import TEXTS as TOKENIZER_TEXTS
 from fixtures_plain import load_tokenizer, optimizer_cases, rng_cases, scheduler_cases, tokenizer_cases, train_tokenizer
+from fixtures_text import text_training
 
 MODELS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "models")
 
@@ -71,6 +72,7 @@ def sd1_like(name="sd1-like"):
     pairs = dict(paired=True, multiplier=0.5, guidance_scale=1.5)
     yield photo_curve(name, "photo_pairs", *photos, ["a circle"], [([1, 0], [120, 300]), ([0, 1], [40, 200])], **pairs)
     models.generate_case(name, tok, text, unet, vae, scheduler, "a red circle", "blue")
+    yield from text_training(name)
 
 
 def sd2_like(name="sd2-like"):

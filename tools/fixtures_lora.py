@@ -39,11 +39,14 @@ def target_modules(unet, scope):
 class Lora:
     """y = W x + b + multiplier * alpha / rank * up(down(x)), at every module it covers."""
 
+    prefix = "lora_unet_"
+    targets = staticmethod(target_modules)
+
     def __init__(self, unet, scope, rank, alpha, rng, fresh=False):
         """fresh: as training starts, with up = 0; otherwise random, so that every product shows."""
         self.rank, self.alpha, self.scope = rank, float(alpha), scope
         self.pairs = {}
-        for path in target_modules(unet, scope):
+        for path in self.targets(unet, scope):
             module = unet.get_submodule(path)
             kernel = () if isinstance(module, nn.Linear) else module.kernel_size
             outputs, inputs = module.weight.shape[:2]
@@ -63,13 +66,13 @@ class Lora:
     def named(self):
         """(kohya key, tensor), alpha left out."""
         for path, (down, up) in self.pairs.items():
-            stem = "lora_unet_" + path.replace(".", "_")
+            stem = self.prefix + path.replace(".", "_")
             yield stem + ".lora_down.weight", down
             yield stem + ".lora_up.weight", up
 
     def map(self, change):
         """The same adapter with other tensors: change(tensor) for each."""
-        other = object.__new__(Lora)
+        other = object.__new__(type(self))
         other.rank, other.alpha, other.scope = self.rank, self.alpha, self.scope
         other.pairs = {path: tuple(change(tensor) for tensor in pair) for path, pair in self.pairs.items()}
         return other

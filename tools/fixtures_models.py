@@ -3,6 +3,7 @@
 Every builder makes one part of a diffusers model folder. Widths are tiny; the structure is that of the real models.
 """
 
+import copy
 import json
 import os
 import shutil
@@ -318,24 +319,42 @@ def vae_cases(fixture, vae, sizes=(), pictures=None):
     case.write()
 
 
-def generate_case(fixture, tokenizer, text_encoder, unet, vae, scheduler, prompt, negative, size=(8, 12), steps=10):
-    """A whole picture through StableDiffusionPipeline: DDIM, given initial latents of that size. Returns it."""
+def generate_case(
+    fixture,
+    tokenizer,
+    text_encoder,
+    unet,
+    vae,
+    scheduler,
+    prompt,
+    negative,
+    size=(8, 12),
+    steps=10,
+    name="generate",
+    prepare=None,
+):
+    """A whole picture through StableDiffusionPipeline: DDIM, given initial latents of that size. Returns it.
+    prepare: loads adapters into a pipeline, which then has copies of the parts."""
     exact = {"text_encoder": in_float64(text_encoder), "unet": in_float64(unet), "vae": in_float64(vae)}
     parts = {"text_encoder": text_encoder, "unet": unet, "vae": vae}
-    rng = generator(f"{fixture} generate")
+    rng = generator(f"{fixture} {name}")
     latents = torch.randn(1, 4, *size, generator=rng)
     factor = 2 ** (len(vae.config.block_out_channels) - 1)
 
     def run(modules, start, output_type):
+        if prepare:
+            modules = copy.deepcopy(modules)
         pipeline = StableDiffusionPipeline(
             **modules,
-            tokenizer=tokenizer,
+            tokenizer=copy.deepcopy(tokenizer) if prepare else tokenizer,
             scheduler=DDIMScheduler.from_config(scheduler.config, clip_sample=False),
             safety_checker=None,
             feature_extractor=None,
             requires_safety_checker=False,
         )
         pipeline.set_progress_bar_config(disable=True)
+        if prepare:
+            prepare(pipeline)
         return pipeline(
             prompt,
             negative_prompt=negative,
@@ -349,8 +368,8 @@ def generate_case(fixture, tokenizer, text_encoder, unet, vae, scheduler, prompt
 
     case = CaseFile(
         fixture,
-        "generate",
-        seed=seed_of(f"{fixture} generate"),
+        name,
+        seed=seed_of(f"{fixture} {name}"),
         prompt=prompt,
         negative_prompt=negative,
         steps=steps,
@@ -359,12 +378,12 @@ def generate_case(fixture, tokenizer, text_encoder, unet, vae, scheduler, prompt
     )
     case.noise_limit *= steps  # each step adds its rounding, and guidance multiplies it; pictures are compared in 255ths
     case.add("latents", latents, "initial noise")
-    for name, output_type, meaning in (
+    for tensor, output_type, meaning in (
         ("final_latents", "latent", "after the last step"),
         ("image", "pt", "picture in [0,1], clamped"),
     ):
         with default_float64():
             reference = run(exact, latents.double(), output_type)
-        case.add(name, run(parts, latents, output_type), meaning, exact=reference)
+        case.add(tensor, run(parts, latents, output_type), meaning, exact=reference)
     case.write()
     return case.tensors["image"]

@@ -90,6 +90,11 @@ LECO_API leco_status leco_model_add_lora(leco_model *model, const char *path, fl
 /* Changes the multiplier of the index-th LoRA (in the order they were added). */
 LECO_API leco_status leco_model_set_lora_weight(leco_model *model, size_t index, float weight, leco_error *err);
 
+/* Loads a textual-inversion embedding (safetensors: emb_params, or one tensor named as its token): prompts may hold its
+ * word from then on, which is the file's name, as in A1111, or the token that the file tells. One that is a token of
+ * the model already is LECO_INVALID. */
+LECO_API leco_status leco_model_add_embedding(leco_model *model, const char *path, leco_error *err);
+
 /* ---- pictures ---- */
 
 #define LECO_SMALLEST_SIDE 8   /* pixels: no picture is narrower or lower, */
@@ -156,6 +161,8 @@ LECO_API leco_status leco_grid(leco_model *model, const leco_generate_options *o
 typedef struct leco_train_options {
     const char *const *overrides; /* "train.iterations=100", ... */
     size_t override_count;
+    const char *const *embeddings; /* files as leco_model_add_embedding takes them, for the config's prompts */
+    size_t embedding_count;
     bool dry_run; /* check everything but the weights' values, which it doesn't read, also that the LoRA could be
                    * written; plan and report, train nothing */
     const char *device;

@@ -156,10 +156,8 @@ static leco_status time_both(bench *b, bench_run *run, latent_size one, trainabl
 static leco_status time_training(bench *b, bench_run *run, latent_size one, leco_error *err)
 {
     const trainable_options options = {.kind = &kind_lora, .rank = RANK, .alpha = 1.0f, .exact = DTYPE_F32};
-    const layer_list *layers;
     trainable *t;
-    LECO_TRY(model_layers(b->model, PART_UNET, &layers, err));
-    LECO_TRY(trainable_create(layers, &options, &b->rng, &t, err));
+    LECO_TRY(trainable_create(b->model, &options, &b->rng, &t, err));
     const flat_params on = flat_params_of(t);
     optimizer *o = NULL;
     const optimizer_options adamw = optimizer_defaults(OPTIMIZER_ADAMW);

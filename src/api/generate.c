@@ -154,8 +154,9 @@ static leco_status keep(void *user, size_t index, const uint8_t *rgb, leco_error
 static leco_status get_painter(leco_model *handle, leco_error *err)
 {
     if (handle->painter) return LECO_OK;
-    adapter_use *use = mem_calloc(handle->lora_count, sizeof *use);
-    if (!use) return error_memory(err, handle->lora_count * sizeof *use, "the LoRAs");
+    const size_t count = handle->lora_count + handle->embedding_count;
+    adapter_use *use = mem_calloc(count, sizeof *use);
+    if (!use) return error_memory(err, count * sizeof *use, "the LoRAs");
     const adapter_set adapters = model_adapters(handle, use);
     leco_status status = painter_create(&handle->device, handle->model, handle->schedule, &adapters,
                                         handle->model->family->text, &handle->painter, err);

@@ -102,6 +102,19 @@ static json_t *lora_json(const safetensors *file)
     return o;
 }
 
+/* What an embedding's one tensor says; NULL for other files. */
+static json_t *embedding_json(const safetensors *file)
+{
+    const safetensors_entry *e = all_count(file) == 1 ? all_at(file, 0) : NULL;
+    if (!e || strcmp(e->name, "emb_params") != 0 || e->rank < 1 || e->rank > 2) return NULL;
+    json_t *o = json_object();
+    const char *token = safetensors_metadata(file, "modelspec.trigger_phrase");
+    json_object_set_new(o, "vectors", json_integer(e->rank == 2 ? e->shape[0] : 1));
+    json_object_set_new(o, "width", json_integer(e->shape[e->rank - 1]));
+    if (token) json_object_set_new(o, "token", json_string(token));
+    return o;
+}
+
 static leco_status inspect_tensors(const char *path, json_t *o, leco_error *err)
 {
     safetensors *file;
@@ -119,10 +132,11 @@ static leco_status inspect_tensors(const char *path, json_t *o, leco_error *err)
         safetensors_metadata_at(file, i, &key, &value);
         json_object_set_new(metadata, key, json_string(value));
     }
-    json_t *lora_part = lora_json(file);
-    json_object_set_new(o, "kind", json_string(lora_part ? "lora" : "tensors"));
+    json_t *lora_part = lora_json(file), *embedding_part = embedding_json(file);
+    json_object_set_new(o, "kind", json_string(lora_part ? "lora" : embedding_part ? "embedding" : "tensors"));
     json_object_set_new(o, "parameters", json_integer(value_count(file)));
     if (lora_part) json_object_set_new(o, "lora", lora_part);
+    if (embedding_part) json_object_set_new(o, "embedding", embedding_part);
     json_object_set_new(o, "metadata", metadata);
     json_object_set_new(o, "tensors", tensors);
     safetensors_close(file);

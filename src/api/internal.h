@@ -18,18 +18,26 @@ typedef struct loaded_lora {
     char *hash; /* the first 12 digits of its sshs_model_hash, or NULL */
 } loaded_lora;
 
+typedef struct loaded_embedding {
+    trainable *trainable;
+    char *name; /* as with LoRAs */
+    char *hash; /* the first 12 digits of the file's SHA-256 */
+} loaded_embedding;
+
 struct leco_model {
     device device;
     model *model;
     noise_schedule *schedule;
     loaded_lora *lora;
     size_t lora_count;
-    painter *painter;     /* made when something is drawn, and again after a LoRA was added */
+    loaded_embedding *embedding;
+    size_t embedding_count;
+    painter *painter;     /* made when something is drawn, and again after a LoRA or an embedding was added */
     int threads;          /* for which it was made */
     bool told_of_sampler; /* what of the folder's scheduler is not followed was logged */
 };
 
-/* The adapters in use as graphs take them; `use` has room for model->lora_count. */
+/* The adapters in use as graphs take them; `use` has room for lora_count + embedding_count. */
 adapter_set model_adapters(const leco_model *model, adapter_use *use);
 
 /* The picture size that 0 stands for, checked: sizes are multiples of the VAE's factor, at most LARGEST_SIDE. */

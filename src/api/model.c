@@ -5,6 +5,7 @@
 #include "api/locale.h"
 #include "base/mem.h"
 #include "format/safetensors.h"
+#include "model/adapter_metadata.h"
 
 void leco_model_close(leco_model *handle)
 {
@@ -16,6 +17,12 @@ void leco_model_close(leco_model *handle)
         mem_free(handle->lora[i].hash);
     }
     mem_free(handle->lora);
+    for (size_t i = 0; i < handle->embedding_count; i++) {
+        trainable_destroy(handle->embedding[i].trainable);
+        mem_free(handle->embedding[i].name);
+        mem_free(handle->embedding[i].hash);
+    }
+    mem_free(handle->embedding);
     mem_free(handle->schedule);
     model_close(handle->model);
     device_close(&handle->device);
@@ -113,10 +120,36 @@ leco_status leco_model_set_lora_weight(leco_model *handle, size_t index, float m
     return LECO_OK;
 }
 
+/* ---- embeddings ---- */
+
+leco_status leco_model_add_embedding(leco_model *handle, const char *path, leco_error *err)
+{
+    IN_C_LOCALE;
+    loaded_embedding *grown = mem_realloc(handle->embedding, handle->embedding_count + 1, sizeof *grown);
+    if (!grown) return error_memory(err, (handle->embedding_count + 1) * sizeof *grown, "an embedding");
+    handle->embedding = grown;
+    dtype exact = handle->device.compute == DTYPE_F64 ? DTYPE_F64 : DTYPE_F32;
+    loaded_embedding e = {.name = stem_of(path)};
+    if (!e.name) return error_memory(err, strlen(path), "an embedding's name");
+    leco_status status = trainable_load_embedding(path, handle->model, exact, &e.trainable, err);
+    if (status != LECO_OK) {
+        mem_free(e.name);
+        return status;
+    }
+    e.hash = adapter_file_hash(path);
+    handle->embedding[handle->embedding_count++] = e;
+    painter_destroy(handle->painter); /* it was made without this one */
+    handle->painter = NULL;
+    return LECO_OK;
+}
+
 adapter_set model_adapters(const leco_model *handle, adapter_use *use)
 {
-    for (size_t i = 0; i < handle->lora_count; i++) use[i] = (adapter_use){handle->lora[i].trainable, 1.0f};
-    return (adapter_set){use, handle->lora_count};
+    adapter_set set = {use, 0};
+    for (size_t i = 0; i < handle->lora_count; i++) use[set.count++] = (adapter_use){handle->lora[i].trainable, 1.0f};
+    for (size_t i = 0; i < handle->embedding_count; i++)
+        use[set.count++] = (adapter_use){handle->embedding[i].trainable, 1.0f};
+    return set;
 }
 
 _Static_assert(LARGEST_SIDE == LECO_LARGEST_SIDE, "what programs see is what is checked");

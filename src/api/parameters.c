@@ -1,3 +1,4 @@
+#define _GNU_SOURCE /* strcasestr */
 #include <string.h>
 
 #include "api/internal.h"
@@ -34,6 +35,22 @@ static char *lora_hashes(const leco_model *handle)
     return append(append(mem_strdup(", Lora hashes: \""), text), mem_strdup("\""));
 }
 
+/* Those that the picture's texts name, with their files' hashes, as A1111 has them. */
+static char *embedding_hashes(const leco_model *handle, const picture_text *of)
+{
+    char *text = mem_strdup("");
+    for (size_t i = 0; i < handle->embedding_count; i++) {
+        const loaded_embedding *e = &handle->embedding[i];
+        const char *const names[] = {e->name, trainable_module_at(e->trainable, 0)->token};
+        bool used = false;
+        for (size_t k = 0; k < 2; k++)
+            used = used || strcasestr(of->prompt, names[k]) || strcasestr(of->negative, names[k]);
+        if (used && e->hash) text = append(text, mem_printf("%s%s: %s", text && *text ? ", " : "", e->name, e->hash));
+    }
+    if (!text || !*text) return text;
+    return append(append(mem_strdup(", TI hashes: \""), text), mem_strdup("\""));
+}
+
 char *generation_parameters(const leco_model *handle, const draw_request *request, const picture_text *of, int64_t seed)
 {
     const leco_generate_options *o = request->options;
@@ -46,6 +63,7 @@ char *generation_parameters(const leco_model *handle, const draw_request *reques
                                    o->steps, request->sampler->label, o->guidance_scale, (long long)seed,
                                    request->width, request->height, model_name));
     text = append(text, lora_hashes(handle));
+    text = append(text, embedding_hashes(handle, of));
     if (o->rng && strcmp(o->rng, "cpu") == 0) text = append(text, mem_strdup(", RNG: CPU"));
     return append(text, mem_strdup(", Version: leco " LECO_VERSION));
 }

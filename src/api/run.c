@@ -91,8 +91,9 @@ typedef struct building {
 static leco_status start(module_run *r, void (*build)(nn *c, void *user), building *b, leco_error *err)
 {
     leco_model *handle = r->handle;
-    adapter_use *use = arena_alloc(r->memory, handle->lora_count + 1, sizeof *use);
-    if (!use) return error_memory(err, handle->lora_count * sizeof *use, "the LoRAs");
+    const size_t count = handle->lora_count + handle->embedding_count;
+    adapter_use *use = arena_alloc(r->memory, count + 1, sizeof *use);
+    if (!use) return error_memory(err, count * sizeof *use, "the LoRAs");
     const adapter_set adapters = model_adapters(handle, use);
     b->model = handle->model;
     const runner_spec spec = {.device = &handle->device,
@@ -249,7 +250,8 @@ static leco_status read_timesteps(module_run *r, int64_t batch, float **out, lec
 static void build_unet(nn *c, void *user)
 {
     building *b = user;
-    b->unet = unet_build(c, &b->model->unet, (unet_size){b->size.batch, b->size.height, b->size.width, b->tokens});
+    b->unet =
+        unet_build(c, &b->model->unet, (unet_size){b->size.batch, b->size.height, b->size.width, b->tokens}, NULL);
     if (graph_ok(c->g)) graph_result(c->g, b->unet.noise);
 }
 

@@ -86,6 +86,8 @@ leco_status leco_train(const char *config, const leco_train_options *options, le
     trainer *t;
     leco_train_report made = {.first_loss = NAN, .last_loss = NAN};
     LECO_TRY(train_config_read(config, o->overrides, o->override_count, &c, err));
+    c.embeddings = o->embeddings;
+    c.embedding_count = o->embedding_count;
     if (c.verbose) log_raise_debug(true);
     leco_status status = save_check(&c, err);
     if (status == LECO_OK) status = trainer_plan(&c, o->device, o->memory, &t, err);

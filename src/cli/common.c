@@ -30,6 +30,7 @@ const option_spec model_options[] = {
     {"lora", 0, OPTION_TEXTS, "FILE[:WEIGHT]", MODEL(lora),
      .help = "put a LoRA on the model, at this weight (default 1; below 0 roughly the opposite). May be given "
              "several times"},
+    {"embedding", 0, OPTION_TEXTS, "FILE", MODEL(embedding), .help = EMBEDDING_HELP},
     {"device", 0, OPTION_CHOICE, "DEVICE", MODEL(device), .choice_at = leco_device_name, .later = "cuda",
      .fallback = "cpu", .help = "cpu, or ref: slow, plain loops to compare with"},
     {"precision", 0, OPTION_CHOICE, "TYPE", MODEL(precision), .choices = "float32|bfloat16",
@@ -136,6 +137,8 @@ leco_status model_args_open(const model_args *args, leco_model **out, leco_error
         if (lora_parse("leco", args->lora.item[i], &lora)) /* model_args_check has let it pass before */
             status = leco_model_add_lora(model, lora.file, lora.weight, err);
     }
+    for (size_t i = 0; status == LECO_OK && i < args->embedding.count; i++)
+        status = leco_model_add_embedding(model, args->embedding.item[i], err);
     if (status != LECO_OK) {
         leco_model_close(model);
         return status;

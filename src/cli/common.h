@@ -31,6 +31,7 @@ extern const option_spec general_options[];
 typedef struct model_args {
     const char *model, *device, *precision;
     text_list lora; /* FILE[:WEIGHT] */
+    text_list embedding;
 } model_args;
 extern const option_spec model_options[];
 
@@ -42,6 +43,10 @@ typedef struct drawing_args {
 extern const option_spec drawing_options[];
 
 /* Applies --threads, and starts showing progress and the log. */
+#define EMBEDDING_HELP                                                                                                 \
+    "let prompts hold the word of a textual-inversion embedding: the file's name, or the token that it tells. May be " \
+    "given several times"
+
 void general_begin(const general_args *args, progress *p, progress_work work);
 
 /* Fills leco's options from the arguments (prompts are the caller's to set). */
@@ -61,7 +66,7 @@ bool lora_parse(const char *program, const char *text, lora_choice *out);
  * OPTIONS_READY or EXIT_USAGE. */
 int model_args_check(const char *program, const model_args *args);
 
-/* Opens the model and adds its LoRAs. */
+/* Opens the model and adds its LoRAs and embeddings. */
 leco_status model_args_open(const model_args *args, leco_model **out, leco_error *err);
 
 /* Call first in main. Idle OpenMP threads spin for milliseconds before they sleep, which on a machine that does

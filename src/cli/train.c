@@ -20,7 +20,7 @@ static int print_keys(const char *format)
 }
 
 typedef struct train_args {
-    text_list set;
+    text_list set, embedding;
     bool dry_run;
     const char *device;
     uint64_t memory;
@@ -30,6 +30,7 @@ typedef struct train_args {
 static const option_spec train_options[] = {
     {"set", 0, OPTION_TEXTS, "KEY=VALUE", ARG(set),
      .help = "change a key of the config, for instance train.iterations=100. May be given several times"},
+    {"embedding", 0, OPTION_TEXTS, "FILE", ARG(embedding), .help = EMBEDDING_HELP},
     {"dry-run", 0, OPTION_FLAG, ARG(dry_run),
      .help = "check everything but the weights' values, also that the LoRA could be written, and plan the memory, but "
              "train nothing"},
@@ -135,6 +136,8 @@ static int run(int argc, char **argv)
     const leco_train_options options = {
         .overrides = args.set.item,
         .override_count = args.set.count,
+        .embeddings = args.embedding.item,
+        .embedding_count = args.embedding.count,
         .dry_run = args.dry_run,
         .device = args.device,
         .memory = args.memory,

@@ -16,6 +16,7 @@ void conditioning_set_size(conditioning *c, int64_t height, int64_t width)
 
 typedef struct entry {
     char *prompt;
+    int32_t *ids;  /* [tokens] */
     float *states; /* and pooled behind them; NULL until it is encoded */
 } entry;
 
@@ -26,7 +27,6 @@ struct conditioner {
     runner runner;                    /* zeroed by conditioner_release_encoder */
     text_options options;
     text_encoder encoder;
-    int32_t *ids; /* [tokens] */
     entry *entry;
     size_t count, capacity;
     name_table by_prompt; /* places in entry */
@@ -63,9 +63,7 @@ leco_status conditioner_create(const device *d, const model *m, const adapter_se
     c->options = options;
     c->tokens = (int64_t)tokenizer_length(m->tokenizer);
     c->state_count = (size_t)(c->tokens * m->text.hidden_size);
-    c->ids = mem_calloc((size_t)c->tokens, sizeof *c->ids);
-    leco_status status = c->ids ? LECO_OK : error_memory(err, (size_t)c->tokens * sizeof *c->ids, "token ids");
-    if (status == LECO_OK) status = plan(c, d, adapters, err);
+    leco_status status = plan(c, d, adapters, err);
     if (status == LECO_OK && c->encoder.pooled) c->pooled_count = (size_t)shape_count(&c->encoder.pooled->shape);
     if (status != LECO_OK) {
         conditioner_destroy(c);
@@ -79,6 +77,7 @@ void conditioner_clear(conditioner *c)
 {
     for (size_t i = 0; i < c->count; i++) {
         mem_free(c->entry[i].prompt);
+        mem_free(c->entry[i].ids);
         mem_free(c->entry[i].states);
     }
     c->count = 0;
@@ -96,7 +95,6 @@ void conditioner_destroy(conditioner *c)
     conditioner_clear(c);
     conditioner_release_encoder(c);
     mem_free(c->entry);
-    mem_free(c->ids);
     mem_free(c);
 }
 
@@ -112,7 +110,7 @@ int64_t conditioner_tokens(const conditioner *c)
 
 size_t conditioner_prompt_bytes(const conditioner *c)
 {
-    return entry_floats(c) * sizeof(float);
+    return entry_floats(c) * sizeof(float) + (size_t)c->tokens * sizeof(int32_t);
 }
 
 /* Of all prompts there are. */
@@ -125,7 +123,7 @@ static size_t held_bytes(const conditioner *c)
 
 size_t conditioner_bytes(const conditioner *c)
 {
-    return sizeof *c + (size_t)c->tokens * sizeof *c->ids + (c->most ? c->most : held_bytes(c));
+    return sizeof *c + (c->most ? c->most : held_bytes(c));
 }
 
 void conditioner_stream(conditioner *c, size_t bytes)
@@ -163,18 +161,17 @@ leco_status conditioning_ids(const tokenizer *t, const char *prompt, prompts_tol
         log_message(LOG_WARNING, "prompt \"%.60s...\" needs %zu tokens; all after the first %zu are ignored", prompt,
                     needed, tokenizer_length(t));
     told->length = told->length || cut;
-    prompt_syntax_tell(prompt, &told->syntax);
+    prompt_syntax_tell(prompt, t, &told->syntax);
     return LECO_OK;
 }
 
-static leco_status encode(conditioner *c, const char *prompt, float *states, leco_error *err)
+static leco_status encode(conditioner *c, const int32_t *ids, float *states, leco_error *err)
 {
     session *s = c->runner.session;
-    LECO_TRY(tokenizer_encode(c->model->tokenizer, prompt, strlen(prompt), c->ids, NULL, err));
-    LECO_TRY(session_write_i32(s, c->encoder.ids, c->ids, (size_t)c->tokens, err));
+    LECO_TRY(session_write_i32(s, c->encoder.ids, ids, (size_t)c->tokens, err));
     if (c->encoder.eos) {
         int32_t position;
-        text_eos_positions(&c->model->text, c->ids, 1, c->tokens, &position);
+        text_eos_positions(&c->model->text, ids, 1, c->tokens, &position);
         LECO_TRY(session_write_i32(s, c->encoder.eos, &position, 1, err));
     }
     LECO_TRY(session_run(s, err));
@@ -190,7 +187,7 @@ static leco_status encode_entry(conditioner *c, entry *e, leco_error *err)
     LECO_TRY(runner_prepare(&c->runner, err));
     float *states = mem_calloc(entry_floats(c), sizeof *states);
     if (!states) return error_memory(err, entry_floats(c) * sizeof *states, "a prompt's text states");
-    leco_status status = encode(c, e->prompt, states, err);
+    leco_status status = encode(c, e->ids, states, err);
     if (status == LECO_OK)
         e->states = states;
     else
@@ -209,19 +206,29 @@ static leco_status grow(conditioner *c, leco_error *err)
     return LECO_OK;
 }
 
+static leco_status fill_entry(conditioner *c, const char *prompt, entry *e, leco_error *err)
+{
+    e->prompt = mem_strdup(prompt);
+    e->ids = mem_calloc((size_t)c->tokens, sizeof *e->ids);
+    if (!e->prompt || !e->ids) return error_memory(err, strlen(prompt) + 1, "a prompt");
+    LECO_TRY(conditioning_ids(c->model->tokenizer, prompt, &c->told, e->ids, err));
+    return name_table_add(&c->by_prompt, e->prompt, c->count) ? LECO_OK : error_memory(err, strlen(prompt), "a prompt");
+}
+
 leco_status conditioner_add(conditioner *c, const char *prompt, leco_error *err)
 {
     if (name_table_find(&c->by_prompt, prompt)) return LECO_OK;
     if (!c->runner.graph) return error_set(err, LECO_INTERNAL, "prompt \"%s\" was not encoded in time", prompt);
-    LECO_TRY(conditioning_ids(c->model->tokenizer, prompt, &c->told, c->ids, err));
     LECO_TRY(grow(c, err));
-    entry e = {.prompt = mem_strdup(prompt)};
-    if (!e.prompt || !name_table_add(&c->by_prompt, e.prompt, c->count)) {
-        mem_free(e.prompt);
-        return error_memory(err, strlen(prompt) + 1, "a prompt");
+    entry e = {0};
+    leco_status status = fill_entry(c, prompt, &e, err);
+    if (status == LECO_OK) {
+        c->entry[c->count++] = e;
+        return LECO_OK;
     }
-    c->entry[c->count++] = e;
-    return LECO_OK;
+    mem_free(e.prompt);
+    mem_free(e.ids);
+    return status;
 }
 
 leco_status conditioner_prepare(conditioner *c, leco_error *err)
@@ -235,6 +242,7 @@ leco_status conditioner_get(conditioner *c, const char *prompt, conditioning *ou
     LECO_TRY(conditioner_add(c, prompt, err));
     entry *e = &c->entry[*name_table_find(&c->by_prompt, prompt)];
     LECO_TRY(encode_entry(c, e, err));
-    *out = (conditioning){.states = e->states, .pooled = c->pooled_count ? e->states + c->state_count : NULL};
+    *out = (conditioning){
+        .ids = e->ids, .states = e->states, .pooled = c->pooled_count ? e->states + c->state_count : NULL};
     return LECO_OK;
 }

@@ -16,8 +16,9 @@
 #include "model/trainable.h"
 
 /* Of one sample. A U-Net without added conditions (SD1, SD2) reads the states alone; one that has them (SDXL) needs the
- * rest, too. */
+ * rest, too; one with its text encoder built in reads the ids. */
 typedef struct conditioning {
+    const int32_t *ids;         /* [tokens] */
     const float *states;        /* [tokens,width] */
     const float *pooled;        /* [unet_pooled_width]; NULL where the family has none */
     float sizes[UNET_TIME_IDS]; /* pixels: original height, width, crop top, left, target height, width */
@@ -57,15 +58,15 @@ void conditioner_stream(conditioner *c, size_t bytes);
 bool conditioner_streams(const conditioner *c);
 /* Forgets all prompts of one that streams, where they take too much: conditionings are invalid then. */
 void conditioner_trim(conditioner *c);
-size_t conditioner_prompt_bytes(const conditioner *c); /* of the states of one prompt */
+size_t conditioner_prompt_bytes(const conditioner *c); /* of the states and ids of one prompt */
 
 /* As planned: of all states; of the encoder until it is released; and what that takes of the workspace. */
 size_t conditioner_bytes(const conditioner *c);
 size_t conditioner_encoder_bytes(const conditioner *c);
 size_t conditioner_arena_bytes(const conditioner *c);
 
-/* Notes and encodes the prompt if that isn't done yet. States and pooled are the conditioner's, valid until clear or
- * destroy; sizes are 0. */
+/* Notes and encodes the prompt if that isn't done yet. Ids, states and pooled are the conditioner's, valid until clear
+ * or destroy; sizes are 0. */
 leco_status conditioner_get(conditioner *c, const char *prompt, conditioning *out, leco_error *err);
 
 /* Forgets all prompts, after an adapter of the text encoder changed. */

@@ -12,10 +12,13 @@ struct denoiser {
     size_t context_count, pooled_count; /* floats of one sample's text states, and of its pooled: 0 if not read */
     runner runner;
     unet net;
+    text_encoder text;     /* zero unless it is built in */
     tensor *target, *loss; /* of a trainable one */
     conditioning *context; /* [batch] */
     float *staging;        /* the widest of the inputs that are put together here */
     size_t staging_count;
+    int32_t *ids; /* [batch,tokens] where the text encoder is built in */
+    size_t id_count;
 };
 
 void denoiser_destroy(denoiser *n)
@@ -24,21 +27,35 @@ void denoiser_destroy(denoiser *n)
     runner_free(&n->runner);
     mem_free(n->context);
     mem_free(n->staging);
+    mem_free(n->ids);
     mem_free(n);
 }
 
 /* What build needs to know. */
 typedef struct building {
     denoiser *n;
-    const unet_config *config;
+    const model *model;
     const denoiser_options *options;
 } building;
+
+/* The states that the U-Net is conditioned on, where they are made in the same graph; NULL where they are its input. */
+static tensor *build_text(nn *c, const building *b)
+{
+    denoiser *n = b->n;
+    if (!b->options->text) return NULL;
+    nn text;
+    nn_init(&text, c->g, b->model->weights[PART_TEXT_ENCODER], c->adapters, PART_TEXT_ENCODER);
+    n->text = text_encoder_build(&text, &b->model->text, n->size.batch, b->options->tokens, *b->options->text);
+    graph_set_name(c->g, "");
+    return n->text.hidden_states;
+}
 
 static void build(nn *c, void *user)
 {
     const building *b = user;
     denoiser *n = b->n;
-    n->net = unet_build(c, b->config, (unet_size){n->size.batch, n->size.height, n->size.width, b->options->tokens});
+    const unet_size size = {n->size.batch, n->size.height, n->size.width, b->options->tokens};
+    n->net = unet_build(c, &b->model->unet, size, build_text(c, b));
     if (!graph_ok(c->g)) return;
     graph_result(c->g, n->net.noise);
     if (!b->options->trainable) return;
@@ -51,7 +68,7 @@ static void build(nn *c, void *user)
 
 static leco_status plan(denoiser *n, const device *d, const model *m, const denoiser_options *o, leco_error *err)
 {
-    building b = {n, &m->unet, o};
+    building b = {n, m, o};
     const runner_spec spec = {.device = d,
                               .weights = m->weights[PART_UNET],
                               .part = PART_UNET,
@@ -69,6 +86,9 @@ leco_status denoiser_plan(const device *d, const model *m, const denoiser_option
     if (m->unet.in_channels != m->unet.out_channels)
         return error_set(err, LECO_UNSUPPORTED, "%s: a U-Net with %lld input and %lld output channels is not supported",
                          m->folder, (long long)m->unet.in_channels, (long long)m->unet.out_channels);
+    if (options->text && unet_pooled_width(&m->unet))
+        return error_set(err, LECO_UNSUPPORTED,
+                         "%s: the text encoder of a model with added conditions can't be trained", m->folder);
     denoiser *n = mem_calloc(1, sizeof *n);
     if (!n) return error_memory(err, sizeof *n, "a denoiser");
     n->size = options->size;
@@ -77,6 +97,7 @@ leco_status denoiser_plan(const device *d, const model *m, const denoiser_option
     n->pooled_count = (size_t)unet_pooled_width(&m->unet);
     n->staging_count =
         (size_t)n->size.batch * (n->context_count > n->pooled_count ? n->context_count : n->pooled_count);
+    if (options->text) n->id_count = (size_t)(n->size.batch * options->tokens);
     leco_status status = plan(n, d, m, options, err);
     if (status != LECO_OK) {
         denoiser_destroy(n);
@@ -91,7 +112,8 @@ leco_status denoiser_prepare(denoiser *n, leco_error *err)
     LECO_TRY(runner_prepare(&n->runner, err));
     if (!n->context) n->context = mem_calloc((size_t)n->size.batch, sizeof *n->context);
     if (!n->staging) n->staging = mem_calloc(n->staging_count, sizeof *n->staging);
-    if (n->context && n->staging) return LECO_OK;
+    if (!n->ids && n->id_count) n->ids = mem_calloc(n->id_count, sizeof *n->ids);
+    if (n->context && n->staging && (n->ids || !n->id_count)) return LECO_OK;
     return error_memory(err, n->staging_count * sizeof *n->staging, "a denoiser's text states");
 }
 
@@ -119,7 +141,7 @@ size_t denoiser_arena_bytes(const denoiser *n)
 size_t denoiser_bytes(const denoiser *n)
 {
     return sizeof *n + runner_bytes(&n->runner) + (size_t)n->size.batch * sizeof *n->context +
-           n->staging_count * sizeof *n->staging;
+           n->staging_count * sizeof *n->staging + n->id_count * sizeof *n->ids;
 }
 
 graph *denoiser_graph(denoiser *n)
@@ -134,7 +156,7 @@ session *denoiser_session(denoiser *n)
 
 void denoiser_set_context(denoiser *n, int64_t sample, const conditioning *c)
 {
-    assert(c->states && (c->pooled || n->pooled_count == 0));
+    assert(n->ids ? c->ids != NULL : c->states && (c->pooled || n->pooled_count == 0));
     n->context[sample] = *c;
 }
 
@@ -153,6 +175,14 @@ static leco_status write_added(denoiser *n, leco_error *err)
     return LECO_OK;
 }
 
+/* The samples' ids, for the text encoder in the graph. */
+static leco_status write_ids(denoiser *n, leco_error *err)
+{
+    const size_t batch = (size_t)n->size.batch, tokens = n->id_count / batch;
+    for (size_t i = 0; i < batch; i++) memcpy(n->ids + i * tokens, n->context[i].ids, tokens * sizeof *n->ids);
+    return session_write_i32(n->runner.session, n->text.ids, n->ids, n->id_count, err);
+}
+
 static leco_status write_inputs(denoiser *n, const float *x, double timestep, leco_error *err)
 {
     session *s = n->runner.session;
@@ -161,6 +191,7 @@ static leco_status write_inputs(denoiser *n, const float *x, double timestep, le
     for (size_t i = 0; i < batch; i++) n->staging[i] = (float)timestep;
     LECO_TRY(session_write(s, n->net.timestep, n->staging, batch, err));
     if (n->net.pooled) LECO_TRY(write_added(n, err));
+    if (n->ids) return write_ids(n, err);
     for (size_t i = 0; i < batch; i++) {
         assert(n->context[i].states);
         memcpy(n->staging + i * n->context_count, n->context[i].states, n->context_count * sizeof(float));

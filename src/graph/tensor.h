@@ -61,7 +61,7 @@ typedef struct node_attr {
     activation act;              /* activation */
     int stride;                  /* conv2d */
     int pad[4];                  /* conv2d: top, left, bottom, right */
-    int64_t from, length;        /* slice: channels [from, from + length) */
+    int64_t from, length;        /* slice: channels [from, from + length); add_rows: from, the id of the first row */
     bool flip_sin_to_cos;        /* timestep_embedding */
     float freq_shift;            /* timestep_embedding */
     bool want_q, want_k, want_v; /* attention_grad: which of dq, dk, dv to compute */

@@ -15,12 +15,30 @@ char *adapter_key(const layer_info *layer)
     return key;
 }
 
+static char *with_suffix(const trainable_module *m, const char *suffix)
+{
+    if (m->kind->alone) return mem_strdup(suffix + 1);
+    char *key = adapter_key(&m->layer), *name = key ? mem_printf("%s%s", key, suffix) : NULL;
+    mem_free(key);
+    return name;
+}
+
+char *adapter_tensor_name(const trainable_module *m, size_t k)
+{
+    return with_suffix(m, m->kind->param[k].suffix);
+}
+
+char *adapter_alpha_name(const trainable_module *m)
+{
+    return with_suffix(m, ADAPTER_ALPHA);
+}
+
 const char *adapter_suffix(const char *name)
 {
     const char *suffix = strchr(name, '.');
     if (!suffix || strcmp(suffix, ADAPTER_ALPHA) == 0) return suffix;
     for (const trainable_kind *const *kind = trainable_kinds; *kind; kind++)
-        for (size_t i = 0; (*kind)->param[i].suffix; i++)
+        for (size_t i = 0; (*kind)->param[i].suffix && !(*kind)->alone; i++)
             if (strcmp(suffix, (*kind)->param[i].suffix) == 0) return suffix;
     return NULL;
 }
@@ -56,7 +74,7 @@ static const meaning suffixes[] = {
 /* Names of other programs. What a file holds comes before how it is named. */
 static const meaning names[] = {
     {"bundle_emb.", true, "is a textual-inversion embedding bundled with a LoRA"},
-    {"emb_params", true, "is a textual-inversion embedding, not a LoRA"},
+    {"emb_params", true, "is a textual-inversion embedding, not a LoRA (--embedding loads it)"},
     {"string_to_param", true, "is a textual-inversion embedding, not a LoRA"},
     {"model.diffusion_model.", true, "belongs to a whole checkpoint, not to a LoRA"},
     {"cond_stage_model.", true, "belongs to a whole checkpoint, not to a LoRA"},
@@ -93,7 +111,7 @@ static const char *known_suffixes(char text[256])
 {
     int used = 0;
     for (const trainable_kind *const *kind = trainable_kinds; *kind; kind++)
-        for (size_t i = 0; (*kind)->param[i].suffix && used < 200; i++)
+        for (size_t i = 0; (*kind)->param[i].suffix && !(*kind)->alone && used < 200; i++)
             used += snprintf(text + used, 256 - (size_t)used, "%s%s", used ? ", " : "", (*kind)->param[i].suffix + 1);
     snprintf(text + used, 256 - (size_t)used, " and %s", ADAPTER_ALPHA + 1);
     return text;

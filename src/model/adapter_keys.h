@@ -2,12 +2,16 @@
 #ifndef LECO_MODEL_ADAPTER_KEYS_H
 #define LECO_MODEL_ADAPTER_KEYS_H
 
-#include "model/layers.h"
+#include "model/trainable.h"
 
 #define ADAPTER_ALPHA ".alpha" /* of all kinds; a number */
 
 /* The key of a layer, to which suffixes are added: "lora_unet_down_blocks_0_...". mem_free it; NULL: out of memory. */
 char *adapter_key(const layer_info *layer);
+
+/* The name of a module's k-th tensor in files, and of its alpha; the caller's to mem_free, NULL: out of memory. */
+char *adapter_tensor_name(const trainable_module *m, size_t k);
+char *adapter_alpha_name(const trainable_module *m);
 
 /* The suffix of a tensor's name where it is .alpha or one of a kind's (model/kinds.h), or NULL. */
 const char *adapter_suffix(const char *name);

@@ -6,6 +6,8 @@
 
 #include <openssl/evp.h>
 
+#include "base/file.h"
+#include "base/mem.h"
 #include "model/family.h"
 #include "model/trainable_internal.h"
 
@@ -44,6 +46,7 @@ static const char *number_text(adapter_file *f, double value)
 static leco_status add_network(adapter_file *f, const trainable *t, leco_error *err)
 {
     const trainable_module *first = &t->modules[0];
+    if (!first->kind->file_module) return LECO_OK;
     bool same_rank = true, same_alpha = true;
     for (size_t i = 1; i < t->module_count; i++) {
         same_rank = same_rank && t->modules[i].rank == first->rank;
@@ -74,6 +77,7 @@ static leco_status add_modelspec(adapter_file *f, const trainable *t, const trai
         add_pair(f, "modelspec.implementation", m->family->implementation);
     }
     add_pair(f, "modelspec.title", m->output_name);
+    add_pair(f, "modelspec.trigger_phrase", t->modules[0].token);
     add_pair(f, "modelspec.resolution", m->resolution);
     add_pair(f, "modelspec.date", m->date);
     if (m->family) add_pair(f, "modelspec.prediction_type", m->v_prediction ? "v" : "epsilon");
@@ -136,4 +140,17 @@ leco_status adapter_metadata_add(adapter_file *f, const trainable *t, const trai
     add_training(f, m);
     LECO_TRY(add_hashes(f, model_hash, err)); /* of the tensors and what is in `pairs` up to here */
     return add_modelspec(f, t, m, model_hash, err);
+}
+
+char *adapter_file_hash(const char *path)
+{
+    file_map map;
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned int size = 0;
+    char text[13] = "";
+    if (file_map_open(path, &map, NULL) != LECO_OK) return NULL;
+    const bool good = EVP_Digest(map.data, map.size, digest, &size, EVP_sha256(), NULL) == 1 && size >= 6;
+    file_map_close(&map);
+    for (size_t i = 0; good && i < 6; i++) snprintf(text + 2 * i, 3, "%02x", digest[i]);
+    return good ? mem_strdup(text) : NULL;
 }

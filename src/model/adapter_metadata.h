@@ -19,4 +19,8 @@ typedef struct adapter_file {
 /* Fills the pairs of a file whose entries are there. */
 leco_status adapter_metadata_add(adapter_file *f, const trainable *t, const trainable_metadata *m, leco_error *err);
 
+/* The first 12 digits of a file's SHA-256, which A1111 shows beside an embedding; mem_free it; NULL: it can't be read,
+ * or there is no memory. */
+char *adapter_file_hash(const char *path);
+
 #endif

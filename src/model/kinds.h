@@ -6,9 +6,8 @@
  * optional tensors is several rows.
  *
  * Not a kind is *which* layers are trained: lierla, c3lier and the training methods select layers (model/selection.h),
- * and any kind goes on those that it fits. Token embeddings will be a kind that attaches to a table: the text encoder
- * lists its token table as a layer of a class of its own (in: rows, out: width), and asks for its adapters with the ids
- * in place of x; what names its tensors (emb_params) is then asked of the row, as no layer's key is in such a file. */
+ * and any kind goes on those that it fits. An embedding attaches to the token table, which the text encoder lists as a
+ * layer of a class of its own (in: rows, out: width), and is asked with the ids in place of x. */
 #ifndef LECO_MODEL_KINDS_H
 #define LECO_MODEL_KINDS_H
 
@@ -21,29 +20,41 @@ typedef struct kind_shape {
     shape in_file;  /* as files have it: the same values with other dimensions, such as the 1x1 of a convolution */
 } kind_shape;
 
+/* What first values are made of. */
+typedef struct kind_start {
+    struct model *model; /* that is trained; an embedding reads its token table */
+    rng *rng;
+    float *draw; /* room for the largest param */
+} kind_start;
+
 struct trainable_kind {
     const char *name;         /* in configs: "lora" */
-    const char *file_module;  /* ss_network_module: "networks.lora" */
+    const char *file_module;  /* ss_network_module: "networks.lora"; NULL: its files say none, nor ranks and alphas */
     const char *architecture; /* what follows the model's in modelspec.architecture: "lora" */
     struct {
         const char *suffix; /* in files; NULL ends the list */
         bool multiplied;    /* a loaded one's value is multiplier times the file's */
     } param[KIND_MAX_PARAMS + 1];
     int rank_param, rank_dim; /* this dimension (in files) of this param is the rank */
+    /* Its file holds one module, whose tensors are named by their suffix alone, without the dot. It has no alpha, and
+     * no multiplier but 1. */
+    bool alone;
 
     /* Can it be trained on this layer? (Files may have it on any.) */
     bool (*fits)(const layer_info *layer);
-    /* The rank that a layer gets where the user asked for `asked`. */
-    int64_t (*rank)(const layer_info *layer, int64_t asked);
+    /* The rank that a layer gets. */
+    int64_t (*rank)(const layer_info *layer, const trainable_options *o);
+    /* What else there is to do for a new one, besides its params; NULL: nothing. */
+    leco_status (*attach)(trainable_module *m, const trainable_options *o, struct model *from, leco_error *err);
     void (*shapes)(const layer_info *layer, int64_t rank, kind_shape out[KIND_MAX_PARAMS]);
-    /* Draws the values that training starts with; they are 0 before. `draw` has room for the largest param. */
-    void (*initialise)(trainable_module *m, rng *r, float *draw);
+    /* Makes the values that training starts with; they are 0 before. */
+    leco_status (*initialise)(trainable_module *m, const kind_start *s, leco_error *err);
     /* at->y + what the module adds to it. */
     tensor *(*apply)(const trainable_module *m, const layer_site *at, float multiplier);
 };
 
 extern const trainable_kind *const trainable_kinds[]; /* ends with NULL */
 
-extern const trainable_kind kind_lora;
+extern const trainable_kind kind_lora, kind_embedding;
 
 #endif

@@ -25,14 +25,15 @@ typedef enum layer_class {
     LAYER_ATTN2,          /* to the text */
     LAYER_FEED_FORWARD,   /* and FeedForward */
     LAYER_TEXT_ATTENTION, /* CLIPAttention */
-    LAYER_TEXT_MLP        /* CLIPMLP */
+    LAYER_TEXT_MLP,       /* CLIPMLP */
+    LAYER_TOKENS          /* the table of the text encoder's tokens */
 } layer_class;
 
 typedef struct layer_info {
     model_part part;
     const char *path; /* "down_blocks.0.attentions.0.proj_in" */
     int64_t in, out;  /* channels */
-    int kernel;       /* 1 or 3 */
+    int kernel;       /* 1 or 3; 0 of the token table, whose `in` are its rows */
     bool is_conv;     /* stored as [out,in,k,k]; adapters to it are saved so, too */
     layer_class class;
 } layer_info;
@@ -46,10 +47,10 @@ void layer_list_free(layer_list *list); /* safe on a zeroed one */
 
 struct model; /* model/model.h */
 
-/* All linear and conv layers of a part; the model's, valid as long as it is. In the U-Net's the order is the one in
- * which PyTorch registers them (it decides which module gets which initial values): those outside of blocks, then down,
- * up and mid blocks; within one, attentions, residual blocks, samplers; conv_out at last. In others it is that of
- * building. */
+/* All linear and conv layers of a part, and the token table; the model's, valid as long as it is. In the U-Net's the
+ * order is the one in which PyTorch registers them (it decides which module gets which initial values): those outside
+ * of blocks, then down, up and mid blocks; within one, attentions, residual blocks, samplers; conv_out at last. In
+ * others it is that of building. */
 leco_status model_layers(struct model *m, model_part part, const layer_list **out, leco_error *err);
 
 /* The lists of all parts that adapters attach to; NULL for the others. */

@@ -10,15 +10,15 @@ enum { DOWN, UP };
 
 static bool fits(const layer_info *layer)
 {
-    return layer->kernel == 1; /* a convolution's weight has no gradient yet */
+    return layer->kernel == 1; /* the token table has none, and a convolution's weight has no gradient yet */
 }
 
 /* A convolution gets no more rank than it has channels, as in p1atdev's LECO; a linear layer gets what was asked for.
  * The draws of all later modules depend on it. alpha stays: the scale is alpha / the rank that the module has. */
-static int64_t rank_of(const layer_info *layer, int64_t asked)
+static int64_t rank_of(const layer_info *layer, const trainable_options *o)
 {
     int64_t most = layer->in < layer->out ? layer->in : layer->out;
-    return layer->is_conv && asked > most ? most : asked;
+    return layer->is_conv && o->rank > most ? most : o->rank;
 }
 
 static void shapes(const layer_info *layer, int64_t rank, kind_shape out[KIND_MAX_PARAMS])
@@ -31,8 +31,11 @@ static void shapes(const layer_info *layer, int64_t rank, kind_shape out[KIND_MA
 
 /* The draws that PyTorch makes for one module: nn.Linear's (or nn.Conv2d's) own for down, then for up, then the
  * kaiming-uniform for down that is kept. up stays 0. */
-static void initialise(trainable_module *m, rng *r, float *draw)
+static leco_status initialise(trainable_module *m, const kind_start *s, leco_error *err)
 {
+    (void)err;
+    rng *r = s->rng;
+    float *draw = s->draw;
     param *down = &m->param[DOWN];
     const double gain = sqrt(2.0 / (1.0 + 5.0)); /* kaiming_uniform_(a = sqrt 5) */
     float of_down = (float)(sqrt(3.0) * gain / sqrt((double)m->layer.in));
@@ -42,6 +45,7 @@ static void initialise(trainable_module *m, rng *r, float *draw)
     rng_uniform(r, draw, up_count, -of_up, of_up);
     rng_uniform(r, draw, down_count, -of_down, of_down);
     dtype_convert(down->value, down->type, draw, DTYPE_F32, down_count);
+    return LECO_OK;
 }
 
 static tensor *apply(const trainable_module *m, const layer_site *at, float multiplier)

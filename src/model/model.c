@@ -159,6 +159,18 @@ leco_status model_open(const char *folder, model **out, leco_error *err)
     return LECO_OK;
 }
 
+leco_status model_add_token(model *m, const char *token, int64_t vectors, int32_t *first, leco_error *err)
+{
+    const int64_t next = m->text.vocab_size + m->added_vectors;
+    if (!m->tokenizer) return error_set(err, LECO_INVALID, "%s has no tokenizer", m->folder);
+    if (vectors < 1 || next + vectors > INT32_MAX)
+        return error_set(err, LECO_INVALID, "an embedding of %lld vectors", (long long)vectors);
+    LECO_TRY(tokenizer_add(m->tokenizer, token, (int32_t)next, (int32_t)vectors, err));
+    m->added_vectors += vectors;
+    *first = (int32_t)next;
+    return LECO_OK;
+}
+
 void model_close(model *m)
 {
     if (!m) return;

@@ -51,6 +51,7 @@ typedef struct model {
     vae_config vae;
     schedule_config schedule;
     tokenizer *tokenizer;          /* NULL in a preset */
+    int64_t added_vectors;         /* of model_add_token */
     weights *weights[PART_COUNT];  /* NULL until model_map */
     bool checked[PART_COUNT];      /* their values, by model_load */
     layer_list layers[PART_COUNT]; /* empty until model_layers */
@@ -71,6 +72,10 @@ leco_status model_load(model *m, int parts, leco_error *err);
 
 /* Closes a part's weights; nothing that runs over them may be left. */
 void model_unload(model *m, model_part part);
+
+/* Makes a word of prompts the ids of an embedding of so many vectors, behind those of the text encoder's table: *first
+ * and those that follow. A word that is a token already is LECO_INVALID. */
+leco_status model_add_token(model *m, const char *token, int64_t vectors, int32_t *first, leco_error *err);
 
 void model_close(model *m); /* NULL is fine */
 

@@ -130,6 +130,17 @@ tensor *nn_conv2d_strided(nn *c, const char *name, tensor *x, int64_t out, int k
     return convolution(c, name, x, out, kernel, 2, pad, NULL);
 }
 
+tensor *nn_token_table(nn *c, const char *name, tensor *ids, int64_t rows, int64_t width, tensor *positions)
+{
+    if (!ids || !graph_ok(c->g)) return NULL;
+    nn_mark mark = nn_enter_block(c, LAYER_TOKENS, name);
+    tensor *y = op_embedding(c->g, ids, nn_weight(c, "weight", SHAPE(rows, width)), positions);
+    y = adapters_apply(c->adapters, c->part, c->path, &(layer_site){.g = c->g, .x = ids, .y = y});
+    visit(c, rows, width, 0, false);
+    nn_leave(c, mark);
+    return y;
+}
+
 tensor *nn_group_norm(nn *c, const char *name, tensor *x, int groups, float eps, bool silu)
 {
     if (!x || !graph_ok(c->g)) return NULL;

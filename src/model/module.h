@@ -19,7 +19,7 @@ typedef struct nn {
     weights *weights;
     const adapter_set *adapters; /* NULL: none */
     model_part part;             /* adapters are looked up by part and path */
-    /* Called for every linear and conv, in the order they are built; may be NULL. */
+    /* Called for every linear, conv and token table, in the order they are built; may be NULL. */
     void (*visit)(void *user, const layer_info *layer);
     void *visit_user;
     layer_class class; /* of the block being built */
@@ -49,6 +49,10 @@ tensor *nn_linear(nn *c, const char *name, tensor *x, int64_t out, bool bias, te
 tensor *nn_conv2d(nn *c, const char *name, tensor *x, int64_t out, int kernel, tensor *add);
 /* The same with stride 2 and explicit padding: top, left, bottom, right. */
 tensor *nn_conv2d_strided(nn *c, const char *name, tensor *x, int64_t out, int kernel, const int pad[4]);
+
+/* y [N,T,width] = NAME.weight[ids] + positions + adapters (op_embedding): ids beyond the table's rows are an adapter's.
+ */
+tensor *nn_token_table(nn *c, const char *name, tensor *ids, int64_t rows, int64_t width, tensor *positions);
 
 tensor *nn_group_norm(nn *c, const char *name, tensor *x, int groups, float eps, bool silu);
 tensor *nn_layer_norm(nn *c, const char *name, tensor *x, float eps);

@@ -8,7 +8,7 @@ static leco_status read_unet(const char *folder, model *m, leco_error *err)
 static void build_unet(nn *c, const model *m)
 {
     int64_t side = INT64_C(1) << (m->unet.level_count - 1);
-    unet_build(c, &m->unet, (unet_size){.batch = 1, .height = side, .width = side, .tokens = 1});
+    unet_build(c, &m->unet, (unet_size){.batch = 1, .height = side, .width = side, .tokens = 1}, NULL);
 }
 
 static leco_status read_text(const char *folder, model *m, leco_error *err)

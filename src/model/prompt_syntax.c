@@ -102,15 +102,16 @@ const char *prompt_syntax_find(const char *prompt, size_t *length)
     return NULL;
 }
 
-void prompt_syntax_tell(const char *prompt, bool *told)
+void prompt_syntax_tell(const char *prompt, const tokenizer *t, bool *told)
 {
     size_t length;
     const char *piece = *told ? NULL : prompt_syntax_find(prompt, &length);
+    while (piece && tokenizer_names(t, piece)) piece = prompt_syntax_find(piece + length, &length);
     if (!piece) return;
     *told = true;
     log_message(
         LOG_WARNING,
         "\"%.*s\" in a prompt is taken literally: leco reads prompts as plain text, without A1111's brackets and "
-        "weights, BREAK, AND, <lora:...>, embeddings and __wildcards__",
+        "weights, BREAK, AND, <lora:...>, embeddings that weren't loaded and __wildcards__",
         (int)(length < 60 ? length : 60), piece);
 }

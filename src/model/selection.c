@@ -8,6 +8,8 @@ static bool in_scope(layer_scope scope, const layer_info *layer)
     case SCOPE_LIERLA:
         return layer->kernel == 1 && (layer->class == LAYER_TRANSFORMER || layer->class == LAYER_ATTN1 ||
                                       layer->class == LAYER_ATTN2 || layer->class == LAYER_FEED_FORWARD);
+    case SCOPE_EMBEDDING:
+        break;
     }
     return false;
 }
@@ -20,6 +22,9 @@ static bool is_named(const layer_info *layer, const char *name)
 
 bool layer_selected(const layer_selection *s, const layer_info *layer)
 {
+    if (layer->class == LAYER_TOKENS) return s->scope == SCOPE_EMBEDDING;
+    if (layer->part == PART_TEXT_ENCODER)
+        return s->text_encoder && (layer->class == LAYER_TEXT_ATTENTION || layer->class == LAYER_TEXT_MLP);
     if (!in_scope(s->scope, layer)) return false;
     switch (s->method) {
     case METHOD_SELFATTN:
@@ -36,4 +41,10 @@ bool layer_selected(const layer_selection *s, const layer_info *layer)
         break;
     }
     return true;
+}
+
+bool selection_reaches(const layer_selection *s, model_part part)
+{
+    const bool table = s->scope == SCOPE_EMBEDDING;
+    return part == PART_UNET ? !table : part == PART_TEXT_ENCODER && (table || s->text_encoder);
 }

@@ -7,7 +7,8 @@
 
 /* network.type */
 typedef enum layer_scope {
-    SCOPE_LIERLA /* "lierla": linear layers and 1x1 convolutions inside Transformer2DModels */
+    SCOPE_LIERLA,   /* "lierla": linear layers and 1x1 convolutions inside Transformer2DModels */
+    SCOPE_EMBEDDING /* "embedding": no layer but the token table, whatever the method */
 } layer_scope;
 
 /* network.training_method: those of the scope that are ... */
@@ -23,8 +24,10 @@ typedef enum training_method {
 typedef struct layer_selection {
     layer_scope scope;
     training_method method;
+    bool text_encoder; /* network.text_encoder: its attention and MLP layers, too, whatever scope and method are */
 } layer_selection;
 
 bool layer_selected(const layer_selection *s, const layer_info *layer);
+bool selection_reaches(const layer_selection *s, model_part part); /* may it select layers of that part? */
 
 #endif

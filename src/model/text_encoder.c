@@ -190,9 +190,8 @@ static tensor *layer(nn *c, const text_config *config, int64_t index, tensor *x)
 static tensor *embeddings(nn *c, const text_config *config, tensor *ids)
 {
     nn_mark mark = nn_enter(c, "embeddings");
-    tensor *tokens = nn_weight(c, "token_embedding.weight", SHAPE(config->vocab_size, config->hidden_size));
     tensor *positions = nn_weight(c, "position_embedding.weight", SHAPE(config->max_positions, config->hidden_size));
-    tensor *x = op_embedding(c->g, ids, tokens, positions);
+    tensor *x = nn_token_table(c, "token_embedding", ids, config->vocab_size, config->hidden_size, positions);
     nn_leave(c, mark);
     return x;
 }

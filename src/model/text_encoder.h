@@ -26,7 +26,7 @@ typedef struct text_options {
 } text_options;
 
 typedef struct text_encoder {
-    tensor *ids;           /* input [B,T] I32, each in [0, vocab_size) */
+    tensor *ids;           /* input [B,T] I32, each in [0, vocab_size), or of an embedding in use */
     tensor *eos;           /* input [B] I32: text_eos_positions of ids; NULL unless pooled */
     tensor *hidden_states; /* result [B,T,D] */
     tensor *pooled; /* result [B,D], or [B,projection_dim]: the last layer's normed state at the end token; or NULL */

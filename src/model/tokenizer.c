@@ -4,7 +4,6 @@
 #include <pcre2.h>
 #include <string.h>
 
-#include "base/arena.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "model/bpe.h"
@@ -89,6 +88,7 @@ void tokenizer_close(tokenizer *t)
     if (!t) return;
     bpe_close(t->bpe);
     pcre2_code_free(t->code);
+    token_config_free(&t->config);
     arena_destroy(t->memory);
     mem_free(t);
 }
@@ -100,7 +100,7 @@ size_t tokenizer_length(const tokenizer *t)
 
 size_t tokenizer_vocabulary(const tokenizer *t)
 {
-    return bpe_id_count(t->bpe);
+    return t->config.vocabulary;
 }
 
 int32_t tokenizer_start(const tokenizer *t)
@@ -120,7 +120,11 @@ int32_t tokenizer_pad(const tokenizer *t)
 
 const char *tokenizer_token(const tokenizer *t, int32_t id)
 {
-    return bpe_text(t->bpe, id);
+    const char *text = bpe_text(t->bpe, id);
+    for (size_t i = 0; i < t->config.special_count && !text; i++)
+        if (id >= t->config.special[i].id && id - t->config.special[i].id < t->config.special[i].count)
+            text = t->config.special[i].text;
+    return text;
 }
 
 /* ---- encoding ---- */
@@ -184,29 +188,62 @@ static leco_status encode_piece(sequence *q, const char *text, size_t size, leco
     return status;
 }
 
-/* The longest special token that stands at the beginning of text, or NULL. */
-static const special_token *special_at(const tokenizer *t, const char *text, size_t size)
+static bool is_word(const char *text, size_t size, size_t at)
+{
+    const unsigned char c = at < size ? (unsigned char)text[at] : ' ';
+    return c >= 0x80 || c == '_' || (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
+}
+
+static bool same_letters(const char *a, const char *b, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        const unsigned char x = (unsigned char)a[i], y = (unsigned char)b[i];
+        const bool letters = x < 0x80 && (x | 0x20) >= 'a' && (x | 0x20) <= 'z';
+        if (x != y && !(letters && (x ^ y) == 0x20)) return false;
+    }
+    return true;
+}
+
+/* How much of the text at `at` is the token; 0: none. A prompt may name an embedding as ComfyUI has it, too. */
+static size_t match(const special_token *s, const char *text, size_t size, size_t at)
+{
+    static const char comfy[] = "embedding:";
+    const size_t prefix = sizeof comfy - 1, rest = size - at;
+    if (!s->named) return s->size <= rest && memcmp(s->text, text + at, s->size) == 0 ? s->size : 0;
+    const bool led = rest > prefix && same_letters(comfy, text + at, prefix);
+    const size_t from = led ? at + prefix : at, end = from + s->size;
+    if (end > size || !same_letters(s->text, text + from, s->size)) return 0;
+    if (is_word(text, size, from) && at > 0 && is_word(text, size, at - 1)) return 0;
+    if (is_word(text, size, end - 1) && is_word(text, size, end)) return 0;
+    return end - at;
+}
+
+/* The special token that takes up the most of the text from `at` on; NULL where none stands there. */
+static const special_token *special_at(const tokenizer *t, const char *text, size_t size, size_t at, size_t *length)
 {
     const special_token *best = NULL;
+    *length = 0;
     for (size_t i = 0; i < t->config.special_count; i++) {
-        const special_token *s = &t->config.special[i];
-        if (s->size <= size && memcmp(s->text, text, s->size) == 0 && (!best || s->size > best->size)) best = s;
+        const size_t found = match(&t->config.special[i], text, size, at);
+        if (found <= *length) continue;
+        best = &t->config.special[i];
+        *length = found;
     }
     return best;
 }
 
 static leco_status encode_text(sequence *q, const char *text, size_t size, leco_error *err)
 {
-    size_t begin = 0, at = 0;
+    size_t begin = 0, at = 0, length;
     while (at < size) {
-        const special_token *s = special_at(q->t, text + at, size - at);
+        const special_token *s = special_at(q->t, text, size, at, &length);
         if (!s) {
             at++;
             continue;
         }
         LECO_TRY(encode_piece(q, text + begin, at - begin, err));
-        append(q, s->id);
-        at += s->size;
+        for (int32_t i = 0; i < s->count; i++) append(q, s->id + i);
+        at += length;
         begin = at;
     }
     return encode_piece(q, text + begin, size - begin, err);
@@ -226,4 +263,49 @@ leco_status tokenizer_encode(const tokenizer *t, const char *text, size_t size, 
     ids[used++] = t->config.end;
     while (used < t->config.length) ids[used++] = t->config.pad;
     return LECO_OK;
+}
+
+/* ---- adding ---- */
+
+/* Is the text one token already? */
+static leco_status is_known(const tokenizer *t, const char *text, bool *known, leco_error *err)
+{
+    const size_t size = strlen(text);
+    char *small = mem_printf("%s</w>", text);
+    if (!small) return error_memory(err, size, "a token");
+    for (char *c = small; *c; c++)
+        if (*c >= 'A' && *c <= 'Z') *c = (char)(*c + 0x20);
+    *known = bpe_id(t->bpe, small) >= 0;
+    small[size] = '\0';
+    *known = *known || bpe_id(t->bpe, small) >= 0;
+    mem_free(small);
+    for (size_t i = 0; i < t->config.special_count; i++) {
+        const special_token *s = &t->config.special[i];
+        *known = *known || (s->size == size && same_letters(s->text, text, size));
+    }
+    return LECO_OK;
+}
+
+leco_status tokenizer_add(tokenizer *t, const char *text, int32_t first, int32_t count, leco_error *err)
+{
+    const size_t size = strlen(text);
+    LECO_TRY(text_check_utf8(text, size, err));
+    if (size == 0 || size > 256 || text[0] == ' ' || text[size - 1] == ' ')
+        return error_set(err, LECO_INVALID,
+                         "\"%.80s\" can't be a token: expected 1 to 256 bytes without spaces at the ends", text);
+    bool known = false;
+    LECO_TRY(is_known(t, text, &known, err));
+    if (known)
+        return error_set(err, LECO_INVALID, "\"%.80s\" is a token of the model already; choose a word that isn't one",
+                         text);
+    return token_config_add(&t->config, t->memory,
+                            &(special_token){.text = text, .size = size, .id = first, .count = count, .named = true},
+                            err);
+}
+
+bool tokenizer_names(const tokenizer *t, const char *text)
+{
+    size_t length;
+    const special_token *s = special_at(t, text, strlen(text), 0, &length);
+    return s && s->named;
 }

@@ -7,6 +7,7 @@
 #ifndef LECO_MODEL_TOKENIZER_H
 #define LECO_MODEL_TOKENIZER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,13 +17,13 @@ typedef struct tokenizer tokenizer;
 
 /* Reads FOLDER/vocab.json and merges.txt, and, where present, what else transformers' CLIPTokenizer reads: names of
  * tokens and model_max_length from tokenizer_config.json, and, unless that lists its added tokens,
- * special_tokens_map.json, added_tokens.json and the added tokens of tokenizer.json. Tokens beyond vocab.json are
- * LECO_UNSUPPORTED. On failure *out is NULL. */
+ * special_tokens_map.json, added_tokens.json and the added tokens of tokenizer.json, with the ids that they give to
+ * tokens beyond vocab.json. On failure *out is NULL. */
 leco_status tokenizer_open(const char *folder, tokenizer **out, leco_error *err);
 void tokenizer_close(tokenizer *t); /* NULL is fine */
 
 size_t tokenizer_length(const tokenizer *t);     /* ids of a sequence, with start, end and padding: 77 */
-size_t tokenizer_vocabulary(const tokenizer *t); /* one more than the highest id */
+size_t tokenizer_vocabulary(const tokenizer *t); /* one more than the highest id of the folder's */
 int32_t tokenizer_start(const tokenizer *t);
 int32_t tokenizer_end(const tokenizer *t);
 int32_t tokenizer_pad(const tokenizer *t);
@@ -33,7 +34,13 @@ int32_t tokenizer_pad(const tokenizer *t);
 leco_status tokenizer_encode(const tokenizer *t, const char *text, size_t size, int32_t *ids, size_t *needed,
                              leco_error *err);
 
-/* The text of one id as vocab.json has it ("red</w>"), or NULL. */
+/* Makes a word of prompts the ids [first, first + count): an embedding's. It is found in any letters, also behind
+ * "embedding:", but not within a longer word. One that is a token already is LECO_INVALID. */
+leco_status tokenizer_add(tokenizer *t, const char *text, int32_t first, int32_t count, leco_error *err);
+
+bool tokenizer_names(const tokenizer *t, const char *text); /* does the text begin with such a word? */
+
+/* The text of one id as vocab.json has it ("red</w>"), or of the added token that it belongs to; NULL: nobody's. */
 const char *tokenizer_token(const tokenizer *t, int32_t id);
 
 #endif

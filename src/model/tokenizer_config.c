@@ -118,6 +118,24 @@ static const char *content_of(const json_t *value)
     return json_is_text(value) ? json_string_value(value) : NULL;
 }
 
+leco_status token_config_add(token_config *c, arena *memory, const special_token *one, leco_error *err)
+{
+    special_token *grown = mem_realloc(c->special, c->special_count + 1, sizeof *grown);
+    if (!grown) return error_memory(err, (c->special_count + 1) * sizeof *grown, "a tokenizer");
+    c->special = grown;
+    grown[c->special_count] = *one;
+    grown[c->special_count].text = arena_strdup(memory, one->text);
+    if (!grown[c->special_count].text) return error_memory(err, one->size, "a tokenizer");
+    c->special_count++;
+    return LECO_OK;
+}
+
+void token_config_free(token_config *c)
+{
+    mem_free(c->special);
+    *c = (token_config){0};
+}
+
 /* What is filled in, and with what. */
 typedef struct maker {
     token_config *out;
@@ -130,35 +148,62 @@ typedef struct place {
     const char *path, *key;
 } place;
 
-/* A token of the vocabulary becomes special: transformers cuts it out of the text first of all. `value` is what tells
- * of it; `id` is negative where that doesn't say. */
-static leco_status add_special(const maker *m, place from, const json_t *value, const char *text, int64_t id,
-                               leco_error *err)
+static leco_status check_flags(place from, const json_t *value, const char *text, leco_error *err)
 {
     static const char *const flags[] = {"lstrip", "rstrip", "single_word"};
-    const int32_t own = bpe_id(m->words, text);
-    if (!text[0]) return LECO_OK;
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
         if (json_is_true(json_object_get(value, flags[i])))
             return error_set(err, LECO_UNSUPPORTED, "%s: key \"%s\": %s is not supported for token \"%s\"", from.path,
                              from.key, flags[i], text);
-    if (own < 0)
+    return LECO_OK;
+}
+
+/* The id of a text that is a token of the vocabulary or was added; -1: it isn't. */
+static int32_t id_of(const maker *m, const char *text)
+{
+    for (size_t i = 0; i < m->out->special_count; i++)
+        if (strcmp(m->out->special[i].text, text) == 0) return m->out->special[i].id;
+    return bpe_id(m->words, text);
+}
+
+/* The id that a token beyond vocab.json is given must be nobody's. */
+static leco_status check_new(const maker *m, place from, const char *text, int64_t id, leco_error *err)
+{
+    if (id < 0)
         return error_set(err, LECO_UNSUPPORTED,
-                         "%s: key \"%s\": added token \"%s\" is not in vocab.json, which is not supported yet",
-                         from.path, from.key, text);
-    if (id >= 0 && id != own)
+                         "%s: key \"%s\": added token \"%s\" is not in vocab.json, and has no id", from.path, from.key,
+                         text);
+    if (id >= INT32_MAX)
+        return error_set(err, LECO_FORMAT, "%s: key \"%s\": added token \"%s\" has the id %lld", from.path, from.key,
+                         text, (long long)id);
+    const char *other = bpe_text(m->words, (int32_t)id);
+    for (size_t i = 0; i < m->out->special_count && !other; i++)
+        if (m->out->special[i].id == id) other = m->out->special[i].text;
+    if (other)
+        return error_set(err, LECO_UNSUPPORTED, "%s: key \"%s\": added token \"%s\" has the id %lld, which is \"%s\"'s",
+                         from.path, from.key, text, (long long)id, other);
+    return LECO_OK;
+}
+
+/* A token of the vocabulary, or one beyond it, becomes special: transformers cuts it out of the text first of all.
+ * `value` is what tells of it; `id` is negative where that doesn't say. */
+static leco_status add_special(const maker *m, place from, const json_t *value, const char *text, int64_t id,
+                               leco_error *err)
+{
+    const int32_t own = id_of(m, text);
+    if (!text[0]) return LECO_OK;
+    LECO_TRY(check_flags(from, value, text, err));
+    if (own < 0) LECO_TRY(check_new(m, from, text, id, err));
+    if (own >= 0 && id >= 0 && id != own)
         return error_set(
             err, LECO_UNSUPPORTED,
             "%s: key \"%s\": added token \"%s\" has the id %lld, but %d in vocab.json, which is not supported",
             from.path, from.key, text, (long long)id, own);
     for (size_t i = 0; i < m->out->special_count; i++)
         if (strcmp(m->out->special[i].text, text) == 0) return LECO_OK;
-    if (m->out->special_count == MOST_SPECIALS)
-        return error_set(err, LECO_UNSUPPORTED, "%s: more than %d added tokens", from.path, MOST_SPECIALS);
-    const char *copy = arena_strdup(m->memory, text);
-    if (!copy) return error_memory(err, strlen(text), "a tokenizer");
-    m->out->special[m->out->special_count++] = (special_token){copy, strlen(copy), own};
-    return LECO_OK;
+    const special_token one = {.text = text, .size = strlen(text), .id = own < 0 ? (int32_t)id : own, .count = 1};
+    if ((size_t)one.id >= m->out->vocabulary) m->out->vocabulary = (size_t)one.id + 1;
+    return token_config_add(m->out, m->memory, &one, err);
 }
 
 /* The token that the map, or else the config, has at a key; NULL where there is none. */
@@ -179,9 +224,11 @@ static leco_status name_special(const maker *m, const settings *s, const char *k
     place from;
     const json_t *value = setting(s, key, &from);
     const char *text = value ? content_of(value) : fallback;
-    *id = bpe_id(m->words, text);
+    *id = id_of(m, text);
     if (*id < 0)
-        return error_set(err, LECO_FORMAT, "%s: key \"%s\": token \"%s\" is not in vocab.json", from.path, key, text);
+        return error_set(err, LECO_FORMAT,
+                         "%s: key \"%s\": token \"%s\" is neither in vocab.json nor among the added ones", from.path,
+                         key, text);
     return add_special(m, from, value, text, -1, err);
 }
 
@@ -252,8 +299,7 @@ static leco_status add_others(const maker *m, const settings *s, leco_error *err
         LECO_TRY(add_list(m, (place){s->map_path, lists[i]}, json_object_get(s->map, lists[i]), err));
         LECO_TRY(add_list(m, (place){s->path, lists[i]}, json_object_get(s->config, lists[i]), err));
     }
-    LECO_TRY(add_file(m, s, err));
-    return add_list(m, (place){s->whole_path, "added_tokens"}, json_object_get(s->whole, "added_tokens"), err);
+    return LECO_OK;
 }
 
 static leco_status fill(const maker *m, const settings *s, leco_error *err)
@@ -264,11 +310,14 @@ static leco_status fill(const maker *m, const settings *s, leco_error *err)
     json_int_t value = json_is_integer(length) ? json_integer_value(length) : CLIP_LENGTH;
     if (value < 3 || value > MOST_LENGTH) value = CLIP_LENGTH;
     c->length = (size_t)value;
+    c->vocabulary = bpe_id_count(m->words);
+    LECO_TRY(add_decoder(m, s, err)); /* these three have ids, and the names below may be of tokens in them */
+    LECO_TRY(add_file(m, s, err));
+    LECO_TRY(add_list(m, (place){s->whole_path, "added_tokens"}, json_object_get(s->whole, "added_tokens"), err));
     LECO_TRY(name_special(m, s, "bos_token", START_TEXT, &c->start, err));
     LECO_TRY(name_special(m, s, "eos_token", END_TEXT, &c->end, err));
     LECO_TRY(name_special(m, s, "unk_token", END_TEXT, &c->unknown, err));
     LECO_TRY(name_special(m, s, "pad_token", END_TEXT, &c->pad, err));
-    LECO_TRY(add_decoder(m, s, err));
     return add_others(m, s, err);
 }
 

@@ -32,6 +32,7 @@ leco_status trainable_put(trainable *t, size_t index, const trainable_kind *kind
     if (!path) return error_memory(err, strlen(layer->path), "an adapter");
     t->modules[index] = (trainable_module){.kind = kind, .layer = *layer, .rank = rank, .alpha = alpha};
     t->modules[index].layer.path = path;
+    t->modules[index].token = t->modules[index].start = NULL;
     while (kind->param[t->modules[index].params].suffix) t->modules[index].params++;
     t->param_count += t->modules[index].params;
     return LECO_OK;
@@ -140,7 +141,11 @@ leco_status trainable_take(trainable *t, leco_error *err)
 void trainable_destroy(trainable *t)
 {
     if (!t) return;
-    for (size_t i = 0; t->modules && i < t->module_count; i++) mem_free((char *)(uintptr_t)t->modules[i].layer.path);
+    for (size_t i = 0; t->modules && i < t->module_count; i++) {
+        mem_free((char *)(uintptr_t)t->modules[i].layer.path);
+        mem_free((char *)(uintptr_t)t->modules[i].token);
+        mem_free((char *)(uintptr_t)t->modules[i].start);
+    }
     for (size_t i = 0; t->params && i < t->param_count; i++) mem_free((char *)(uintptr_t)t->params[i].name);
     mem_free_aligned(t->values);
     mem_free_aligned(t->grads);
@@ -185,6 +190,13 @@ int64_t trainable_parameters(const trainable *t)
     int64_t count = 0;
     for (size_t i = 0; i < t->param_count; i++) count += shape_count(&t->params[i].shape);
     return count;
+}
+
+bool trainable_reaches(const trainable *t, model_part part)
+{
+    for (size_t i = 0; i < t->module_count; i++)
+        if (t->modules[i].layer.part == part) return true;
+    return false;
 }
 
 size_t trainable_module_count(const trainable *t)

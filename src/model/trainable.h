@@ -4,8 +4,7 @@
  * Optimizers, accumulation, resume and copies to a device work on these buffers and know no kinds. What a kind of
  * adapter (LoRA, ...) puts on a layer, and how that enters a graph, is a row: model/kinds.h.
  *
- *     LECO_TRY(model_layers(m, PART_UNET, &layers, err));
- *     LECO_TRY(trainable_create(layers, &options, &rng, &t, err));
+ *     LECO_TRY(trainable_create(m, &options, &rng, &t, err));
  *     ...graphs are built with an adapter_set that has t in it; a run of one with gradients fills trainable_grads(t)...
  *     LECO_TRY(trainable_save(t, path, DTYPE_F16, &metadata, err));
  *     trainable_destroy(t); */
@@ -28,6 +27,9 @@ typedef struct trainable_module {
     float alpha;
     param *param; /* [params]: those that the kind's row lists; grad is NULL in a loaded one */
     size_t params;
+    const char *token, *start; /* of an embedding: what prompts call it, and the words whose rows it starts as; the
+                                  trainable's */
+    int32_t first;             /* the id of its first vector */
 } trainable_module;
 
 /* ---- making, loading, saving ---- */
@@ -37,17 +39,21 @@ typedef struct trainable_options {
     layer_selection layers;
     int64_t rank; /* a kind may give a layer less */
     float alpha;
-    dtype exact; /* DTYPE_F32, or DTYPE_F64 for checks with the reference backend */
+    const char *token, *start; /* of an embedding: its name in prompts, which the model's tokenizer learns; the words
+                                  whose rows it starts as */
+    int64_t vectors;           /* likewise: ids that the name becomes */
+    dtype exact;               /* DTYPE_F32, or DTYPE_F64 for checks with the reference backend */
 } trainable_options;
 
-/* One to be trained, on the selected layers of a list, in its order: names, shapes and sizes. Graphs can be built with
- * it; values and gradients are NULL. On failure *out is NULL. */
-leco_status trainable_plan(const layer_list *layers, const trainable_options *options, trainable **out,
-                           leco_error *err);
-/* Takes memory for a planned one, with the initial values that the kind draws from r. */
-leco_status trainable_start(trainable *t, rng *r, leco_error *err);
+/* One to be trained, on the selected layers of a model, in the order of its lists, the U-Net's before the text
+ * encoder's: names, shapes and sizes. Graphs can be built with it; values and gradients are NULL. On failure *out is
+ * NULL. */
+leco_status trainable_plan(struct model *m, const trainable_options *options, trainable **out, leco_error *err);
+/* Takes memory for a planned one, with the initial values that the kind draws from r, or an embedding finds in the
+ * model's text encoder, which is mapped then. */
+leco_status trainable_start(trainable *t, struct model *m, rng *r, leco_error *err);
 /* Both at once. */
-leco_status trainable_create(const layer_list *layers, const trainable_options *options, rng *r, trainable **out,
+leco_status trainable_create(struct model *m, const trainable_options *options, rng *r, trainable **out,
                              leco_error *err);
 
 /* Loads a file for use at multiplier 1 (not trained). Keys: lora_unet_* of diffusers module names, lora_te_* or, for
@@ -57,6 +63,12 @@ leco_status trainable_create(const layer_list *layers, const trainable_options *
  * holds is LECO_UNSUPPORTED, naming it: nothing is left out unsaid. Keys of a part without a list are refused. */
 leco_status trainable_load(const char *path, const adapter_layers *layers, dtype exact, trainable **out,
                            leco_error *err);
+/* Loads an embedding, so that the model's tokenizer knows it: a file of the one tensor emb_params [vectors,width] or
+ * [width], as kohya's sd-scripts, A1111 and ComfyUI have it, called by its file's name, or by modelspec.trigger_phrase
+ * where that is one word, and then by its file's name, too, if that is no token; or of one tensor that is named as the
+ * token, as diffusers saves it. A word that is a token already, and a width that isn't the model's, are LECO_INVALID.
+ */
+leco_status trainable_load_embedding(const char *path, struct model *m, dtype exact, trainable **out, leco_error *err);
 /* Copies the values of a file into one that has the same modules, ranks and alphas (resume). */
 leco_status trainable_load_values(trainable *t, const char *path, leco_error *err);
 
@@ -90,6 +102,8 @@ size_t trainable_bytes(const trainable *t); /* of all buffers */
 /* All params, module after module; *count of them. */
 param *trainable_params(trainable *t, size_t *count);
 int64_t trainable_parameters(const trainable *t); /* elements of all params, as people count them */
+
+bool trainable_reaches(const trainable *t, model_part part); /* is there a module on it? */
 
 size_t trainable_module_count(const trainable *t);
 trainable_module *trainable_module_at(trainable *t, size_t index); /* in order of creation */

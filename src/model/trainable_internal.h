@@ -2,6 +2,7 @@
 #ifndef LECO_MODEL_TRAINABLE_INTERNAL_H
 #define LECO_MODEL_TRAINABLE_INTERNAL_H
 
+#include "format/safetensors.h"
 #include "model/kinds.h"
 
 struct trainable {
@@ -27,5 +28,9 @@ leco_status trainable_put(trainable *t, size_t index, const trainable_kind *kind
                           float alpha, leco_error *err);
 leco_status trainable_finish(trainable *t, bool trained, leco_error *err);
 leco_status trainable_take(trainable *t, leco_error *err);
+
+/* Converts the tensor of the file `path` into out [e->count]; whole numbers, and values that aren't finite, are
+ * LECO_FORMAT. */
+leco_status trainable_read_values(const char *path, const safetensors_entry *e, void *out, dtype type, leco_error *err);
 
 #endif

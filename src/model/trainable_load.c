@@ -51,6 +51,7 @@ static int key_to_target(const void *key, const void *element)
 static leco_status add_targets(loader *ld, const layer_list *list, leco_error *err)
 {
     for (size_t i = 0; i < list->count; i++) {
+        if (list->layer[i].class == LAYER_TOKENS) continue; /* whose kind has files of its own */
         target *t = &ld->targets[ld->count];
         *t = (target){.key = adapter_key(&list->layer[i]), .layer = &list->layer[i]};
         if (!t->key) return error_memory(err, strlen(list->layer[i].path), "the keys of a LoRA");
@@ -229,21 +230,6 @@ static leco_status check_target(const loader *ld, target *t, leco_error *err)
 
 /* ---- values ---- */
 
-static leco_status read_values(const char *path, const safetensors_entry *e, void *out, dtype type, leco_error *err)
-{
-    if (e->type == DTYPE_I32 || e->type == DTYPE_I64)
-        return error_set(err, LECO_FORMAT, "%s: tensor \"%s\": expected floating-point values, found %s", path, e->name,
-                         dtype_name(e->type));
-    dtype_convert(out, type, e->data, e->type, e->count);
-    for (size_t i = 0; i < e->count; i++) {
-        double value = type == DTYPE_F64 ? ((double *)out)[i] : (double)((float *)out)[i];
-        if (!isfinite(value))
-            return error_set(err, LECO_FORMAT, "%s: tensor \"%s\": element %zu is not a finite number", path, e->name,
-                             i);
-    }
-    return LECO_OK;
-}
-
 /* An alpha of 0 counts as the rank, as in kohya's sd-scripts and p1atdev's LECO. */
 static leco_status read_alpha(loader *ld, const safetensors_entry *e, int64_t rank, float *alpha, leco_error *err)
 {
@@ -270,7 +256,7 @@ static leco_status read_module(const loader *ld, const target *t, trainable *to,
 {
     for (size_t i = 0; i < t->count; i++) {
         void *values = to->original[first + i] ? to->original[first + i] : to->params[first + i].value;
-        LECO_TRY(read_values(ld->path, tensor_of(t, t->kind->param[i].suffix), values, to->exact, err));
+        LECO_TRY(trainable_read_values(ld->path, tensor_of(t, t->kind->param[i].suffix), values, to->exact, err));
     }
     return LECO_OK;
 }
@@ -366,52 +352,4 @@ leco_status trainable_load(const char *path, const adapter_layers *layers, dtype
                 (long long)trainable_parameters(t));
     *out = t;
     return LECO_OK;
-}
-
-/* ---- into one that exists ---- */
-
-static leco_status load_tensor(const safetensors *file, const char *key, const char *suffix, const shape *s, void *out,
-                               dtype type, leco_error *err)
-{
-    char *name = mem_printf("%s%s", key, suffix);
-    if (!name) return error_memory(err, strlen(key), "the keys of a LoRA");
-    const safetensors_entry *e;
-    leco_status status = safetensors_require(file, name, s->rank, s->dim, &e, err);
-    if (status == LECO_OK) status = read_values(safetensors_path(file), e, out, type, err);
-    mem_free(name);
-    return status;
-}
-
-static leco_status load_into(const safetensors *file, const trainable_module *m, const char *key, leco_error *err)
-{
-    float alpha = 0;
-    kind_shape shapes[KIND_MAX_PARAMS];
-    LECO_TRY(load_tensor(file, key, ADAPTER_ALPHA, &(shape){.rank = 0}, &alpha, DTYPE_F32, err));
-    if (alpha != m->alpha)
-        return error_set(err, LECO_INVALID, "%s: tensor \"%s%s\": expected %g, found %g", safetensors_path(file), key,
-                         ADAPTER_ALPHA, number_shown(m->alpha), number_shown(alpha));
-    m->kind->shapes(&m->layer, m->rank, shapes);
-    for (size_t i = 0; i < m->params; i++)
-        LECO_TRY(load_tensor(file, key, m->kind->param[i].suffix, &shapes[i].in_file, m->param[i].value,
-                             m->param[i].type, err));
-    return LECO_OK;
-}
-
-leco_status trainable_load_values(trainable *t, const char *path, leco_error *err)
-{
-    safetensors *file;
-    LECO_TRY(safetensors_open(path, &file, err));
-    leco_status status = LECO_OK;
-    const size_t found = safetensors_count(file) + safetensors_skipped_count(file);
-    const size_t expected = t->param_count + t->module_count; /* each module has an alpha */
-    if (found != expected)
-        status =
-            error_set(err, LECO_INVALID, "%s: expected the %zu tensors of this LoRA, found %zu", path, expected, found);
-    for (size_t i = 0; i < t->module_count && status == LECO_OK; i++) {
-        char *key = adapter_key(&t->modules[i].layer);
-        status = key ? load_into(file, &t->modules[i], key, err) : error_memory(err, 0, "the keys of a LoRA");
-        mem_free(key);
-    }
-    safetensors_close(file);
-    return status;
 }

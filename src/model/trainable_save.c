@@ -22,11 +22,12 @@ static leco_status no_memory(const saver *s, leco_error *err)
     return error_memory(err, 0, s->path);
 }
 
-static leco_status add_tensor(saver *s, const char *key, const char *suffix, const shape *dims, const void *values,
-                              dtype from, leco_error *err)
+/* `name` is freed. */
+static leco_status add_tensor(saver *s, char *name, const shape *dims, const void *values, dtype from, leco_error *err)
 {
     safetensors_entry *e = &s->entries[s->count++];
-    e->name = arena_printf(s->memory, "%s%s", key, suffix);
+    e->name = name ? arena_strdup(s->memory, name) : NULL;
+    mem_free(name);
     e->type = s->type;
     e->rank = dims->rank;
     memcpy(e->shape, dims->dim, sizeof dims->dim);
@@ -44,16 +45,17 @@ static leco_status add_tensor(saver *s, const char *key, const char *suffix, con
 }
 
 /* The params from number `first` on. */
-static leco_status add_params(saver *s, const trainable_module *m, size_t first, const char *key, leco_error *err)
+static leco_status add_params(saver *s, const trainable_module *m, size_t first, leco_error *err)
 {
     kind_shape shapes[KIND_MAX_PARAMS];
     m->kind->shapes(&m->layer, m->rank, shapes);
     for (size_t i = 0; i < m->params; i++) {
         const void *original = s->t->original[first + i];
-        LECO_TRY(add_tensor(s, key, m->kind->param[i].suffix, &shapes[i].in_file,
-                            original ? original : m->param[i].value, s->t->exact, err));
+        LECO_TRY(add_tensor(s, adapter_tensor_name(m, i), &shapes[i].in_file, original ? original : m->param[i].value,
+                            s->t->exact, err));
     }
-    return add_tensor(s, key, ADAPTER_ALPHA, &(shape){0}, &m->alpha, DTYPE_F32, err);
+    if (m->kind->alone) return LECO_OK;
+    return add_tensor(s, adapter_alpha_name(m), &(shape){0}, &m->alpha, DTYPE_F32, err);
 }
 
 static int by_name(const void *a, const void *b)
@@ -66,12 +68,8 @@ static leco_status add_tensors(saver *s, leco_error *err)
     const trainable *t = s->t;
     s->entries = arena_alloc(s->memory, t->param_count + t->module_count, sizeof *s->entries);
     if (!s->entries) return no_memory(s, err);
-    for (size_t i = 0, first = 0; i < t->module_count; first += t->modules[i++].params) {
-        char *key = adapter_key(&t->modules[i].layer);
-        leco_status status = key ? add_params(s, &t->modules[i], first, key, err) : no_memory(s, err);
-        mem_free(key);
-        LECO_TRY(status);
-    }
+    for (size_t i = 0, first = 0; i < t->module_count; first += t->modules[i++].params)
+        LECO_TRY(add_params(s, &t->modules[i], first, err));
     /* By name, as the safetensors library orders them: sd-scripts' hashes are over that order. */
     qsort(s->entries, s->count, sizeof *s->entries, by_name);
     return LECO_OK;

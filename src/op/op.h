@@ -76,9 +76,14 @@ tensor *op_upsample(graph *g, tensor *x, int64_t height, int64_t width);
  * Source: diffusers get_timestep_embedding. */
 tensor *op_timestep_embedding(graph *g, tensor *t, int64_t width, bool flip_sin_to_cos, float freq_shift);
 
-/* y [N,T,D] A = table[ids[n,t]] + position[t]; ids [N,T] I32 in [0, rows) (checked by the caller, asserted by kernels);
- * table [rows,D], position [>= T, D] weights; position may be NULL. No gradient yet (textual inversion will add it). */
+/* y [N,T,D] A = table[ids[n,t]] + position[t]; ids [N,T] I32, not negative (checked by the caller, asserted by
+ * kernels); table [rows,D], position [>= T, D] weights; position may be NULL. An id beyond the table counts as a row of
+ * zeros: what stands there comes from op_add_rows. No gradient: the table is frozen. */
 tensor *op_embedding(graph *g, tensor *ids, tensor *table, tensor *position);
+
+/* y [N,T,D] A = x[n,t] + rows[ids[n,t] - from] where that is one of the rows, x[n,t] elsewhere; x [N,T,D] A, ids [N,T]
+ * I32; rows [R,D] a param: textual inversion. drows E sums dy over the tokens that have the row's id. */
+tensor *op_add_rows(graph *g, tensor *x, tensor *ids, tensor *rows, int64_t from);
 
 /* y [N,C] A = x[n, index[n], :]; x [N,T,C] A, index [N] I32. No gradient. */
 tensor *op_select_rows(graph *g, tensor *x, tensor *index);

@@ -53,9 +53,57 @@ static leco_status check(const train_config *c, const doc_node *root, leco_error
     return LECO_OK;
 }
 
+/* Does an entry ask for an adapter at another multiplier than 1? */
+static bool is_scaled(const train_prompt *p)
+{
+    return p->action == ACTION_SLIDER || p->multiplier != 1;
+}
+
+/* An embedding by type or by kind. */
+static leco_status settle_network(train_config *c, const char *place, leco_error *err)
+{
+    trainable_options *n = &c->network;
+    if (!n->kind) n->kind = n->layers.scope == SCOPE_EMBEDDING ? &kind_embedding : &kind_lora;
+    if (n->kind == &kind_embedding) n->layers.scope = SCOPE_EMBEDDING;
+    if (n->kind != &kind_embedding && n->layers.scope == SCOPE_EMBEDDING)
+        return error_set(err, LECO_INVALID, "%s: network.type: embedding is no place for the kind %s", place,
+                         n->kind->name);
+    if (n->kind != &kind_embedding && n->token)
+        return error_set(err, LECO_INVALID, "%s: network.token: a %s has none; type: embedding trains one", place,
+                         n->kind->name);
+    for (size_t i = 0; i < c->prompt_count && n->kind != &kind_embedding; i++)
+        if (c->prompt[i].action == ACTION_NEGATIVE)
+            return error_set(
+                err, LECO_INVALID,
+                "%s: action: negative trains an embedding (network.type: embedding): a %s would be on in the "
+                "whole picture",
+                c->prompt[i].place, n->kind->name);
+    if (n->kind != &kind_embedding) return LECO_OK;
+    if (!n->start) n->start = "*";
+    if (!n->token || !*n->token)
+        return error_set(err, LECO_INVALID, "%s: network.token is missing: the word that the embedding is to be",
+                         place);
+    if (strpbrk(n->token, " \t\r\n,{}|"))
+        return error_set(err, LECO_INVALID,
+                         "%s: network.token: expected one word without spaces, commas, braces and |, "
+                         "found \"%.80s\"",
+                         place, n->token);
+    if (n->layers.text_encoder)
+        return error_set(err, LECO_INVALID, "%s: network.text_encoder: an embedding leaves the text encoder as it is",
+                         place);
+    for (size_t i = 0; i < c->prompt_count; i++)
+        if (is_scaled(&c->prompt[i]))
+            return error_set(err, LECO_INVALID,
+                             "%s: an embedding has no multiplier: it can be neither a slider nor at "
+                             "another multiplier than 1",
+                             c->prompt[i].place);
+    return LECO_OK;
+}
+
 static leco_status read_tree(train_config *c, const doc_node *root, leco_error *err)
 {
     LECO_TRY(read_sections(c, root, err));
+    LECO_TRY(settle_network(c, place_of(c, root, "network"), err));
     LECO_TRY(check(c, root, err));
     c->model_written = c->model;
     LECO_TRY(config_find(c, c->model, &c->model, err));

@@ -15,6 +15,7 @@ typedef enum prompt_action {
     ACTION_ENHANCE,
     ACTION_SLIDER,
     ACTION_DISTILL,
+    ACTION_NEGATIVE,
     ACTION_TRANSPLANT,
     ACTION_TERMS /* as its list of terms says */
 } prompt_action;
@@ -101,6 +102,8 @@ typedef struct train_config {
     int64_t clip_skip;         /* A1111's count: 1 or 0 use all layers, 2 leaves the last one out */
 
     trainable_options network;
+    const char *const *embeddings; /* [embedding_count] files whose words prompts may use; the caller's */
+    size_t embedding_count;
 
     const char *precision;         /* "bfloat16", "float32", or NULL: what the machine likes best */
     const struct sampler *sampler; /* diffusion/sampler.h */

@@ -63,7 +63,8 @@ static void lr_schedule_store(void *field, const choice *chosen)
 static const choice_list lr_schedules = {lr_schedule_choice, lr_schedule_store,
                                          NAMES("linear", "cosine_with_restarts", "step"), later};
 
-static const choice layer_scope_names[] = {{"lierla", .value = SCOPE_LIERLA}, {0}};
+static const choice layer_scope_names[] = {
+    {"lierla", .value = SCOPE_LIERLA}, {"embedding", .value = SCOPE_EMBEDDING}, {0}};
 ENUM_CHOICES(layer_scope, NAMES("c3lier"), later)
 
 static const choice training_method_names[] = {
@@ -91,9 +92,13 @@ static const choice trajectory_choice_names[] = {
 ENUM_CHOICES(trajectory_choice, NULL, NULL)
 
 static const choice prompt_action_names[] = {
-    {"erase", .value = ACTION_ERASE},           {"enhance", .value = ACTION_ENHANCE},
-    {"slider", .value = ACTION_SLIDER},         {"distill", .value = ACTION_DISTILL},
-    {"transplant", .value = ACTION_TRANSPLANT}, {0},
+    {"erase", .value = ACTION_ERASE},
+    {"enhance", .value = ACTION_ENHANCE},
+    {"slider", .value = ACTION_SLIDER},
+    {"distill", .value = ACTION_DISTILL},
+    {"negative", .value = ACTION_NEGATIVE},
+    {"transplant", .value = ACTION_TRANSPLANT},
+    {0},
 };
 ENUM_CHOICES(prompt_action, NULL, NULL)
 
@@ -166,15 +171,26 @@ static const key_row network_keys[] = {
     CHOICE(
         "type", network.layers.scope, layer_scope, layer_scope_choices, "lierla",
         "which layers may be trained. `lierla`: linear and 1x1 convolution layers of the transformer blocks. `c3lier` "
-        "is not supported yet"),
+        "is not supported yet. `embedding`: none of them, but what a new word stands for (textual inversion)"),
     CHOICE("training_method", network.layers.method, training_method, training_method_choices, "full",
            "which of these are: `full`: all; `selfattn`: attn1 only; `xattn`: attn2 only; `xattn-strict`: attn2's to_k "
            "and to_v only; `noxattn`: all but attn2; `innoxattn`: all but attn1"),
-    CHOICE("kind", network.kind, const trainable_kind *, kinds, "lora", "what is put on them: $names"),
+    CHOICE("kind", network.kind, const trainable_kind *, kinds, UNSET("as the type asks: `lora`"),
+           "what is put on them: $names"),
     INT("rank", network.rank, 1, 1024, "4",
         "1 to 1024. A 1x1 convolution with fewer channels gets as much rank as these, as in p1atdev's LECO; `alpha` "
         "stays"),
+    BOOL("text_encoder", network.layers.text_encoder, "false",
+         "also on the attention and MLP layers of the text encoder, as kohya's sd-scripts have it"),
     FLOAT("alpha", network.alpha, 1e-6, 1e6, "1.0", "the adapter's output is scaled by alpha / rank"),
+    TEXT("token", network.token, UNSET("required of an embedding"),
+         "the new word: what `target` calls it. It must not be a token of the model. Programs that load the file know "
+         "it "
+         "by the file's name, leco by either"),
+    INT("vectors", network.vectors, 1, 75, "1", "of an embedding: how many tokens of a prompt the word takes up"),
+    TEXT("init", network.start, UNSET("the sign `*`, as in A1111"),
+         "of an embedding: the words that it starts as, of at most as many tokens as it has vectors; of fewer, each is "
+         "taken for several vectors"),
     KEYS_END,
 };
 
@@ -336,12 +352,14 @@ static const key_row prompt_keys[] = {
          "`target`"),
     TEXT("attributes", attributes, UNSET("none"),
          "a list of words of which one is put before all texts of the entry: what a slider is to leave alone"),
-    CHOICE("action", action, prompt_action, prompt_action_choices, "erase",
-           "`erase` takes the concept away, `enhance` strengthens it, `slider` learns both at once: more of it at a "
-           "positive LoRA weight, less at a negative one. `distill` bakes classifier-free guidance into the adapter, "
-           "and `unconditional` with it as the negative prompt: pictures are then drawn at guidance scale 1, in half "
-           "the time. `transplant`, the default where there is a teacher, brings in what the teacher draws for "
-           "`positive`"),
+    CHOICE(
+        "action", action, prompt_action, prompt_action_choices, "erase",
+        "`erase` takes the concept away, `enhance` strengthens it, `slider` learns both at once: more of it at a "
+        "positive LoRA weight, less at a negative one. `distill` bakes classifier-free guidance into the adapter, "
+        "and `unconditional` with it as the negative prompt: pictures are then drawn at guidance scale 1, in half "
+        "the time. `transplant`, the default where there is a teacher, brings in what the teacher draws for "
+        "`positive`. `negative` is for embeddings: as the negative prompt, `target` takes `positive` out of pictures "
+        "and leaves `neutral`"),
     TEXT("teacher", teacher_name, UNSET("the model itself"),
          "who predicts what the student is pulled to: a name of `teachers`"),
     NODE("terms", "instead of `action` and all that goes with it: what `target` is pulled to, a sum of weighted "
@@ -353,7 +371,7 @@ static const key_row prompt_keys[] = {
     NODE("images", "of a slider: folders of pictures before and after"),
     NUMBER("guidance_scale", guidance_scale, -1000, 1000, "1.0",
            "how far: the student is pulled to neutral -/+ guidance_scale (positive - unconditional). Of `distill`: the "
-           "classifier-free guidance that it learns to do without"),
+           "classifier-free guidance that it learns to do without; of `negative`: that of the pictures it is for"),
     NUMBER("trajectory_guidance_scale", trajectory_guidance_scale, 0, 100,
            UNSET("`train.trajectory_guidance_scale`; 1 for `distill`"), "classifier-free guidance while generating"),
     OWN("resolution", read_resolution, "the model's own",

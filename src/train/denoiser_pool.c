@@ -15,6 +15,25 @@ static bool same(const denoiser_wish *a, const denoiser_wish *b)
            a->multiplier == b->multiplier && a->learns == b->learns;
 }
 
+static leco_status plan(const denoiser_pool *pool, const denoiser_wish *wish, denoiser **out, leco_error *err)
+{
+    const bool with_text = wish->multiplier != 0 && trainable_reaches(pool->trainable, PART_TEXT_ENCODER);
+    adapter_use *use = mem_calloc(1 + pool->given.count, sizeof *use);
+    if (!use) return error_memory(err, (1 + pool->given.count) * sizeof *use, "the trainer's sessions");
+    adapter_set adapters = {use, 0};
+    if (wish->multiplier != 0) use[adapters.count++] = (adapter_use){pool->trainable, wish->multiplier};
+    for (size_t i = 0; i < pool->given.count; i++) use[adapters.count++] = pool->given.use[i];
+    const denoiser_options options = {.size = wish->size,
+                                      .tokens = wish->tokens,
+                                      .adapters = &adapters,
+                                      .trainable = wish->learns,
+                                      .recompute = wish->learns ? pool->recompute : 0,
+                                      .text = with_text ? &pool->text : NULL};
+    leco_status status = denoiser_plan(pool->device, wish->model, &options, out, err);
+    mem_free(use);
+    return status;
+}
+
 leco_status denoiser_pool_get(denoiser_pool *pool, const denoiser_wish *wish, denoiser **out, leco_error *err)
 {
     for (size_t i = 0; i < pool->count; i++)
@@ -25,15 +44,8 @@ leco_status denoiser_pool_get(denoiser_pool *pool, const denoiser_wish *wish, de
     pooled_denoiser *grown = mem_realloc(pool->entry, pool->count + 1, sizeof *grown);
     if (!grown) return error_memory(err, (pool->count + 1) * sizeof *grown, "the trainer's sessions");
     pool->entry = grown;
-    const adapter_use use = {pool->trainable, wish->multiplier};
-    const adapter_set adapters = {&use, wish->multiplier != 0 ? 1 : 0};
-    const denoiser_options options = {.size = wish->size,
-                                      .tokens = wish->tokens,
-                                      .adapters = &adapters,
-                                      .trainable = wish->learns,
-                                      .recompute = wish->learns ? pool->recompute : 0};
     pooled_denoiser made = {*wish, NULL};
-    LECO_TRY(denoiser_plan(pool->device, wish->model, &options, &made.denoiser, err));
+    LECO_TRY(plan(pool, wish, &made.denoiser, err));
     pool->entry[pool->count++] = made;
     *out = made.denoiser;
     return LECO_OK;

@@ -5,11 +5,14 @@
 
 #include "diffusion/denoiser.h"
 
-/* Zero-initialise; the owner sets the members before the first denoiser_pool_get. Pointers are borrowed. */
+/* Zero-initialise; the owner sets the members before the first denoiser_pool_get. What they point to is borrowed. Where
+ * the trainable reaches the text encoder, sessions with it on have the encoder built in. */
 typedef struct denoiser_pool {
     const device *device;
     trainable *trainable;
-    double recompute; /* of those that learn: denoiser_options.recompute */
+    text_options text; /* of that encoder */
+    adapter_set given; /* embeddings that it has beside */
+    double recompute;  /* of those that learn: denoiser_options.recompute */
     struct pooled_denoiser *entry;
     size_t count;
 } denoiser_pool;

@@ -143,6 +143,29 @@ static leco_status distill(const train_prompt *p, arena *memory, objective *out,
     return LECO_OK;
 }
 
+/* So that as the negative prompt of pictures of scale g it takes positive away and leaves neutral:
+ *     (1 - g) target + g positive = (1 - g) unconditional + g neutral.
+ * The trajectories are those of such pictures. */
+static leco_status negate(const train_prompt *p, arena *memory, objective *out, leco_error *err)
+{
+    const double g = p->guidance_scale;
+    if (g <= 1)
+        return error_set(
+            err, LECO_INVALID,
+            "%s: guidance_scale: a negative prompt does something above 1 only; give the scale that pictures "
+            "will be drawn with",
+            p->place);
+    LECO_TRY(begin(p, memory, out, err));
+    out->source.prompt = p->positive;
+    out->source.unconditional = p->target;
+    branch *b = add_branches(out, memory, p->target, p->weight, p->multiplier, 1);
+    if (!b) return no_memory(err);
+    terms_add(&b->terms, 1, p->teacher, p->unconditional);
+    terms_add(&b->terms, g / (g - 1), p->teacher, p->positive);
+    terms_add(&b->terms, -g / (g - 1), p->teacher, p->neutral);
+    return LECO_OK;
+}
+
 static leco_status spell_out(const train_prompt *p, arena *memory, objective *out, leco_error *err)
 {
     LECO_TRY(begin(p, memory, out, err));
@@ -154,8 +177,8 @@ static leco_status spell_out(const train_prompt *p, arena *memory, objective *ou
 }
 
 static const mode modes[] = {
-    [ACTION_ERASE] = erase,     [ACTION_ENHANCE] = enhance,    [ACTION_SLIDER] = slide,
-    [ACTION_DISTILL] = distill, [ACTION_TRANSPLANT] = distill, [ACTION_TERMS] = spell_out,
+    [ACTION_ERASE] = erase,        [ACTION_ENHANCE] = enhance, [ACTION_SLIDER] = slide,    [ACTION_DISTILL] = distill,
+    [ACTION_TRANSPLANT] = distill, [ACTION_TERMS] = spell_out, [ACTION_NEGATIVE] = negate,
 };
 
 /* ---- what is preserved ---- */

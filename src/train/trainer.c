@@ -8,6 +8,7 @@
 #include "train/modes.h"
 #include "train/still.h"
 #include "train/teachers.h"
+#include "train/token_check.h"
 
 static void drop_lessons(trainer *t)
 {
@@ -24,6 +25,8 @@ void trainer_destroy(trainer *t)
     photo_encoder_free(&t->photos);
     optimizer_destroy(t->optimizer);
     trainable_destroy(t->trainable);
+    for (size_t i = 0; i < t->pool.given.count; i++) trainable_destroy(t->given[i].trainable);
+    mem_free(t->given);
     teachers_close(t->frozen, t->frozen_count);
     device_close(&t->device);
     mem_free(t->x);
@@ -61,7 +64,6 @@ static leco_status make_objectives(trainer *t, leco_error *err)
     if (t->objectives.item) return LECO_OK;
     t->memory = arena_create();
     if (!t->memory) return error_memory(err, 0, "the objectives");
-    LECO_TRY(still_check(t->config, t->frozen[0].model->tokenizer, err));
     LECO_TRY(objectives_of_config(t->config, t->memory, &t->objectives, err));
     return albums_add(t->config, t->frozen[0].model, t->memory, &t->objectives, err);
 }
@@ -84,7 +86,9 @@ static leco_status plan_lessons(trainer *t, double recompute, leco_error *err)
 {
     const size_t count = t->objectives.count;
     const training_setting setting = setting_of(t);
-    t->pool = (denoiser_pool){.device = &t->device, .trainable = t->trainable, .recompute = recompute};
+    t->pool.device = &t->device;
+    t->pool.trainable = t->trainable;
+    t->pool.recompute = recompute;
     t->lessons = mem_calloc(count, sizeof *t->lessons);
     if (!t->lessons) return error_memory(err, count * sizeof *t->lessons, "the objectives");
     for (size_t i = 0; i < count; i++) {
@@ -111,17 +115,41 @@ static leco_status plan_within(trainer *t, uint64_t budget, leco_error *err)
     return LECO_OK;
 }
 
+static leco_status load_embeddings(trainer *t, leco_error *err)
+{
+    const train_config *c = t->config;
+    t->given = mem_calloc(c->embedding_count, sizeof *t->given);
+    if (!t->given) return error_memory(err, c->embedding_count * sizeof *t->given, "the embeddings");
+    t->pool.given.use = t->given;
+    for (size_t i = 0; i < c->embedding_count; i++) {
+        adapter_use use = {.multiplier = 1};
+        LECO_TRY(trainable_load_embedding(c->embeddings[i], t->frozen[0].model, c->network.exact, &use.trainable, err));
+        t->given[t->pool.given.count++] = use;
+    }
+    return LECO_OK;
+}
+
+/* The tokenizer knows its token, where it has one, from then on. */
+static leco_status plan_trainable(trainer *t, leco_error *err)
+{
+    const train_config *c = t->config;
+    leco_status status = trainable_plan(t->frozen[0].model, &c->network, &t->trainable, err);
+    if (!c->network.token) return status;
+    if (status != LECO_OK) return error_prefix(err, status, "%s: network", c->path);
+    return token_check(&t->objectives, c->network.token, err);
+}
+
 /* Everything but memory: nothing of the weights is read but the files' headers. */
 static leco_status plan(trainer *t, const char *device_name, uint64_t budget, leco_error *err)
 {
-    const layer_list *layers;
     LECO_TRY(open_models(t, err));
+    LECO_TRY(load_embeddings(t, err));
     LECO_TRY(make_objectives(t, err));
+    LECO_TRY(plan_trainable(t, err));
+    if (t->memory) LECO_TRY(still_check(t->config, t->frozen[0].model->tokenizer, err));
     LECO_TRY(open_device(t, device_name, err));
     for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(trainer_plan_texts(t, i, err));
     for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(model_map(t->frozen[i].model, MODEL_UNET, err));
-    LECO_TRY(model_layers(t->frozen[0].model, PART_UNET, &layers, err));
-    LECO_TRY(trainable_plan(layers, &t->config->network, &t->trainable, err));
     t->photos = (photo_encoder){.model = t->frozen[0].model, .device_name = device_name};
     return plan_within(t, budget, err);
 }
@@ -149,7 +177,7 @@ leco_status trainer_prepare(trainer *t, leco_error *err)
     LECO_TRY(trainer_encode_photos(t, err));
     for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(model_load(t->frozen[i].model, MODEL_UNET, err));
     rng_seed(&t->rng, RNG_CPU, t->config->seed);
-    LECO_TRY(trainable_start(t->trainable, &t->rng, err));
+    LECO_TRY(trainable_start(t->trainable, t->frozen[0].model, &t->rng, err));
     LECO_TRY(denoiser_pool_prepare(&t->pool, err));
     for (size_t i = 0; i < t->objectives.count; i++) LECO_TRY(lesson_prepare(&t->lessons[i], &setting, err));
     LECO_TRY(make_buffers(t, err));

@@ -15,6 +15,7 @@ struct trainer {
     size_t frozen_count;
     rng rng;
     trainable *trainable;
+    adapter_use *given; /* [given.count of pool] loaded embeddings */
     optimizer *optimizer;
     denoiser_pool pool;
     photo_encoder photos; /* until the U-Net comes */
@@ -33,6 +34,9 @@ struct trainer {
  * more than the encoder, it stays, and encodes what is drawn. */
 leco_status trainer_plan_texts(trainer *t, size_t which, leco_error *err);
 leco_status trainer_encode_texts(trainer *t, size_t which, leco_error *err);
+/* Does a frozen model's text encoder stay? Where it encodes what is drawn, and where what is trained reaches into it.
+ */
+bool trainer_keeps_encoder(const trainer *t, size_t which);
 
 /* What turning photographs into latents takes is planned, and added to what is there before the U-Net comes. */
 void trainer_plan_photos(trainer *t);

@@ -35,13 +35,13 @@ static memory_use memory_of(const trainer *t)
                       .graphs = denoiser_pool_bytes(&t->pool),
                       .adapter = trainable_bytes(t->trainable),
                       .optimizer = optimizer_planned_bytes(&t->config->optimizer, &on)};
+    for (size_t i = 0; i < t->pool.given.count; i++) use.adapter += trainable_bytes(t->given[i].trainable);
     for (size_t i = 0; i < t->frozen_count; i++) {
         const frozen_model *f = &t->frozen[i];
         use.mapped += weights_mapped_bytes(f->model->weights[PART_UNET]);
         use.texts += conditioner_bytes(f->conditioner);
-        if (!conditioner_streams(f->conditioner)) continue;
-        use.graphs += conditioner_encoder_bytes(f->conditioner);
-        use.mapped += weights_mapped_bytes(f->model->weights[PART_TEXT_ENCODER]);
+        if (conditioner_streams(f->conditioner)) use.graphs += conditioner_encoder_bytes(f->conditioner);
+        if (trainer_keeps_encoder(t, i)) use.mapped += weights_mapped_bytes(f->model->weights[PART_TEXT_ENCODER]);
     }
     for (size_t i = 0; i < t->objectives.count; i++) use.latents += lesson_bytes(&t->lessons[i]);
     return use;
@@ -56,8 +56,7 @@ memory_use trainer_planned(const trainer *t)
     for (size_t i = 0; i < t->frozen_count; i++) {
         const frozen_model *f = &t->frozen[i];
         use.weights += weights_planned_bytes(f->model->weights[PART_UNET]);
-        if (conditioner_streams(f->conditioner))
-            use.weights += weights_planned_bytes(f->model->weights[PART_TEXT_ENCODER]);
+        if (trainer_keeps_encoder(t, i)) use.weights += weights_planned_bytes(f->model->weights[PART_TEXT_ENCODER]);
     }
     return use;
 }
@@ -71,8 +70,7 @@ memory_use trainer_allocated(const trainer *t)
     for (size_t i = 0; i < t->frozen_count; i++) {
         const frozen_model *f = &t->frozen[i];
         use.weights += weights_packed_bytes(f->model->weights[PART_UNET]);
-        if (conditioner_streams(f->conditioner))
-            use.weights += weights_packed_bytes(f->model->weights[PART_TEXT_ENCODER]);
+        if (trainer_keeps_encoder(t, i)) use.weights += weights_packed_bytes(f->model->weights[PART_TEXT_ENCODER]);
     }
     return use;
 }
@@ -112,6 +110,15 @@ static const char *prompt_of(const objective *o)
     return o->branches[0].prompt ? o->branches[0].prompt : o->source.photos[0].prompt;
 }
 
+/* mem_free it; NULL: out of memory. */
+static char *adapter_text(const trainer *t)
+{
+    const trainable_options *o = &t->config->network;
+    if (o->token) return mem_printf("embedding \"%s\" of %lld vectors", o->token, (long long)o->vectors);
+    return mem_printf("LoRA rank %lld, alpha %g, %zu modules", (long long)o->rank, (double)o->alpha,
+                      trainable_module_count(t->trainable));
+}
+
 char *trainer_summary(const trainer *t)
 {
     const memory_use use = trainer_planned(t);
@@ -119,7 +126,7 @@ char *trainer_summary(const trainer *t)
     const objective_list *o = &t->objectives;
     const latent_size size = t->lessons[0].size;
     const long long factor = vae_factor(&t->frozen[0].model->vae);
-    char *memory = memory_text(&use), *file = save_name(c), *text = NULL;
+    char *memory = memory_text(&use), *file = save_name(c), *adapter = adapter_text(t), *text = NULL;
     char again[160] = "", images[80];
     tell_images(o, images, sizeof images);
     if (t->pool.recompute > 0)
@@ -127,10 +134,10 @@ char *trainer_summary(const trainer *t)
             again, sizeof again,
             "           to stay within the budget, %.0f%% of the blocks are computed again in each backward pass\n",
             100 * t->pool.recompute);
-    if (memory && file)
+    if (memory && file && adapter)
         text = mem_printf(
             "model      %s (%s, %s)\n"
-            "adapter    LoRA rank %lld, alpha %g, %zu modules, %lld parameters\n"
+            "adapter    %s, %lld parameters\n"
             "prompts    %zu (\"%s\"%s), %lldx%lld pixels, batch %lld\n"
             "%s"
             "training   %lld steps, lr %g; trains on %lld of each denoising run's %lld steps\n"
@@ -140,13 +147,13 @@ char *trainer_summary(const trainer *t)
             "is short;\n"
             "           and what the program and its libraries take for themselves: some 50 MiB, more with a large "
             "model\n",
-            c->model, dtype_name(t->device.compute), t->device.backend->name, (long long)c->network.rank,
-            (double)c->network.alpha, trainable_module_count(t->trainable),
+            c->model, dtype_name(t->device.compute), t->device.backend->name, adapter,
             (long long)trainable_parameters(t->trainable), o->count, prompt_of(&o->item[0]),
             o->count > 1 ? ", ..." : "", size.width * factor, size.height * factor, (long long)size.batch, images,
             (long long)c->iterations, c->lr, (long long)c->samples_per_trajectory, (long long)c->denoising_steps, file,
             memory, again, (double)use.mapped / (1024.0 * 1024.0));
     mem_free(memory);
     mem_free(file);
+    mem_free(adapter);
     return text;
 }

@@ -52,6 +52,12 @@ static leco_status count(void *user, const char *prompt, leco_error *err)
     return LECO_OK;
 }
 
+bool trainer_keeps_encoder(const trainer *t, size_t which)
+{
+    return conditioner_streams(t->frozen[which].conditioner) ||
+           (which == 0 && trainable_reaches(t->trainable, PART_TEXT_ENCODER));
+}
+
 /* ---- planning ---- */
 
 /* Notes all prompts, or lets them stream. */
@@ -87,7 +93,8 @@ leco_status trainer_plan_texts(trainer *t, size_t which, leco_error *err)
                          (long long)c->clip_skip, (long long)m->text.layers);
     text_options options = m->family->text;
     if (c->clip_skip > 1) options.skip_layers = c->clip_skip - 1;
-    LECO_TRY(conditioner_create(&t->device, m, NULL, options, texts, err));
+    if (which == 0) t->pool.text = options;
+    LECO_TRY(conditioner_create(&t->device, m, which == 0 ? &t->pool.given : NULL, options, texts, err));
     LECO_TRY(note_prompts(t, which, err));
     const size_t room = conditioner_arena_bytes(*texts);
     const size_t bytes = encoding_bytes(t, which, room, weights_planned_bytes(m->weights[PART_TEXT_ENCODER]));
@@ -109,6 +116,7 @@ leco_status trainer_encode_texts(trainer *t, size_t which, leco_error *err)
     if (bytes > t->encoding_bytes) t->encoding_bytes = bytes;
     if (conditioner_streams(texts)) return LECO_OK;
     conditioner_release_encoder(texts);
+    if (trainer_keeps_encoder(t, which)) return LECO_OK; /* in sessions of its own */
     model_unload(m, PART_TEXT_ENCODER);
     tokenizer_close(m->tokenizer);
     m->tokenizer = NULL;

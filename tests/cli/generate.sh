@@ -48,6 +48,26 @@ cp "$lora" 'odd:name:7.safetensors'
 run 0 "${draw[@]}" -p 'a star' --lora 'odd:name:7.safetensors:0.5' --lora "$fixtures/sd1-like/lora2.safetensors:-.4" -o two.png
 differ one.png two.png
 
+# Embeddings: the file's name in a prompt, with hashes in what is told; what isn't named changes nothing.
+cp "$fixtures/sd1-like/embedding.safetensors" my-dot.safetensors
+run 0 "${draw[@]}" -p 'a my-dot star' -o plain.png
+run 0 "${draw[@]}" -p 'a my-dot star' --embedding my-dot.safetensors -o one.png
+differ plain.png one.png
+says 'stands for 3 vectors'
+run 0 "${draw[@]}" -p 'a embedding:My-Dot star' --embedding my-dot.safetensors -o also.png
+if grep -q 'taken literally' stderr; then complain 'a loaded embedding was called literal text'; fi
+run 0 "$LECO" inspect also.png
+prints 'TI hashes: "my-dot: [0-9a-f]{12}"'
+run 0 "${draw[@]}" -p 'a star' -o plain.png
+run 0 "${draw[@]}" -p 'a star' --embedding my-dot.safetensors -o one.png
+same plain.png one.png
+run 0 "${draw[@]}" -p 'a star' -n my-dot --embedding my-dot.safetensors -o one.png
+differ plain.png one.png
+run 1 "${draw[@]}" -p 'a star' --embedding "$lora" -o none.png
+says 'this is a LoRA, which --lora loads'
+run 0 "$LECO" inspect my-dot.safetensors
+prints '^kind +embedding' 'vectors 3, width 24'
+
 # From given noise.
 run 0 "${draw[@]}" -p 'a star' --latents "$fixtures/sd1-like/generate.safetensors" --width 48 --height 32 -o latents.png
 is_png latents.png

@@ -36,6 +36,19 @@ run 0 "$LECO" train small.yaml --dry-run --json
 [ "$(sed -n 's/.*"planned_bytes": \([0-9]*\).*/\1/p' stdout)" = "$planned" ] || complain 'the dry run plans something else'
 prints '"file": null' '"first_loss": null' '"last_loss": null'
 
+# The text side: a LoRA of the text encoder; an embedding, of which the next training's prompts may make use.
+run 0 "$LECO" train small.yaml --set network.text_encoder=true --set save.name=text
+run 0 "$LECO" inspect out/text.safetensors
+prints 'text_encoder yes'
+word='network={type: embedding, token: <thing>, vectors: 2, init: red}'
+entry='prompts=[{target: a <thing>, positive: red, neutral: a circle}]'
+run 0 "$LECO" train small.yaml --set "$word" --set "$entry" --set save.name=thing
+run 0 "$LECO" inspect out/thing.safetensors
+prints '^kind +embedding' 'vectors 2' 'token <thing>' 'stable-diffusion-v1/textual-inversion'
+run 0 "$LECO" train small.yaml --embedding out/thing.safetensors --set 'prompts.0.positive=a <thing>' --set save.name=next
+run 1 "$LECO" train small.yaml --set "$word" --set "$entry" --embedding out/thing.safetensors
+says '"<thing>" is a token of the model already'
+
 # Other settings of the loop.
 run 0 "$LECO" train small.yaml --set train.samples_per_trajectory=3 --set train.timestep_jitter=true --set prompts.0.action=enhance
 run 0 "$LECO" train small.yaml --set train.optimizer=sgd --set train.batch_size=2 --set network.training_method=xattn

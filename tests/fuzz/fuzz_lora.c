@@ -143,14 +143,11 @@ static trainable *trained(void)
 {
     static trainable *t;
     leco_error err = {0};
-    const trainable_options options = {.kind = &kind_lora,
-                                       .layers = {SCOPE_LIERLA, METHOD_XATTN_STRICT},
-                                       .rank = 1,
-                                       .alpha = 1.0f,
-                                       .exact = DTYPE_F32};
+    const trainable_options options = {
+        .kind = &kind_lora, .layers = {.method = METHOD_XATTN_STRICT}, .rank = 1, .alpha = 1.0f, .exact = DTYPE_F32};
     rng r;
     rng_seed(&r, RNG_CPU, 0);
-    if (!t) FUZZ_CHECK(trainable_create(layers_of_small()->part[PART_UNET], &options, &r, &t, &err) == LECO_OK);
+    if (!t) FUZZ_CHECK(trainable_create(&small, &options, &r, &t, &err) == LECO_OK);
     return t;
 }
 

@@ -91,7 +91,7 @@ static void check_layers(const text_config *c)
     if (status != LECO_OK)
         FUZZ_REFUSED(status, &err);
     else
-        FUZZ_CHECK(list->count == (size_t)(6 * c->layers + (c->projection_dim > 0)));
+        FUZZ_CHECK(list->count == (size_t)(1 + 6 * c->layers + (c->projection_dim > 0)));
     layer_list_free(&m.layers[PART_TEXT_ENCODER]);
 }
 

@@ -159,6 +159,26 @@ static tensor *embedding(trial *t, const op_case *c)
     return op_embedding(t->g, ids, trial_weight(t, "table", SHAPE(n[3], n[2])), position);
 }
 
+/* n, tokens, width, ids, the first row's id, rows */
+static tensor *add_rows(trial *t, const op_case *c)
+{
+    const int64_t *n = c->n;
+    tensor *ids = trial_indices(t, "ids", SHAPE(n[0], n[1]), n[3]);
+    tensor *x = trial_input(t, "x", SHAPE(n[0], n[1], n[2]));
+    return op_add_rows(t->g, x, ids, trial_param(t, "rows", SHAPE(n[5], n[2])), n[4]);
+}
+
+/* The table's ids and those beyond it, of two sets of rows one after the other. n, tokens, width, rows of the table */
+static tensor *extended_embedding(trial *t, const op_case *c)
+{
+    const int64_t *n = c->n;
+    tensor *ids = trial_indices(t, "ids", SHAPE(n[0], n[1]), n[3] + 5);
+    tensor *position = trial_weight(t, "position", SHAPE(n[1], n[2]));
+    tensor *y = op_embedding(t->g, ids, trial_weight(t, "table", SHAPE(n[3], n[2])), position);
+    y = op_add_rows(t->g, y, ids, trial_param(t, "first", SHAPE(2, n[2])), n[3]);
+    return op_add_rows(t->g, y, ids, trial_param(t, "second", SHAPE(3, n[2])), n[3] + 2);
+}
+
 /* n, tokens, width */
 static tensor *select_rows(trial *t, const op_case *c)
 {
@@ -410,6 +430,11 @@ const op_case op_cases[] = {
     {"timesteps cos first, shift 1", timesteps, {2, 320, 1}, SILU | FORWARD_ONLY},
     {"embedding", embedding, {2, 7, 9, 11, 8}, FORWARD_ONLY},
     {"embedding without positions", embedding, {1, 5, 33, 4, 0}, FORWARD_ONLY},
+    {"add_rows", add_rows, {2, 21, 7, 4, 1, 3}, 0},
+    {"add_rows twice", add_rows, {1, 40, 9, 4, 0, 4}, TWICE},
+    {"add_rows of none", add_rows, {1, 3, 5, 2, 2, 1}, LARGE},
+    {"add_rows 2x77x65", add_rows, {2, 77, 65, 40, 30, 10}, TWICE | LARGE},
+    {"embedding with two sets of rows", extended_embedding, {2, 40, 3, 2}, TWICE},
     {"select_rows", select_rows, {3, 5, 7}, FORWARD_ONLY},
     {"mse", mse, {5, 7}, 0},
     {"mse of an exact target", mse, {3, 9}, EXACT},

@@ -290,6 +290,7 @@ static void errors_pass_through(void **state)
     assert_null(op_upsample(g, NULL, 1, 1));
     assert_null(op_timestep_embedding(g, NULL, 2, true, 0));
     assert_null(op_embedding(g, NULL, NULL, NULL));
+    assert_null(op_add_rows(g, NULL, NULL, NULL, 0));
     assert_null(op_select_rows(g, NULL, NULL));
     assert_null(op_mse(g, NULL, NULL));
     leco_error err;

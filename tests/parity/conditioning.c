@@ -99,7 +99,8 @@ static void check_sample(const device *d, const model *m, const safetensors *fil
     const size_t one = latent_stride(size), few = (size_t)pooled.dim[1], many = (size_t)(states.dim[1] * states.dim[2]);
     denoiser *n;
     assert_works(denoiser_create(d, m, &options, &n, &err), &err);
-    conditioning c = {states.at + (size_t)sample * many, pooled.at + (size_t)sample * few, {0}}, other = c;
+    conditioning c = {.states = states.at + (size_t)sample * many, .pooled = pooled.at + (size_t)sample * few},
+                 other = c;
     memcpy(c.sizes, ids.at + sample * UNET_TIME_IDS, sizeof c.sizes);
     conditioning_set_size(&other, 512, 256);
     const float sizes[] = {512, 256, 0, 0, 512, 256};

@@ -1,5 +1,6 @@
 /* A whole picture against diffusers' StableDiffusionPipeline (fixtures/sd1-like/generate): text, 10 DDIM steps with
- * guidance, decoder. */
+ * guidance, decoder. And one with what people load into it on the text side (generate_text): load_textual_inversion and
+ * load_lora_weights. */
 #include "test_support.h"
 
 #include <math.h>
@@ -11,7 +12,14 @@
 #include "leco/leco.h"
 
 #define FOLDER LECO_SOURCE_DIR "/tests/parity/fixtures/sd1-like"
-#define CASE FOLDER "/generate.safetensors"
+
+typedef struct drawing {
+    const char *fixture, *prompt;
+    const char *lora, *embedding; /* NULL: none */
+} drawing;
+static const drawing plain = {FOLDER "/generate.safetensors", "a red circle", NULL, NULL},
+                     adapted = {FOLDER "/generate_text.safetensors", "a embedding:Embedding circle",
+                                FOLDER "/lora_text.safetensors", FOLDER "/embedding.safetensors"};
 
 static leco_error err;
 
@@ -34,10 +42,10 @@ static difference compare(const leco_image *picture, const safetensors_entry *ex
     return d;
 }
 
-static difference draw(const char *device_name, const char *precision)
+static difference draw(const drawing *of, const char *device_name, const char *precision)
 {
     safetensors *file;
-    assert_works(safetensors_open(CASE, &file, &err), &err);
+    assert_works(safetensors_open(of->fixture, &file, &err), &err);
     const safetensors_entry *expected = safetensors_find(file, "image");
     assert_non_null(expected);
 
@@ -46,12 +54,14 @@ static difference draw(const char *device_name, const char *precision)
     const leco_model_options options = {.device = device_name, .precision = precision};
     assert_works(leco_model_open(FOLDER, &options, &model, &err), &err);
     leco_generate_options o = leco_generate_defaults();
-    o.prompts = (const char *const[]){"a red circle"};
+    if (of->lora) assert_works(leco_model_add_lora(model, of->lora, 1, &err), &err);
+    if (of->embedding) assert_works(leco_model_add_embedding(model, of->embedding, &err), &err);
+    o.prompts = (const char *const[]){of->prompt};
     o.prompt_count = 1;
     o.negative = "blue";
     o.steps = 10;
     o.guidance_scale = 4;
-    o.latents = CASE;
+    o.latents = of->fixture;
     assert_works(leco_generate(model, &o, &images, &err), &err);
     assert_int_equal(images.count, 1);
     assert_int_equal(images.image[0].height, expected->shape[2]);
@@ -68,17 +78,29 @@ static difference draw(const char *device_name, const char *precision)
 static void float32_draws_diffusers_picture(void **state)
 {
     (void)state;
-    difference d = draw("ref", "float32");
+    difference d = draw(&plain, "ref", "float32");
     assert_true(d.mean < 0.3 && d.most < 0.6);
-    d = draw("cpu", "float32");
+    d = draw(&plain, "cpu", "float32");
     assert_true(d.mean < 0.3 && d.most < 0.6);
+}
+
+static void adapters_of_the_text_draw_diffusers_picture(void **state)
+{
+    (void)state;
+    difference d = draw(&adapted, "ref", "float32");
+    assert_true(d.mean < 0.3 && d.most < 0.6);
+    d = draw(&adapted, "cpu", "float32");
+    assert_true(d.mean < 0.3 && d.most < 0.6);
+    const drawing without = {adapted.fixture, "a red circle", NULL, NULL};
+    d = draw(&without, "cpu", "float32");
+    assert_true(d.mean > 2);
 }
 
 static void bfloat16_draws_nearly_the_same(void **state)
 {
     (void)state;
     if (!cpu_has_bf16()) skip();
-    difference d = draw("cpu", "bfloat16");
+    difference d = draw(&plain, "cpu", "bfloat16");
     assert_true(d.mean < 4); /* a random network doubles small differences; real ones stay below 2 */
 }
 
@@ -86,6 +108,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(float32_draws_diffusers_picture),
+        cmocka_unit_test(adapters_of_the_text_draw_diffusers_picture),
         cmocka_unit_test(bfloat16_draws_nearly_the_same),
     };
     return cmocka_run_group_tests_name("parity/generate", tests, NULL, NULL);

@@ -66,7 +66,7 @@ static unet build(graph *g, const fixture *f, const adapter_set *set)
     nn c;
     nn_init(&c, g, f->weights, set, PART_UNET);
     return unet_build(&c, &f->config,
-                      (unet_size){f->sample.dim[0], f->sample.dim[1], f->sample.dim[2], f->context.dim[1]});
+                      (unet_size){f->sample.dim[0], f->sample.dim[1], f->sample.dim[2], f->context.dim[1]}, NULL);
 }
 
 static void write_inputs(running *r, const fixture *f, const unet *u)
@@ -175,7 +175,8 @@ static trainable *trained(const fixture *f)
     rng r;
     assert_works(test_lora_load(f->adapter, &f->config, NULL, DTYPE_F32, &loaded, &err), &err);
     const trainable_module *m = trainable_module_at(loaded, 0);
-    trainable_options options = {&kind_lora, {SCOPE_LIERLA, METHOD_FULL}, m->rank, m->alpha, DTYPE_F32};
+    trainable_options options = {
+        .kind = &kind_lora, .layers = {.method = METHOD_FULL}, .rank = m->rank, .alpha = m->alpha, .exact = DTYPE_F32};
     rng_seed(&r, RNG_CPU, 1);
     assert_works(test_lora_create(&f->config, &options, &r, &l, &err), &err);
     assert_int_equal(trainable_module_count(l), trainable_module_count(loaded));

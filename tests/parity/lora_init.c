@@ -30,7 +30,8 @@ static void draws_are_torchs(void **state)
     assert_works(unet_config_read(fixture_model(FOLDER, "unet"), &config, &err), &err);
     rng r;
     rng_seed(&r, RNG_CPU, (uint64_t)whole(file, "seed", 0));
-    const trainable_options options = {&kind_lora, {SCOPE_LIERLA, METHOD_FULL}, rank, 1, DTYPE_F32};
+    const trainable_options options = {
+        .kind = &kind_lora, .layers = {.method = METHOD_FULL}, .rank = rank, .alpha = 1, .exact = DTYPE_F32};
     trainable *l;
     assert_works(test_lora_create(&config, &options, &r, &l, &err), &err);
     values want = fixture_read(file, "down");
@@ -64,7 +65,8 @@ static void they_are_saved_and_loaded(void **state)
     assert_works(unet_config_read(fixture_model(FOLDER, "unet"), &config, &err), &err);
     rng r;
     rng_seed(&r, RNG_CPU, 1);
-    const trainable_options options = {&kind_lora, {SCOPE_LIERLA, METHOD_FULL}, 10, 5, DTYPE_F32};
+    const trainable_options options = {
+        .kind = &kind_lora, .layers = {.method = METHOD_FULL}, .rank = 10, .alpha = 5, .exact = DTYPE_F32};
     trainable *l, *again;
     assert_works(test_lora_create(&config, &options, &r, &l, &err), &err);
     const char *path = test_path("ranks.safetensors");

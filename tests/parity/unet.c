@@ -30,7 +30,7 @@ static void check_case(const char *folder, const safetensors *file, int number, 
     nn c;
     nn_init(&c, g, w, NULL, PART_UNET);
     unet_size size = {sample.dim[0], sample.dim[1], sample.dim[2], context.dim[1]};
-    unet u = unet_build(&c, config, size);
+    unet u = unet_build(&c, config, size, NULL);
     graph_result(g, u.noise);
     running r = run_start(g, how);
     run_write(&r, u.sample, &sample);

@@ -4,10 +4,7 @@ leco_status test_lora_create(const unet_config *config, const trainable_options 
                              leco_error *err)
 {
     model m = {.unet = *config};
-    const layer_list *layers;
-    *out = NULL;
-    leco_status status = model_layers(&m, PART_UNET, &layers, err);
-    if (status == LECO_OK) status = trainable_create(layers, options, r, out, err);
+    leco_status status = trainable_create(&m, options, r, out, err);
     layer_list_free(&m.layers[PART_UNET]);
     return status;
 }

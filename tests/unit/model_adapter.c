@@ -26,7 +26,8 @@ static trainable *create(const unet_config *config, training_method method, int6
     trainable *l;
     rng r;
     rng_seed(&r, RNG_CPU, seed);
-    trainable_options options = {&kind_lora, {SCOPE_LIERLA, method}, rank, alpha, DTYPE_F32};
+    trainable_options options = {
+        .kind = &kind_lora, .layers = {.method = method}, .rank = rank, .alpha = alpha, .exact = DTYPE_F32};
     assert_works(test_lora_create(config, &options, &r, &l, &err), &err);
     return l;
 }
@@ -145,7 +146,8 @@ static void bad_options_are_refused(void **state)
     trainable *l;
     rng r;
     rng_seed(&r, RNG_CPU, 0);
-    trainable_options options = {&kind_lora, {SCOPE_LIERLA, METHOD_FULL}, 0, 1, DTYPE_F32};
+    trainable_options options = {
+        .kind = &kind_lora, .layers = {.method = METHOD_FULL}, .rank = 0, .alpha = 1, .exact = DTYPE_F32};
     assert_fails(test_lora_create(&config, &options, &r, &l, &err), LECO_INVALID, &err, "rank 0");
     options.rank = 4;
     options.alpha = NAN;

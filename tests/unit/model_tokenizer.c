@@ -154,6 +154,70 @@ static void lengths(void **state)
     }
 }
 
+/* As after textual inversion in transformers: ids behind the vocabulary's. */
+static void added_tokens_are_cut_out(void **state)
+{
+    (void)state;
+    int32_t ids[LENGTH];
+    const char *folder = model_copy(FOLDER, "more"), *config = test_path("more/tokenizer_config.json");
+    tokenizer *t = open_good(folder);
+    const int32_t next = (int32_t)tokenizer_vocabulary(t);
+    char text[128];
+    tokenizer_close(t);
+    model_edit(config, "added_tokens_decoder", NULL);
+    snprintf(text, sizeof text, "{\"<my-dot>\": %d, \"<pad>\": %d}", next, next + 2);
+    test_write(test_path("more/added_tokens.json"), text, strlen(text));
+    model_edit(test_path("more/special_tokens_map.json"), "pad_token", "\"<pad>\"");
+    t = open_good(folder);
+    assert_int_equal(tokenizer_vocabulary(t), next + 3);
+    assert_int_equal(encode(t, "a<my-dot>a", ids), 5);
+    assert_int_equal(ids[2], next);
+    assert_int_equal(ids[4], tokenizer_end(t));
+    assert_int_equal(ids[5], next + 2);
+    assert_true(encode(t, "<My-Dot>", ids) > 3);
+    tokenizer_close(t);
+    snprintf(text, sizeof text, "{\"%d\": {\"content\": \"<new>\"}}", next);
+    model_edit(config, "added_tokens_decoder", text);
+    t = open_good(folder);
+    encode(t, "<new>", ids);
+    assert_int_equal(ids[1], next);
+    tokenizer_close(t);
+}
+
+static void words_become_several_ids(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        size_t added;
+    } cases[] = {{"a dotty star", 3},      {"a Dotty, star", 3},   {"embedding:dotty", 3}, {"a dotty", 3},
+                 {"x<two words>y", 2},     {"dottys", 0},          {"adotty", 0},          {"dotty_1", 0},
+                 {"dotty-<two words>", 5}, {"embedding: dotty", 3}};
+    leco_error err = {0};
+    int32_t ids[LENGTH];
+    tokenizer *t = open_good(FOLDER);
+    const int32_t next = (int32_t)tokenizer_vocabulary(t);
+    assert_works(tokenizer_add(t, "dotty", next, 3, &err), &err);
+    assert_works(tokenizer_add(t, "<two words>", next + 3, 2, &err), &err);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        size_t added = 0;
+        encode(t, cases[i].text, ids);
+        for (size_t k = 0; k < LENGTH; k++) added += ids[k] >= next;
+        if (added != cases[i].added) fail_msg("\"%s\": %zu ids were added", cases[i].text, added);
+    }
+    assert_int_equal(encode(t, "embedding:dotty", ids), 5);
+    encode(t, "dotty", ids);
+    for (int32_t i = 0; i < 3; i++) assert_int_equal(ids[1 + i], next + i);
+    assert_int_equal(ids[4], tokenizer_end(t));
+    static const char *const taken[] = {"a", "A", "<|endoftext|>", "Dotty"}, *const none[] = {"", " x", "x "};
+    for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
+        assert_fails(tokenizer_add(t, taken[i], next, 1, &err), LECO_INVALID, &err, taken[i],
+                     "a token of the model already");
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++)
+        assert_fails(tokenizer_add(t, none[i], next, 1, &err), LECO_INVALID, &err, "can't be a token");
+    tokenizer_close(t);
+}
+
 static void added_tokens_we_cannot_do_are_refused(void **state)
 {
     (void)state;
@@ -161,7 +225,19 @@ static void added_tokens_we_cannot_do_are_refused(void **state)
     tokenizer *t;
     const char *folder = model_copy(FOLDER, "added"), *config = test_path("added/tokenizer_config.json");
     model_edit(config, "added_tokens_decoder", "{\"5\": {\"content\": \"<new>\"}}");
-    assert_fails(tokenizer_open(folder, &t, &err), LECO_UNSUPPORTED, &err, config, "<new>");
+    assert_fails(tokenizer_open(folder, &t, &err), LECO_UNSUPPORTED, &err, config, "<new>", "id 5");
+    model_edit(config, "added_tokens_decoder", "{\"3000000000\": {\"content\": \"<new>\"}}");
+    assert_fails(tokenizer_open(folder, &t, &err), LECO_FORMAT, &err, config, "<new>", "3000000000");
+    model_edit(config, "added_tokens_decoder",
+               "{\"5000\": {\"content\": \"<new>\"}, \"5001\": {\"content\": \"<new>\"}}");
+    assert_fails(tokenizer_open(folder, &t, &err), LECO_UNSUPPORTED, &err, config, "<new>", "5001");
+    model_edit(config, "added_tokens_decoder",
+               "{\"5000\": {\"content\": \"<new>\"}, \"05000\": {\"content\": \"<x>\"}}");
+    assert_fails(tokenizer_open(folder, &t, &err), LECO_UNSUPPORTED, &err, config, "<x>", "5000");
+    model_edit(config, "additional_special_tokens", "[\"<nowhere>\"]");
+    model_edit(config, "added_tokens_decoder", "{}");
+    assert_fails(tokenizer_open(folder, &t, &err), LECO_UNSUPPORTED, &err, config, "<nowhere>", "no id");
+    model_edit(config, "additional_special_tokens", NULL);
     model_edit(config, "added_tokens_decoder", "{\"5\": {\"content\": \"a</w>\", \"lstrip\": true}}");
     assert_fails(tokenizer_open(folder, &t, &err), LECO_UNSUPPORTED, &err, config, "lstrip");
     model_edit(config, "added_tokens_decoder", "{\"5\": 7}");
@@ -191,6 +267,7 @@ static void broken_vocabularies_are_refused(void **state)
         leco_error err = {0};
         tokenizer *t;
         const char *folder = model_copy(FOLDER, "vocab"), *path = test_path("vocab/vocab.json");
+        model_edit(test_path("vocab/tokenizer_config.json"), "added_tokens_decoder", NULL);
         test_write(path, cases[i].vocab, strlen(cases[i].vocab));
         bool lacks_start = i == 8; /* noticed by the config */
         assert_fails(tokenizer_open(folder, &t, &err), cases[i].status, &err, lacks_start ? folder : path,
@@ -291,6 +368,8 @@ int main(void)
         cmocka_unit_test(special_tokens_are_cut_out),
         cmocka_unit_test(pad_token_comes_from_either_file),
         cmocka_unit_test(lengths),
+        cmocka_unit_test(added_tokens_are_cut_out),
+        cmocka_unit_test(words_become_several_ids),
         cmocka_unit_test(added_tokens_we_cannot_do_are_refused),
         cmocka_unit_test(broken_vocabularies_are_refused),
         cmocka_unit_test(broken_merges_are_refused),

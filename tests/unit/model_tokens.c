@@ -71,9 +71,8 @@ static void added_tokens_json(void **state)
     put("added_tokens.json", text);
     assert_true(cuts_bang(folder));
 
-    put("added_tokens.json", "{\"<my-dot>\": 914}");
-    assert_fails(tokenizer_open(folder, &t, &err), LECO_UNSUPPORTED, &err, "added_tokens.json", "<my-dot>",
-                 "vocab.json");
+    put("added_tokens.json", "{\"<my-dot>\": 5}");
+    assert_fails(tokenizer_open(folder, &t, &err), LECO_UNSUPPORTED, &err, "added_tokens.json", "<my-dot>", "id 5");
     snprintf(text, sizeof text, "{\"!\": %d}", bang() + 1);
     put("added_tokens.json", text);
     assert_fails(tokenizer_open(folder, &t, &err), LECO_UNSUPPORTED, &err, "added_tokens.json", "\"!\"", "id");
@@ -102,7 +101,7 @@ static void added_tokens_of_tokenizer_json(void **state)
     snprintf(text, sizeof text, "{\"added_tokens\": [{\"id\": %d, \"content\": \"!\", \"special\": true}]}", bang());
     put("tokenizer.json", text);
     assert_true(cuts_bang(folder));
-    put("tokenizer.json", "{\"added_tokens\": [{\"id\": 914, \"content\": \"<new>\"}]}");
+    put("tokenizer.json", "{\"added_tokens\": [{\"id\": 9, \"content\": \"<new>\"}]}");
     assert_fails(tokenizer_open(folder, &t, &err), LECO_UNSUPPORTED, &err, "tokenizer.json", "<new>");
     model_edit(test_path("tokens/tokenizer_config.json"), "added_tokens_decoder", "{}");
     assert_false(cuts_bang(folder));

@@ -199,15 +199,13 @@ static void equal_terms_of_all_branches_are_predicted_once(void **state)
     frozen_model frozen = {0};
     trainable *t;
     rng r;
-    const layer_list *layers;
     assert_works(device_open("cpu", "float32", &d, &err), &err);
     assert_works(model_open(MODEL, &frozen.model, &err), &err);
     assert_works(model_load(frozen.model, MODEL_TEXT_ENCODER | MODEL_UNET, &err), &err);
     assert_works(conditioner_create(&d, frozen.model, NULL, (text_options){0}, &frozen.conditioner, &err), &err);
     assert_works(noise_schedule_create(&frozen.model->schedule, &frozen.schedule, &err), &err);
-    assert_works(model_layers(frozen.model, PART_UNET, &layers, &err), &err);
     rng_seed(&r, RNG_CPU, 1);
-    assert_works(trainable_create(layers, &config.network, &r, &t, &err), &err);
+    assert_works(trainable_create(frozen.model, &config.network, &r, &t, &err), &err);
     denoiser_pool pool = {.device = &d, .trainable = t};
     frozen_model other = frozen;
     frozen_model models[] = {frozen, other};

@@ -75,6 +75,30 @@ static void what_cancels_is_not_predicted(void **state)
     assert_string_equal(list.item[0].prompt, "a circle");
 }
 
+/* Pictures at that scale with the target as negative prompt are those of neutral: (1 - g) target + g positive. */
+static void a_negative_prompt_leaves_neutral(void **state)
+{
+    (void)state;
+    const double g = 5;
+    train_prompt p = pair(ACTION_NEGATIVE, g);
+    term_list list = terms_of_prompt(&p);
+    static const char *const prompts[] = {"red", "a circle", ""};
+    const double left[] = {0, g, 1 - g};
+    assert_int_equal(list.count, 3);
+    for (size_t i = 0; i < 3; i++) {
+        const double rest = (1 - g) * weight_of(&list, prompts[i]) + (i == 0 ? g : 0) - left[i];
+        assert_true(rest < 1e-12 && rest > -1e-12);
+    }
+    const train_config c = {.prompt = &p, .prompt_count = 1};
+    objective_list objectives;
+    assert_works(objectives_of_config(&c, memory, &objectives, &err), &err);
+    assert_string_equal(objectives.item[0].source.prompt, "red");
+    assert_string_equal(objectives.item[0].source.unconditional, "a red circle");
+    p.guidance_scale = 1;
+    p.place = "here:1";
+    assert_fails(objectives_of_config(&c, memory, &objectives, &err), LECO_INVALID, &err, "here:1", "guidance_scale");
+}
+
 static void models_keep_their_terms_apart(void **state)
 {
     (void)state;
@@ -119,11 +143,9 @@ static int free_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(erase_and_enhance_are_mirror_images),
-        cmocka_unit_test(equal_prompts_are_predicted_once),
-        cmocka_unit_test(what_cancels_is_not_predicted),
-        cmocka_unit_test(models_keep_their_terms_apart),
-        cmocka_unit_test(sums_are_weighted),
+        cmocka_unit_test(erase_and_enhance_are_mirror_images), cmocka_unit_test(equal_prompts_are_predicted_once),
+        cmocka_unit_test(what_cancels_is_not_predicted),       cmocka_unit_test(a_negative_prompt_leaves_neutral),
+        cmocka_unit_test(models_keep_their_terms_apart),       cmocka_unit_test(sums_are_weighted),
     };
     return cmocka_run_group_tests_name("unit/terms", tests, make_memory, free_memory);
 }

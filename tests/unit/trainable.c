@@ -112,7 +112,7 @@ static void methods_select(void **state)
     const layer_list *list;
     assert_works(model_layers(&m, PART_UNET, &list, &err), &err);
     for (int method = METHOD_FULL; method <= METHOD_INNOXATTN; method++) {
-        const layer_selection s = {SCOPE_LIERLA, (training_method)method};
+        const layer_selection s = {.method = (training_method)method};
         for (size_t i = 0; i < 5; i++) {
             char path[128];
             snprintf(path, sizeof path, "mid_block.attentions.0.transformer_blocks.0.%s", paths[i]);
@@ -183,7 +183,8 @@ static void params_are_views(void **state)
     static const dtype types[] = {DTYPE_F32, DTYPE_F64};
     for (size_t k = 0; k < 2; k++) {
         model m = stub(FIXTURE("sd1-like/unet"));
-        const trainable_options options = {&kind_lora, {SCOPE_LIERLA, METHOD_FULL}, 3, 1, types[k]};
+        const trainable_options options = {
+            .kind = &kind_lora, .layers = {.method = METHOD_FULL}, .rank = 3, .alpha = 1, .exact = types[k]};
         const size_t size = dtype_size(types[k]);
         trainable *t;
         rng r;

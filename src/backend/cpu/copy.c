@@ -1,5 +1,6 @@
-/* Operators that only move elements (concat, slice, upsample, select_rows), and the two that look up or compute a few:
- * embedding and timestep_embedding. They are bound by memory, so one build serves all processors. */
+/* Operators that only move elements (concat, slice, upsample, select_rows), and those that look up or compute a few:
+ * embedding, add_rows with its gradient, and timestep_embedding. They are bound by memory, so one build serves all
+ * processors. */
 #include <assert.h>
 #include <math.h>
 #include <string.h>
@@ -72,6 +73,19 @@ static void select_rows_run(const kernel_args *args)
     }
 }
 
+static float load(const void *values, size_t at, bool narrow)
+{
+    return narrow ? bf16_to_f32(((const bf16 *)values)[at]) : ((const float *)values)[at];
+}
+
+static void store(void *values, size_t at, bool narrow, float value)
+{
+    if (narrow)
+        ((bf16 *)values)[at] = bf16_from_f32(value);
+    else
+        ((float *)values)[at] = value;
+}
+
 static void embedding_run(const kernel_args *args)
 {
     const tensor *ids = args->node->input[0], *y = args->node->output[0];
@@ -80,19 +94,49 @@ static void embedding_run(const kernel_args *args)
     const int32_t *id = args->input[0];
     bool narrow = y->type == DTYPE_BF16;
     for (size_t r = 0; r < rows; r++) {
-        assert(id[r] >= 0 && id[r] < args->node->input[1]->shape.dim[0]);
+        assert(id[r] >= 0);
+        const bool known = id[r] < args->node->input[1]->shape.dim[0];
         size_t from = (size_t)id[r] * width, at = r % length * width;
         for (size_t d = 0; d < width; d++) {
-            float sum = narrow ? bf16_to_f32(((const bf16 *)args->input[1])[from + d])
-                               : ((const float *)args->input[1])[from + d];
-            if (args->input[2])
-                sum += narrow ? bf16_to_f32(((const bf16 *)args->input[2])[at + d])
-                              : ((const float *)args->input[2])[at + d];
-            if (narrow)
-                ((bf16 *)args->output[0])[r * width + d] = bf16_from_f32(sum);
-            else
-                ((float *)args->output[0])[r * width + d] = sum;
+            float sum = known ? load(args->input[1], from + d, narrow) : 0;
+            if (args->input[2]) sum += load(args->input[2], at + d, narrow);
+            store(args->output[0], r * width + d, narrow, sum);
         }
+    }
+}
+
+static void add_rows_run(const kernel_args *args)
+{
+    const tensor *x = args->node->input[0], *rows = args->node->input[2];
+    const size_t tokens = row_count(x), width = (size_t)shape_last(&x->shape);
+    const int32_t *id = args->input[1];
+    const bool narrow = x->type == DTYPE_BF16;
+    if (args->output[0] != args->input[0]) memcpy(args->output[0], args->input[0], tokens * row_bytes(x));
+    for (size_t t = 0; t < tokens; t++) {
+        const int64_t row = id[t] - args->node->attr.from;
+        if (row < 0 || row >= rows->shape.dim[0]) continue;
+        const float *from = (const float *)args->input[2] + (size_t)row * width;
+        for (size_t d = t * width, i = 0; i < width; d++, i++)
+            store(args->output[0], d, narrow, load(args->output[0], d, narrow) + from[i]);
+    }
+}
+
+static void add_rows_dw_run(const kernel_args *args)
+{
+    const tensor *dy = args->node->input[0], *dw = args->node->output[0];
+    const size_t tokens = row_count(dy), width = (size_t)shape_last(&dy->shape);
+    const int32_t *id = args->input[1];
+    const bool narrow = dy->type == DTYPE_BF16;
+    const size_t bytes = (size_t)shape_count(&dw->shape) * sizeof(float);
+    if (!args->input[2])
+        memset(args->output[0], 0, bytes);
+    else if (args->input[2] != args->output[0])
+        memcpy(args->output[0], args->input[2], bytes);
+    for (size_t t = 0; t < tokens; t++) {
+        const int64_t row = id[t] - args->node->attr.from;
+        if (row < 0 || row >= dw->shape.dim[0]) continue;
+        float *to = (float *)args->output[0] + (size_t)row * width;
+        for (size_t i = 0; i < width; i++) to[i] += load(args->input[0], t * width + i, narrow);
     }
 }
 
@@ -123,4 +167,6 @@ const kernel cpu_slice = {.run = slice_run};
 const kernel cpu_upsample = {.run = upsample_run};
 const kernel cpu_select_rows = {.run = select_rows_run};
 const kernel cpu_embedding = {.run = embedding_run};
+const kernel cpu_add_rows = {.run = add_rows_run};
+const kernel cpu_add_rows_dw = {.run = add_rows_dw_run};
 const kernel cpu_timestep_embedding = {.run = timestep_embedding_run};

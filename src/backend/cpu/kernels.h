@@ -32,6 +32,8 @@
     ISA(UPSAMPLE_DX, upsample_dx)                                                                                      \
     ONCE(TIMESTEP_EMBEDDING, timestep_embedding)                                                                       \
     ONCE(EMBEDDING, embedding)                                                                                         \
+    ONCE(ADD_ROWS, add_rows)                                                                                           \
+    ONCE(ADD_ROWS_DW, add_rows_dw)                                                                                     \
     ONCE(SELECT_ROWS, select_rows)                                                                                     \
     ISA(MSE, mse)                                                                                                      \
     ISA(MSE_DX, mse_dx)
