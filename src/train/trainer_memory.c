@@ -105,6 +105,20 @@ static void tell_images(const objective_list *o, char *out, size_t size)
     if (photos) snprintf(out, size, "images     %zu in %zu size%s\n", photos, sizes, sizes == 1 ? "" : "s");
 }
 
+/* What a step is made of: latents of denoising runs, or pictures where nothing is denoised. */
+static void tell_samples(const trainer *t, char *out, size_t size)
+{
+    const objective_list *o = &t->objectives;
+    const long long samples = (long long)t->config->samples_per_trajectory;
+    size_t with_photos = 0;
+    for (size_t i = 0; i < o->count; i++) with_photos += o->item[i].source.photo_count > 0;
+    if (with_photos < o->count)
+        snprintf(out, size, "trains on %lld of each denoising run's %lld steps", samples,
+                 (long long)t->config->denoising_steps);
+    else
+        snprintf(out, size, "%lld for each noise that is added to pictures", samples);
+}
+
 static const char *prompt_of(const objective *o)
 {
     return o->branches[0].prompt ? o->branches[0].prompt : o->source.photos[0].prompt;
@@ -127,7 +141,8 @@ char *trainer_summary(const trainer *t)
     const latent_size size = t->lessons[0].size;
     const long long factor = vae_factor(&t->frozen[0].model->vae);
     char *memory = memory_text(&use), *file = save_name(c), *adapter = adapter_text(t), *text = NULL;
-    char again[160] = "", images[80];
+    char again[160] = "", images[80], samples[96];
+    tell_samples(t, samples, sizeof samples);
     tell_images(o, images, sizeof images);
     if (t->pool.recompute > 0)
         snprintf(
@@ -140,7 +155,7 @@ char *trainer_summary(const trainer *t)
             "adapter    %s, %lld parameters\n"
             "prompts    %zu (\"%s\"%s), %lldx%lld pixels, batch %lld\n"
             "%s"
-            "training   %lld steps, lr %g; trains on %lld of each denoising run's %lld steps\n"
+            "training   %lld steps, lr %g; %s\n"
             "writes     %s\n"
             "memory     %s\n%s"
             "           not counted: the U-Net's file, %.1f MiB of it mapped, which the system takes back where memory "
@@ -150,8 +165,7 @@ char *trainer_summary(const trainer *t)
             c->model, dtype_name(t->device.compute), t->device.backend->name, adapter,
             (long long)trainable_parameters(t->trainable), o->count, prompt_of(&o->item[0]),
             o->count > 1 ? ", ..." : "", size.width * factor, size.height * factor, (long long)size.batch, images,
-            (long long)c->iterations, c->lr, (long long)c->samples_per_trajectory, (long long)c->denoising_steps, file,
-            memory, again, (double)use.mapped / (1024.0 * 1024.0));
+            (long long)c->iterations, c->lr, samples, file, memory, again, (double)use.mapped / (1024.0 * 1024.0));
     mem_free(memory);
     mem_free(file);
     mem_free(adapter);

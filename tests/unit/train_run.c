@@ -322,6 +322,7 @@ static void photographs_are_trained_on_as_planned(void **state)
     assert_true(report.iterations == 7 && done == 7 && isfinite(report.last_loss));
     assert_int_equal(report.planned_bytes, report.measured_bytes);
     assert_non_null(strstr(report.summary, "images     4 in 2 sizes"));
+    assert_non_null(strstr(report.summary, "3 for each noise that is added to pictures"));
     o.dry_run = true;
     assert_works(train(&o, &dry, overrides[0], overrides[1], "save.name=photos"), &err);
     assert_int_equal(dry.planned_bytes, report.planned_bytes);
