@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 import regex
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, EulerDiscreteScheduler
 from torch import nn
 from transformers import CLIPTokenizer, CLIPTokenizerFast
 from transformers.models.clip.tokenization_clip import bytes_to_unicode
@@ -296,6 +296,37 @@ def scheduler_cases():
                 case.add(f"{way}.{prediction}.{steps}.x", torch.stack(states))
     case.describe("<way>.<prediction>.<S>.model_output", "[S,1,4,3,2] given model outputs, one a step")
     case.describe("<way>.<prediction>.<S>.x", "[S+1,1,4,3,2] the start and the state after every step (DDIM, eta 0)")
+    case.write()
+    euler_cases()
+
+
+def euler_cases():
+    case = CaseFile("scheduler", "euler", betas=SCHEDULE, seed=seed_of("euler"))
+    rng = generator("euler")
+    for offset in (0, 1):
+        options = dict(steps_offset=offset, timestep_spacing="leading")
+        for steps in (1, 2, 7, 10, 25, 30, 40, 50):
+            scheduler = EulerDiscreteScheduler(**SCHEDULE, **options)
+            scheduler.set_timesteps(steps)
+            case.add(f"offset{offset}.timesteps.{steps}", scheduler.timesteps.long(), may_vanish=True)
+            case.add(f"offset{offset}.noise_scale.{steps}", scheduler.init_noise_sigma.reshape(1))
+        for prediction in ("epsilon", "v_prediction"):
+            for steps in (7, 25):
+                scheduler = EulerDiscreteScheduler(**SCHEDULE, **options, prediction_type=prediction)
+                scheduler.set_timesteps(steps)
+                outputs = torch.randn(steps, 1, 4, 3, 2, generator=rng)
+                states, seen = [torch.randn(1, 4, 3, 2, generator=rng) * scheduler.init_noise_sigma], []
+                for t, output in zip(scheduler.timesteps, outputs):
+                    seen.append(scheduler.scale_model_input(states[-1], t))
+                    states.append(scheduler.step(output, t, states[-1]).prev_sample)
+                case.add(f"offset{offset}.{prediction}.{steps}.model_output", outputs)
+                case.add(f"offset{offset}.{prediction}.{steps}.x", torch.stack(states))
+                case.add(f"offset{offset}.{prediction}.{steps}.x_t", torch.stack(seen))
+    case.describe("offset<o>.timesteps.<S>", 'EulerDiscreteScheduler.set_timesteps(S), "leading", steps_offset o')
+    case.describe("offset<o>.noise_scale.<S>", "its init_noise_sigma")
+    case.describe("offset<o>.<prediction>.<S>.model_output", "[S,1,4,3,2] given model outputs, one a step")
+    case.describe("offset<o>.<prediction>.<S>.x", "[S+1,1,4,3,2] the start and the state after every step")
+    case.describe("offset<o>.<prediction>.<S>.x_t", "[S,1,4,3,2] the states as the model sees them")
     case.write()
 
 
