@@ -12,6 +12,7 @@ import numpy as np
 import regex
 import torch
 from diffusers import DDIMScheduler, EulerDiscreteScheduler
+from lion_pytorch import Lion
 from torch import nn
 from transformers import CLIPTokenizer, CLIPTokenizerFast
 from transformers.models.clip.tokenization_clip import bytes_to_unicode
@@ -344,6 +345,8 @@ def optimizer_cases():
         "sgd": lambda p: torch.optim.SGD(p, lr=0.1),
         "sgd_momentum": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9),
         "sgd_decay": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.05),
+        "lion": lambda p: Lion(p, lr=1e-2),
+        "lion_options": lambda p: Lion(p, lr=3e-3, betas=(0.8, 0.95), weight_decay=0.1),
     }
     case.add("start", start, "the parameters")
     case.add("gradients", gradients, "[5,7] one row a step")
@@ -360,6 +363,6 @@ def optimizer_cases():
         case.add(
             f"{name}.parameters",
             torch.stack(states),
-            f"[5,7] after every step: torch.optim {type(optimizer).__name__} {options}",
+            f"[5,7] after every step: {'lion_pytorch' if name.startswith('lion') else 'torch.optim'} {type(optimizer).__name__} {options}",
         )
     case.write()
