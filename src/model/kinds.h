@@ -44,6 +44,6 @@ struct trainable_kind {
 
 extern const trainable_kind *const trainable_kinds[]; /* ends with NULL */
 
-extern const trainable_kind kind_lora;
+extern const trainable_kind kind_lora, kind_loha;
 
 #endif
