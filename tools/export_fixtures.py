@@ -18,7 +18,7 @@ from diffusers import StableDiffusionPipeline
 
 import fixtures_models as models
 from fixtures_common import EXTRA_RECIPE, FIXTURES, NOISE_LIMITS
-from fixtures_lora import curve, lora_cases, lora_init
+from fixtures_lora import curve, loha_cases, lora_cases, lora_init
 from fixtures_photos import photo_curve
 from fixtures_plain import TEXTS as TOKENIZER_TEXTS
 from fixtures_plain import load_tokenizer, optimizer_cases, rng_cases, scheduler_cases, tokenizer_cases, train_tokenizer
@@ -61,6 +61,7 @@ def sd1_like(name="sd1-like"):
     yield lora_cases(name, unet, "lora", "lierla", 4, 1, 1.0, (8, 8, [300, 700]), second=(2, 3))
     yield lora_cases(name, unet, "lora_c3lier", "c3lier", 4, 1, 1.0, (12, 8, [500]))
     yield lora_init(name, unet, 10, 7)
+    yield from loha(name, unet)
     run = tok, text, unet, scheduler.config
     kept = [[3], [1], [9], [5], [7]]
     yield curve(name, "curve", *run, ERASE, 1.0, (1, 8, 8), kept)
@@ -73,6 +74,14 @@ def sd1_like(name="sd1-like"):
     yield photo_curve(name, "photo_pairs", *photos, ["a circle"], [([1, 0], [120, 300]), ([0, 1], [40, 200])], **pairs)
     models.generate_case(name, tok, text, unet, vae, scheduler, "a red circle", "blue")
     yield from text_training(name)
+
+
+def loha(name="sd1-like", unet=None):
+    """By itself, too: its files don't depend on those that sd1-like writes beside them."""
+    unet = unet or models.make_unet(name, models.SD1["unet"])
+    notes = [loha_cases(name, unet, "loha", "lierla", 2, 1, 1.5, (8, 8, [300, 700]))]
+    notes.append(loha_cases(name, unet, "loha_c3lier", "c3lier", 2, 2, 1.0, (12, 8, [500]), gradients=False))
+    return notes
 
 
 def sd2_like(name="sd2-like"):
@@ -184,6 +193,7 @@ NAMES = {
     "scheduler": scheduler_cases,
     "optimizer": optimizer_cases,
     "sd1-like": sd1_like,
+    "loha": loha,
     "sd2-like": sd2_like,
     "sdxl-like": sdxl_like,
     "odd": odd,

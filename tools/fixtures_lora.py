@@ -11,6 +11,7 @@ from diffusers.models.downsampling import Downsample2D
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.upsampling import Upsample2D
+from lycoris.modules.loha import LohaModule
 from torch import nn
 from torch.nn import functional as F
 
@@ -251,6 +252,102 @@ def lora_cases(
     add_gradients(case, *twins, multiplier, rng, smallest, noise)
     case.write()
     return f"{len(lora.pairs)} modules"
+
+
+# ----------------------------------------------------------------------------------------------------------- LoHa
+
+
+class Loha:
+    """LyCORIS's own modules on every layer that an adapter of this scope covers."""
+
+    def __init__(self, unet, scope, rank, alpha, rng):
+        self.rank, self.alpha, self.scope, self.modules = rank, float(alpha), scope, {}
+        for path in target_modules(unet, scope):
+            layer = unet.get_submodule(path)
+            module = LohaModule("lora_unet_" + path.replace(".", "_"), layer, 1.0, rank, alpha).train()
+            for name, tensor in module.named_parameters():
+                # The product of both halves is then about 0.3 of what the layer gives.
+                spread = (0.3 * rank / alpha) ** 0.5 / layer.weight[0].numel() ** 0.25 / rank**0.5
+                tensor.data.normal_(0, spread if name.endswith("_a") else 1, generator=rng)
+                if tensor.dtype != layer.weight.dtype:
+                    tensor.data = tensor.data.to(layer.weight.dtype)
+            self.modules[path] = module
+
+    def in_float64(self, unet):
+        other = object.__new__(Loha)
+        other.rank, other.alpha, other.scope, other.modules = self.rank, self.alpha, self.scope, {}
+        for path, module in self.modules.items():
+            twin = LohaModule(module.lora_name, unet.get_submodule(path), 1.0, self.rank, self.alpha).double().train()
+            twin.load_state_dict(module.state_dict())
+            other.modules[path] = twin
+        return other
+
+    def named(self):
+        for module in self.modules.values():
+            for name, tensor in module.named_parameters():
+                yield f"{module.lora_name}.{name}", tensor
+
+    @contextlib.contextmanager
+    def applied(self, multiplier):
+        for module in self.modules.values():
+            module.multiplier = multiplier
+            module.apply_to()
+        try:
+            yield
+        finally:
+            for module in self.modules.values():
+                module.restore()
+
+    def save(self, fixture, kind, comment):
+        file = CaseFile(fixture, kind, comment=comment, scope=self.scope, rank=self.rank, alpha=self.alpha)
+        file.recipe.update(
+            ss_network_module="lycoris.kohya", ss_network_dim=str(self.rank), ss_network_alpha=str(self.alpha)
+        )
+        for module in self.modules.values():
+            for name, tensor in module.state_dict().items():
+                file.add(f"{module.lora_name}.{name}", tensor)
+        file.write()
+
+
+def loha_cases(fixture, unet, kind, scope, rank, alpha, multiplier, shape, gradients=True):
+    """As lora_cases, of a LoHa."""
+    seed_name = f"{fixture} {kind}"
+    rng = generator(seed_name)
+    loha = Loha(unet, scope, rank, alpha, rng)
+    loha.save(fixture, kind, f"random {scope} LoHa by LyCORIS, seed {seed_of(seed_name)}")
+    inputs = unet_inputs(unet, rng, *shape, None)
+    target = torch.randn(inputs["sample"].shape, generator=rng)
+    exact_unet, exact_inputs = in_float64(unet), as_float64(inputs)
+    exact = loha.in_float64(exact_unet)
+    case = CaseFile(
+        fixture, kind + "_cases", seed=seed_of(seed_name), adapter=kind + ".safetensors", multiplier=multiplier
+    )
+    add_unet_inputs(case, "", inputs)
+    case.add("target", target, "what the prediction is compared with")
+    with torch.no_grad():
+        base = unet(**inputs).sample
+        case.add("noise_pred.base", base, "without adapter", exact=exact_unet(**exact_inputs).sample)
+        for name, at in (("plus1", 1.0), ("minus0.7", -0.7)):
+            with loha.applied(at), exact.applied(at):
+                prediction, twin = unet(**inputs).sample, exact_unet(**exact_inputs).sample
+            assert relative_error(prediction, base) > 0.02, f"{name}: the adapter does not show"
+            case.add(f"noise_pred.{name}", prediction, f"adapter at multiplier {at}", exact=twin)
+    case.add("multiplier", torch.tensor([float(multiplier)]), "of the adapter in the gradient case")
+    results = []
+    for net, adapter, given, wanted in (unet, loha, inputs, target), (exact_unet, exact, exact_inputs, target.double()):
+        with adapter.applied(multiplier):
+            loss = F.mse_loss(net(**given).sample, wanted)
+        results.append((loss.detach(), torch.autograd.grad(loss, [tensor for _, tensor in adapter.named()])))
+    (loss, found), (exact_loss, expected) = results
+    case.add("loss", loss.reshape(1), "mean((prediction - target)^2) at that multiplier", exact=exact_loss.reshape(1))
+    worst = max(((f - e).norm() / e.norm()).item() for f, e in zip(found, expected))
+    assert worst < 1e-4, f"{case.path}: float32 gradients are {worst:.1e} from float64"
+    if gradients:
+        for (key, _), gradient in zip(loha.named(), found):
+            case.add("grad." + key, gradient, may_vanish=True)
+        case.describe("grad.*", f"d loss / d <key> of every tensor of the adapter (float64 differs by {worst:.0e})")
+    case.write()
+    return f"{len(loha.modules)} modules"
 
 
 # ------------------------------------------------------------------------------------------------ training runs

@@ -11,7 +11,8 @@ from itertools import pairwise
 import numpy as np
 import regex
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, EulerDiscreteScheduler
+from lion_pytorch import Lion
 from torch import nn
 from transformers import CLIPTokenizer, CLIPTokenizerFast
 from transformers.models.clip.tokenization_clip import bytes_to_unicode
@@ -297,6 +298,37 @@ def scheduler_cases():
     case.describe("<way>.<prediction>.<S>.model_output", "[S,1,4,3,2] given model outputs, one a step")
     case.describe("<way>.<prediction>.<S>.x", "[S+1,1,4,3,2] the start and the state after every step (DDIM, eta 0)")
     case.write()
+    euler_cases()
+
+
+def euler_cases():
+    case = CaseFile("scheduler", "euler", betas=SCHEDULE, seed=seed_of("euler"))
+    rng = generator("euler")
+    for offset in (0, 1):
+        options = dict(steps_offset=offset, timestep_spacing="leading")
+        for steps in (1, 2, 7, 10, 25, 30, 40, 50):
+            scheduler = EulerDiscreteScheduler(**SCHEDULE, **options)
+            scheduler.set_timesteps(steps)
+            case.add(f"offset{offset}.timesteps.{steps}", scheduler.timesteps.long(), may_vanish=True)
+            case.add(f"offset{offset}.noise_scale.{steps}", scheduler.init_noise_sigma.reshape(1))
+        for prediction in ("epsilon", "v_prediction"):
+            for steps in (7, 25):
+                scheduler = EulerDiscreteScheduler(**SCHEDULE, **options, prediction_type=prediction)
+                scheduler.set_timesteps(steps)
+                outputs = torch.randn(steps, 1, 4, 3, 2, generator=rng)
+                states, seen = [torch.randn(1, 4, 3, 2, generator=rng) * scheduler.init_noise_sigma], []
+                for t, output in zip(scheduler.timesteps, outputs):
+                    seen.append(scheduler.scale_model_input(states[-1], t))
+                    states.append(scheduler.step(output, t, states[-1]).prev_sample)
+                case.add(f"offset{offset}.{prediction}.{steps}.model_output", outputs)
+                case.add(f"offset{offset}.{prediction}.{steps}.x", torch.stack(states))
+                case.add(f"offset{offset}.{prediction}.{steps}.x_t", torch.stack(seen))
+    case.describe("offset<o>.timesteps.<S>", 'EulerDiscreteScheduler.set_timesteps(S), "leading", steps_offset o')
+    case.describe("offset<o>.noise_scale.<S>", "its init_noise_sigma")
+    case.describe("offset<o>.<prediction>.<S>.model_output", "[S,1,4,3,2] given model outputs, one a step")
+    case.describe("offset<o>.<prediction>.<S>.x", "[S+1,1,4,3,2] the start and the state after every step")
+    case.describe("offset<o>.<prediction>.<S>.x_t", "[S,1,4,3,2] the states as the model sees them")
+    case.write()
 
 
 def optimizer_cases():
@@ -313,6 +345,8 @@ def optimizer_cases():
         "sgd": lambda p: torch.optim.SGD(p, lr=0.1),
         "sgd_momentum": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9),
         "sgd_decay": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.05),
+        "lion": lambda p: Lion(p, lr=1e-2),
+        "lion_options": lambda p: Lion(p, lr=3e-3, betas=(0.8, 0.95), weight_decay=0.1),
     }
     case.add("start", start, "the parameters")
     case.add("gradients", gradients, "[5,7] one row a step")
@@ -329,6 +363,6 @@ def optimizer_cases():
         case.add(
             f"{name}.parameters",
             torch.stack(states),
-            f"[5,7] after every step: torch.optim {type(optimizer).__name__} {options}",
+            f"[5,7] after every step: {'lion_pytorch' if name.startswith('lion') else 'torch.optim'} {type(optimizer).__name__} {options}",
         )
     case.write()

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "format/safetensors.h"
+#include "model/kinds.h"
 
 /* ---- safetensors files ---- */
 
@@ -70,18 +71,30 @@ static const char *main_type(const safetensors *file)
     return largest ? type_name(largest) : NULL;
 }
 
-/* What a LoRA's tensors say: modules, and the ranks and alphas that occur. NULL for other files. */
-static json_t *lora_json(const safetensors *file)
+/* The kind of adapter whose rank this tensor shows, or NULL. */
+static const trainable_kind *kind_of(const safetensors_entry *e)
+{
+    for (const trainable_kind *const *kind = trainable_kinds; *kind; kind++)
+        if (ends_with(e->name, (*kind)->param[(*kind)->rank_param].suffix) && e->rank >= 2) return *kind;
+    return NULL;
+}
+
+/* What an adapter's tensors say: modules, and the ranks and alphas that occur. NULL for other files. *found is the kind
+ * of the last module. */
+static json_t *adapter_json(const safetensors *file, const trainable_kind **found)
 {
     int64_t modules = 0, low = INT64_MAX, high = 0;
     double alpha_low = 0, alpha_high = 0, value;
     bool alphas = false, text = false;
     for (size_t i = 0; i < all_count(file); i++) {
         const safetensors_entry *e = all_at(file, i);
-        if (ends_with(e->name, ".lora_down.weight") && e->rank >= 2) {
+        const trainable_kind *kind = kind_of(e);
+        if (kind) {
+            const int64_t rank = e->shape[kind->rank_dim];
             modules++;
-            if (e->shape[0] < low) low = e->shape[0];
-            if (e->shape[0] > high) high = e->shape[0];
+            *found = kind;
+            if (rank < low) low = rank;
+            if (rank > high) high = rank;
             text = text || strncmp(e->name, "lora_te", 7) == 0;
         } else if (ends_with(e->name, ".alpha") && safetensors_number(e, &value)) {
             if (!alphas || value < alpha_low) alpha_low = value;
@@ -132,10 +145,11 @@ static leco_status inspect_tensors(const char *path, json_t *o, leco_error *err)
         safetensors_metadata_at(file, i, &key, &value);
         json_object_set_new(metadata, key, json_string(value));
     }
-    json_t *lora_part = lora_json(file), *embedding_part = embedding_json(file);
-    json_object_set_new(o, "kind", json_string(lora_part ? "lora" : embedding_part ? "embedding" : "tensors"));
+    const trainable_kind *kind = NULL;
+    json_t *adapter = adapter_json(file, &kind), *embedding_part = adapter ? NULL : embedding_json(file);
+    json_object_set_new(o, "kind", json_string(adapter ? kind->name : embedding_part ? "embedding" : "tensors"));
     json_object_set_new(o, "parameters", json_integer(value_count(file)));
-    if (lora_part) json_object_set_new(o, "lora", lora_part);
+    if (adapter) json_object_set_new(o, kind->name, adapter);
     if (embedding_part) json_object_set_new(o, "embedding", embedding_part);
     json_object_set_new(o, "metadata", metadata);
     json_object_set_new(o, "tensors", tensors);

@@ -48,7 +48,7 @@ struct sampler {
 };
 
 /* The rows there are; samplers.c lists them. */
-extern const sampler sampler_ddim;
+extern const sampler sampler_ddim, sampler_euler;
 
 const sampler *sampler_at(size_t index); /* in the order of samplers.c; NULL: no more */
 /* An unknown name is LECO_INVALID, with those that there are. */

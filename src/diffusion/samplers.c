@@ -4,7 +4,7 @@
 
 #include "diffusion/sampler.h"
 
-static const sampler *const samplers[] = {&sampler_ddim};
+static const sampler *const samplers[] = {&sampler_ddim, &sampler_euler};
 #define SAMPLERS (sizeof samplers / sizeof *samplers)
 
 const sampler *sampler_at(size_t index)

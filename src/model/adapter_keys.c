@@ -53,7 +53,7 @@ typedef struct meaning {
 
 /* Behind kohya's name of a layer. */
 static const meaning suffixes[] = {
-    {".hada_", false, "part of a LoHa (LyCORIS)"},
+    {".hada_t", false, "part of a LoHa with Tucker decomposition (LyCORIS)"},
     {".lokr_", false, "part of a LoKr (LyCORIS)"},
     {".oft_", false, "part of an OFT"},
     {".boft_", false, "part of a BOFT (LyCORIS)"},

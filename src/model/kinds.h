@@ -55,6 +55,6 @@ struct trainable_kind {
 
 extern const trainable_kind *const trainable_kinds[]; /* ends with NULL */
 
-extern const trainable_kind kind_lora, kind_embedding;
+extern const trainable_kind kind_lora, kind_loha, kind_embedding;
 
 #endif

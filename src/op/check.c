@@ -90,6 +90,7 @@ bool check_weight_or_param(graph *g, const node *n, int input, const char *role)
     if (!check_present(g, n, input, role)) return false;
     const tensor *t = n->input[input];
     if (t->kind == TENSOR_WEIGHT || t->kind == TENSOR_PARAM) return true;
+    if (t->kind == TENSOR_NODE && t->type == graph_exact_dtype(g)) return true;
     return check_fail(g, n, "%s is neither a weight nor a parameter", tensor_text(t, text));
 }
 

@@ -8,6 +8,8 @@
  *     linear_dx       dy [..,N] A, w [N,K], add [..,K] A                 -> dx [..,K] A
  *     linear_dw       dy [..,N] A, x [..,K] A, add [N,K] E               -> dw E, attr.target ([N,K] or [N,K,1,1])
  *     conv2d_dx       dy [N,Ho,Wo,O] A, w, add [N,H,W,I] A               -> dx [N,H,W,I] A, attr.target
+ *     hadamard_da     dw [N,..] E, b [r,K], c [N,s], d [s,K], add [N,r] E -> da E, attr.target
+ *     hadamard_db     dw [N,..] E, a [N,r], c [N,s], d [s,K], add [r,K] E -> db E, attr.target
  *     group_norm_dx   dy, x, gamma, beta, statistics, add                -> dx
  *     layer_norm_dx   dy, x, gamma, statistics, add                      -> dx
  *     attention_grad  q, k, v, o, lse, do                                -> dq, dk, dv: those that attr.want_* names
@@ -23,14 +25,19 @@
 #include "graph/graph.h"
 
 /* y [..,N] A = scale * x [..,K] A  w [N,K]^T + b [N] + add [..,N] A.   b (a weight) and add may be NULL.
- * w is a weight or a param. conv weights [N,K,1,1] are accepted as [N,K].
- * Gradients: dx = scale * dy w; dw (params only) = scale * dy^T x; dadd = dy. */
+ * w is a weight, a param or an operator's result of dtype E. conv weights [N,K,1,1] are accepted as [N,K].
+ * Gradients: dx = scale * dy w; dw (not of weights) = scale * dy^T x; dadd = dy. */
 tensor *op_linear(graph *g, tensor *x, tensor *w, tensor *b, tensor *add, float scale);
 
 /* y [N,Ho,Wo,O] A = conv(x [N,H,W,I] A, w [O,I,kh,kw]) + b [O] + add [N,Ho,Wo,O] A.   b and add may be NULL.
  * stride 1 or 2; pad = top, left, bottom, right (zeros). Ho = (H + top + bottom - kh) / stride + 1.
- * w is a weight or a param. Gradients: dx, dadd. (A trainable w has none yet: asking for it is an error.) */
+ * w is a weight, a param or an operator's result of dtype E. Gradients: dx, dadd. (A trainable w has none yet: asking
+ * for it is an error.) */
 tensor *op_conv2d(graph *g, tensor *x, tensor *w, tensor *b, tensor *add, int stride, const int pad[4]);
+
+/* w E = scale * (a [N,r] b [r,K]) * (c [N,s] d [s,K]), the two products multiplied element by element; its shape is
+ * `target`, [N,..] of N * K elements: a layer's weight. All four are params; each has its gradient. */
+tensor *op_hadamard(graph *g, tensor *a, tensor *b, tensor *c, tensor *d, float scale, shape target);
 
 /* y [N,..,C] A: over each of `groups` groups of channels and all positions of one sample:
  * y = gamma (x - mean) / sqrt(var + eps) + beta, followed by SiLU where silu. gamma, beta [C] weights.

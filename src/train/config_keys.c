@@ -50,6 +50,29 @@ static const choice_list optimizers = {
     optimizer_choice, optimizer_store,
     NAMES("lion", "prodigy", "dadaptadam", "dadaptlion", "adam8bit", "adamw8bit", "lion8bit"), later};
 
+static void tell_argument(FILE *out, const optimizer_argument *a)
+{
+    if (a->form == ARGUMENT_PAIR)
+        fprintf(out, "%s=(%g,%g)", a->key, a->initial[0], a->initial[1]);
+    else if (a->form == ARGUMENT_FLAG)
+        fprintf(out, "%s=%s", a->key, a->initial[0] != 0 ? "True" : "False");
+    else
+        fprintf(out, "%s=%g", a->key, a->initial[0]);
+}
+
+/* "adamw `betas=(0.9,0.999) weight_decay=0.01`; sgd ..." */
+static void tell_arguments(FILE *out)
+{
+    for (size_t i = 0; i < OPTIMIZER_COUNT; i++) {
+        fprintf(out, "%s%s `", i ? "; " : "", optimizer_rows[i]->name);
+        for (const optimizer_argument *a = optimizer_rows[i]->argument; a->key; a++) {
+            if (a != optimizer_rows[i]->argument) fputc(' ', out);
+            tell_argument(out, a);
+        }
+        fputc('`', out);
+    }
+}
+
 static choice lr_schedule_choice(size_t index)
 {
     return index < LR_COUNT ? (choice){.name = lr_schedule_rows[index].name, .value = (int)index} : (choice){0};
@@ -202,10 +225,11 @@ static const key_row train_keys[] = {
     CHOICE("lr_scheduler", lr_schedule, lr_schedule, lr_schedules, "constant",
            "$names. `cosine` goes from `lr` down to a hundredth of it at the end, which lets the adapter settle. "
            "p1atdev's others are not supported yet"),
-    CHOICE("optimizer", optimizer, optimizer_options, optimizers, "adamw", "$names, as torch.optim has them"),
-    TEXT("optimizer_args", optimizer_args, UNSET("none"),
-         "`\"betas=(0.9,0.999) eps=1e-8 weight_decay=0.01\"`; for sgd `momentum`, `dampening`, `weight_decay`, "
-         "`nesterov`"),
+    CHOICE("optimizer", optimizer, optimizer_options, optimizers, "adamw",
+           "$names, as torch.optim has them or, where it doesn't, their authors"),
+    TOLD("optimizer_args", optimizer_args, UNSET("none"), tell_arguments,
+         "what is to differ from the optimizer's defaults, as `\"betas=(0.9,0.99) weight_decay=0.1\"`. The defaults: "
+         "$more"),
     CHOICE("noise_scheduler", sampler, const sampler *, samplers, "ddim",
            "how trajectories are denoised: $names. p1atdev's others are not supported yet"),
     INT("max_denoising_steps", denoising_steps, 2, 1000, "50", "denoising steps of a whole picture, 2 to 1000"),

@@ -11,6 +11,7 @@
 #define LECO_TRAIN_KEYS_H
 
 #include <stddef.h>
+#include <stdio.h>
 
 #include "format/document.h"
 
@@ -54,8 +55,9 @@ typedef struct key_row {
     leco_status (*read)(const doc_node *n, const char *key, void *values, leco_error *err); /* of KEY_OWN */
     const char *fallback; /* the default, as one would write it; NULL: the field is left at zero, ... */
     const char *unset;    /* ... which means this: "the model's own" */
-    const char *help;     /* a sentence or two, names and values in `backticks`; "$names" stands for the choices */
-    const char *refusal;  /* of KEY_LATER */
+    const char *help;     /* a sentence or two, names and values in `backticks`; "$names" stands for the choices, ... */
+    void (*tell)(FILE *out); /* ... "$more" for what this writes. NULL: nothing */
+    const char *refusal;     /* of KEY_LATER */
 } key_row;
 
 /* The map called `name` ("train"; "" is the file itself) and what may stand in it. */
@@ -130,6 +132,13 @@ leco_status keys_text(const key_section *all, bool markdown, char **text, leco_e
 #define KEYS_END                                                                                                       \
     {                                                                                                                  \
         .name = NULL                                                                                                   \
+    }
+
+/* A text whose help has a part that follows from other tables. */
+#define TOLD(name_, field_, default_, tell_, help_)                                                                    \
+    {                                                                                                                  \
+        .name = name_, .kind = KEY_TEXT, .offset = FIELD(const char *, field_), .fallback = default_, .tell = tell_,   \
+        .help = help_                                                                                                  \
     }
 
 /* TYPE_choices for a field of an enum, from the table TYPE_names, which ends with an empty row. */

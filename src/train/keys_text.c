@@ -40,18 +40,32 @@ static void put_names(line *l, const choice_list *list)
     }
 }
 
-/* A row's help with the names that its value may have, in Markdown. */
+static void put_told(line *l, const key_row *k)
+{
+    char text[LONGEST] = "";
+    FILE *out = fmemopen(text, sizeof text, "w");
+    if (!out) return;
+    k->tell(out);
+    fclose(out);
+    text[sizeof text - 1] = '\0';
+    put(l, text, strlen(text));
+}
+
+/* A row's help, in Markdown, with the names that its value may have, or what its `tell` writes. */
 static void put_help(line *l, const key_row *k)
 {
-    static const char names[] = "$names";
-    const char *text = k->help ? k->help : "", *at = strstr(text, names);
+    const char *mark = k->tell ? "$more" : "$names";
+    const char *text = k->help ? k->help : "", *at = strstr(text, mark);
     if (!at) {
         put(l, text, strlen(text));
         return;
     }
     put(l, text, (size_t)(at - text));
-    put_names(l, k->choices);
-    at += strlen(names);
+    if (k->tell)
+        put_told(l, k);
+    else
+        put_names(l, k->choices);
+    at += strlen(mark);
     put(l, at, strlen(at));
 }
 

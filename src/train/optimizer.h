@@ -8,7 +8,8 @@
  *     optimizer_step(o, trainable_grads(t), 1.0f, lr);
  *     optimizer_destroy(o);
  *
- * The rows are as torch.optim has them (single tensor, f32 states); their formulas stand in their files. */
+ * The rows are as torch.optim has them (single tensor, f32 states), or their own authors; their formulas stand in their
+ * files. */
 #ifndef LECO_TRAIN_OPTIMIZER_H
 #define LECO_TRAIN_OPTIMIZER_H
 
@@ -30,7 +31,13 @@ flat_params flat_params_of(trainable *t); /* one of f32; borrowed */
 
 /* ---- rows ---- */
 
-typedef enum optimizer_kind { OPTIMIZER_ADAMW, OPTIMIZER_ADAM, OPTIMIZER_SGD, OPTIMIZER_COUNT } optimizer_kind;
+typedef enum optimizer_kind {
+    OPTIMIZER_ADAMW,
+    OPTIMIZER_ADAM,
+    OPTIMIZER_SGD,
+    OPTIMIZER_LION,
+    OPTIMIZER_COUNT
+} optimizer_kind;
 
 enum { OPTIMIZER_MAX_ARGUMENTS = 12 };
 
@@ -68,7 +75,7 @@ typedef struct optimizer_row {
 } optimizer_row;
 
 /* The rows there are, in the order of optimizer_kind; optimizers.c lists them. */
-extern const optimizer_row optimizer_adamw, optimizer_adam, optimizer_sgd;
+extern const optimizer_row optimizer_adamw, optimizer_adam, optimizer_sgd, optimizer_lion;
 extern const optimizer_row *const optimizer_rows[OPTIMIZER_COUNT];
 
 /* ---- use ---- */

@@ -60,7 +60,7 @@ wrong "--device takes one of cpu, ref, not 'gpu'" "${generate[@]}" --device gpu
 wrong '--device cuda is not in this version of leco' "${generate[@]}" --device cuda
 wrong '--device cuda is not in this version of leco' train some.yaml --device cuda
 wrong "--precision takes one of float32, bfloat16, not 'fp8'" "${generate[@]}" --precision fp8
-wrong "--scheduler takes one of ddim, not ''" "${generate[@]}" --scheduler ''
+wrong "--scheduler takes one of ddim,.* not ''" "${generate[@]}" --scheduler ''
 wrong "--rng takes one of cpu, cuda, not 'mps'" "${generate[@]}" --rng mps
 wrong "--preset takes one of sd15, sd21, sdxl, not 'sd3'" bench --preset sd3
 wrong '--resume is not there yet' train some.yaml --resume

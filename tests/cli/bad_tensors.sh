@@ -22,7 +22,7 @@ unet_with "f8\.safetensors.*\"$key\.lora_(down|up)\.weight\" is F8_E4M3" f8.safe
 safetensors alpha.safetensors "{$down,$up,$(one $key.alpha F8_E4M3 '[]' 384,385)}" 385
 unet_with "\"$key\.alpha\" is F8_E4M3" alpha.safetensors
 safetensors norm.safetensors "{$down,$up,$(one lora_unet_down_blocks_0_attentions_0_norm.w_norm F32 '[8]' 384,416)}" 416
-unet_with '_norm\.w_norm".* for a norm.*only lora_down\.weight, lora_up\.weight and alpha' norm.safetensors
+unet_with '_norm\.w_norm".* for a norm.*only lora_down\.weight, lora_up\.weight,.* and alpha' norm.safetensors
 printf 'PK\3\4\0\0\10\10\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\20\0\0\0archive/data.pkl' >slider.pt
 unet_with 'slider\.pt.*PyTorch \.pt/\.ckpt file.*convert it to \.safetensors' slider.pt
 fails 'slider\.pt.*PyTorch' inspect slider.pt

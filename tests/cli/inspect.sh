@@ -8,6 +8,8 @@ run 0 "$LECO" inspect "$model" --json
 prints '^\{'
 run 0 "$LECO" inspect "$lora"
 prints 'rank' 'ss_network_dim'
+run 0 "$LECO" inspect "$fixtures/sd1-like/loha.safetensors"
+prints '^kind +loha' 'rank +2'
 run 0 "$LECO" inspect "$fixtures/sd1-like/generate.safetensors"
 prints 'final_latents' 'F32|float32' '1.*4.*8.*12'
 run 0 "$LECO" generate -m "$model" -p 'a star' -n 'a moon' --steps 1 -o star.png

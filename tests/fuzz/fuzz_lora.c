@@ -15,7 +15,10 @@
 #define CONV UNET "resnets_0_conv1"
 #define TEXT "lora_te_text_model_encoder_layers_0_mlp_fc1"
 
-const char *const fuzz_words[] = {TO_K ".lora_down.weight",
+const char *const fuzz_words[] = {TO_K ".hada_w1_a",
+                                  TO_K ".hada_w2_b",
+                                  ".hada_w1_b",
+                                  TO_K ".lora_down.weight",
                                   TO_K ".lora_up.weight",
                                   TO_K ".alpha",
                                   TO_K ".dora_scale",
@@ -112,7 +115,7 @@ static void check_modules(trainable *t)
         const layer_info *l = &m->layer;
         FUZZ_CHECK(l->path && l->path[0] && l->in > 0 && l->out > 0 && m->rank > 0 && isfinite(m->alpha));
         FUZZ_CHECK(l->kernel == 1 || (l->kernel == 3 && l->is_conv));
-        FUZZ_CHECK(m->params == 2);
+        FUZZ_CHECK(m->params >= 2 && m->kind->param[m->params - 1].suffix && !m->kind->param[m->params].suffix);
         for (size_t k = 0; k < m->params; k++) {
             check_finite(m->param[k].value, count_of(&m->param[k]));
             values += shape_count(&m->param[k].shape);
@@ -206,6 +209,9 @@ bool fuzz_seed(unsigned index, const char *path)
     const safetensors_entry text[] = {entry(TEXT ".lora_down.weight", DTYPE_F32, 2, 1, 4, 1),
                                       entry(TEXT ".lora_up.weight", DTYPE_F32, 2, 8, 1, 1),
                                       entry(TEXT ".alpha", DTYPE_F64, 1, 1, 1, 1)};
+    const safetensors_entry loha[] = {
+        entry(TO_K ".hada_w1_a", DTYPE_F32, 2, 4, 2, 1), entry(TO_K ".hada_w1_b", DTYPE_F32, 2, 2, 4, 1),
+        entry(TO_K ".hada_w2_a", DTYPE_F16, 2, 4, 2, 1), entry(TO_K ".hada_w2_b", DTYPE_BF16, 2, 2, 4, 1)};
     static const char *const metadata[][2] = {{"ss_network_dim", "2"}, {"ss_network_alpha", "1.0"}};
     leco_error err = {0};
     leco_status status = LECO_OK;
@@ -213,8 +219,9 @@ bool fuzz_seed(unsigned index, const char *path)
     if (index == 1) status = safetensors_write(path, conv, 2, NULL, 0, &err);
     if (index == 2) status = safetensors_write(path, text, 3, NULL, 0, &err);
     if (index == 3) status = trainable_save(trained(), path, DTYPE_F16, NULL, &err);
+    if (index == 4) status = safetensors_write(path, loha, 4, NULL, 0, &err);
     FUZZ_CHECK(status == LECO_OK);
-    return index < 4;
+    return index < 5;
 }
 
 size_t fuzz_repair(uint8_t *data, size_t size, size_t capacity)

@@ -60,12 +60,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     return 0;
 }
 
-/* '0' is AdamW, '1' Adam, '2' SGD. */
+/* '0' is AdamW, '1' Adam, '2' SGD, '3' Lion. */
 bool fuzz_seed(unsigned index, const char *path)
 {
-    static const char *const seeds[] = {"0betas=(0.9,0.99) weight_decay=0.01", "1eps=1e-6 betas=[0.5,0.9] ",
-                                        "1betas=0.5,0.9\teps=1e-30", "2momentum=0.9 nesterov=True\nweight_decay=0.1",
-                                        "2dampening=0.5 momentum=0.3 nesterov=false"};
+    static const char *const seeds[] = {"0betas=(0.9,0.99) weight_decay=0.01",
+                                        "1eps=1e-6 betas=[0.5,0.9] ",
+                                        "1betas=0.5,0.9\teps=1e-30",
+                                        "2momentum=0.9 nesterov=True\nweight_decay=0.1",
+                                        "2dampening=0.5 momentum=0.3 nesterov=false",
+                                        "3betas=(0.8,0.95) weight_decay=0.1"};
     if (index >= sizeof seeds / sizeof *seeds) return false;
     fuzz_put(path, seeds[index]);
     return true;

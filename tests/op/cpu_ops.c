@@ -59,6 +59,9 @@ static double tolerance_of(const node *n, int output)
         for (int k = 0; k < NODE_MAX_INPUTS; k++) {
             rounds_operands |= n->input[k] != NULL && n->input[k]->kind == TENSOR_PARAM;
         }
+        /* A weight that was computed, in f32. */
+        bool has_weight = n->op == OP_LINEAR || n->op == OP_LINEAR_DX || n->op == OP_CONV2D || n->op == OP_CONV2D_DX;
+        rounds_operands |= has_weight && n->input[1]->kind == TENSOR_NODE;
         return rounds_operands ? 3 * bf16_tolerance : bf16_tolerance;
     }
     if (n->op == OP_ATTENTION && n->output[0]->type == DTYPE_BF16) return lse_tolerance;

@@ -76,6 +76,16 @@ static void activation_as_weight(bench *b)
     op_linear(b->g, b->tokens, b->tokens, NULL, NULL, 1);
 }
 
+static void bad_hadamard(bench *b)
+{
+    op_hadamard(b->g, b->trainable, b->trainable, b->trainable, b->trainable, 1, SHAPE(2, 6));
+}
+
+static void hadamard_of_weights(bench *b)
+{
+    op_hadamard(b->g, b->matrix, b->matrix, b->matrix, b->matrix, 1, SHAPE(4, 5));
+}
+
 static void integers_as_activation(bench *b)
 {
     op_linear(b->g, b->ids, b->matrix, NULL, NULL, 1);
@@ -238,6 +248,8 @@ static const struct {
     {"attention: batch", bad_batch, {"tokens [2,7,6]", "keys [1,7,6]", "batch"}},
     {"attention: values", bad_values, {"v values [2,8,6] should be [2,7,6]"}},
     {"geglu: odd", odd_geglu, {"odd [2,5]", "odd number"}},
+    {"hadamard: shapes", bad_hadamard, {"lora.up [2,6,1,1]", "2 to 2"}},
+    {"hadamard: weights", hadamard_of_weights, {"net.matrix [4,5] is not a parameter"}},
     {"concat: shapes", bad_concat, {"image [2,3,5,6]", "tokens [2,7,6]"}},
     {"slice: range", bad_slice, {"tokens [2,7,6]", "3 channels from 4"}},
     {"add_spatial: vector", bad_vector, {"v [2,5] should be [2,6]"}},
@@ -285,6 +297,7 @@ static void errors_pass_through(void **state)
     assert_null(op_add(g, NULL, NULL));
     assert_null(op_add_spatial(g, NULL, NULL));
     assert_null(op_sum_spatial(g, NULL, 1));
+    assert_null(op_hadamard(g, NULL, NULL, NULL, NULL, 1, (shape){0}));
     assert_null(op_concat(g, NULL, NULL));
     assert_null(op_slice(g, NULL, 0, 1));
     assert_null(op_upsample(g, NULL, 1, 1));

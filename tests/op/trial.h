@@ -41,6 +41,10 @@ typedef struct op_case {
     unsigned flags;
 } op_case;
 
+/* Of hadamard_support.c. */
+tensor *loha(trial *t, const op_case *c);
+tensor *loha_conv(trial *t, const op_case *c);
+
 extern const op_case op_cases[];
 extern const size_t op_case_count;
 

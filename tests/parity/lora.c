@@ -1,4 +1,4 @@
-/* LoRA: predictions with adapters, and the gradients of every tensor, against PyTorch's autograd. */
+/* LoRA and its kin: predictions with adapters, and the gradients of every tensor, against PyTorch's autograd. */
 #include "test_lora.h"
 
 #include <math.h>
@@ -26,7 +26,7 @@ static const struct {
 
 typedef struct fixture {
     const char *name;
-    char adapter[512]; /* the path of lora.safetensors */
+    char adapter[512]; /* the path of its file */
     safetensors *cases;
     unet_config config;
     weights *weights;
@@ -132,19 +132,31 @@ static void predictions_are_torch(void **state)
     }
 }
 
-/* LoRA on 3x3 convolutions, residual blocks and samplers. */
-static void conv_predictions_are_torch(void **state)
+static void sd1_predictions_are_torch(const char *adapter)
 {
-    (void)state;
     leco_error err = {0};
     fixture f;
     trainable *l;
-    fixture_begin(&f, "sd1-like", "lora_c3lier");
+    fixture_begin(&f, "sd1-like", adapter);
     assert_works(test_lora_load(f.adapter, &f.config, NULL, DTYPE_F32, &l, &err), &err);
     for (int k = 0; k < WAY_COUNT; k++)
         if (way_available(&ways[k])) check_predictions(&f, &ways[k], l);
     trainable_destroy(l);
     fixture_end(&f);
+}
+
+/* On 3x3 convolutions, residual blocks and samplers, too. */
+static void conv_predictions_are_torch(void **state)
+{
+    (void)state;
+    sd1_predictions_are_torch("lora_c3lier");
+}
+
+static void loha_predictions_are_lycoris(void **state)
+{
+    (void)state;
+    sd1_predictions_are_torch("loha");
+    sd1_predictions_are_torch("loha_c3lier");
 }
 
 static void several_adapters_sum(void **state)
@@ -167,7 +179,7 @@ static void several_adapters_sum(void **state)
 
 /* ---- gradients ---- */
 
-/* A trainable LoRA with a file's values. */
+/* One that is trained, with a file's values. */
 static trainable *trained(const fixture *f)
 {
     leco_error err = {0};
@@ -176,7 +188,7 @@ static trainable *trained(const fixture *f)
     assert_works(test_lora_load(f->adapter, &f->config, NULL, DTYPE_F32, &loaded, &err), &err);
     const trainable_module *m = trainable_module_at(loaded, 0);
     trainable_options options = {
-        .kind = &kind_lora, .layers = {.method = METHOD_FULL}, .rank = m->rank, .alpha = m->alpha, .exact = DTYPE_F32};
+        .kind = m->kind, .layers = {.method = METHOD_FULL}, .rank = m->rank, .alpha = m->alpha, .exact = DTYPE_F32};
     rng_seed(&r, RNG_CPU, 1);
     assert_works(test_lora_create(&f->config, &options, &r, &l, &err), &err);
     assert_int_equal(trainable_module_count(l), trainable_module_count(loaded));
@@ -214,9 +226,10 @@ static void report_gradients(const fixture *f, const way *w, trainable *l, doubl
     norms all = {0};
     double worst = 0;
     char what[128];
-    for (size_t i = 0; i < 2 * trainable_module_count(l); i++) {
-        const trainable_module *m = trainable_module_at(l, i / 2);
-        norms n = gradient_norms(f, m, &m->param[i % 2], i % 2 == DOWN ? ".lora_down.weight" : ".lora_up.weight");
+    const size_t params = trainable_module_at(l, 0)->params;
+    for (size_t i = 0; i < params * trainable_module_count(l); i++) {
+        const trainable_module *m = trainable_module_at(l, i / params);
+        norms n = gradient_norms(f, m, &m->param[i % params], m->kind->param[i % params].suffix);
         double error = sqrt(n.error / n.wanted);
         if (!(error <= worst)) worst = error;
         all.error += n.error;
@@ -256,29 +269,37 @@ static void check_gradients(const fixture *f, const way *w, double bound_all, do
     trainable_destroy(l);
 }
 
+static void check_all_gradients(size_t i, const char *adapter)
+{
+    fixture f;
+    fixture_begin(&f, folders[i].name, adapter);
+    for (int k = 0; k < WAY_COUNT; k++) {
+        bool rough = ways[k].type == DTYPE_BF16;
+        if (way_available(&ways[k]))
+            check_gradients(&f, &ways[k], rough ? 2 * folders[i].all : gradient_bound,
+                            rough ? 3 * folders[i].worst : gradient_bound);
+    }
+    fixture_end(&f);
+}
+
 static void gradients_are_torch(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
-        fixture f;
-        fixture_begin(&f, folders[i].name, "lora");
-        for (int k = 0; k < WAY_COUNT; k++) {
-            bool rough = ways[k].type == DTYPE_BF16;
-            if (way_available(&ways[k]))
-                check_gradients(&f, &ways[k], rough ? 2 * folders[i].all : gradient_bound,
-                                rough ? 3 * folders[i].worst : gradient_bound);
-        }
-        fixture_end(&f);
-    }
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) check_all_gradients(i, "lora");
+}
+
+static void loha_gradients_are_lycoris(void **state)
+{
+    (void)state;
+    check_all_gradients(0, "loha");
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(predictions_are_torch),
-        cmocka_unit_test(conv_predictions_are_torch),
-        cmocka_unit_test(several_adapters_sum),
-        cmocka_unit_test(gradients_are_torch),
+        cmocka_unit_test(predictions_are_torch),        cmocka_unit_test(conv_predictions_are_torch),
+        cmocka_unit_test(several_adapters_sum),         cmocka_unit_test(gradients_are_torch),
+        cmocka_unit_test(loha_predictions_are_lycoris), cmocka_unit_test(loha_gradients_are_lycoris),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

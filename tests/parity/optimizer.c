@@ -1,4 +1,4 @@
-/* Optimizers against fixtures/optimizer: torch.optim on given gradients. */
+/* Optimizers against fixtures/optimizer: torch.optim, and what isn't in it, on given gradients. */
 #include "test_support.h"
 
 #include <math.h>
@@ -28,6 +28,8 @@ static const optimizer_case cases[] = {
     {"sgd", OPTIMIZER_SGD, "", 0.1},
     {"sgd_momentum", OPTIMIZER_SGD, "momentum=0.9", 0.1},
     {"sgd_decay", OPTIMIZER_SGD, "momentum=0.9 weight_decay=0.05", 0.1},
+    {"lion", OPTIMIZER_LION, "", 1e-2},
+    {"lion_options", OPTIMIZER_LION, "betas=(0.8,0.95) weight_decay=0.1", 3e-3},
 };
 
 static safetensors *fixture;

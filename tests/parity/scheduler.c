@@ -1,4 +1,4 @@
-/* Noise schedule and DDIM steps against fixtures/scheduler, which diffusers made. */
+/* Noise schedule and samplers against fixtures/scheduler, which diffusers made. */
 #include "test_support.h"
 
 #include <math.h>
@@ -9,7 +9,16 @@
 #include "diffusion/sampler.h"
 #include "format/safetensors.h"
 
-static safetensors *fixture;
+/* Each sampler with the file of its cases. */
+static struct {
+    const sampler *sampler;
+    const char *file;
+    safetensors *cases;
+} samplers[] = {{&sampler_ddim, "scheduler", NULL}, {&sampler_euler, "euler", NULL}};
+#define SAMPLERS (sizeof samplers / sizeof *samplers)
+
+static safetensors *fixture; /* of the sampler that is looked at */
+static const sampler *looked_at;
 static leco_error err;
 
 static const schedule_config stable_diffusion = {.train_timesteps = 1000,
@@ -39,9 +48,16 @@ static noise_schedule *schedule_of(const char *way, const char *kind)
     return s;
 }
 
+static void look_at(size_t index)
+{
+    fixture = samplers[index].cases;
+    looked_at = samplers[index].sampler;
+}
+
 static void alpha_bar_is_torch_s_to_the_bit(void **state)
 {
     (void)state;
+    look_at(0);
     const safetensors_entry *expected = safetensors_find(fixture, "alphas_cumprod");
     assert_int_equal(expected->count, 1000);
     const char *const ways[] = {"offset0", "offset1"};
@@ -54,52 +70,70 @@ static void alpha_bar_is_torch_s_to_the_bit(void **state)
     }
 }
 
+static void check_timesteps(const char *way, int steps)
+{
+    const safetensors_entry *expected = find("%s.timesteps%.0s.%d", way, "", steps);
+    noise_schedule *s = schedule_of(way, "epsilon");
+    denoising *run;
+    assert_works(denoising_create(looked_at, s, steps, (latent_size){0}, &run, &err), &err);
+    assert_int_equal(expected->count, steps);
+    for (int step = 0; step < steps; step++) {
+        int64_t t;
+        memcpy(&t, (const char *)expected->data + (size_t)step * sizeof t, sizeof t);
+        assert_true(denoising_timestep(run, step) == (double)t);
+    }
+    float scale = 1.0f;
+    if (looked_at->latent) memcpy(&scale, find("%s.noise_scale%.0s.%d", way, "", steps)->data, sizeof scale);
+    assert_true(fabsf(run->noise_scale - scale) <= 1e-6f * scale);
+    denoising_destroy(run);
+    mem_free(s);
+}
+
 static void timesteps_are_diffusers(void **state)
 {
     (void)state;
-    const char *const ways[] = {"offset0", "offset1"};
     const int counts[] = {1, 2, 7, 10, 25, 30, 40, 50};
-    for (int i = 0; i < 2; i++) {
-        noise_schedule *s = schedule_of(ways[i], "epsilon");
-        for (size_t k = 0; k < sizeof counts / sizeof counts[0]; k++) {
-            const safetensors_entry *expected = find("%s.timesteps%.0s.%d", ways[i], "", counts[k]);
-            denoising *run;
-            assert_works(denoising_create(&sampler_ddim, s, counts[k], (latent_size){0}, &run, &err), &err);
-            assert_int_equal(expected->count, counts[k]);
-            for (int step = 0; step < counts[k]; step++) {
-                int64_t t;
-                memcpy(&t, (const char *)expected->data + (size_t)step * sizeof t, sizeof t);
-                assert_true(denoising_timestep(run, step) == (double)t);
-            }
-            denoising_destroy(run);
+    for (size_t i = 0; i < SAMPLERS; i++) {
+        look_at(i);
+        for (size_t k = 0; k < sizeof counts / sizeof *counts; k++) {
+            check_timesteps("offset0", counts[k]);
+            check_timesteps("offset1", counts[k]);
         }
-        mem_free(s);
     }
 }
 
-/* Each of diffusers' states, stepped on once, must give the next. */
+enum { COUNT = 24 };
+
+static void check_close(const float *x, const float *expected, const char *what)
+{
+    for (int k = 0; k < COUNT; k++)
+        if (!(fabsf(x[k] - expected[k]) <= 1e-6f * (1 + fabsf(expected[k]))))
+            fail_msg("%s %s: [%d] is %.9g, expected %.9g", looked_at->name, what, k, (double)x[k], (double)expected[k]);
+}
+
+/* Each of diffusers' states, seen by the model and stepped on once, must give the next. */
 static void check_steps(const char *way, const char *kind, int steps)
 {
-    enum { COUNT = 24 };
     const safetensors_entry *outputs = find("%s.%s.%d.model_output", way, kind, steps);
     const safetensors_entry *states = find("%s.%s.%d.x", way, kind, steps);
+    const safetensors_entry *seen = looked_at->latent ? find("%s.%s.%d.x_t", way, kind, steps) : states;
     assert_int_equal(outputs->count, steps * COUNT);
     assert_int_equal(states->count, (steps + 1) * COUNT);
     noise_schedule *s = schedule_of(way, kind);
     denoising *run;
     rng none;
-    assert_works(denoising_create(&sampler_ddim, s, steps, (latent_size){1, 1, COUNT, 1}, &run, &err), &err);
+    assert_works(denoising_create(looked_at, s, steps, (latent_size){1, 1, COUNT, 1}, &run, &err), &err);
     denoising_begin(run, 0, &none, 1);
     for (int i = 0; i < steps; i++) {
-        float x[COUNT], output[COUNT], expected[COUNT];
-        memcpy(x, (const float *)states->data + (size_t)i * COUNT, sizeof x);
-        memcpy(expected, (const float *)states->data + (size_t)(i + 1) * COUNT, sizeof x);
-        memcpy(output, (const float *)outputs->data + (size_t)i * COUNT, sizeof x);
-        denoising_step(run, i, output, x);
-        for (int k = 0; k < COUNT; k++)
-            if (!(fabsf(x[k] - expected[k]) <= 1e-6f * (1 + fabsf(expected[k]))))
-                fail_msg("%s %s, step %d of %d: [%d] is %.9g, expected %.9g", way, kind, i, steps, k, (double)x[k],
-                         (double)expected[k]);
+        const float *at = (const float *)states->data + (size_t)i * COUNT;
+        float x[COUNT], x_t[COUNT];
+        char what[64];
+        snprintf(what, sizeof what, "%s %s, step %d of %d", way, kind, i, steps);
+        memcpy(x, at, sizeof x);
+        denoising_latent(run, i, x, x_t);
+        check_close(x_t, (const float *)seen->data + (size_t)i * COUNT, what);
+        denoising_step(run, i, (const float *)outputs->data + (size_t)i * COUNT, x);
+        check_close(x, at + COUNT, what);
     }
     denoising_destroy(run);
     mem_free(s);
@@ -109,25 +143,29 @@ static void steps_are_diffusers(void **state)
 {
     (void)state;
     const char *const ways[] = {"offset0", "offset1"}, *const kinds[] = {"epsilon", "v_prediction"};
-    for (int i = 0; i < 2; i++) {
-        for (int k = 0; k < 2; k++) {
-            check_steps(ways[i], kinds[k], 7);
-            check_steps(ways[i], kinds[k], 25);
-        }
+    for (size_t at = 0; at < 4 * SAMPLERS; at++) {
+        look_at(at / 4);
+        check_steps(ways[at / 2 % 2], kinds[at % 2], 7);
+        check_steps(ways[at / 2 % 2], kinds[at % 2], 25);
     }
 }
 
-static int open_fixture(void **state)
+static int open_fixtures(void **state)
 {
     (void)state;
-    const char *path = LECO_SOURCE_DIR "/tests/parity/fixtures/scheduler/scheduler.safetensors";
-    return safetensors_open(path, &fixture, &err) == LECO_OK ? 0 : -1;
+    for (size_t i = 0; i < SAMPLERS; i++) {
+        char path[512];
+        snprintf(path, sizeof path, LECO_SOURCE_DIR "/tests/parity/fixtures/scheduler/%s.safetensors",
+                 samplers[i].file);
+        if (safetensors_open(path, &samplers[i].cases, &err) != LECO_OK) return -1;
+    }
+    return 0;
 }
 
-static int close_fixture(void **state)
+static int close_fixtures(void **state)
 {
     (void)state;
-    safetensors_close(fixture);
+    for (size_t i = 0; i < SAMPLERS; i++) safetensors_close(samplers[i].cases);
     return 0;
 }
 
@@ -138,5 +176,5 @@ int main(void)
         cmocka_unit_test(timesteps_are_diffusers),
         cmocka_unit_test(steps_are_diffusers),
     };
-    return cmocka_run_group_tests_name("parity/scheduler", tests, open_fixture, close_fixture);
+    return cmocka_run_group_tests_name("parity/scheduler", tests, open_fixtures, close_fixtures);
 }

@@ -150,8 +150,8 @@ static void mistakes_are_named(void **state)
     o.width = 1 << 20;
     assert_fails(leco_generate(model, &o, &images, &err), LECO_INVALID, &err, "width", "8192");
     o = quick(1);
-    o.scheduler = "euler";
-    assert_fails(leco_generate(model, &o, &images, &err), LECO_INVALID, &err, "euler", "ddim");
+    o.scheduler = "oiler";
+    assert_fails(leco_generate(model, &o, &images, &err), LECO_INVALID, &err, "oiler", "ddim");
     o = quick(1);
     o.rng = "dice";
     assert_fails(leco_generate(model, &o, &images, &err), LECO_INVALID, &err, "dice");

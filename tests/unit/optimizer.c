@@ -49,8 +49,11 @@ static void states_are_as_large_as_they_say(void **state)
         optimizer_kind kind;
         const char *args;
         size_t bytes;
-    } cases[] = {{OPTIMIZER_ADAMW, "", 48}, {OPTIMIZER_SGD, "", 0}, {OPTIMIZER_SGD, "momentum=0.5", 24}};
-    for (size_t i = 0; i < 3; i++) {
+    } cases[] = {{OPTIMIZER_ADAMW, "", 48},
+                 {OPTIMIZER_SGD, "", 0},
+                 {OPTIMIZER_SGD, "momentum=0.5", 24},
+                 {OPTIMIZER_LION, "", 24}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         optimizer_options o = optimizer_defaults(cases[i].kind);
         assert_works(optimizer_parse(&o, cases[i].args, &err), &err);
         optimizer *made;

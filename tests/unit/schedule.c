@@ -82,10 +82,10 @@ static void timesteps_stay_inside_the_schedule(void **state)
     mem_free(s);
 }
 
-/* A model that always predicts the noise that is there makes DDIM follow it back to the clean latent. */
-static void a_perfect_model_is_followed_to_the_clean_latent(void **state)
+/* A model that always predicts the noise that is there makes samplers follow it back to the clean latent. The run
+ * starts at more noise than one without jitter would. */
+static void follow_a_perfect_model(const sampler *one)
 {
-    (void)state;
     for (int v = 0; v < 2; v++) {
         schedule_config c = plain();
         c.prediction = v ? PREDICT_V : PREDICT_EPSILON;
@@ -94,13 +94,15 @@ static void a_perfect_model_is_followed_to_the_clean_latent(void **state)
         assert_works(noise_schedule_create(&c, &s, &err), &err);
         denoising *run;
         rng none;
-        assert_works(denoising_create(&sampler_ddim, s, 20, (latent_size){1, 1, 1, 1}, &run, &err), &err);
+        assert_works(denoising_create(one, s, 20, (latent_size){1, 1, 1, 1}, &run, &err), &err);
         denoising_begin(run, 7, &none, 1);
         const float clean = 0.7f, noise = -1.3f;
         float a = s->alpha_bar[(int64_t)denoising_timestep(run, 0)];
-        float x = sqrtf(a) * clean + sqrtf(1 - a) * noise;
+        float x_t = sqrtf(a) * clean + sqrtf(1 - a) * noise, x = x_t * run->noise_scale;
         for (int64_t i = 0; i < 20; i++) {
             a = s->alpha_bar[(int64_t)denoising_timestep(run, i)];
+            denoising_latent(run, i, &x, &x_t);
+            assert_true(fabsf(x_t - (sqrtf(a) * clean + sqrtf(1 - a) * noise)) < 1e-4f);
             float output = v ? sqrtf(a) * noise - sqrtf(1 - a) * clean : noise;
             denoising_step(run, i, &output, &x);
         }
@@ -108,6 +110,12 @@ static void a_perfect_model_is_followed_to_the_clean_latent(void **state)
         assert_true(fabsf(x - clean) < 1e-4f);
         mem_free(s);
     }
+}
+
+static void a_perfect_model_is_followed_to_the_clean_latent(void **state)
+{
+    (void)state;
+    for (size_t i = 0; sampler_at(i); i++) follow_a_perfect_model(sampler_at(i));
 }
 
 static void guidance_extrapolates(void **state)

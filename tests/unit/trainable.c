@@ -235,6 +235,76 @@ static void loaded_convolutions_have_params(void **state)
     trainable_destroy(t);
 }
 
+/* ---- all kinds ---- */
+
+static trainable *made(const model *m, const trainable_kind *kind, uint64_t seed)
+{
+    const trainable_options options = {kind, {SCOPE_LIERLA, METHOD_XATTN}, 3, 1.5f, DTYPE_F32};
+    trainable *t;
+    rng r;
+    rng_seed(&r, RNG_CPU, seed);
+    assert_works(test_lora_create(&m->unet, &options, &r, &t, &err), &err);
+    return t;
+}
+
+static void assert_same(trainable *a, trainable *b)
+{
+    size_t count, count_of_b;
+    const param *of_a = trainable_params(a, &count), *of_b = trainable_params(b, &count_of_b);
+    assert_int_equal(count, count_of_b);
+    for (size_t i = 0; i < count; i++) {
+        assert_true(shape_equal(&of_a[i].shape, &of_b[i].shape));
+        assert_memory_equal(of_a[i].value, of_b[i].value, (size_t)shape_count(&of_a[i].shape) * sizeof(float));
+    }
+}
+
+/* One of a module's params follows the multiplier; it is 0 at first, so that training starts from the model itself. */
+static void check_start(trainable *t, const trainable_kind *kind)
+{
+    const trainable_module *one = trainable_module_at(t, 0);
+    int multiplied = 0;
+    for (size_t i = 0; i < one->params; i++) {
+        const bool zero = *(float *)one->param[i].value == 0;
+        assert_true(zero == kind->param[i].multiplied);
+        multiplied += kind->param[i].multiplied;
+    }
+    assert_int_equal(multiplied, 1);
+}
+
+static void all_kinds_are_saved_and_loaded(void **state)
+{
+    (void)state;
+    model m = stub(FIXTURE("sd1-like/unet"));
+    const char *path = test_path("kind.safetensors");
+    for (const trainable_kind *const *kind = trainable_kinds; *kind; kind++) {
+        char setting[64];
+        train_config c;
+        snprintf(setting, sizeof setting, "kind: %s", (*kind)->name);
+        assert_works(read_with(setting, &c), &err);
+        assert_ptr_equal(c.network.kind, *kind);
+        train_config_free(&c);
+
+        trainable *t = made(&m, *kind, 1), *other = made(&m, *kind, 2), *loaded;
+        check_start(t, *kind);
+        rng r;
+        rng_seed(&r, RNG_CPU, 3);
+        size_t count;
+        param *params = trainable_params(t, &count);
+        for (size_t i = 0; i < count; i++) rng_normal(&r, params[i].value, (size_t)shape_count(&params[i].shape));
+        assert_works(trainable_save(t, path, DTYPE_F32, NULL, &err), &err);
+        assert_works(test_lora_load(path, &m.unet, NULL, DTYPE_F32, &loaded, &err), &err);
+        assert_ptr_equal(trainable_module_at(loaded, 0)->kind, *kind);
+        assert_true(trainable_module_at(loaded, 0)->rank == 3 && trainable_module_at(loaded, 0)->alpha == 1.5f);
+        assert_same(t, loaded);
+        assert_works(trainable_load_values(other, path, &err), &err);
+        assert_same(t, other);
+        trainable_destroy(loaded);
+        trainable_destroy(other);
+        trainable_destroy(t);
+    }
+    free_lists(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -245,6 +315,7 @@ int main(void)
         cmocka_unit_test(families_are_recognised),
         cmocka_unit_test(params_are_views),
         cmocka_unit_test(loaded_convolutions_have_params),
+        cmocka_unit_test(all_kinds_are_saved_and_loaded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

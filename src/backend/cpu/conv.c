@@ -263,7 +263,7 @@ static leco_status prepare_gather(conv *c, const tensor *w, const kernel_plan *p
 {
     LECO_TRY(gather_prepare(&c->gather, err));
     if (c->bias >= 0) gather_set_bias(&c->gather, plan->weight[c->bias]);
-    if (w->kind != TENSOR_WEIGHT) return repack_for_gather(&c->repack, w->param, &c->gather, err);
+    if (w->kind != TENSOR_WEIGHT) return repack_for_gather(&c->repack, w, &c->gather, err);
     LECO_TRY(gather_fill(&c->gather, w->weight, plan->form[1], err));
     gather_set_weights(&c->gather, plan->form[1]->data);
     return LECO_OK;
@@ -274,7 +274,7 @@ static leco_status prepare_primitive(conv *c, const tensor *w, const kernel_plan
     LECO_TRY(primitive_make(&c->primitive, err));
     if (c->bias >= 0) primitive_set(&c->primitive, PRIMITIVE_BIAS, plan->weight[c->bias]);
     if (w->kind != TENSOR_WEIGHT)
-        return repack_for_primitive(&c->repack, w->param, &c->primitive, c->compute, c->rotated, err);
+        return repack_for_primitive(&c->repack, w, &c->primitive, c->compute, c->rotated, err);
     LECO_TRY(pack(c, w->weight, plan->form[1], err));
     primitive_set(&c->primitive, PRIMITIVE_WEIGHTS, plan->form[1]->data);
     return LECO_OK;

@@ -11,6 +11,9 @@
     ONCE(LINEAR, linear)                                                                                               \
     ONCE(LINEAR_DX, linear_dx)                                                                                         \
     ISA(LINEAR_DW, linear_dw)                                                                                          \
+    ISA(HADAMARD, hadamard)                                                                                            \
+    ISA(HADAMARD_DA, hadamard_da)                                                                                      \
+    ISA(HADAMARD_DB, hadamard_db)                                                                                      \
     ONCE(CONV2D, conv2d)                                                                                               \
     ONCE(CONV2D_DX, conv2d_dx)                                                                                         \
     ISA(GROUP_NORM, group_norm)                                                                                        \

@@ -5,7 +5,7 @@
 #include "backend/cpu/parallel.h"
 #include "base/mem.h"
 
-static leco_status begin(repack *r, const param *w, size_t bytes, dtype type, leco_error *err)
+static leco_status begin(repack *r, const tensor *w, size_t bytes, dtype type, leco_error *err)
 {
     r->count = (size_t)shape_count(&w->shape);
     r->bytes = bytes;
@@ -30,7 +30,7 @@ static int64_t place_in(const compat_layout *l, int64_t position[4])
     return at;
 }
 
-leco_status repack_for_primitive(repack *r, const param *w, const primitive *p, dtype type, bool rotated,
+leco_status repack_for_primitive(repack *r, const tensor *w, const primitive *p, dtype type, bool rotated,
                                  leco_error *err)
 {
     const int64_t *dim = w->shape.dim, taps = dim[2] * dim[3];
@@ -44,7 +44,7 @@ leco_status repack_for_primitive(repack *r, const param *w, const primitive *p, 
     return LECO_OK;
 }
 
-leco_status repack_for_gather(repack *r, const param *w, const gather *g, leco_error *err)
+leco_status repack_for_gather(repack *r, const tensor *w, const gather *g, leco_error *err)
 {
     LECO_TRY(begin(r, w, (size_t)shape_count(&w->shape) * dtype_size(g->spec.type), g->spec.type, err));
     const int64_t *dim = w->shape.dim, taps = dim[2] * dim[3];

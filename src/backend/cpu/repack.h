@@ -12,10 +12,10 @@ typedef struct repack {
 } repack;
 
 /* For a primitive: [out,in,kh,kw] in its layout, or, rotated by half a turn, [in,out,kh,kw]. */
-leco_status repack_for_primitive(repack *r, const param *w, const primitive *p, dtype type, bool rotated,
+leco_status repack_for_primitive(repack *r, const tensor *w, const primitive *p, dtype type, bool rotated,
                                  leco_error *err);
 /* As gather_place says. */
-leco_status repack_for_gather(repack *r, const param *w, const gather *g, leco_error *err);
+leco_status repack_for_gather(repack *r, const tensor *w, const gather *g, leco_error *err);
 /* packed has r->bytes, 64-byte aligned. */
 void repack_run(const repack *r, const float *values, void *packed);
 void repack_release(repack *r); /* safe on a zeroed one */
