@@ -10,13 +10,13 @@ enum { W1_A, W1_B, W2_A, W2_B };
 
 static bool fits(const layer_info *layer)
 {
-    return layer->kernel == 1; /* a convolution's weight has no gradient yet */
+    return layer->kernel == 1; /* the token table has none, and a convolution's weight has no gradient yet */
 }
 
-static int64_t rank_of(const layer_info *layer, int64_t asked)
+static int64_t rank_of(const layer_info *layer, const trainable_options *o)
 {
     (void)layer;
-    return asked;
+    return o->rank;
 }
 
 static void shapes(const layer_info *layer, int64_t rank, kind_shape out[KIND_MAX_PARAMS])
@@ -35,11 +35,13 @@ static void draw_normal(param *p, rng *r, float deviation, float *draw)
 }
 
 /* LyCORIS's draws, in its order. w2_a stays 0, and so what is added. */
-static void initialise(trainable_module *m, rng *r, float *draw)
+static leco_status initialise(trainable_module *m, const kind_start *s, leco_error *err)
 {
-    draw_normal(&m->param[W1_B], r, 1.0f, draw);
-    draw_normal(&m->param[W1_A], r, 0.1f, draw);
-    draw_normal(&m->param[W2_B], r, 1.0f, draw);
+    (void)err;
+    draw_normal(&m->param[W1_B], s->rng, 1.0f, s->draw);
+    draw_normal(&m->param[W1_A], s->rng, 0.1f, s->draw);
+    draw_normal(&m->param[W2_B], s->rng, 1.0f, s->draw);
+    return LECO_OK;
 }
 
 static tensor *apply(const trainable_module *m, const layer_site *at, float multiplier)

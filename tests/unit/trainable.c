@@ -239,7 +239,8 @@ static void loaded_convolutions_have_params(void **state)
 
 static trainable *made(const model *m, const trainable_kind *kind, uint64_t seed)
 {
-    const trainable_options options = {kind, {SCOPE_LIERLA, METHOD_XATTN}, 3, 1.5f, DTYPE_F32};
+    const trainable_options options = {
+        .kind = kind, .layers = {.method = METHOD_XATTN}, .rank = 3, .alpha = 1.5f, .exact = DTYPE_F32};
     trainable *t;
     rng r;
     rng_seed(&r, RNG_CPU, seed);
@@ -277,6 +278,7 @@ static void all_kinds_are_saved_and_loaded(void **state)
     model m = stub(FIXTURE("sd1-like/unet"));
     const char *path = test_path("kind.safetensors");
     for (const trainable_kind *const *kind = trainable_kinds; *kind; kind++) {
+        if ((*kind)->alone) continue; /* goes on no layer: unit/embedding */
         char setting[64];
         train_config c;
         snprintf(setting, sizeof setting, "kind: %s", (*kind)->name);
