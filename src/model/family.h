@@ -13,6 +13,7 @@ typedef struct family {
         const char *architecture;       /* modelspec.architecture, up to the slash */
     } saved[2];                         /* [PREDICT_EPSILON], [PREDICT_V] */
     const char *implementation;         /* modelspec.implementation */
+    bool v2;                            /* what p1atdev's and sd-scripts' `v2` asks for */
     text_options text;                  /* the text states that its U-Net is conditioned on */
 } family;
 

@@ -147,7 +147,7 @@ leco_status train_config_keys(bool markdown, char **text, leco_error *err)
 
 leco_status train_config_check_model(const train_config *c, const struct model *m, leco_error *err)
 {
-    const int is_v = m->schedule.prediction == PREDICT_V, is_v2 = strcmp(m->family->name, "sd2") == 0;
+    const int is_v = m->schedule.prediction == PREDICT_V, is_v2 = m->family->v2;
     if (c->v_prediction >= 0 && c->v_prediction != is_v)
         return error_set(err, LECO_INVALID, "%s: pretrained_model.v_pred is %s, but %s says %s", c->path,
                          c->v_prediction ? "true" : "false", c->model, is_v ? "v_prediction" : "epsilon");
