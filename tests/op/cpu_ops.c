@@ -1,4 +1,4 @@
-/* The CPU backend against the reference, operator by operator, forward and backward, in f32 and bf16.
+/* The CPU backend, and any other, against the reference, operator by operator, forward and backward, in f32 and bf16.
  *
  * Both backends walk the same graph in step. After each node the reference's result, rounded to what the CPU backend's
  * tensor can hold, replaces the result on both sides: each kernel is judged on equal inputs, by its own error alone.
@@ -123,6 +123,28 @@ static void operators_agree_f32(void **state)
 static void operators_agree_bf16(void **state)
 {
     operators_agree(*state, &backend_cpu, DTYPE_BF16);
+}
+
+/* Backends that are neither this one nor the reference itself. */
+static const backend *other_backend(size_t *index)
+{
+    const backend *b;
+    while ((b = backend_at((*index)++)) == &backend_cpu || b == &backend_ref) {
+    }
+    return b;
+}
+
+static void other_backends_agree(void **state)
+{
+    static const dtype types[] = {DTYPE_F32, DTYPE_BF16};
+    const backend *b;
+    for (size_t i = 0; (b = other_backend(&i)) != NULL;) {
+        for (size_t k = 0; k < sizeof types / sizeof *types; k++) {
+            if (!b->supports(types[k])) continue;
+            walk_in_step(*state, b, types[k], false);
+            walk_in_step(*state, b, types[k], true);
+        }
+    }
 }
 
 /* ---- convolutions in the way that is taken where oneDNN has none ---- */
@@ -254,7 +276,8 @@ static void add_test_of(struct CMUnitTest *tests, size_t *count, const op_case *
 int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "--bench") == 0) return bench(argc > 2 ? argv[2] : NULL);
-    struct CMUnitTest *tests = mem_calloc(5 * op_case_count, sizeof *tests);
+    const bool has_others = other_backend(&(size_t){0}) != NULL;
+    struct CMUnitTest *tests = mem_calloc(6 * op_case_count, sizeof *tests);
     if (tests == NULL) return 1;
     size_t count = 0;
     for (size_t i = 0; i < op_case_count; i++) {
@@ -263,6 +286,7 @@ int main(int argc, char **argv)
         add_test_of(tests, &count, c, ", f32", operators_agree_f32);
         add_test_of(tests, &count, c, ", bf16", operators_agree_bf16);
         add_test_of(tests, &count, c, ", session", sessions_agree);
+        if (has_others) add_test_of(tests, &count, c, ", other backends", other_backends_agree);
         if (strncmp(c->name, "conv ", 5) != 0) continue;
         add_test_of(tests, &count, c, ", gathered, f32", gathering_agrees_f32);
         add_test_of(tests, &count, c, ", gathered, bf16", gathering_agrees_bf16);

@@ -11,9 +11,10 @@
 
 #define GUARD 256
 
-/* block: GUARD bytes, the data, GUARD bytes. copy holds what an input should still be after a run. */
+/* block: GUARD bytes, the data, GUARD bytes. copy holds what an input should still be after a run. On a device with
+ * memory of its own `away` is as large as block, which goes there before a run and comes back after it. */
 typedef struct buffer {
-    unsigned char *block, *copy;
+    unsigned char *block, *copy, *away;
     size_t bytes;
 } buffer;
 
@@ -25,6 +26,7 @@ typedef struct step {
 
 struct machine {
     trial *t;
+    const device_memory *memory;
     buffer *tensors; /* by tensor id; no block for weights */
     step *steps;     /* by node id */
     char problem[512];
@@ -40,9 +42,19 @@ static unsigned char *buffer_data(const buffer *b)
     return b->block + GUARD;
 }
 
-static void buffer_open(buffer *b, size_t bytes)
+/* Where kernels find it. */
+static unsigned char *buffer_bound(const buffer *b)
+{
+    return (b->away ? b->away : b->block) + GUARD;
+}
+
+static void buffer_open(buffer *b, const device_memory *memory, size_t bytes)
 {
     b->bytes = bytes;
+    if (!memory_is_host(memory)) {
+        b->away = memory->alloc(bytes + 2 * GUARD);
+        assert_non_null(b->away);
+    }
     b->block = mem_aligned(bytes + 2 * GUARD);
     b->copy = mem_calloc(bytes, 1);
     assert_non_null(b->block);
@@ -59,8 +71,9 @@ static bool buffer_guards_hold(const buffer *b)
     return true;
 }
 
-static void buffer_close(buffer *b)
+static void buffer_close(buffer *b, const device_memory *memory)
 {
+    if (b->away) memory->free(b->away);
     mem_free_aligned(b->block);
     mem_free(b->copy);
 }
@@ -105,7 +118,7 @@ static void prepare_step(machine *m, const backend *b, const node *n)
     if (status == LECO_OK) status = kernel_prepare(s->kernel, &at, &s->plan, &err);
     assert_true(s->plan.scratch_bytes == planned);
     if (status != LECO_OK) fail_msg("%s: preparing %s: %s", m->t->c->name, op, err.message);
-    buffer_open(&s->scratch, s->plan.scratch_bytes);
+    buffer_open(&s->scratch, b->memory, s->plan.scratch_bytes);
 }
 
 machine *machine_create(trial *t, const backend *b)
@@ -113,13 +126,15 @@ machine *machine_create(trial *t, const backend *b)
     machine *m = mem_calloc(1, sizeof *m);
     assert_non_null(m);
     m->t = t;
+    m->memory = b->memory;
     m->tensors = mem_calloc(graph_tensor_count(t->g), sizeof *m->tensors);
     m->steps = mem_calloc(graph_node_count(t->g), sizeof *m->steps);
     assert_non_null(m->tensors);
     assert_non_null(m->steps);
     for (size_t i = 0; i < graph_tensor_count(t->g); i++) {
         const tensor *x = graph_tensor_at(t->g, i);
-        if (x->kind != TENSOR_WEIGHT) buffer_open(&m->tensors[i], (size_t)shape_count(&x->shape) * dtype_size(x->type));
+        if (x->kind != TENSOR_WEIGHT)
+            buffer_open(&m->tensors[i], b->memory, (size_t)shape_count(&x->shape) * dtype_size(x->type));
     }
     for (int i = 0; i < t->leaf_count; i++) {
         if (t->leaves[i].tensor->kind != TENSOR_WEIGHT) machine_write(m, t->leaves[i].tensor, t->leaves[i].values);
@@ -134,9 +149,9 @@ void machine_destroy(machine *m)
     for (size_t i = 0; i < graph_node_count(m->t->g); i++) {
         step *s = &m->steps[i];
         kernel_release(s->kernel, &s->plan);
-        buffer_close(&s->scratch);
+        buffer_close(&s->scratch, m->memory);
     }
-    for (size_t i = 0; i < graph_tensor_count(m->t->g); i++) buffer_close(&m->tensors[i]);
+    for (size_t i = 0; i < graph_tensor_count(m->t->g); i++) buffer_close(&m->tensors[i], m->memory);
     mem_free(m->steps);
     mem_free(m->tensors);
     mem_free(m);
@@ -157,15 +172,48 @@ bool node_can_share(const node *n)
 static kernel_args bind(machine *m, const node *n)
 {
     step *s = &m->steps[n->id];
-    kernel_args args = {.node = n, .plan = &s->plan, .scratch = buffer_data(&s->scratch)};
+    kernel_args args = {.node = n, .plan = &s->plan, .scratch = buffer_bound(&s->scratch)};
     for (int k = 0; k < NODE_MAX_INPUTS; k++) {
         const tensor *x = n->input[k];
-        if (x != NULL) args.input[k] = x->kind == TENSOR_WEIGHT ? s->plan.weight[k] : buffer_data(&m->tensors[x->id]);
+        if (x != NULL) args.input[k] = x->kind == TENSOR_WEIGHT ? s->plan.weight[k] : buffer_bound(&m->tensors[x->id]);
     }
     for (int k = 0; k < NODE_MAX_OUTPUTS; k++) {
-        if (n->output[k] != NULL) args.output[k] = buffer_data(&m->tensors[n->output[k]->id]);
+        if (n->output[k] != NULL) args.output[k] = buffer_bound(&m->tensors[n->output[k]->id]);
     }
     return args;
+}
+
+typedef leco_status carry(void *to, const void *from, size_t bytes, leco_error *err);
+
+static void carry_buffer(const buffer *b, carry *there, carry *back)
+{
+    leco_error err;
+    const size_t bytes = b->bytes + 2 * GUARD;
+    leco_status status = there ? there(b->away, b->block, bytes, &err) : back(b->block, b->away, bytes, &err);
+    if (status != LECO_OK) fail_msg("%s", err.message);
+}
+
+/* All that a node could reach, to the device or (there is NULL) back. */
+static void carry_node(machine *m, const node *n, carry *there, carry *back)
+{
+    if (memory_is_host(m->memory)) return;
+    for (int k = 0; k < NODE_MAX_INPUTS; k++) {
+        const tensor *x = n->input[k];
+        if (x != NULL && x->kind != TENSOR_WEIGHT) carry_buffer(&m->tensors[x->id], there, back);
+    }
+    for (int k = 0; k < NODE_MAX_OUTPUTS; k++)
+        if (n->output[k] != NULL) carry_buffer(&m->tensors[n->output[k]->id], there, back);
+    carry_buffer(&m->steps[n->id].scratch, there, back);
+}
+
+static void run_kernel(machine *m, const node *n, const kernel_args *args)
+{
+    leco_error err;
+    carry_node(m, n, m->memory->upload, NULL);
+    m->steps[n->id].kernel->run(args);
+    if (!memory_is_host(m->memory) && m->memory->synchronise(&err) != LECO_OK)
+        fail_msg("%s: %s: %s", m->t->c->name, op_name(n->op), err.message);
+    carry_node(m, n, NULL, m->memory->download);
 }
 
 static bool problem(machine *m, const node *n, const char *what, const char *role, int index)
@@ -205,18 +253,21 @@ bool machine_run_node(machine *m, int id, bool shared)
         memcpy(b->copy, buffer_data(b), b->bytes);
     }
     for (int k = 0; k < NODE_MAX_OUTPUTS; k++) {
-        if (n->output[k] != NULL) memset(args.output[k], 0xff, m->tensors[n->output[k]->id].bytes);
+        if (n->output[k] == NULL) continue;
+        const buffer *b = &m->tensors[n->output[k]->id];
+        memset(buffer_data(b), 0xff, b->bytes);
     }
-    memset(args.scratch, 0xff, m->steps[id].plan.scratch_bytes);
+    memset(buffer_data(&m->steps[id].scratch), 0xff, m->steps[id].plan.scratch_bytes);
     if (shared && node_can_share(n)) {
         /* The input's contents move into the output's memory, which saves working out who else reads the input. */
         int index = op_rules[n->op]->shared_input;
         const buffer *in = &m->tensors[n->input[index]->id];
-        assert_true(in->bytes == m->tensors[n->output[0]->id].bytes);
-        memcpy(args.output[0], buffer_data(in), in->bytes);
+        const buffer *out = &m->tensors[n->output[0]->id];
+        assert_true(in->bytes == out->bytes);
+        memcpy(buffer_data(out), buffer_data(in), in->bytes);
         args.input[index] = args.output[0];
     }
-    m->steps[id].kernel->run(&args);
+    run_kernel(m, n, &args);
     return inspect(m, n);
 }
 
@@ -235,8 +286,9 @@ const char *machine_problem(const machine *m)
 
 void machine_run_bare(machine *m, int id)
 {
-    kernel_args args = bind(m, graph_node_at(m->t->g, (size_t)id));
-    m->steps[id].kernel->run(&args);
+    const node *n = graph_node_at(m->t->g, (size_t)id);
+    const kernel_args args = bind(m, n);
+    run_kernel(m, n, &args);
 }
 
 void trial_mark_results(trial *t)
