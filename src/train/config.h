@@ -109,6 +109,7 @@ typedef struct train_config {
     const struct sampler *sampler; /* diffusion/sampler.h */
     int64_t iterations;            /* optimizer steps */
     double lr;
+    double max_grad_norm; /* 0: gradients stay as long as they are */
     lr_schedule lr_schedule;
     optimizer_options optimizer;
     const char *optimizer_args; /* as written, or NULL; they are in `optimizer` */

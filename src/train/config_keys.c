@@ -230,6 +230,9 @@ static const key_row train_keys[] = {
     TOLD("optimizer_args", optimizer_args, UNSET("none"), tell_arguments,
          "what is to differ from the optimizer's defaults, as `\"betas=(0.9,0.99) weight_decay=0.1\"`. The defaults: "
          "$more"),
+    NUMBER("max_grad_norm", max_grad_norm, 0, 1e9, "0",
+           "a gradient longer than this, over all that is trained, is shortened to it before the optimizer's step, as "
+           "torch's clip_grad_norm_ does; 0: never"),
     CHOICE("noise_scheduler", sampler, const sampler *, samplers, "ddim",
            "how trajectories are denoised: $names. p1atdev's others are not supported yet"),
     INT("max_denoising_steps", denoising_steps, 2, 1000, "50", "denoising steps of a whole picture, 2 to 1000"),

@@ -38,6 +38,17 @@ static leco_status blame(const trainer *t, const source_pass *pass, const float 
                      dtype_name(t->device.compute));
 }
 
+/* The scale that makes the gradient [count] at most `longest` (0: as long as it is), as torch's clip_grad_norm_ has it,
+ * 1e-6 included. One that isn't finite stays so, and is found out as it would be without. */
+static float clipped(const gradients_of_step *g, size_t count, double longest)
+{
+    if (longest == 0) return g->scale;
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) sum += (double)g->values[i] * (double)g->values[i];
+    const double norm = fabs((double)g->scale) * sqrt(sum);
+    return (float)((double)g->scale * fmin(1, longest / (norm + 1e-6)));
+}
+
 /* Teachers and students at one kept latent, then the optimizer. */
 static leco_status learn(trainer *t, const source_pass *pass, size_t index, double *loss, leco_error *err)
 {
@@ -47,7 +58,7 @@ static leco_status learn(trainer *t, const source_pass *pass, size_t index, doub
     gradients_of_step g;
     LECO_TRY(lesson_learn(l, pass, index, x, t->trainable, t->sum, loss, &g, err));
     if (!isfinite(*loss)) return blame(t, pass, x, *loss, err);
-    optimizer_step(t->optimizer, g.values, g.scale,
+    optimizer_step(t->optimizer, g.values, clipped(&g, trainable_count(t->trainable), c->max_grad_norm),
                    lr_at(c->lr_schedule, c->lr, optimizer_steps(t->optimizer), c->iterations));
     return LECO_OK;
 }

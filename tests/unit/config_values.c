@@ -82,6 +82,22 @@ static void optimizer_arguments_are_read_to_their_end(void **state)
     train_config_free(&c);
 }
 
+static void a_longest_gradient_is_a_length(void **state)
+{
+    (void)state;
+    assert_refused("[{target: x}]", "train.max_grad_norm=-1", "train.max_grad_norm", "found -1");
+    assert_refused("[{target: x}]", "train.max_grad_norm=inf", "train.max_grad_norm", "found \"inf\"");
+    assert_refused("[{target: x}]", "train.max_grad_norm=none", "train.max_grad_norm", "found \"none\"");
+    assert_refused("[{target: x}]", "train.max_grad_nrom=1", "max_grad_nrom", "\"max_grad_norm\"");
+    train_config c;
+    assert_works(read_prompts("[{target: x}]", NULL, &c), &err);
+    assert_true(c.max_grad_norm == 0);
+    train_config_free(&c);
+    assert_works(read_prompts("[{target: x}]", "train.max_grad_norm=0.5", &c), &err);
+    assert_true(c.max_grad_norm == 0.5);
+    train_config_free(&c);
+}
+
 static void nan_has_no_sign(void **state)
 {
     (void)state;
@@ -103,6 +119,7 @@ int main(void)
         cmocka_unit_test(what_would_train_nothing_is_refused),
         cmocka_unit_test(what_is_no_list_is_told_so),
         cmocka_unit_test(optimizer_arguments_are_read_to_their_end),
+        cmocka_unit_test(a_longest_gradient_is_a_length),
         cmocka_unit_test(nan_has_no_sign),
     };
     return cmocka_run_group_tests_name("unit/config_values", tests, NULL, NULL);

@@ -165,6 +165,35 @@ static void a_branch_twice_weighs_double(void **state)
     outcome_free(&b);
 }
 
+/* As torch's clip_grad_norm_: the same direction, and max_grad_norm / (norm + 1e-6) of the length. */
+static void long_gradients_are_shortened(void **state)
+{
+    (void)state;
+    const branch one = branch_of(2, 1, "a red circle", "red"), two[] = {one, branch_of(1, 1, "a star", "star")};
+    for (size_t branches = 1; branches <= 2; branches++) { /* the trainable's own gradients, and sums of them */
+        const branch *all = branches == 1 ? &one : two;
+        outcome whole = learn_once(all, branches);
+        const double length = norm(whole.change, whole.count);
+        config.max_grad_norm = length / 4;
+        outcome clipped = learn_once(all, branches);
+        config.max_grad_norm = length * 1.1;
+        outcome same = learn_once(all, branches);
+        config.max_grad_norm = 0;
+        double wrong = 0; /* a gradient is known as the difference of two rounded values */
+        const double part = length / 4 / (length + 1e-6);
+        for (size_t i = 0; i < whole.count; i++)
+            wrong += pow((double)clipped.change[i] - part * (double)whole.change[i], 2);
+        printf("    |g| %.4g, clipped %.4g, off by %.1e of it\n", length, norm(clipped.change, clipped.count),
+               4 * sqrt(wrong) / length);
+        assert_true(length > 0 && 4 * sqrt(wrong) / length < 1e-4);
+        assert_true(clipped.loss == whole.loss);
+        assert_memory_equal(same.change, whole.change, whole.count * sizeof(float));
+        outcome_free(&whole);
+        outcome_free(&clipped);
+        outcome_free(&same);
+    }
+}
+
 /* ---- plans ---- */
 
 /* Part by part, the plan of a trainer that has taken nothing is what it then takes. */
@@ -281,6 +310,7 @@ int main(void)
         cmocka_unit_test(gradients_of_branches_add_up),
         cmocka_unit_test(a_branch_may_have_the_opposite_multiplier),
         cmocka_unit_test(a_branch_twice_weighs_double),
+        cmocka_unit_test(long_gradients_are_shortened),
         cmocka_unit_test(a_plan_is_what_is_taken),
         cmocka_unit_test(equal_terms_of_all_branches_are_predicted_once),
         cmocka_unit_test(what_is_drawn_has_an_order),
