@@ -20,6 +20,8 @@ typedef enum prompt_action {
     ACTION_TERMS /* as its list of terms says */
 } prompt_action;
 
+const char *prompt_action_name(prompt_action action); /* "erase" */
+
 /* Whose denoising an entry's latents come from. */
 typedef enum trajectory_choice {
     TRAJECTORY_STUDENT,

@@ -125,6 +125,13 @@ static const choice prompt_action_names[] = {
 };
 ENUM_CHOICES(prompt_action, NULL, NULL)
 
+const char *prompt_action_name(prompt_action action)
+{
+    const choice *c = prompt_action_names;
+    while (c->name && c->value != (int)action) c++;
+    return c->name ? c->name : "terms"; /* which has no name in configs */
+}
+
 /* Types by their names and, unlisted, their short ones ("bf16"). */
 static choice type_choice(const dtype *types, size_t count, size_t index)
 {

@@ -43,8 +43,8 @@ static char *describe(const train_config *c)
     const train_prompt *p = &c->prompt[0];
     return mem_printf(
         "leco: %s target \"%s\", positive \"%s\", neutral \"%s\", unconditional \"%s\", guidance_scale %g%s",
-        p->action == ACTION_ERASE ? "erase" : "enhance", p->target, p->positive, p->neutral, p->unconditional,
-        p->guidance_scale, c->prompt_count > 1 ? ", and more" : "");
+        prompt_action_name(p->action), p->target, p->positive, p->neutral, p->unconditional, p->guidance_scale,
+        c->prompt_count > 1 ? ", and more" : "");
 }
 
 static leco_status write_file(const train_config *c, const model *m, const trainable *t, int64_t steps,
