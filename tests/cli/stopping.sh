@@ -63,7 +63,10 @@ at_once() { # SIGNAL STATUS ARGUMENT...
     "$LECO" "$@" >stdout 2>stderr </dev/null &
     pid=$!
     for ((i = 0; i < 100; i++)); do # until it catches that signal
-        caught=$(sed -n 's/^SigCgt:[^0-9a-f]*//p' "/proc/$pid/status" 2>/dev/null)
+        caught=0
+        if [ "/proc/$pid/exe" -ef "$LECO" ]; then # not the shell's own child any more, which catches it, too
+            caught=$(sed -n 's/^SigCgt:[^0-9a-f]*//p' "/proc/$pid/status" 2>/dev/null)
+        fi
         if ((16#${caught:-0} >> (number - 1) & 1)); then break; fi
         sleep 0.1
     done
