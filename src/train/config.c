@@ -8,6 +8,7 @@
 #include "model/family.h"
 #include "train/config_internal.h"
 #include "train/config_keys.h"
+#include "train/modes.h"
 
 static leco_status read_sections(train_config *c, const doc_node *root, leco_error *err)
 {
@@ -56,7 +57,7 @@ static leco_status check(const train_config *c, const doc_node *root, leco_error
 /* Does an entry ask for an adapter at another multiplier than 1? */
 static bool is_scaled(const train_prompt *p)
 {
-    return p->action == ACTION_SLIDER || p->multiplier != 1;
+    return p->action->mirrored || p->multiplier != 1;
 }
 
 /* An embedding by type or by kind. */
@@ -72,7 +73,7 @@ static leco_status settle_network(train_config *c, const char *place, leco_error
         return error_set(err, LECO_INVALID, "%s: network.token: a %s has none; type: embedding trains one", place,
                          n->kind->name);
     for (size_t i = 0; i < c->prompt_count && n->kind != &kind_embedding; i++)
-        if (c->prompt[i].action == ACTION_NEGATIVE)
+        if (c->prompt[i].action->negative)
             return error_set(
                 err, LECO_INVALID,
                 "%s: action: negative trains an embedding (network.type: embedding): a %s would be on in the "

@@ -10,18 +10,6 @@
 #include "train/lr_schedule.h"
 #include "train/optimizer.h"
 
-typedef enum prompt_action {
-    ACTION_ERASE,
-    ACTION_ENHANCE,
-    ACTION_SLIDER,
-    ACTION_DISTILL,
-    ACTION_NEGATIVE,
-    ACTION_TRANSPLANT,
-    ACTION_TERMS /* as its list of terms says */
-} prompt_action;
-
-const char *prompt_action_name(prompt_action action); /* "erase" */
-
 /* Whose denoising an entry's latents come from. */
 typedef enum trajectory_choice {
     TRAJECTORY_STUDENT,
@@ -49,11 +37,11 @@ typedef struct train_prompt {
     const char *place;                                       /* "erase.yaml:7", for messages */
     const char *target, *positive, *unconditional, *neutral; /* with wildcards */
     const char *attributes;                                  /* "{one|another}", or NULL */
-    prompt_action action;
-    const char *teacher_name; /* NULL: none */
-    size_t teacher;           /* who predicts the terms: 0 the model itself, else one more than the teacher's index */
+    const struct train_mode *action;                         /* train/modes.h */
+    const char *teacher_name;                                /* NULL: none */
+    size_t teacher; /* who predicts the terms: 0 the model itself, else one more than the teacher's index */
     trajectory_choice trajectory;
-    train_term *term; /* of ACTION_TERMS */
+    train_term *term; /* of mode_terms */
     size_t term_count;
     double guidance_scale, trajectory_guidance_scale;
     int64_t width, height; /* pixels; 0: the model's own size */

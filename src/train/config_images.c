@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "train/config_internal.h"
 #include "train/config_keys.h"
+#include "train/modes.h"
 
 /* *path, as the config has it, becomes that of the folder. */
 static leco_status find_folder(train_config *c, const doc_node *map, const char *section, const char *key,
@@ -55,7 +56,7 @@ leco_status config_read_pairs(train_config *c, const doc_node *entry, train_prom
     const doc_node *n = doc_find(entry, "images");
     if (doc_is_null(n)) return LECO_OK;
     if (n->kind != DOC_MAP) return doc_wrong(n, section->name, "{before: FOLDER, after: FOLDER}", err);
-    if (p->action != ACTION_SLIDER)
+    if (!p->action->pictures)
         return error_set(err, LECO_INVALID, "%s: %s: pictures before and after are for action: slider", n->place,
                          section->name);
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)

@@ -4,6 +4,7 @@
 
 #include "diffusion/sampler.h"
 #include "train/config.h"
+#include "train/modes.h"
 
 static const char later[] = "is not supported yet";
 #define NAMES(...) ((const char *const[]){__VA_ARGS__, NULL})
@@ -114,22 +115,23 @@ static const choice trajectory_choice_names[] = {
 };
 ENUM_CHOICES(trajectory_choice, NULL, NULL)
 
-static const choice prompt_action_names[] = {
-    {"erase", .value = ACTION_ERASE},
-    {"enhance", .value = ACTION_ENHANCE},
-    {"slider", .value = ACTION_SLIDER},
-    {"distill", .value = ACTION_DISTILL},
-    {"negative", .value = ACTION_NEGATIVE},
-    {"transplant", .value = ACTION_TRANSPLANT},
-    {0},
-};
-ENUM_CHOICES(prompt_action, NULL, NULL)
-
-const char *prompt_action_name(prompt_action action)
+static choice mode_choice(size_t index)
 {
-    const choice *c = prompt_action_names;
-    while (c->name && c->value != (int)action) c++;
-    return c->name ? c->name : "terms"; /* which has no name in configs */
+    const train_mode *mode = train_modes[index];
+    return (choice){.name = mode ? mode->name : NULL, .row = mode};
+}
+
+static void mode_store(void *field, const choice *chosen)
+{
+    *(const train_mode **)field = chosen->row;
+}
+
+static const choice_list modes = {mode_choice, mode_store, NULL, NULL};
+
+static void tell_modes(FILE *out)
+{
+    for (const train_mode *const *mode = train_modes; *mode; mode++)
+        fprintf(out, "%s`%s` %s", mode == train_modes ? "" : ". ", (*mode)->name, (*mode)->help);
 }
 
 /* Types by their names and, unlisted, their short ones ("bf16"). */
@@ -386,14 +388,13 @@ static const key_row prompt_keys[] = {
          "`target`"),
     TEXT("attributes", attributes, UNSET("none"),
          "a list of words of which one is put before all texts of the entry: what a slider is to leave alone"),
-    CHOICE(
-        "action", action, prompt_action, prompt_action_choices, "erase",
-        "`erase` takes the concept away, `enhance` strengthens it, `slider` learns both at once: more of it at a "
-        "positive LoRA weight, less at a negative one. `distill` bakes classifier-free guidance into the adapter, "
-        "and `unconditional` with it as the negative prompt: pictures are then drawn at guidance scale 1, in half "
-        "the time. `transplant`, the default where there is a teacher, brings in what the teacher draws for "
-        "`positive`. `negative` is for embeddings: as the negative prompt, `target` takes `positive` out of pictures "
-        "and leaves `neutral`"),
+    {.name = "action",
+     .kind = KEY_CHOICE,
+     .offset = FIELD(const struct train_mode *, action),
+     .choices = &modes,
+     .tell = tell_modes,
+     .fallback = "erase",
+     .help = "$more"},
     TEXT("teacher", teacher_name, UNSET("the model itself"),
          "who predicts what the student is pulled to: a name of `teachers`"),
     NODE("terms", "instead of `action` and all that goes with it: what `target` is pulled to, a sum of weighted "

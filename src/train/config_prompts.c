@@ -4,7 +4,7 @@
 #include "base/number.h"
 #include "train/config_internal.h"
 #include "train/config_keys.h"
-#include "train/objective.h"
+#include "train/modes.h"
 
 /* What a computation in float32 would take for zero: then the pair would train nothing. */
 static leco_status check_not_zero(const doc_node *entry, const char *key, double value, const char *why,
@@ -42,7 +42,7 @@ static leco_status read_terms(const doc_node *entry, train_config *c, train_prom
                          TERMS_MAX);
     p->term = arena_alloc(c->memory, list->count, sizeof *p->term);
     if (!p->term) return error_memory(err, list->count * sizeof *p->term, "the prompts");
-    p->action = ACTION_TERMS;
+    p->action = &mode_terms;
     p->term_count = list->count;
     for (size_t i = 0; i < list->count; i++) LECO_TRY(read_term(list->item[i].value, c, &p->term[i], err));
     return LECO_OK;
@@ -52,14 +52,14 @@ static leco_status read_teaching(const doc_node *entry, train_config *c, train_p
 {
     LECO_TRY(read_terms(entry, c, p, err));
     LECO_TRY(config_find_teachers(c, entry, p, err));
-    if (p->teacher && !doc_find(entry, "action")) p->action = ACTION_TRANSPLANT;
-    if (p->action == ACTION_TRANSPLANT && !p->teacher)
-        return error_set(err, LECO_INVALID, "%s: prompts.action: transplant needs a teacher", p->place);
+    if (p->teacher && !doc_find(entry, "action")) p->action = &mode_transplant;
+    if (p->action->of_teacher && !p->teacher)
+        return error_set(err, LECO_INVALID, "%s: prompts.action: %s needs a teacher", p->place, p->action->name);
     const bool of_teacher = p->trajectory == TRAJECTORY_TEACHER || p->trajectory == TRAJECTORY_BOTH;
     if (of_teacher && !p->teacher)
         return error_set(err, LECO_INVALID, "%s: prompts.trajectory: this one needs a teacher in the entry",
                          doc_find(entry, "trajectory")->place);
-    if (p->action == ACTION_SLIDER && p->trajectory == TRAJECTORY_BOTH)
+    if (p->action->mirrored && p->trajectory == TRAJECTORY_BOTH)
         return error_set(err, LECO_INVALID, "%s: prompts.trajectory: a slider's are student, frozen or teacher",
                          doc_find(entry, "trajectory")->place);
     return LECO_OK;
@@ -80,9 +80,9 @@ static leco_status read_prompt(const doc_node *n, train_config *c, train_prompt 
     LECO_TRY(read_teaching(n, c, p, err));
     LECO_TRY(config_read_pairs(c, n, p, err));
     if (!p->positive) p->positive = p->target;
-    if (!p->neutral) p->neutral = p->action == ACTION_SLIDER ? p->target : p->unconditional;
+    if (!p->neutral) p->neutral = p->action->mirrored ? p->target : p->unconditional;
     if (p->trajectory_guidance_scale < 0)
-        p->trajectory_guidance_scale = p->action == ACTION_DISTILL ? 1 : c->trajectory_guidance_scale;
+        p->trajectory_guidance_scale = p->action->unguided ? 1 : c->trajectory_guidance_scale;
     if (!p->batch_size) p->batch_size = c->batch_size;
     const double strength = p->multiplier * (double)c->network.alpha / (double)c->network.rank;
     LECO_TRY(check_not_zero(n, "multiplier", strength, "the adapter would be off while it is trained", err));

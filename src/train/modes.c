@@ -23,6 +23,8 @@
  * (2023), equation 7. */
 #include "train/modes.h"
 
+#include <string.h>
+
 #include "train/source.h"
 
 /* ---- pieces ---- */
@@ -81,8 +83,6 @@ static leco_status begin(const train_prompt *p, arena *memory, objective *out, l
 }
 
 /* ---- modes ---- */
-
-typedef leco_status (*mode)(const train_prompt *p, arena *memory, objective *out, leco_error *err);
 
 static leco_status guide(const train_prompt *p, double scale, arena *memory, objective *out, leco_error *err)
 {
@@ -176,10 +176,66 @@ static leco_status spell_out(const train_prompt *p, arena *memory, objective *ou
     return LECO_OK;
 }
 
-static const mode modes[] = {
-    [ACTION_ERASE] = erase,        [ACTION_ENHANCE] = enhance, [ACTION_SLIDER] = slide,    [ACTION_DISTILL] = distill,
-    [ACTION_TRANSPLANT] = distill, [ACTION_TERMS] = spell_out, [ACTION_NEGATIVE] = negate,
-};
+/* ---- rows ---- */
+
+static const char *guided_remedy(const train_prompt *p, bool *meant)
+{
+    *meant = p->guidance_scale == 0;
+    if (*meant) return "a guidance_scale of 0 holds it still; another value changes it";
+    if (strcmp(p->positive, p->unconditional) == 0)
+        return "positive and unconditional are the same text to the model, so that nothing is taken away or added; "
+               "give another positive";
+    return "it is pulled to what the model predicts for it anyway; give a larger guidance_scale (2, for instance), a "
+           "neutral, or another positive";
+}
+
+static const char *distilled_remedy(const train_prompt *p, bool *meant)
+{
+    (void)p;
+    *meant = false;
+    return "a guidance_scale of 1 is no guidance; give that of the pictures it is to look like (7.5, for instance)";
+}
+
+static const char *other_remedy(const train_prompt *p, bool *meant)
+{
+    (void)p;
+    *meant = false;
+    return "it is pulled to what the model predicts for it anyway; give other terms";
+}
+
+const train_mode mode_erase = {
+    .name = "erase", .help = "takes the concept away", .make = erase, .remedy = guided_remedy};
+const train_mode mode_enhance = {.name = "enhance", .help = "strengthens it", .make = enhance, .remedy = guided_remedy};
+static const train_mode mode_slider = {
+    .name = "slider",
+    .help = "learns both at once: more of it at a positive LoRA weight, less at a negative one",
+    .make = slide,
+    .remedy = guided_remedy,
+    .mirrored = true,
+    .pictures = true};
+static const train_mode mode_distill = {
+    .name = "distill",
+    .help = "bakes classifier-free guidance into the adapter, and `unconditional` with it as the negative prompt: "
+            "pictures are then drawn at guidance scale 1, in half the time",
+    .make = distill,
+    .remedy = distilled_remedy,
+    .unguided = true};
+const train_mode mode_negative = {
+    .name = "negative",
+    .help = "trains an embedding that, as the negative prompt, takes `positive` away and leaves `neutral`",
+    .make = negate,
+    .remedy = other_remedy,
+    .negative = true};
+const train_mode mode_transplant = {
+    .name = "transplant",
+    .help = "brings in what the teacher draws for `positive`, and is the default where there is one",
+    .make = distill,
+    .remedy = other_remedy,
+    .of_teacher = true};
+const train_mode mode_terms = {.name = "terms", .make = spell_out, .remedy = other_remedy};
+
+const train_mode *const train_modes[] = {&mode_erase,    &mode_enhance,    &mode_slider, &mode_distill,
+                                         &mode_negative, &mode_transplant, NULL};
 
 /* ---- what is preserved ---- */
 
@@ -189,7 +245,7 @@ static void multipliers_of(const train_config *c, double *high, double *low)
 {
     *high = *low = c->images.path ? 1 : c->prompt[0].multiplier;
     for (size_t i = 0; i < c->prompt_count; i++) {
-        const double m = c->prompt[i].multiplier, other = c->prompt[i].action == ACTION_SLIDER ? -m : m;
+        const double m = c->prompt[i].multiplier, other = c->prompt[i].action->mirrored ? -m : m;
         if (m > *high || other > *high) *high = m > other ? m : other;
         if (m < *low || other < *low) *low = m < other ? m : other;
     }
@@ -239,7 +295,7 @@ leco_status objectives_of_config(const train_config *config, arena *memory, obje
     for (size_t i = 0; i < pairs; i++) {
         train_prompt p = config->prompt[i];
         LECO_TRY(add_attributes(&p, memory, err));
-        LECO_TRY(modes[p.action](&p, memory, &made[i], err));
+        LECO_TRY(p.action->make(&p, memory, &made[i], err));
     }
     if (held) LECO_TRY(preserve(config, memory, &made[pairs], err));
     *out = (objective_list){.item = made, .count = pairs + held, .held = held, .held_share = config->preserve.share};

@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "train/modes.h"
 
 #define DATE_ROOM 32
 
@@ -43,7 +44,7 @@ static char *describe(const train_config *c)
     const train_prompt *p = &c->prompt[0];
     return mem_printf(
         "leco: %s target \"%s\", positive \"%s\", neutral \"%s\", unconditional \"%s\", guidance_scale %g%s",
-        prompt_action_name(p->action), p->target, p->positive, p->neutral, p->unconditional, p->guidance_scale,
+        p->action->name, p->target, p->positive, p->neutral, p->unconditional, p->guidance_scale,
         c->prompt_count > 1 ? ", and more" : "");
 }
 

@@ -80,17 +80,12 @@ static leco_status make_canonical(spellings *s, train_prompt *prompts, size_t co
 /* ---- what trains nothing ---- */
 
 /* Why an entry moves nothing, and what would. */
-static const char *remedy(const train_prompt *p)
+static const char *remedy(const train_prompt *p, bool *meant)
 {
+    *meant = p->weight == 0;
     if (p->weight == 0) return "its weight is 0";
     if (p->multiplier == 0) return "its multiplier is 0, which leaves the adapter out";
-    if (p->guidance_scale == 0) return "a guidance_scale of 0 holds it still; another value changes it";
-    if (strcmp(p->positive, p->unconditional) == 0)
-        return "positive and unconditional are the same text to the model, so that nothing is taken away or added; "
-               "give "
-               "another positive";
-    return "it is pulled to what the model predicts for it anyway; give a larger guidance_scale (2, for instance), a "
-           "neutral, or another positive";
+    return p->action->remedy(p, meant);
 }
 
 /* A hint where another spelling of the same is among its texts. */
@@ -109,20 +104,22 @@ static leco_status judge(const train_config *config, const train_prompt *seen, c
                          leco_error *err)
 {
     size_t first = 0, odd = 0, still = 0, odd_count = 0;
+    bool unused;
     for (size_t i = 0; i < config->prompt_count; i++) {
-        const train_prompt *p = &config->prompt[i];
+        bool meant;
         if (!objective_is_still(&objectives[i])) continue;
         if (still++ == 0) first = i;
-        if (p->guidance_scale != 0 && p->weight != 0 && odd_count++ == 0) odd = i;
+        remedy(&seen[i], &meant);
+        if (!meant && odd_count++ == 0) odd = i;
     }
     if (still == config->prompt_count && !config->images.path)
         return error_set(err, LECO_INVALID, "%s: nothing would be trained: target \"%.80s\": %s%s%s",
-                         config->prompt[first].place, config->prompt[first].target, remedy(&seen[first]),
+                         config->prompt[first].place, config->prompt[first].target, remedy(&seen[first], &unused),
                          spelling(&config->prompt[first], &seen[first]),
                          still > 1 ? "; and so it is with all other entries" : "");
     if (odd_count > 0)
         log_message(LOG_WARNING, "%s: this entry trains nothing: target \"%.80s\": %s%s%s", config->prompt[odd].place,
-                    config->prompt[odd].target, remedy(&seen[odd]), spelling(&config->prompt[odd], &seen[odd]),
+                    config->prompt[odd].target, remedy(&seen[odd], &unused), spelling(&config->prompt[odd], &seen[odd]),
                     odd_count > 1 ? "; there are more like it" : "");
     return LECO_OK;
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "train/config.h"
+#include "train/modes.h"
 
 const char *const fuzz_words[] = {"=== prompts.yaml\n",
                                   "=== @set\n",
@@ -65,7 +66,7 @@ static void check_between(double value, double low, double high)
 static void check_prompt(const train_prompt *p)
 {
     FUZZ_CHECK(p->place && p->target && p->positive && p->unconditional && p->neutral);
-    FUZZ_CHECK(p->action == ACTION_ERASE || p->action == ACTION_ENHANCE);
+    FUZZ_CHECK(p->action && p->action->make);
     check_between(p->guidance_scale, -1000, 1000);
     check_between(p->multiplier, -1000, 1000);
     check_between(p->weight, 0, 1e6);
@@ -131,7 +132,7 @@ static void put_prompt(FILE *out, const train_prompt *p)
     put_text(out, "  unconditional", p->unconditional);
     put_text(out, "  neutral", p->neutral);
     fprintf(out, "  action: %s\n  guidance_scale: %.17g\n  multiplier: %.17g\n  weight: %.17g\n  batch_size: %lld\n",
-            p->action == ACTION_ERASE ? "erase" : "enhance", p->guidance_scale, p->multiplier, p->weight,
+            p->action->help ? p->action->name : "erase", p->guidance_scale, p->multiplier, p->weight,
             (long long)p->batch_size);
     if (p->width) fprintf(out, "  resolution: [%lld, %lld]\n", (long long)p->height, (long long)p->width);
 }

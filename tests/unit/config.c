@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "train/config.h"
+#include "train/modes.h"
 
 static leco_error err;
 
@@ -49,7 +50,7 @@ static void defaults_are_p_s(void **state)
     assert_string_equal(p->positive, "red");
     assert_string_equal(p->unconditional, "");
     assert_string_equal(p->neutral, "");
-    assert_true(p->action == ACTION_ERASE && p->guidance_scale == 1 && p->batch_size == 1 && p->width == 0);
+    assert_true(p->action == &mode_erase && p->guidance_scale == 1 && p->batch_size == 1 && p->width == 0);
     train_config_free(&c);
 }
 
@@ -88,7 +89,7 @@ static void p_s_files_are_read(void **state)
     assert_true(c.prompt[0].guidance_scale == 1.5 && c.prompt[0].batch_size == 2 && c.prompt[0].width == 512);
     assert_string_equal(c.prompt[1].target, "no"); /* a word, not a boolean */
     assert_string_equal(c.prompt[1].positive, "no");
-    assert_true(c.prompt[1].action == ACTION_ENHANCE && c.prompt[1].weight == 0.5);
+    assert_true(c.prompt[1].action == &mode_enhance && c.prompt[1].weight == 0.5);
     assert_true(c.prompt[1].height == 64 && c.prompt[1].width == 96);
     train_config_free(&c);
 }
@@ -101,7 +102,7 @@ static void overrides_change_and_add(void **state)
     assert_true(c.lr == 2e-3);
     train_config_free(&c);
     assert_works(read_text(minimal, "prompts.0.action=enhance", &c), &err);
-    assert_true(c.prompt[0].action == ACTION_ENHANCE);
+    assert_true(c.prompt[0].action == &mode_enhance);
     train_config_free(&c);
     assert_works(read_text(minimal, "prompts=[{target: a}, {target: b}]", &c), &err);
     assert_int_equal(c.prompt_count, 2);

@@ -6,7 +6,7 @@
 #include "base/arena.h"
 #include "train/modes.h"
 
-static train_prompt pair(prompt_action action, double scale)
+static train_prompt pair(const train_mode *action, double scale)
 {
     return (train_prompt){.target = "a red circle",
                           .positive = "red",
@@ -41,11 +41,11 @@ static double weight_of(const term_list *list, const char *prompt)
 static void erase_and_enhance_are_mirror_images(void **state)
 {
     (void)state;
-    train_prompt p = pair(ACTION_ERASE, 2);
+    train_prompt p = pair(&mode_erase, 2);
     term_list list = terms_of_prompt(&p);
     assert_int_equal(list.count, 3);
     assert_true(weight_of(&list, "a circle") == 1 && weight_of(&list, "red") == -2 && weight_of(&list, "") == 2);
-    p = pair(ACTION_ENHANCE, -2);
+    p = pair(&mode_enhance, -2);
     term_list twin = terms_of_prompt(&p);
     assert_int_equal(twin.count, 3);
     for (size_t i = 0; i < 3; i++) assert_true(weight_of(&twin, list.item[i].prompt) == list.item[i].weight);
@@ -54,7 +54,7 @@ static void erase_and_enhance_are_mirror_images(void **state)
 static void equal_prompts_are_predicted_once(void **state)
 {
     (void)state;
-    train_prompt p = pair(ACTION_ERASE, 1.5);
+    train_prompt p = pair(&mode_erase, 1.5);
     p.neutral = p.unconditional;
     term_list list = terms_of_prompt(&p);
     assert_int_equal(list.count, 2);
@@ -64,12 +64,12 @@ static void equal_prompts_are_predicted_once(void **state)
 static void what_cancels_is_not_predicted(void **state)
 {
     (void)state;
-    train_prompt p = pair(ACTION_ENHANCE, 1);
+    train_prompt p = pair(&mode_enhance, 1);
     p.neutral = p.unconditional; /* "" - "" + red */
     term_list list = terms_of_prompt(&p);
     assert_int_equal(list.count, 1);
     assert_string_equal(list.item[0].prompt, "red");
-    p = pair(ACTION_ERASE, 0);
+    p = pair(&mode_erase, 0);
     list = terms_of_prompt(&p);
     assert_int_equal(list.count, 1);
     assert_string_equal(list.item[0].prompt, "a circle");
@@ -80,7 +80,7 @@ static void a_negative_prompt_leaves_neutral(void **state)
 {
     (void)state;
     const double g = 5;
-    train_prompt p = pair(ACTION_NEGATIVE, g);
+    train_prompt p = pair(&mode_negative, g);
     term_list list = terms_of_prompt(&p);
     static const char *const prompts[] = {"red", "a circle", ""};
     const double left[] = {0, g, 1 - g};
@@ -116,7 +116,7 @@ static void models_keep_their_terms_apart(void **state)
 static void sums_are_weighted(void **state)
 {
     (void)state;
-    train_prompt p = pair(ACTION_ERASE, 0.5);
+    train_prompt p = pair(&mode_erase, 0.5);
     term_list list = terms_of_prompt(&p);
     const float predictions[] = {1, 2, 10, 20, 100, 200}; /* neutral, positive, unconditional */
     float target[2];

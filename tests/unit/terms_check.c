@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "model/tokenizer.h"
+#include "train/modes.h"
 #include "train/still.h"
 
 static leco_error err;
@@ -21,7 +22,7 @@ static void keep_log(void *user, log_level level, const char *message)
 }
 
 /* As a config has it where only target, action and guidance_scale are given. */
-static train_prompt pair(const char *target, prompt_action action, double scale)
+static train_prompt pair(const char *target, const train_mode *action, double scale)
 {
     return (train_prompt){.place = "x.yaml:3",
                           .target = target,
@@ -50,18 +51,18 @@ static leco_status check(train_prompt *prompts, size_t count)
 static void enhancing_at_1_without_a_neutral_is_refused(void **state)
 {
     (void)state;
-    train_prompt p = pair("red", ACTION_ENHANCE, 1);
+    train_prompt p = pair("red", &mode_enhance, 1);
     assert_fails(check(&p, 1), LECO_INVALID, &err, "x.yaml:3", "\"red\"", "nothing would be trained", "guidance_scale",
                  "neutral", "positive");
     p.guidance_scale = 2;
     assert_works(check(&p, 1), &err);
-    p = pair("red", ACTION_ENHANCE, 1);
+    p = pair("red", &mode_enhance, 1);
     p.neutral = "a star";
     assert_works(check(&p, 1), &err);
-    p = pair("a star", ACTION_ENHANCE, 1);
+    p = pair("a star", &mode_enhance, 1);
     p.positive = "a red star";
     assert_works(check(&p, 1), &err);
-    p = pair("red", ACTION_ERASE, 1);
+    p = pair("red", &mode_erase, 1);
     assert_works(check(&p, 1), &err);
     assert_int_equal(log_count, 0);
 }
@@ -70,16 +71,16 @@ static void enhancing_at_1_without_a_neutral_is_refused(void **state)
 static void the_terms_decide_not_the_action(void **state)
 {
     (void)state;
-    train_prompt p = pair("red", ACTION_ERASE, -1); /* enhance at 1 */
+    train_prompt p = pair("red", &mode_erase, -1); /* enhance at 1 */
     assert_fails(check(&p, 1), LECO_INVALID, &err, "guidance_scale");
-    p = pair("red", ACTION_ERASE, 3);
+    p = pair("red", &mode_erase, 3);
     p.unconditional = "red";
     p.neutral = "red";
     assert_fails(check(&p, 1), LECO_INVALID, &err, "the same text", "another positive");
-    p = pair("", ACTION_ERASE, 1); /* "" - (red - "") with neutral red: leaves "", the target */
+    p = pair("", &mode_erase, 1); /* "" - (red - "") with neutral red: leaves "", the target */
     p.positive = p.neutral = "red";
     assert_fails(check(&p, 1), LECO_INVALID, &err, "nothing would be trained");
-    train_prompt still[] = {pair("red", ACTION_ERASE, 0), pair("blue", ACTION_ERASE, 0)};
+    train_prompt still[] = {pair("red", &mode_erase, 0), pair("blue", &mode_erase, 0)};
     still[0].neutral = "red";
     still[1].neutral = "blue";
     assert_fails(check(still, 2), LECO_INVALID, &err, "guidance_scale of 0", "all other entries");
@@ -90,10 +91,10 @@ static void the_terms_decide_not_the_action(void **state)
 static void what_is_switched_off_trains_nothing(void **state)
 {
     (void)state;
-    train_prompt p = pair("red", ACTION_ERASE, 1);
+    train_prompt p = pair("red", &mode_erase, 1);
     p.weight = 0;
     assert_fails(check(&p, 1), LECO_INVALID, &err, "weight is 0");
-    p = pair("red", ACTION_ERASE, 1);
+    p = pair("red", &mode_erase, 1);
     p.multiplier = 0;
     assert_fails(check(&p, 1), LECO_INVALID, &err, "multiplier is 0");
 }
@@ -101,8 +102,8 @@ static void what_is_switched_off_trains_nothing(void **state)
 static void one_among_others_is_a_warning_unless_meant_so(void **state)
 {
     (void)state;
-    train_prompt three[] = {pair("red", ACTION_ERASE, 1), pair("a star", ACTION_ENHANCE, 1),
-                            pair("a moon", ACTION_ERASE, 0)};
+    train_prompt three[] = {pair("red", &mode_erase, 1), pair("a star", &mode_enhance, 1),
+                            pair("a moon", &mode_erase, 0)};
     three[1].place = "x.yaml:7";
     three[2].neutral = "a moon";
     assert_works(check(three, 3), &err);
@@ -120,21 +121,21 @@ static void other_spellings_of_a_prompt_are_the_prompt(void **state)
     (void)state;
     tokenizer *tokens;
     assert_works(tokenizer_open(LECO_SOURCE_DIR "/tests/parity/fixtures/sd1-like/tokenizer", &tokens, &err), &err);
-    train_prompt p = pair("red", ACTION_ENHANCE, 1);
+    train_prompt p = pair("red", &mode_enhance, 1);
     p.positive = "Red ";
     assert_works(check(&p, 1), &err);
     assert_fails(check_with(tokens, &p, 1), LECO_INVALID, &err, "x.yaml:3", "\"red\"", "nothing would be trained",
                  "same tokens");
     p.neutral = " ";
     assert_fails(check_with(tokens, &p, 1), LECO_INVALID, &err, "same tokens");
-    p = pair("a star", ACTION_ERASE, 3);
+    p = pair("a star", &mode_erase, 3);
     p.positive = "Red";
     p.unconditional = "red ";
     p.neutral = "a  star";
     assert_fails(check_with(tokens, &p, 1), LECO_INVALID, &err, "positive and unconditional are the same text");
     p.positive = "blue";
     assert_works(check_with(tokens, &p, 1), &err);
-    train_prompt two[] = {pair("red", ACTION_ERASE, 1), pair("blue", ACTION_ENHANCE, 1)};
+    train_prompt two[] = {pair("red", &mode_erase, 1), pair("blue", &mode_enhance, 1)};
     two[1].positive = "BLUE";
     assert_works(check_with(tokens, two, 2), &err);
     assert_int_equal(log_count, 1);
@@ -148,7 +149,7 @@ static void other_spellings_of_a_prompt_are_the_prompt(void **state)
 static void what_float32_loses_trains_nothing(void **state)
 {
     (void)state;
-    train_prompt p = pair("red", ACTION_ERASE, 1e-9);
+    train_prompt p = pair("red", &mode_erase, 1e-9);
     p.neutral = "red";
     assert_fails(check(&p, 1), LECO_INVALID, &err, "larger guidance_scale");
     p.guidance_scale = 1e-3;
