@@ -373,7 +373,7 @@ leco_status document_set(arena *memory, doc_node *root, const char *assignment, 
 
 /* ---- reading values ---- */
 
-const doc_node *doc_find(const doc_node *map, const char *key)
+doc_node *doc_find(const doc_node *map, const char *key)
 {
     for (size_t i = 0; i < map->count; i++)
         if (map->item[i].key && strcmp(map->item[i].key, key) == 0) return map->item[i].value;

@@ -37,8 +37,8 @@ leco_status document_read(arena *memory, const char *path, doc_node **out, leco_
  * Missing maps on the way are made. */
 leco_status document_set(arena *memory, doc_node *root, const char *assignment, leco_error *err);
 
-const doc_node *doc_find(const doc_node *map, const char *key); /* NULL: not there */
-bool doc_is_null(const doc_node *n);                            /* NULL, or an unquoted null, ~ or nothing */
+doc_node *doc_find(const doc_node *map, const char *key); /* NULL: not there */
+bool doc_is_null(const doc_node *n);                      /* NULL, or an unquoted null, ~ or nothing */
 
 /* LECO_INVALID "PLACE: KEY: expected ..., found ...". */
 leco_status doc_wrong(const doc_node *n, const char *key, const char *expected, leco_error *err);

@@ -132,9 +132,7 @@ leco_status config_read_preserved(train_config *c, const doc_node *root, leco_er
 {
     const key_section *section = &config_sections[SECTION_PRESERVE];
     preserve_config *p = &c->preserve;
-    size_t i = 0;
-    while (i < root->count && strcmp(root->item[i].key, section->name) != 0) i++;
-    doc_node *n = i < root->count ? root->item[i].value : NULL;
+    doc_node *n = doc_find(root, section->name);
     if (doc_is_null(n)) return LECO_OK;
     if (n->kind != DOC_MAP || (n->count == 1 && strcmp(n->item[0].key, "file") == 0)) LECO_TRY(spell_out(c, n, err));
     LECO_TRY(config_join_texts(c, n, section->name, "prompts", err));

@@ -118,10 +118,8 @@ static leco_status replace(joining *j, doc_node *n, leco_error *err)
 leco_status config_join_texts(train_config *c, const doc_node *map, const char *section, const char *key,
                               leco_error *err)
 {
-    size_t i = 0;
-    while (i < map->count && strcmp(map->item[i].key, key) != 0) i++;
-    if (i == map->count || doc_is_null(map->item[i].value)) return LECO_OK;
-    doc_node *n = map->item[i].value;
+    doc_node *n = doc_find(map, key);
+    if (doc_is_null(n)) return LECO_OK;
     char *full = mem_printf("%s.%s", section, key);
     if (!full) return error_memory(err, 0, "the prompts");
     joining j = {.config = c, .place = n->place, .key = full};
