@@ -238,7 +238,7 @@ static leco_status choose_precisions(const leco_bench_options *o, bench_result *
         return LECO_OK;
     }
     LECO_TRY(device_precision(o->precision, &result->run[0].compute, err));
-    if (!backend_find(NULL)->supports(result->run[0].compute))
+    if (!backend_default()->supports(result->run[0].compute))
         return error_set(err, LECO_UNSUPPORTED, "this machine can't compute in %s", o->precision);
     result->count = 1;
     return LECO_OK;

@@ -12,10 +12,23 @@ const backend *backend_at(size_t index)
 
 const backend *backend_find(const char *name)
 {
-    if (name == NULL) return backend_at(0);
     const backend *b;
     for (size_t i = 0; (b = backend_at(i)) != NULL; i++) {
         if (strcmp(b->name, name) == 0) return b;
+    }
+    return NULL;
+}
+
+leco_status backend_open(const backend *b, leco_error *err)
+{
+    return b->open ? b->open(err) : LECO_OK;
+}
+
+const backend *backend_default(void)
+{
+    const backend *b;
+    for (size_t i = 0; (b = backend_at(i)) != NULL; i++) {
+        if (backend_open(b, NULL) == LECO_OK) return b;
     }
     return NULL;
 }

@@ -47,9 +47,21 @@ typedef struct kernel {
     const char *(*chosen)(const kernel_plan *plan);
 } kernel;
 
+/* What a run does, kept so that it can be done again with less to say: kernels run between begin and end are recorded,
+ * not done. They see the pointers that they saw then. */
+typedef struct recorder {
+    leco_status (*begin)(leco_error *err);
+    leco_status (*end)(void **recording, leco_error *err); /* of all since begin; *recording is the caller's */
+    leco_status (*replay)(void *recording, leco_error *err);
+    void (*release)(void *recording);
+} recorder;
+
 typedef struct backend {
     const char *name; /* "ref", "cpu" */
     const device_memory *memory;
+    /* Optional: finds and opens the device, before anything else is asked. Again is fine. LECO_UNSUPPORTED, saying why,
+     * where there is none. */
+    leco_status (*open)(leco_error *err);
     bool (*supports)(dtype compute);
     /* The kernel of an operator for a compute dtype, or NULL where the backend has none. */
     const kernel *(*kernel_for)(op_code op, dtype compute);
@@ -58,13 +70,22 @@ typedef struct backend {
     /* Optional. The device's own matrix rate in GFLOP/s, measured now (about 0.2 s): what reports relate speeds to. 0
      * where it has no product of that dtype. */
     double (*matrix_rate)(dtype compute);
+    const char *(*device_name)(void); /* optional: of the device that is open */
+    const recorder *recorder;         /* optional */
 } backend;
 
-/* All backends, a row each: the first is what is used when none is named.
+/* All backends, a row each: the first that has its device is what is used when none is named.
  *
- *     cpu  oneDNN and OpenMP, F32 and BF16
- *     ref  plain loops, F32 and F64: the definition of correct */
+ *     cuda  NVIDIA cards, F32 and BF16; where leco was built with it
+ *     cpu   oneDNN and OpenMP, F32 and BF16
+ *     ref   plain loops, F32 and F64: the definition of correct */
+#if defined(LECO_CUDA)
+#define BACKEND_CUDA(ROW) ROW(cuda)
+#else
+#define BACKEND_CUDA(ROW)
+#endif
 #define BACKENDS(ROW)                                                                                                  \
+    BACKEND_CUDA(ROW)                                                                                                  \
     ROW(cpu)                                                                                                           \
     ROW(ref)
 
@@ -73,7 +94,9 @@ BACKENDS(BACKEND_ROW)
 #undef BACKEND_ROW
 
 const backend *backend_at(size_t index);       /* NULL: no more */
-const backend *backend_find(const char *name); /* of NULL: the first; NULL where there is none of that name */
+const backend *backend_find(const char *name); /* NULL where there is none of that name */
+const backend *backend_default(void);          /* the first whose device opens */
+leco_status backend_open(const backend *b, leco_error *err);
 const char *backend_names(void);               /* of all, for messages: "cpu", "ref", each in quotes */
 
 /* What binding a kernel takes for any backend: plain weights are planned and filled here. On failure, too, the plan is

@@ -2,3 +2,11 @@
 #include "base/mem.h"
 
 const device_memory host_memory = {.alloc = mem_aligned, .free = mem_free_aligned};
+
+leco_status memory_error(const device_memory *m, size_t bytes, const char *what, leco_error *err)
+{
+    const size_t left = m->available ? m->available() : 0;
+    if (left == 0) return error_memory(err, bytes, what);
+    return error_set(err, LECO_MEMORY, "out of memory: could not allocate %zu bytes of the device's for %s, %zu are free",
+                     bytes, what, left);
+}

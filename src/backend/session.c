@@ -13,6 +13,8 @@ struct session {
     workspace *workspace;
     kernel_args *args; /* [nodes] pointers into the workspace as it was at `bound_to` */
     const unsigned char *bound_to;
+    void *recording; /* of a run as it is bound, where the backend records; NULL before the second run */
+    bool ran;        /* as it is bound */
     void *staging;   /* [plan->staging_bytes] what the host writes and reads is put together here; NULL without */
     double *seconds; /* NULL: not profiling */
 };
@@ -62,9 +64,17 @@ leco_status session_open(graph *g, const backend *b, workspace *w, session **out
     return session_create(p, w, out, err);
 }
 
+static void forget_recording(session *s)
+{
+    if (s->recording) s->plan->backend->recorder->release(s->recording);
+    s->recording = NULL;
+    s->ran = false;
+}
+
 void session_destroy(session *s)
 {
     if (s == NULL) return;
+    forget_recording(s);
     session_plan_destroy(s->plan);
     mem_free_aligned(s->staging);
     mem_free(s->args);
@@ -187,19 +197,52 @@ static leco_status synchronise(const session *s, leco_error *err)
     return memory_is_host(memory_of(s)) ? LECO_OK : memory_of(s)->synchronise(err);
 }
 
-leco_status session_run(session *s, leco_error *err)
+static void run_nodes(session *s)
 {
-    const bool away = !memory_is_host(memory_of(s));
-    if (s->bound_to != workspace_start(s->workspace)) bind(s);
-    if (away) LECO_TRY(move_params(s, TENSOR_PARAM, err));
-    size_t nodes = graph_node_count(s->plan->g);
+    const size_t nodes = graph_node_count(s->plan->g);
+    for (size_t i = 0; i < nodes; i++) s->plan->steps[i].kernel->run(&s->args[i]);
+}
+
+/* The first run is a plain one: libraries make themselves ready in it. The second is recorded. */
+static leco_status run_recorded(session *s, leco_error *err)
+{
+    const recorder *r = s->plan->backend->recorder;
+    if (!s->ran) {
+        run_nodes(s);
+        s->ran = true;
+        return LECO_OK;
+    }
+    if (!s->recording) {
+        LECO_TRY(r->begin(err));
+        run_nodes(s);
+        LECO_TRY(r->end(&s->recording, err));
+    }
+    return r->replay(s->recording, err);
+}
+
+static leco_status run_profiled(session *s, leco_error *err)
+{
+    const size_t nodes = graph_node_count(s->plan->g);
     for (size_t i = 0; i < nodes; i++) {
-        double start = s->seconds != NULL ? cpu_seconds() : 0;
+        const double start = cpu_seconds();
         s->plan->steps[i].kernel->run(&s->args[i]);
-        if (s->seconds == NULL) continue;
         LECO_TRY(synchronise(s, err));
         s->seconds[i] = cpu_seconds() - start;
     }
+    return LECO_OK;
+}
+
+leco_status session_run(session *s, leco_error *err)
+{
+    const bool away = !memory_is_host(memory_of(s));
+    if (s->bound_to != workspace_start(s->workspace)) {
+        forget_recording(s);
+        bind(s);
+    }
+    if (away) LECO_TRY(move_params(s, TENSOR_PARAM, err));
+    if (s->seconds != NULL) LECO_TRY(run_profiled(s, err));
+    else if (s->plan->backend->recorder) LECO_TRY(run_recorded(s, err));
+    else run_nodes(s);
     LECO_TRY(synchronise(s, err));
     return away ? move_params(s, TENSOR_PARAM_GRAD, err) : LECO_OK;
 }

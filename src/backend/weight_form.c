@@ -43,7 +43,7 @@ leco_status weight_want_plain(weight *w, const device_memory *m, dtype type, siz
 leco_status weight_take(const weight *w, weight_form *f, leco_error *err)
 {
     f->data = f->memory->alloc(f->bytes);
-    return f->data != NULL ? LECO_OK : error_memory(err, f->bytes, w->name);
+    return f->data != NULL ? LECO_OK : memory_error(f->memory, f->bytes, w->name, err);
 }
 
 void weight_give_back(weight_form *f)
@@ -52,26 +52,16 @@ void weight_give_back(weight_form *f)
     f->data = NULL;
 }
 
-/* By way of a copy of the host's. */
-static leco_status upload_plain(const weight *w, weight_form *f, leco_error *err)
-{
-    void *copy = mem_aligned(f->bytes);
-    if (copy == NULL) return error_memory(err, f->bytes, w->name);
-    dtype_convert(copy, f->type, w->data, w->type, (size_t)shape_count(&w->shape));
-    leco_status status = f->memory->upload(f->data, copy, f->bytes, err);
-    mem_free_aligned(copy);
-    return status;
-}
-
 leco_status weight_fill(const weight *w, weight_form *f, leco_error *err)
 {
     if (f->data != NULL) return LECO_OK;
     LECO_TRY(weight_take(w, f, err));
+    const size_t count = (size_t)shape_count(&w->shape);
     if (memory_is_host(f->memory)) {
-        dtype_convert(f->data, f->type, w->data, w->type, (size_t)shape_count(&w->shape));
+        dtype_convert(f->data, f->type, w->data, w->type, count);
         return LECO_OK;
     }
-    leco_status status = upload_plain(w, f, err);
+    leco_status status = f->memory->upload_as(f->data, f->type, w->data, w->type, count, err);
     if (status != LECO_OK) weight_give_back(f);
     return status;
 }

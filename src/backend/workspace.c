@@ -36,7 +36,7 @@ leco_status workspace_reserve(workspace *w, size_t bytes, leco_error *err)
 {
     if (bytes <= w->bytes) return LECO_OK;
     unsigned char *larger = w->memory->alloc(bytes);
-    if (larger == NULL) return error_memory(err, bytes, "activations");
+    if (larger == NULL) return memory_error(w->memory, bytes, "activations", err);
     w->memory->free(w->start);
     w->start = larger;
     w->bytes = bytes;

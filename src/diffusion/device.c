@@ -16,9 +16,11 @@ leco_status device_precision(const char *name, dtype *out, leco_error *err)
 leco_status device_open(const char *name, const char *precision, device *out, leco_error *err)
 {
     device d = {0};
-    d.backend = backend_find(name);
+    d.backend = name ? backend_find(name) : backend_default();
     if (!d.backend)
         return error_set(err, LECO_INVALID, "device \"%s\" is not known; there are %s", name, backend_names());
+    leco_status status = backend_open(d.backend, err);
+    if (status != LECO_OK) return error_prefix(err, status, "device \"%s\"", name);
     d.compute = d.backend->preferred_dtype();
     if (precision) LECO_TRY(device_precision(precision, &d.compute, err));
     if (!d.backend->supports(d.compute))

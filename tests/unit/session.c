@@ -317,9 +317,20 @@ static leco_status away_synchronise(leco_error *error)
     return failing ? error_set(error, LECO_INTERNAL, "the device failed") : LECO_OK;
 }
 
+static leco_status away_upload_as(void *to, dtype type, const void *from, dtype from_type, size_t count,
+                                  leco_error *error)
+{
+    (void)error;
+    open_device(PROT_READ | PROT_WRITE);
+    dtype_convert(to, type, from, from_type, count);
+    open_device(PROT_NONE);
+    return LECO_OK;
+}
+
 static const device_memory away_memory = {.alloc = away_alloc,
                                           .free = away_free,
                                           .upload = away_copy,
+                                          .upload_as = away_upload_as,
                                           .download = away_copy,
                                           .synchronise = away_synchronise};
 

@@ -1,0 +1,94 @@
+/* attention and its gradient: on matrix units where they serve, else in f32 arithmetic. */
+#include "backend/cuda/kernels.h"
+#include "base/mem.h"
+
+typedef struct attention {
+    attention_shape shape;
+    gpu_type type;
+    bool mma;
+} attention;
+
+static leco_status plan_attention(const kernel_site *at, kernel_plan *plan, leco_error *err, bool gradient, bool plain)
+{
+    const node *n = at->node;
+    const shape *q = &n->input[0]->shape, *k = &n->input[1]->shape;
+    attention *a = mem_calloc(1, sizeof *a);
+    if (!a) return error_memory(err, sizeof *a, n->name);
+    plan->state = a;
+    a->type = gpu_type_of(at->compute);
+    a->shape = (attention_shape){.batch = q->dim[0],
+                                 .queries = shape_rows(q) / q->dim[0],
+                                 .keys = shape_rows(k) / k->dim[0],
+                                 .heads = n->attr.heads,
+                                 .width = shape_last(q) / n->attr.heads,
+                                 .scale = n->attr.scale,
+                                 .causal = n->attr.causal};
+    if (a->shape.width > ATTENTION_MOST_WIDTH)
+        return error_set(err, LECO_UNSUPPORTED, "%s: attention heads of %lld channels: this device has kernels for %d",
+                         n->name, (long long)a->shape.width, ATTENTION_MOST_WIDTH);
+    a->mma = !plain && attention_mma_serves(a->type, &a->shape, gradient);
+    if (gradient) plan->scratch_bytes = (size_t)(shape_rows(q) * n->attr.heads) * sizeof(float);
+    return LECO_OK;
+}
+
+static leco_status forward_plan(const kernel_site *at, kernel_plan *plan, leco_error *err)
+{
+    return plan_attention(at, plan, err, false, false);
+}
+
+static leco_status gradient_plan(const kernel_site *at, kernel_plan *plan, leco_error *err)
+{
+    return plan_attention(at, plan, err, true, false);
+}
+
+static leco_status forward_plain_plan(const kernel_site *at, kernel_plan *plan, leco_error *err)
+{
+    return plan_attention(at, plan, err, false, true);
+}
+
+static leco_status gradient_plain_plan(const kernel_site *at, kernel_plan *plan, leco_error *err)
+{
+    return plan_attention(at, plan, err, true, true);
+}
+
+static void run_forward(const kernel_args *args)
+{
+    const attention *a = args->plan->state;
+    (a->mma ? launch_attention_mma : launch_attention)(a->type, &a->shape, args->input[0], args->input[1],
+                                                       args->input[2], args->output[0], args->output[1]);
+}
+
+static void run_gradient(const kernel_args *args)
+{
+    const attention *a = args->plan->state;
+    const attention_tensors t = {.q = args->input[0],
+                                 .k = args->input[1],
+                                 .v = args->input[2],
+                                 .o = args->input[3],
+                                 .lse = args->input[4],
+                                 .dout = args->input[5],
+                                 .delta = args->scratch,
+                                 .dq = args->output[0],
+                                 .dk = args->output[1],
+                                 .dv = args->output[2]};
+    launch_attention_delta(a->type, &a->shape, &t);
+    (a->mma ? launch_attention_mma_grad : launch_attention_grad)(a->type, &a->shape, &t);
+}
+
+static void release(kernel_plan *plan)
+{
+    mem_free(plan->state);
+    plan->state = NULL;
+}
+
+static const char *chosen(const kernel_plan *plan)
+{
+    return ((const attention *)plan->state)->mma ? "matrix units" : "f32 arithmetic";
+}
+
+const kernel cuda_attention = {.plan = forward_plan, .run = run_forward, .release = release, .chosen = chosen};
+const kernel cuda_attention_grad = {.plan = gradient_plan, .run = run_gradient, .release = release, .chosen = chosen};
+const kernel cuda_attention_plain = {
+    .plan = forward_plain_plan, .run = run_forward, .release = release, .chosen = chosen};
+const kernel cuda_attention_grad_plain = {
+    .plan = gradient_plain_plan, .run = run_gradient, .release = release, .chosen = chosen};

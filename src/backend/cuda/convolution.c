@@ -1,0 +1,181 @@
+/* convolution.h over cuDNN, which is loaded when first needed. */
+#include "backend/cuda/convolution.h"
+
+#include <cudnn.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include "backend/cuda/library.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+enum { MOST_SCRATCH = 256 << 20, MOST_ALGORITHMS = 12 };
+
+#define FUNCTIONS(F)                                                                                                   \
+    F(cudnnCreate)                                                                                                     \
+    F(cudnnSetStream)                                                                                                  \
+    F(cudnnGetErrorString)                                                                                             \
+    F(cudnnCreateTensorDescriptor)                                                                                     \
+    F(cudnnDestroyTensorDescriptor)                                                                                    \
+    F(cudnnSetTensor4dDescriptor)                                                                                      \
+    F(cudnnCreateFilterDescriptor)                                                                                     \
+    F(cudnnDestroyFilterDescriptor)                                                                                    \
+    F(cudnnSetFilter4dDescriptor)                                                                                      \
+    F(cudnnCreateConvolutionDescriptor)                                                                                \
+    F(cudnnDestroyConvolutionDescriptor)                                                                               \
+    F(cudnnSetConvolution2dDescriptor)                                                                                 \
+    F(cudnnSetConvolutionMathType)                                                                                     \
+    F(cudnnGetConvolutionForwardAlgorithm_v7)                                                                          \
+    F(cudnnGetConvolutionBackwardDataAlgorithm_v7)                                                                     \
+    F(cudnnConvolutionForward)                                                                                         \
+    F(cudnnConvolutionBackwardData)
+
+static struct dnn {
+#define MEMBER(name) __typeof__(&name) name;
+    FUNCTIONS(MEMBER)
+#undef MEMBER
+    cudnnHandle_t handle;
+    enum { DNN_UNKNOWN, DNN_THERE, DNN_ABSENT } state;
+} dnn;
+
+static leco_status start(leco_error *err)
+{
+#define ENTRY(name) {#name, offsetof(struct dnn, name)},
+    static const library_function functions[] = {FUNCTIONS(ENTRY)};
+#undef ENTRY
+    static library cudnn = {.name = "cuDNN", .file = "libcudnn.so", .versions = {CUDNN_MAJOR, 0}};
+    LECO_TRY(library_load(&cudnn, functions, sizeof functions / sizeof *functions, &dnn, err));
+    if (dnn.cudnnCreate(&dnn.handle) != CUDNN_STATUS_SUCCESS ||
+        dnn.cudnnSetStream(dnn.handle, gpu_stream()) != CUDNN_STATUS_SUCCESS)
+        return error_set(err, LECO_UNSUPPORTED, "cuDNN does not start on this card");
+    return LECO_OK;
+}
+
+static leco_status load(leco_error *err)
+{
+    if (dnn.state == DNN_UNKNOWN) {
+        leco_error why = {0};
+        dnn.state = start(&why) == LECO_OK ? DNN_THERE : DNN_ABSENT;
+        if (dnn.state == DNN_ABSENT)
+            log_message(LOG_WARNING, "%s; convolutions are done as products, which is slower", why.message);
+    }
+    return dnn.state == DNN_THERE ? LECO_OK : error_set(err, LECO_UNSUPPORTED, "there is no cuDNN");
+}
+
+typedef struct convolution_impl {
+    cudnnTensorDescriptor_t x, y; /* of the convolution, also where its gradient is wanted */
+    cudnnFilterDescriptor_t w;
+    cudnnConvolutionDescriptor_t how;
+    cudnnConvolutionFwdAlgo_t forward;
+    cudnnConvolutionBwdDataAlgo_t backward;
+} convolution_impl;
+
+static cudnnDataType_t data_type(gpu_type type)
+{
+    return type == GPU_F32 ? CUDNN_DATA_FLOAT : type == GPU_BF16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_HALF;
+}
+
+static bool good(cudnnStatus_t status)
+{
+    return status == CUDNN_STATUS_SUCCESS;
+}
+
+static bool describe(convolution_impl *i, const gpu_convolution *c)
+{
+    const conv_shape *s = &c->shape;
+    const cudnnDataType_t type = data_type(c->type);
+    /* f32 in f32 throughout: never rounded to tf32. */
+    const cudnnMathType_t math = c->type == GPU_F32 ? CUDNN_FMA_MATH : CUDNN_TENSOR_OP_MATH;
+    return good(dnn.cudnnCreateTensorDescriptor(&i->x)) && good(dnn.cudnnCreateTensorDescriptor(&i->y)) &&
+           good(dnn.cudnnCreateFilterDescriptor(&i->w)) && good(dnn.cudnnCreateConvolutionDescriptor(&i->how)) &&
+           good(dnn.cudnnSetTensor4dDescriptor(i->x, CUDNN_TENSOR_NHWC, type, (int)s->n, (int)s->in, (int)s->h,
+                                               (int)s->w)) &&
+           good(dnn.cudnnSetTensor4dDescriptor(i->y, CUDNN_TENSOR_NHWC, type, (int)s->n, (int)s->out, (int)s->ho,
+                                               (int)s->wo)) &&
+           good(dnn.cudnnSetFilter4dDescriptor(i->w, type, CUDNN_TENSOR_NHWC, (int)s->out, (int)s->in, (int)s->kh,
+                                               (int)s->kw)) &&
+           good(dnn.cudnnSetConvolution2dDescriptor(i->how, s->top, s->left, s->stride, s->stride, 1, 1,
+                                                    CUDNN_CROSS_CORRELATION, CUDNN_DATA_FLOAT)) &&
+           good(dnn.cudnnSetConvolutionMathType(i->how, math));
+}
+
+static bool choose_forward(convolution_impl *i, gpu_convolution *c)
+{
+    cudnnConvolutionFwdAlgoPerf_t found[MOST_ALGORITHMS];
+    int count = 0;
+    if (!good(dnn.cudnnGetConvolutionForwardAlgorithm_v7(dnn.handle, i->x, i->w, i->how, i->y, MOST_ALGORITHMS, &count,
+                                                         found)))
+        return false;
+    for (int k = 0; k < count; k++) {
+        if (!good(found[k].status) || found[k].determinism != CUDNN_DETERMINISTIC || found[k].memory > MOST_SCRATCH)
+            continue;
+        i->forward = found[k].algo;
+        c->scratch_bytes = found[k].memory;
+        return good(dnn.cudnnSetConvolutionMathType(i->how, found[k].mathType == CUDNN_DEFAULT_MATH && c->type == GPU_F32
+                                                                ? CUDNN_FMA_MATH
+                                                                : found[k].mathType));
+    }
+    return false;
+}
+
+static bool choose_backward(convolution_impl *i, gpu_convolution *c)
+{
+    cudnnConvolutionBwdDataAlgoPerf_t found[MOST_ALGORITHMS];
+    int count = 0;
+    if (!good(dnn.cudnnGetConvolutionBackwardDataAlgorithm_v7(dnn.handle, i->w, i->y, i->how, i->x, MOST_ALGORITHMS,
+                                                              &count, found)))
+        return false;
+    for (int k = 0; k < count; k++) {
+        if (!good(found[k].status) || found[k].determinism != CUDNN_DETERMINISTIC || found[k].memory > MOST_SCRATCH)
+            continue;
+        i->backward = found[k].algo;
+        c->scratch_bytes = found[k].memory;
+        return good(dnn.cudnnSetConvolutionMathType(i->how, found[k].mathType == CUDNN_DEFAULT_MATH && c->type == GPU_F32
+                                                                ? CUDNN_FMA_MATH
+                                                                : found[k].mathType));
+    }
+    return false;
+}
+
+/* cuDNN pads both sides alike; where the far side is padded less, or rows remain that no window reads, its output would
+ * have another size. */
+static bool padded_alike(const conv_shape *s)
+{
+    return (s->h + 2 * s->top - s->kh) / s->stride + 1 == s->ho &&
+           (s->w + 2 * s->left - s->kw) / s->stride + 1 == s->wo && s->top <= s->kh && s->left <= s->kw;
+}
+
+leco_status gpu_convolution_plan(gpu_convolution *c, leco_error *err)
+{
+    if (!padded_alike(&c->shape)) return error_set(err, LECO_UNSUPPORTED, "padding differs from side to side");
+    LECO_TRY(load(err));
+    convolution_impl *i = mem_calloc(1, sizeof *i);
+    if (!i) return error_memory(err, sizeof *i, "a convolution");
+    c->impl = i;
+    if (describe(i, c) && (c->gradient ? choose_backward(i, c) : choose_forward(i, c))) return LECO_OK;
+    return error_set(err, LECO_UNSUPPORTED, "cuDNN has no such convolution on this card");
+}
+
+void gpu_convolution_run(const gpu_convolution *c, const void *x, const void *w, bool add_to, void *y, void *scratch)
+{
+    const convolution_impl *i = c->impl;
+    const float alpha = 1.0f, beta = add_to ? 1.0f : 0.0f;
+    const cudnnStatus_t status =
+        c->gradient ? dnn.cudnnConvolutionBackwardData(dnn.handle, &alpha, i->w, w, i->y, x, i->how, i->backward,
+                                                       scratch, c->scratch_bytes, &beta, i->x, y)
+                    : dnn.cudnnConvolutionForward(dnn.handle, &alpha, i->x, x, i->w, w, i->how, i->forward, scratch,
+                                                  c->scratch_bytes, &beta, i->y, y);
+    if (!good(status)) gpu_failed("cuDNN", dnn.cudnnGetErrorString(status));
+}
+
+void gpu_convolution_release(gpu_convolution *c)
+{
+    convolution_impl *i = c->impl;
+    if (!i) return;
+    if (i->x) dnn.cudnnDestroyTensorDescriptor(i->x);
+    if (i->y) dnn.cudnnDestroyTensorDescriptor(i->y);
+    if (i->w) dnn.cudnnDestroyFilterDescriptor(i->w);
+    if (i->how) dnn.cudnnDestroyConvolutionDescriptor(i->how);
+    mem_free(i);
+    c->impl = NULL;
+}

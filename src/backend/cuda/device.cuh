@@ -1,0 +1,150 @@
+/* What the kernels of this backend are written with: CUDA's own language, or its emulation on the host. */
+#ifndef LECO_CUDA_DEVICE_H
+#define LECO_CUDA_DEVICE_H
+
+#include "backend/cuda/launch.h"
+
+#if defined(LECO_EMULATE)
+#include "backend/cuda/emulate/emulate.h"
+#define DEVICE static inline
+#define UNROLL
+#define SHARED_MEMORY(name) unsigned char *name = emulated_shared()
+#define LAUNCH(kernel, grid, block, shared, ...)                                                                       \
+    do {                                                                                                               \
+        auto *kernel_ = kernel;                                                                                        \
+        emulated_launch_of(grid, block, shared, [=]() { kernel_(__VA_ARGS__); });                                      \
+    } while (0)
+#else
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#define DEVICE static __device__ __forceinline__
+#define UNROLL _Pragma("unroll")
+#define SHARED_MEMORY(name) extern __shared__ __align__(128) unsigned char name[]
+#define LAUNCH(kernel, grid, block, shared, ...)                                                                       \
+    do {                                                                                                               \
+        auto *kernel_ = kernel;                                                                                        \
+        if ((shared) > 48 * 1024)                                                                                      \
+            cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel_), cudaFuncAttributeMaxDynamicSharedMemorySize, \
+                                 (int)(shared));                                                                       \
+        kernel_<<<grid, block, shared, static_cast<cudaStream_t>(gpu_stream())>>>(__VA_ARGS__);                        \
+        gpu_launched(cudaGetLastError(), #kernel);                                                                     \
+    } while (0)
+
+using bf16 = __nv_bfloat16;
+using f16 = __half;
+
+DEVICE float to_float(bf16 value)
+{
+    return __bfloat162float(value);
+}
+DEVICE float to_float(f16 value)
+{
+    return __half2float(value);
+}
+template <class T> __device__ T from_float(float value);
+template <> __device__ __forceinline__ bf16 from_float<bf16>(float value)
+{
+    return __float2bfloat16(value);
+}
+template <> __device__ __forceinline__ f16 from_float<f16>(float value)
+{
+    return __float2half(value);
+}
+DEVICE float exp2_fast(float x)
+{
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+#endif
+
+DEVICE float to_float(float value)
+{
+    return value;
+}
+#if defined(LECO_EMULATE)
+template <> inline float from_float<float>(float value)
+#else
+template <> __device__ __forceinline__ float from_float<float>(float value)
+#endif
+{
+    return value;
+}
+
+/* Calls f with a value of the element type that `type` names: AS_TYPE(type, T, launch<T>(...)). */
+#define AS_TYPE(type, T, ...)                                                                                          \
+    switch (type) {                                                                                                    \
+    case GPU_F32: {                                                                                                    \
+        using T = float;                                                                                               \
+        __VA_ARGS__;                                                                                                   \
+        break;                                                                                                         \
+    }                                                                                                                  \
+    case GPU_BF16: {                                                                                                   \
+        using T = bf16;                                                                                                \
+        __VA_ARGS__;                                                                                                   \
+        break;                                                                                                         \
+    }                                                                                                                  \
+    case GPU_F16: {                                                                                                    \
+        using T = f16;                                                                                                 \
+        __VA_ARGS__;                                                                                                   \
+        break;                                                                                                         \
+    }                                                                                                                  \
+    }
+
+/* N elements that are loaded and stored at once; N = 1 where 16 bytes don't fit the layout. */
+template <class T, int N> struct alignas(N * sizeof(T) > 16 ? 16 : N * sizeof(T)) pack {
+    T at[N];
+};
+/* Elements in 16 bytes. */
+template <class T> struct widest {
+    static constexpr int count = 16 / (int)sizeof(T);
+};
+
+DEVICE float warp_sum(float value)
+{
+    UNROLL
+    for (unsigned i = 16; i > 0; i /= 2) value += __shfl_xor_sync(0xffffffffu, value, i);
+    return value;
+}
+DEVICE float warp_most(float value)
+{
+    UNROLL
+    for (unsigned i = 16; i > 0; i /= 2) value = fmaxf(value, __shfl_xor_sync(0xffffffffu, value, i));
+    return value;
+}
+
+/* The sum over a block of up to 1024 threads, in every thread; the order is fixed. `room` is 32 floats of shared memory,
+ * free again after the next barrier. */
+DEVICE float block_sum(float value, float *room)
+{
+    const unsigned warps = blockDim.x / 32, lane = threadIdx.x % 32;
+    value = warp_sum(value);
+    __syncthreads(); /* whoever used `room` before is done */
+    if (lane == 0) room[threadIdx.x / 32] = value;
+    __syncthreads();
+    return warp_sum(lane < warps ? room[lane] : 0.0f);
+}
+
+DEVICE float logistic(float x)
+{
+    return 1.0f / (1.0f + expf(-x));
+}
+
+/* Where this thread begins, and how far it goes on from one element to its next. */
+DEVICE int64_t first_index()
+{
+    return (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+}
+DEVICE int64_t index_step()
+{
+    return (int64_t)gridDim.x * blockDim.x;
+}
+
+/* Blocks of `threads` for `count` elements, each thread going on where there are more than a card could run at once. */
+static inline unsigned blocks_for(int64_t count, int threads)
+{
+    const int64_t blocks = (count + threads - 1) / threads, most = 1 << 16;
+    return (unsigned)(blocks < 1 ? 1 : blocks < most ? blocks : most);
+}
+
+#endif

@@ -1,0 +1,133 @@
+/* The kernels of this backend, as C calls them: each starts its kernel on the stream and returns. Pointers are the
+ * device's; `type` is that of x, y and whatever else nothing is said of. Formulas: op/op.h. Sums are in f32 and in an
+ * order that depends on the shapes alone. */
+#ifndef LECO_CUDA_LAUNCH_H
+#define LECO_CUDA_LAUNCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum gpu_type { GPU_F32, GPU_BF16, GPU_F16 } gpu_type;
+
+void *gpu_stream(void);                           /* a cudaStream_t */
+/* Both keep the first failure until gpu_memory.synchronise (runtime.h) asks. */
+void gpu_launched(int error, const char *name); /* a cudaError_t */
+void gpu_failed(const char *what, const char *why);
+size_t gpu_shared_bytes(void);                    /* of shared memory, the most that a block may have */
+
+/* elementwise.cu */
+void launch_geglu(gpu_type type, const void *x, void *y, int64_t rows, int64_t channels);
+void launch_geglu_dx(gpu_type type, const void *dy, const void *x, void *dx, int64_t rows, int64_t channels);
+void launch_activation(gpu_type type, int activation, const void *x, void *y, int64_t count);
+void launch_activation_dx(gpu_type type, int activation, const void *dy, const void *x, void *dx, int64_t count);
+void launch_add(gpu_type type, const void *a, const void *b, void *y, int64_t count);
+/* y [samples,positions,channels] = x + v [samples,channels] */
+void launch_add_spatial(gpu_type type, const void *x, const void *v, void *y, int64_t samples, int64_t positions,
+                        int64_t channels);
+/* y [rows,channels] = x + bias [channels] + add; either may be NULL. */
+void launch_add_bias(gpu_type type, const void *x, const void *bias, const void *add, void *y, int64_t rows,
+                     int64_t channels);
+/* Numbers in [-1, 1) that follow from their index. */
+void launch_noise(gpu_type type, void *y, int64_t count);
+void launch_convert(gpu_type from, gpu_type to, const void *x, void *y, int64_t count);
+#define MSE_PARTS 256 /* floats of scratch */
+void launch_mse(gpu_type type, gpu_type target_type, const void *x, const void *target, float *loss, float *parts,
+                int64_t count);
+void launch_mse_dx(gpu_type type, gpu_type target_type, const void *x, const void *target, const float *dloss, void *dx,
+                   int64_t count);
+
+/* layout.cu */
+void launch_sum_spatial(gpu_type type, const void *x, void *y, float scale, int64_t samples, int64_t positions,
+                        int64_t channels);
+/* dst [rows,dst_width] at columns [dst_from, + length) = src [rows,src_width] from src_from on; any type of `size`. */
+void launch_copy_columns(size_t size, void *dst, int64_t dst_width, int64_t dst_from, const void *src,
+                         int64_t src_width, int64_t src_from, int64_t rows, int64_t length);
+/* Images [samples,height,width,channels]. */
+void launch_upsample(gpu_type type, const void *x, void *y, int64_t samples, int64_t height, int64_t width,
+                     int64_t to_height, int64_t to_width, int64_t channels);
+void launch_upsample_dx(gpu_type type, const void *dy, void *dx, int64_t samples, int64_t height, int64_t width,
+                        int64_t from_height, int64_t from_width, int64_t channels);
+void launch_timestep_embedding(gpu_type type, const float *t, void *y, int64_t samples, int64_t width, bool cos_first,
+                               float freq_shift);
+void launch_embedding(gpu_type type, const int32_t *ids, const void *table, const void *position, void *y,
+                      int64_t samples, int64_t tokens, int64_t width, int64_t table_rows);
+void launch_add_rows(gpu_type type, const void *x, const int32_t *ids, const float *rows, void *y, int64_t tokens,
+                     int64_t width, int64_t from, int64_t row_count);
+void launch_add_rows_dw(gpu_type type, const void *dy, const int32_t *ids, const float *add, float *dw, int64_t tokens,
+                        int64_t width, int64_t from, int64_t row_count);
+void launch_select_rows(gpu_type type, const void *x, const int32_t *index, void *y, int64_t samples, int64_t tokens,
+                        int64_t width);
+
+/* window.cu: convolutions as products; positions are those of the output, taps those of the kernel. */
+typedef struct conv_shape {
+    int64_t n, h, w, in, ho, wo, out, kh, kw;
+    int stride, top, left, bottom, right;
+} conv_shape;
+/* rows [count,kh*kw*in] = the windows of positions [first, first + count) of x [n,h,w,in]. */
+void launch_gather(gpu_type type, const conv_shape *s, const void *x, void *rows, int64_t first, int64_t count);
+/* dx [n,h,w,in] = sum over the windows that hold a pixel of rows [n*ho*wo,kh*kw*in] f32, + add (may be NULL). */
+void launch_scatter(gpu_type type, const conv_shape *s, const float *rows, const void *add, void *dx, int64_t first_n,
+                    int64_t samples);
+/* A convolution's weight [out,in,taps] of type `from` as [out,taps,in] of type `to`. */
+void launch_channels_last(gpu_type from, gpu_type to, const void *w, void *packed, int64_t out, int64_t in,
+                          int64_t taps);
+
+/* norm.cu: statistics f32 [samples,groups,2] or [rows,2], may be NULL. */
+size_t group_norm_scratch(int64_t samples, int64_t positions, int64_t channels, int64_t groups); /* bytes, for both */
+typedef struct group_norm_shape {
+    int64_t samples, positions, channels, groups;
+    float eps;
+    bool silu;
+} group_norm_shape;
+void launch_group_norm(gpu_type type, const group_norm_shape *s, const void *x, const void *gamma, const void *beta,
+                       void *y, float *statistics, float *scratch);
+void launch_group_norm_dx(gpu_type type, const group_norm_shape *s, const void *dy, const void *x, const void *gamma,
+                          const void *beta, const float *statistics, const void *add, void *dx, float *scratch);
+void launch_layer_norm(gpu_type type, const void *x, const void *gamma, const void *beta, void *y, float *statistics,
+                       int64_t rows, int64_t channels, float eps);
+void launch_layer_norm_dx(gpu_type type, const void *dy, const void *x, const void *gamma, const float *statistics,
+                          const void *add, void *dx, int64_t rows, int64_t channels);
+
+/* attention.cu: any width of a head up to 512, in f32 arithmetic; attention_mma.cu: bf16 and f16, on matrix units,
+ * where attention_mma_serves says so. Gradients that aren't wanted are NULL. */
+typedef struct attention_shape {
+    int64_t batch, queries, keys, heads, width;
+    float scale;
+    bool causal;
+} attention_shape;
+typedef struct attention_tensors {
+    const void *q, *k, *v, *o, *dout;
+    const float *lse;
+    float *delta; /* scratch [batch,heads,queries] f32 */
+    void *dq, *dk, *dv;
+} attention_tensors;
+#define ATTENTION_MOST_WIDTH 512
+void launch_attention(gpu_type type, const attention_shape *s, const void *q, const void *k, const void *v, void *o,
+                      float *lse);
+void launch_attention_grad(gpu_type type, const attention_shape *s, const attention_tensors *t);
+/* delta = sum(do * o) of each row and head. */
+void launch_attention_delta(gpu_type type, const attention_shape *s, const attention_tensors *t);
+bool attention_mma_serves(gpu_type type, const attention_shape *s, bool gradient);
+void launch_attention_mma(gpu_type type, const attention_shape *s, const void *q, const void *k, const void *v, void *o,
+                          float *lse);
+void launch_attention_mma_grad(gpu_type type, const attention_shape *s, const attention_tensors *t);
+
+/* hadamard.cu, all f32: a [rows,first], b [first,columns], c [rows,second], d [second,columns]. */
+void launch_hadamard(const float *a, const float *b, const float *c, const float *d, float scale, float *w,
+                     int64_t rows, int64_t columns, int64_t first, int64_t second);
+/* da [rows,rank], b [rank,columns]; the mask is c d of rank `second`. */
+void launch_hadamard_da(const float *dw, const float *b, const float *c, const float *d, const float *add, float scale,
+                        float *da, int64_t rows, int64_t columns, int64_t rank, int64_t second);
+void launch_hadamard_db(const float *dw, const float *a, const float *c, const float *d, const float *add, float scale,
+                        float *db, int64_t rows, int64_t columns, int64_t rank, int64_t second);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

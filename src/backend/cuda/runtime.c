@@ -1,0 +1,228 @@
+#include "backend/cuda/runtime.h"
+
+#include <cuda_runtime_api.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+
+static struct card {
+    enum { CARD_UNKNOWN, CARD_OPEN, CARD_ABSENT } state;
+    leco_error why; /* absent */
+    cudaStream_t stream;
+    struct cudaDeviceProp properties;
+    char failure[256]; /* the first since the last synchronise; "" for none */
+} card;
+
+static leco_status absent(leco_error *err, const char *why, cudaError_t code)
+{
+    card.state = CARD_ABSENT;
+    if (code == cudaSuccess) error_set(&card.why, LECO_UNSUPPORTED, "%s", why);
+    else error_set(&card.why, LECO_UNSUPPORTED, "%s: %s", why, cudaGetErrorString(code));
+    return error_set(err, LECO_UNSUPPORTED, "%s", card.why.message);
+}
+
+static leco_status old_driver(leco_error *err)
+{
+    int driver = 0, needed = 0;
+    cudaDriverGetVersion(&driver);
+    cudaRuntimeGetVersion(&needed);
+    char text[160];
+    if (driver == 0) snprintf(text, sizeof text, "no NVIDIA driver is installed");
+    else
+        snprintf(text, sizeof text, "the NVIDIA driver is too old: it knows CUDA %d.%d, this leco was built for %d.%d",
+                 driver / 1000, driver % 1000 / 10, needed / 1000, needed % 1000 / 10);
+    return absent(err, text, cudaSuccess);
+}
+
+static leco_status find_card(leco_error *err)
+{
+    int count = 0;
+    cudaError_t code = cudaGetDeviceCount(&count);
+    if (code == cudaErrorInsufficientDriver) return old_driver(err);
+    if (code == cudaErrorNoDevice || (code == cudaSuccess && count == 0))
+        return absent(err, "no NVIDIA card was found", cudaSuccess);
+    if (code != cudaSuccess) return absent(err, "the NVIDIA card can't be used", code);
+    code = cudaGetDeviceProperties(&card.properties, 0);
+    if (code != cudaSuccess) return absent(err, "the NVIDIA card can't be used", code);
+    if (gpu_capability() < 75) {
+        char text[400];
+        snprintf(text, sizeof text, "%s has compute capability %d.%d: 7.5 or later is needed", card.properties.name,
+                 card.properties.major, card.properties.minor);
+        return absent(err, text, cudaSuccess);
+    }
+    code = cudaSetDevice(0);
+    if (code == cudaSuccess) code = cudaStreamCreateWithFlags(&card.stream, cudaStreamNonBlocking);
+    if (code != cudaSuccess) return absent(err, "the NVIDIA card can't be used", code);
+    card.state = CARD_OPEN;
+    log_message(LOG_DEBUG, "card %s, compute capability %d.%d, %zu MiB", card.properties.name, card.properties.major,
+                card.properties.minor, card.properties.totalGlobalMem >> 20);
+    return LECO_OK;
+}
+
+leco_status gpu_open(leco_error *err)
+{
+    if (card.state == CARD_OPEN) return LECO_OK;
+    if (card.state == CARD_ABSENT) return error_set(err, LECO_UNSUPPORTED, "%s", card.why.message);
+    return find_card(err);
+}
+
+const char *gpu_name(void)
+{
+    return card.properties.name;
+}
+
+int gpu_capability(void)
+{
+    return card.properties.major * 10 + card.properties.minor;
+}
+
+size_t gpu_shared_bytes(void)
+{
+    return card.properties.sharedMemPerBlockOptin;
+}
+
+void *gpu_stream(void)
+{
+    return card.stream;
+}
+
+void gpu_failed(const char *what, const char *why)
+{
+    if (card.failure[0] == '\0') snprintf(card.failure, sizeof card.failure, "%s: %s", what, why);
+}
+
+void gpu_launched(int error, const char *name)
+{
+    if (error != cudaSuccess) gpu_failed(name, cudaGetErrorString((cudaError_t)error));
+}
+
+/* ---- memory ---- */
+
+static leco_status failed(leco_error *err, const char *what, cudaError_t code)
+{
+    return error_set(err, LECO_INTERNAL, "%s: %s: %s", card.properties.name, what, cudaGetErrorString(code));
+}
+
+static void *card_alloc(size_t bytes)
+{
+    void *block = NULL;
+    if (cudaMalloc(&block, bytes > 0 ? bytes : 1) == cudaSuccess) return block;
+    cudaGetLastError(); /* a want of memory is the caller's to tell, not the next launch's */
+    return NULL;
+}
+
+static void card_free(void *block)
+{
+    cudaFree(block);
+}
+
+static leco_status card_synchronise(leco_error *err)
+{
+    const cudaError_t code = cudaStreamSynchronize(card.stream);
+    if (card.failure[0] != '\0') {
+        const leco_status status = error_set(err, LECO_INTERNAL, "%s: %s", card.properties.name, card.failure);
+        card.failure[0] = '\0';
+        return status;
+    }
+    return code == cudaSuccess ? LECO_OK : failed(err, "computing", code);
+}
+
+static leco_status card_upload(void *to, const void *from, size_t bytes, leco_error *err)
+{
+    const cudaError_t code = cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, card.stream);
+    return code == cudaSuccess ? card_synchronise(err) : failed(err, "copying to it", code);
+}
+
+static leco_status card_download(void *to, const void *from, size_t bytes, leco_error *err)
+{
+    const cudaError_t code = cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, card.stream);
+    return code == cudaSuccess ? card_synchronise(err) : failed(err, "copying from it", code);
+}
+
+/* Raw, and converted there. */
+static leco_status card_upload_as(void *to, dtype type, const void *from, dtype from_type, size_t count,
+                                  leco_error *err)
+{
+    const size_t bytes = count * dtype_size(from_type);
+    if (type == from_type) return card_upload(to, from, bytes, err);
+    void *raw = card_alloc(bytes);
+    if (!raw) return memory_error(&gpu_memory, bytes, "a weight on its way", err);
+    leco_status status = card_upload(raw, from, bytes, err);
+    if (status == LECO_OK) {
+        launch_convert(gpu_type_of(from_type), gpu_type_of(type), raw, to, (int64_t)count);
+        status = card_synchronise(err);
+    }
+    card_free(raw);
+    return status;
+}
+
+static size_t card_available(void)
+{
+    size_t available = 0, total = 0;
+    return cudaMemGetInfo(&available, &total) == cudaSuccess ? available : 0;
+}
+
+const device_memory gpu_memory = {.alloc = card_alloc,
+                                  .free = card_free,
+                                  .upload = card_upload,
+                                  .upload_as = card_upload_as,
+                                  .download = card_download,
+                                  .synchronise = card_synchronise,
+                                  .available = card_available};
+
+/* ---- recording ---- */
+
+static leco_status record_begin(leco_error *err)
+{
+    const cudaError_t code = cudaStreamBeginCapture(card.stream, cudaStreamCaptureModeRelaxed);
+    return code == cudaSuccess ? LECO_OK : failed(err, "recording", code);
+}
+
+static leco_status record_end(void **out, leco_error *err)
+{
+    cudaGraph_t graph = NULL;
+    cudaGraphExec_t ready = NULL;
+    cudaError_t code = cudaStreamEndCapture(card.stream, &graph);
+    if (code == cudaSuccess) code = cudaGraphInstantiateWithFlags(&ready, graph, 0);
+    if (graph) cudaGraphDestroy(graph);
+    *out = ready;
+    return code == cudaSuccess ? LECO_OK : failed(err, "recording", code);
+}
+
+static leco_status record_replay(void *recording, leco_error *err)
+{
+    const cudaError_t code = cudaGraphLaunch((cudaGraphExec_t)recording, card.stream);
+    return code == cudaSuccess ? LECO_OK : failed(err, "computing", code);
+}
+
+static void record_release(void *recording)
+{
+    if (recording) cudaGraphExecDestroy((cudaGraphExec_t)recording);
+}
+
+const recorder gpu_recorder = {
+    .begin = record_begin, .end = record_end, .replay = record_replay, .release = record_release};
+
+/* ---- timing ---- */
+
+double gpu_seconds(void (*run)(void *with), void *with, int runs)
+{
+    cudaEvent_t start, end;
+    float best = INFINITY;
+    if (cudaEventCreate(&start) != cudaSuccess) return INFINITY;
+    if (cudaEventCreate(&end) == cudaSuccess) {
+        for (int i = 0; i < runs; i++) {
+            float taken = INFINITY;
+            cudaEventRecord(start, card.stream);
+            run(with);
+            cudaEventRecord(end, card.stream);
+            if (cudaEventSynchronize(end) == cudaSuccess) cudaEventElapsedTime(&taken, start, end);
+            if (taken < best) best = taken;
+        }
+        cudaEventDestroy(end);
+    }
+    cudaEventDestroy(start);
+    return (double)best * 1e-3;
+}
