@@ -214,6 +214,7 @@ typedef struct leco_bench_options {
     const char *model;     /* a folder, or NULL with preset */
     const char *preset;    /* "sd15", "sd21", "sdxl": full-size, random weights, no file needed */
     const char *precision; /* NULL: both */
+    const char *device;    /* as of leco_model_options */
     int width, height;     /* 0: the preset's own */
     bool json;
     leco_progress_callback progress;

@@ -17,7 +17,7 @@
 enum {
     TOKENS = 77,
     RANK = 4,
-    MAX_RUNS = 5,
+    MAX_RUNS = 20,
     MOST_PIXELS = 4096,
     STAGES = 3 /* a precision: forward, training step, the end */
 };
@@ -207,7 +207,8 @@ static leco_status measure(bench *b, bench_run *run, leco_error *err)
     rng_seed(&b->rng, RNG_CPU, 0);
     LECO_TRY(room_for_threads(err));
     LECO_TRY(room_for_kernels(err));
-    LECO_TRY(device_open(NULL, dtype_name(run->compute), &b->device, err));
+    LECO_TRY(device_open(b->options->device, dtype_name(run->compute), &b->device, err));
+    if (b->device.backend->device_name) b->result->device = b->device.backend->device_name();
     run->rate_before = matrix_rate(b, run->compute);
     LECO_TRY(time_training(b, run, one, err));
     LECO_TRY(step_on(b, err));
@@ -229,17 +230,18 @@ static void clear(bench *b)
     b->states = b->pooled = b->x = b->target = NULL;
 }
 
-/* The precisions to time; bfloat16 by default only where the processor has it. */
+/* The precisions to time; bfloat16 by default only where the device has it. device_open refuses one that it hasn't. */
 static leco_status choose_precisions(const leco_bench_options *o, bench_result *result, leco_error *err)
 {
+    device d;
     if (!o->precision) {
+        LECO_TRY(device_open(o->device, NULL, &d, err));
         result->run[result->count++].compute = DTYPE_F32;
-        if (cpu_has_bf16()) result->run[result->count++].compute = DTYPE_BF16;
+        if (d.compute == DTYPE_BF16) result->run[result->count++].compute = DTYPE_BF16;
+        device_close(&d);
         return LECO_OK;
     }
     LECO_TRY(device_precision(o->precision, &result->run[0].compute, err));
-    if (!backend_default()->supports(result->run[0].compute))
-        return error_set(err, LECO_UNSUPPORTED, "this machine can't compute in %s", o->precision);
     result->count = 1;
     return LECO_OK;
 }
@@ -249,7 +251,8 @@ leco_status leco_bench(const leco_bench_options *options, char **text, leco_erro
     IN_C_LOCALE;
     if (!options->model == !options->preset)
         return error_set(err, LECO_INVALID, "a bench needs either a model's folder or a preset");
-    bench_result result = {.model = options->preset ? options->preset : options->model};
+    bench_result result = {.model = options->preset ? options->preset : options->model,
+                           .device = cpu_level_name(cpu_detect())};
     LECO_TRY(choose_precisions(options, &result, err));
     bench b = {.options = options, .result = &result, .stages = (int64_t)result.count * STAGES, .start = cpu_seconds()};
     for (int i = 0; i < result.count; i++) {

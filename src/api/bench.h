@@ -31,6 +31,7 @@ typedef struct bench_run {
 
 typedef struct bench_result {
     const char *model;
+    const char *device; /* its name: of the card, or the processor's level */
     int width, height;
     int count;
     bench_run run[2];

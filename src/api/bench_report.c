@@ -95,7 +95,7 @@ static leco_status report_for_people(const bench_result *result, char **text, le
     FILE *out = open_memstream(&buffer, &size);
     if (!out) return error_memory(err, 0, "a report");
     fprintf(out, "%s, %dx%d pixels, %d threads, %s\n", result->model, result->width, result->height, cpu_threads(),
-            cpu_level_name(cpu_detect()));
+            result->device);
     for (int i = 0; i < result->count; i++) print_run(out, &result->run[i]);
     bool failed = fclose(out) != 0;
     char *copy = failed ? NULL : mem_strdup(buffer); /* leco_free is not free */
@@ -142,7 +142,7 @@ leco_status bench_report(const bench_result *result, bool json, char **text, lec
     for (int i = 0; i < result->count; i++) json_array_append_new(runs, run_json(&result->run[i]));
     json_t *document =
         json_pack("{s:s, s:i, s:i, s:i, s:s, s:o}", "model", result->model, "width", result->width, "height",
-                  result->height, "threads", cpu_threads(), "processor", cpu_level_name(cpu_detect()), "runs", runs);
+                  result->height, "threads", cpu_threads(), "processor", result->device, "runs", runs);
     if (!document) return error_memory(err, 0, "a report");
     leco_status status = report_text(document, true, text, err);
     json_decref(document);

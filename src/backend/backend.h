@@ -56,6 +56,13 @@ typedef struct recorder {
     void (*release)(void *recording);
 } recorder;
 
+/* Times nodes without waiting for each of them. */
+typedef struct stopwatch {
+    leco_status (*begin)(size_t marks, leco_error *err);
+    void (*mark)(size_t index);                              /* at this point of what is being done */
+    leco_status (*end)(double *seconds, leco_error *err);    /* [marks - 1] between each mark and the next */
+} stopwatch;
+
 typedef struct backend {
     const char *name; /* "ref", "cpu" */
     const device_memory *memory;
@@ -72,6 +79,7 @@ typedef struct backend {
     double (*matrix_rate)(dtype compute);
     const char *(*device_name)(void); /* optional: of the device that is open */
     const recorder *recorder;         /* optional */
+    const stopwatch *stopwatch;       /* optional */
 } backend;
 
 /* All backends, a row each: the first that has its device is what is used when none is named.

@@ -91,7 +91,7 @@ size_t session_plan_bytes(const session_plan *p)
 {
     size_t nodes = graph_node_count(p->g);
     return sizeof *p + sizeof(session) + nodes * (sizeof *p->steps + sizeof *p->memory.scratch + sizeof(kernel_args)) +
-           graph_tensor_count(p->g) * sizeof *p->memory.tensor + p->staging_bytes;
+           graph_tensor_count(p->g) * (sizeof *p->memory.tensor + (p->moved ? sizeof *p->moved : 0)) + p->staging_bytes;
 }
 
 /* ---- memory of tensors ---- */
@@ -177,17 +177,29 @@ leco_status session_read(session *s, const tensor *t, float *values, size_t coun
 
 /* ---- running ---- */
 
-/* Params' values to the device before a run, or their gradients back after it. */
+static char *host_memory_of(const tensor *t)
+{
+    return t->kind == TENSOR_PARAM ? t->param->value : t->param->grad;
+}
+
+/* Params' values to the device before a run, or their gradients back after it: those that are neighbours on both sides
+ * at once. */
 static leco_status move_params(session *s, tensor_kind kind, leco_error *err)
 {
-    const graph *g = s->plan->g;
-    for (size_t i = 0; i < graph_tensor_count(g); i++) {
-        const tensor *t = graph_tensor_at(g, i);
-        if (t->kind != kind) continue;
-        leco_status status = kind == TENSOR_PARAM
-                                 ? memory_of(s)->upload(tensor_memory(s, t), t->param->value, bytes_of(t), err)
-                                 : memory_of(s)->download(t->param->grad, tensor_memory(s, t), bytes_of(t), err);
-        LECO_TRY(status);
+    const session_plan *p = s->plan;
+    for (size_t i = 0, next; i < p->moved_count; i = next) {
+        const tensor *first = p->moved[i];
+        size_t bytes = bytes_of(first);
+        char *here = host_memory_of(first), *there = tensor_memory(s, first);
+        for (next = i + 1; next < p->moved_count; next++) {
+            const tensor *t = p->moved[next];
+            if (t->kind != first->kind || host_memory_of(t) != here + bytes || tensor_memory(s, t) != there + bytes)
+                break;
+            bytes += bytes_of(t);
+        }
+        if (first->kind != kind) continue;
+        LECO_TRY(kind == TENSOR_PARAM ? memory_of(s)->upload(there, here, bytes, err)
+                                      : memory_of(s)->download(here, there, bytes, err));
     }
     return LECO_OK;
 }
@@ -220,9 +232,23 @@ static leco_status run_recorded(session *s, leco_error *err)
     return r->replay(s->recording, err);
 }
 
+static leco_status run_with_stopwatch(session *s, leco_error *err)
+{
+    const stopwatch *w = s->plan->backend->stopwatch;
+    const size_t nodes = graph_node_count(s->plan->g);
+    LECO_TRY(w->begin(nodes + 1, err));
+    for (size_t i = 0; i < nodes; i++) {
+        w->mark(i);
+        s->plan->steps[i].kernel->run(&s->args[i]);
+    }
+    w->mark(nodes);
+    return w->end(s->seconds, err);
+}
+
 static leco_status run_profiled(session *s, leco_error *err)
 {
     const size_t nodes = graph_node_count(s->plan->g);
+    if (s->plan->backend->stopwatch) return run_with_stopwatch(s, err);
     for (size_t i = 0; i < nodes; i++) {
         const double start = cpu_seconds();
         s->plan->steps[i].kernel->run(&s->args[i]);

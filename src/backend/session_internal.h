@@ -19,6 +19,8 @@ struct session_plan {
     /* Where the memory is not the host's, params and their gradients have a place behind the arena, and arena_bytes
      * counts it. */
     memory_plan memory;
+    const tensor **moved; /* [moved_count] those params, then those gradients, in the order of their places */
+    size_t moved_count;
     size_t weight_bytes;
     size_t staging_bytes; /* the largest input or result; 0 where the memory is the host's */
 };

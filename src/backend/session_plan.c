@@ -31,17 +31,32 @@ static size_t bytes_of(const tensor *t)
     return (size_t)shape_count(&t->shape) * dtype_size(t->type);
 }
 
+/* In the order in which their owner keeps them, so that neighbours there are neighbours on the device. */
+static int by_kind_and_param(const void *a, const void *b)
+{
+    const tensor *x = *(const tensor *const *)a, *y = *(const tensor *const *)b;
+    if (x->kind != y->kind) return x->kind == TENSOR_PARAM ? -1 : 1;
+    return x->param < y->param ? -1 : x->param > y->param;
+}
+
 /* What a device needs beside the arena to be told and asked something by the host. */
-static void place_for_device(session_plan *p)
+static leco_status place_for_device(session_plan *p, leco_error *err)
 {
     memory_plan *m = &p->memory;
-    for (size_t i = 0; i < graph_tensor_count(p->g); i++) {
+    const size_t count = graph_tensor_count(p->g);
+    p->moved = mem_calloc(count, sizeof *p->moved);
+    if (p->moved == NULL) return error_memory(err, count * sizeof *p->moved, "a session's plan");
+    for (size_t i = 0; i < count; i++) {
         const tensor *t = graph_tensor_at(p->g, i);
         if ((t->kind == TENSOR_INPUT || t->is_result) && bytes_of(t) > p->staging_bytes) p->staging_bytes = bytes_of(t);
-        if (t->kind != TENSOR_PARAM && t->kind != TENSOR_PARAM_GRAD) continue;
-        m->tensor[i] = m->arena_bytes;
-        m->arena_bytes += (bytes_of(t) + PLAN_ALIGNMENT - 1) / PLAN_ALIGNMENT * PLAN_ALIGNMENT;
+        if (t->kind == TENSOR_PARAM || t->kind == TENSOR_PARAM_GRAD) p->moved[p->moved_count++] = t;
     }
+    qsort(p->moved, p->moved_count, sizeof(const tensor *), by_kind_and_param);
+    for (size_t i = 0; i < p->moved_count; i++) {
+        m->tensor[p->moved[i]->id] = m->arena_bytes;
+        m->arena_bytes += (bytes_of(p->moved[i]) + PLAN_ALIGNMENT - 1) / PLAN_ALIGNMENT * PLAN_ALIGNMENT;
+    }
+    return LECO_OK;
 }
 
 static leco_status plan_arena(session_plan *p, leco_error *err)
@@ -52,8 +67,8 @@ static leco_status plan_arena(session_plan *p, leco_error *err)
     for (size_t i = 0; i < nodes; i++) scratch[i] = p->steps[i].plan.scratch_bytes;
     leco_status status = plan_create(p->g, scratch, &p->memory, err);
     mem_free(scratch);
-    if (status == LECO_OK && !memory_is_host(p->backend->memory)) place_for_device(p);
-    return status;
+    if (status != LECO_OK || memory_is_host(p->backend->memory)) return status;
+    return place_for_device(p, err);
 }
 
 static int by_address(const void *a, const void *b)
@@ -116,6 +131,7 @@ void session_plan_destroy(session_plan *p)
     if (p == NULL) return;
     for (size_t i = 0; i < p->planned; i++) kernel_release(p->steps[i].kernel, &p->steps[i].plan);
     plan_free(&p->memory);
+    mem_free(p->moved);
     mem_free(p->steps);
     mem_free(p);
 }

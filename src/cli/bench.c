@@ -5,7 +5,7 @@
 #include "cli/common.h"
 
 typedef struct bench_args {
-    const char *model, *preset, *precision;
+    const char *model, *preset, *precision, *device;
     int64_t width, height;
 } bench_args;
 
@@ -16,6 +16,8 @@ static const option_spec bench_options[] = {
      .help = "or the shape of a full-size one, with random weights, no file needed: sd15 (the default), sd21 or sdxl"},
     {"precision", 0, OPTION_CHOICE, "TYPE", ARG(precision), .choices = "float32|bfloat16",
      .help = "one of them only (default: both)"},
+    {"device", 0, OPTION_CHOICE, "DEVICE", ARG(device), .choice_at = leco_device_name, .later = "cuda",
+     .help = "where to compute (default: the first there is)"},
     {"width", 0, OPTION_WHOLE, "PIXELS", ARG(width), .min = 8, .max = 4096, .help = "(default: the model's own)"},
     {"height", 0, OPTION_WHOLE, "PIXELS", ARG(height), .min = 8, .max = 4096, .help = "(default: the model's own)"},
     {0},
@@ -49,6 +51,7 @@ static int run(int argc, char **argv)
                   : args.preset ? args.preset
                                 : "sd15",
         .precision = args.precision,
+        .device = args.device,
         .width = (int)args.width,
         .height = (int)args.height,
         .json = general.json,

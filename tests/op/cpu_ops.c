@@ -20,6 +20,7 @@
 #include "base/cpu.h"
 #include "base/mem.h"
 #include "machine.h"
+#include "test_support.h"
 
 /* Largest error allowed, relative to the largest element of the reference's result (or to `smallest_scale`: where
  * everything cancels only rounding noise is left).
@@ -125,11 +126,12 @@ static void operators_agree_bf16(void **state)
     operators_agree(*state, &backend_cpu, DTYPE_BF16);
 }
 
-/* Backends that are neither this one nor the reference itself. */
+/* Backends that are neither this one nor the reference itself, and have their device. */
 static const backend *other_backend(size_t *index)
 {
     const backend *b;
-    while ((b = backend_at((*index)++)) == &backend_cpu || b == &backend_ref) {
+    while ((b = backend_at((*index)++)) == &backend_cpu || b == &backend_ref ||
+           (b != NULL && backend_open(b, NULL) != LECO_OK)) {
     }
     return b;
 }
@@ -283,10 +285,11 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < op_case_count; i++) {
         const op_case *c = &op_cases[i];
         if (c->flags & BENCH) continue;
+        if (has_others) add_test_of(tests, &count, c, ", other backends", other_backends_agree);
+        if (!test_on("cpu")) continue;
         add_test_of(tests, &count, c, ", f32", operators_agree_f32);
         add_test_of(tests, &count, c, ", bf16", operators_agree_bf16);
         add_test_of(tests, &count, c, ", session", sessions_agree);
-        if (has_others) add_test_of(tests, &count, c, ", other backends", other_backends_agree);
         if (strncmp(c->name, "conv ", 5) != 0) continue;
         add_test_of(tests, &count, c, ", gathered, f32", gathering_agrees_f32);
         add_test_of(tests, &count, c, ", gathered, bf16", gathering_agrees_bf16);

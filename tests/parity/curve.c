@@ -96,6 +96,7 @@ static curve_deviation replay(const char *fixture, const char *kind, const char 
 
 static void check_float32(const char *fixture, const char *kind, const char *device_name)
 {
+    if (!test_on(device_name)) skip();
     curve_deviation d = replay(fixture, kind, device_name, "float32");
     assert_true(d.loss < 1e-4);
     assert_true(d.change < 2e-3);
@@ -133,6 +134,7 @@ static void v_prediction_on_cpu(void **state)
  * is wrong by far more. */
 static void check_embedded(const char *fixture)
 {
+    if (!test_on("cpu")) skip();
     curve_deviation d = replay(fixture, "curve", "cpu", "float32");
     assert_true(d.loss < 1e-4);
     assert_true(d.whole < 2e-3);
@@ -151,9 +153,20 @@ static void embedded_models_on_cpu(void **state)
 static void bfloat16_stays_near(void **state)
 {
     (void)state;
-    if (!cpu_has_bf16()) skip();
+    if (!cpu_has_bf16() || !test_on("cpu")) skip();
     assert_true(replay("sd1-like", "curve", "cpu", "bfloat16").loss < 0.2);
     assert_true(replay("sd1-like", "curve_multi", "cpu", "bfloat16").loss < 0.2);
+}
+
+static void curves_on_cuda(void **state)
+{
+    (void)state;
+    const backend *cuda = backend_find("cuda");
+    if (!cuda || backend_open(cuda, NULL) != LECO_OK) skip();
+    check_float32("sd1-like", "curve", "cuda");
+    check_float32("sd1-like", "curve_multi", "cuda");
+    check_float32("sd2-like", "curve", "cuda");
+    if (cuda->supports(DTYPE_BF16)) assert_true(replay("sd1-like", "curve", "cuda", "bfloat16").loss < 0.2);
 }
 
 int main(void)
@@ -162,6 +175,7 @@ int main(void)
         cmocka_unit_test(erase_on_ref),           cmocka_unit_test(several_kept_latents_and_jitter_on_ref),
         cmocka_unit_test(all_curves_on_cpu),      cmocka_unit_test(v_prediction_on_cpu),
         cmocka_unit_test(embedded_models_on_cpu), cmocka_unit_test(bfloat16_stays_near),
+        cmocka_unit_test(curves_on_cuda),
     };
     return cmocka_run_group_tests_name("parity/curve", tests, NULL, NULL);
 }

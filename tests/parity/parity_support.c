@@ -7,14 +7,22 @@
 #include "base/mem.h"
 
 const way ways[WAY_COUNT] = {
-    [WAY_REF_F32] = {"ref float32", &backend_ref, DTYPE_F32},
-    [WAY_CPU_F32] = {"cpu float32", &backend_cpu, DTYPE_F32},
-    [WAY_CPU_BF16] = {"cpu bfloat16", &backend_cpu, DTYPE_BF16},
+    [WAY_REF_F32] = {"ref float32", "ref", DTYPE_F32},
+    [WAY_CPU_F32] = {"cpu float32", "cpu", DTYPE_F32},
+    [WAY_CPU_BF16] = {"cpu bfloat16", "cpu", DTYPE_BF16},
+    [WAY_CUDA_F32] = {"cuda float32", "cuda", DTYPE_F32},
+    [WAY_CUDA_BF16] = {"cuda bfloat16", "cuda", DTYPE_BF16},
 };
 
 bool way_available(const way *w)
 {
-    return w->backend->supports(w->type);
+    const backend *b = backend_find(w->device);
+    return test_on(w->device) && b && backend_open(b, NULL) == LECO_OK && b->supports(w->type);
+}
+
+bool way_is_rough(const way *w)
+{
+    return w->type == DTYPE_BF16;
 }
 
 /* ---- fixtures ---- */
@@ -148,9 +156,10 @@ void check_error(const char *what, const way *w, double error, double bound)
 running run_start(graph *g, const way *w)
 {
     leco_error err = {0};
-    running r = {.way = w, .memory = workspace_create(&host_memory)};
+    const backend *b = backend_find(w->device);
+    running r = {.way = w, .memory = workspace_create(b->memory)};
     assert_works(graph_finish(g, &err), &err);
-    assert_works(session_open(g, w->backend, r.memory, &r.session, &err), &err);
+    assert_works(session_open(g, b, r.memory, &r.session, &err), &err);
     return r;
 }
 

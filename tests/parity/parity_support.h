@@ -11,13 +11,14 @@
 /* A backend and the dtype it computes in. */
 typedef struct way {
     const char *name;
-    const backend *backend;
+    const char *device;
     dtype type;
 } way;
 
-enum { WAY_REF_F32, WAY_CPU_F32, WAY_CPU_BF16, WAY_COUNT };
+enum { WAY_REF_F32, WAY_CPU_F32, WAY_CPU_BF16, WAY_CUDA_F32, WAY_CUDA_BF16, WAY_COUNT };
 extern const way ways[WAY_COUNT];
 bool way_available(const way *w); /* does this machine have it? */
+bool way_is_rough(const way *w);  /* bfloat16: bounds of its own */
 
 safetensors *fixture_open(const char *path); /* below fixtures/ */
 /* Whether its model is one of those in models/. */

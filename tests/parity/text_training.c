@@ -163,6 +163,7 @@ static void gradients_are_torch(void **state)
     trial t = begin();
     run(&t, &ways[WAY_REF_F32]);
     run(&t, &ways[WAY_CPU_F32]);
+    if (way_available(&ways[WAY_CUDA_F32])) run(&t, &ways[WAY_CUDA_F32]);
     end(&t);
 }
 

@@ -108,3 +108,9 @@ void test_check_success(leco_status status, const leco_error *error, const char 
     print_error("failed: %s: \"%s\"\n", leco_status_name(status), error->message);
     _fail(file, line);
 }
+
+bool test_on(const char *device)
+{
+    const char *only = getenv("LECO_TEST_DEVICE");
+    return !only || strcmp(only, device) == 0;
+}

@@ -9,10 +9,15 @@
 
 #include <cmocka.h> /* uses the four above without including them */
 
+#include <stdbool.h>
+
 #include "leco/status.h"
 
 /* A folder of this process alone, made on the first call and removed when the program ends. */
 const char *test_folder(void);
+
+/* Whether tests are to run on the device of that name: LECO_TEST_DEVICE may name the only one. */
+bool test_on(const char *device);
 
 /* "FOLDER/name", in static storage that is reused after 16 calls. */
 const char *test_path(const char *name);

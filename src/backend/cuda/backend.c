@@ -80,4 +80,5 @@ const backend backend_cuda = {.name = "cuda",
                               .preferred_dtype = preferred_dtype,
                               .matrix_rate = matrix_rate,
                               .device_name = gpu_name,
-                              .recorder = &gpu_recorder};
+                              .recorder = &gpu_recorder,
+                              .stopwatch = &gpu_stopwatch};

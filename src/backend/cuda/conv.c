@@ -225,14 +225,8 @@ static void release(kernel_plan *plan)
 
 static void run_library(const conv *c, const kernel_args *args, const void *w)
 {
-    const conv_shape *s = &c->shape;
-    const void *bias = c->bias >= 0 ? args->input[c->bias] : NULL, *add = c->add >= 0 ? args->input[c->add] : NULL;
-    void *y = args->output[0];
-    const int64_t rows = c->gradient ? s->n * s->h * s->w : s->n * s->ho * s->wo;
-    const int64_t channels = c->gradient ? s->in : s->out;
-    if (add && (add != y || bias)) launch_add_bias(c->type, add, bias, NULL, y, rows, channels);
-    gpu_convolution_run(&c->library, args->input[0], w, add != NULL, y, args->scratch);
-    if (bias && !add) launch_add_bias(c->type, y, bias, NULL, y, rows, channels);
+    gpu_convolution_run(&c->library, args->input[0], w, c->bias >= 0 ? args->input[c->bias] : NULL,
+                        c->add >= 0 ? args->input[c->add] : NULL, args->output[0], args->scratch);
 }
 
 static void run_gather(const conv *c, const kernel_args *args, const void *w)

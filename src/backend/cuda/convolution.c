@@ -27,6 +27,11 @@ enum { MOST_SCRATCH = 256 << 20, MOST_ALGORITHMS = 12 };
     F(cudnnSetConvolutionMathType)                                                                                     \
     F(cudnnGetConvolutionForwardAlgorithm_v7)                                                                          \
     F(cudnnGetConvolutionBackwardDataAlgorithm_v7)                                                                     \
+    F(cudnnCreateActivationDescriptor)                                                                                 \
+    F(cudnnDestroyActivationDescriptor)                                                                                \
+    F(cudnnSetActivationDescriptor)                                                                                    \
+    F(cudnnGetConvolutionForwardWorkspaceSize)                                                                         \
+    F(cudnnConvolutionBiasActivationForward)                                                                           \
     F(cudnnConvolutionForward)                                                                                         \
     F(cudnnConvolutionBackwardData)
 
@@ -66,8 +71,11 @@ typedef struct convolution_impl {
     cudnnTensorDescriptor_t x, y; /* of the convolution, also where its gradient is wanted */
     cudnnFilterDescriptor_t w;
     cudnnConvolutionDescriptor_t how;
+    cudnnTensorDescriptor_t bias;
+    cudnnActivationDescriptor_t identity;
     cudnnConvolutionFwdAlgo_t forward;
     cudnnConvolutionBwdDataAlgo_t backward;
+    bool unfused; /* cuDNN said that it can't do bias and residual along the way */
 } convolution_impl;
 
 static cudnnDataType_t data_type(gpu_type type)
@@ -96,7 +104,21 @@ static bool describe(convolution_impl *i, const gpu_convolution *c)
                                                (int)s->kw)) &&
            good(dnn.cudnnSetConvolution2dDescriptor(i->how, s->top, s->left, s->stride, s->stride, 1, 1,
                                                     CUDNN_CROSS_CORRELATION, CUDNN_DATA_FLOAT)) &&
-           good(dnn.cudnnSetConvolutionMathType(i->how, math));
+           good(dnn.cudnnSetConvolutionMathType(i->how, math)) && good(dnn.cudnnCreateTensorDescriptor(&i->bias)) &&
+           good(dnn.cudnnSetTensor4dDescriptor(i->bias, CUDNN_TENSOR_NHWC, type, 1, (int)s->out, 1, 1)) &&
+           good(dnn.cudnnCreateActivationDescriptor(&i->identity)) &&
+           good(dnn.cudnnSetActivationDescriptor(i->identity, CUDNN_ACTIVATION_IDENTITY, CUDNN_NOT_PROPAGATE_NAN, 0));
+}
+
+/* Room for the one algorithm that is fused with bias and residual, too. */
+static void make_room_for_fused(convolution_impl *i, gpu_convolution *c)
+{
+    size_t bytes = 0;
+    if (!good(dnn.cudnnGetConvolutionForwardWorkspaceSize(
+            dnn.handle, i->x, i->w, i->how, i->y, CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM, &bytes)) ||
+        bytes > MOST_SCRATCH)
+        i->unfused = true;
+    else if (bytes > c->scratch_bytes) c->scratch_bytes = bytes;
 }
 
 static bool choose_forward(convolution_impl *i, gpu_convolution *c)
@@ -152,20 +174,49 @@ leco_status gpu_convolution_plan(gpu_convolution *c, leco_error *err)
     convolution_impl *i = mem_calloc(1, sizeof *i);
     if (!i) return error_memory(err, sizeof *i, "a convolution");
     c->impl = i;
-    if (describe(i, c) && (c->gradient ? choose_backward(i, c) : choose_forward(i, c))) return LECO_OK;
+    if (describe(i, c) && (c->gradient ? choose_backward(i, c) : choose_forward(i, c))) {
+        if (!c->gradient) make_room_for_fused(i, c);
+        return LECO_OK;
+    }
     return error_set(err, LECO_UNSUPPORTED, "cuDNN has no such convolution on this card");
 }
 
-void gpu_convolution_run(const gpu_convolution *c, const void *x, const void *w, bool add_to, void *y, void *scratch)
+/* Convolution, bias and residual in one kernel, where cuDNN has that: *served says so. */
+static void run_fused(const gpu_convolution *c, const void *x, const void *w, const void *bias, const void *add, void *y,
+                      void *scratch, bool *served)
+{
+    convolution_impl *i = c->impl;
+    const float one = 1.0f, with_add = add ? 1.0f : 0.0f;
+    *served = false;
+    if (!bias || i->unfused) return;
+    *served = good(dnn.cudnnConvolutionBiasActivationForward(
+        dnn.handle, &one, i->x, x, i->w, w, i->how, CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM, scratch,
+        c->scratch_bytes, &with_add, i->y, add ? add : y, i->bias, bias, i->identity, i->y, y));
+    if (*served) return;
+    i->unfused = true;
+    log_message(LOG_DEBUG, "cuDNN has no fused convolution %lld -> %lld", (long long)c->shape.in,
+                (long long)c->shape.out);
+}
+
+void gpu_convolution_run(const gpu_convolution *c, const void *x, const void *w, const void *bias, const void *add,
+                         void *y, void *scratch)
 {
     const convolution_impl *i = c->impl;
-    const float alpha = 1.0f, beta = add_to ? 1.0f : 0.0f;
+    const conv_shape *s = &c->shape;
+    const float alpha = 1.0f, beta = add ? 1.0f : 0.0f;
+    const int64_t rows = c->gradient ? s->n * s->h * s->w : s->n * s->ho * s->wo;
+    const int64_t channels = c->gradient ? s->in : s->out;
+    bool served;
+    run_fused(c, x, w, bias, add, y, scratch, &served);
+    if (served) return;
+    if (add && (add != y || bias)) launch_add_bias(c->type, add, bias, NULL, y, rows, channels);
     const cudnnStatus_t status =
         c->gradient ? dnn.cudnnConvolutionBackwardData(dnn.handle, &alpha, i->w, w, i->y, x, i->how, i->backward,
                                                        scratch, c->scratch_bytes, &beta, i->x, y)
                     : dnn.cudnnConvolutionForward(dnn.handle, &alpha, i->x, x, i->w, w, i->how, i->forward, scratch,
                                                   c->scratch_bytes, &beta, i->y, y);
     if (!good(status)) gpu_failed("cuDNN", dnn.cudnnGetErrorString(status));
+    else if (bias && !add) launch_add_bias(c->type, y, bias, NULL, y, rows, channels);
 }
 
 void gpu_convolution_release(gpu_convolution *c)
@@ -175,6 +226,8 @@ void gpu_convolution_release(gpu_convolution *c)
     if (i->x) dnn.cudnnDestroyTensorDescriptor(i->x);
     if (i->y) dnn.cudnnDestroyTensorDescriptor(i->y);
     if (i->w) dnn.cudnnDestroyFilterDescriptor(i->w);
+    if (i->bias) dnn.cudnnDestroyTensorDescriptor(i->bias);
+    if (i->identity) dnn.cudnnDestroyActivationDescriptor(i->identity);
     if (i->how) dnn.cudnnDestroyConvolutionDescriptor(i->how);
     mem_free(i);
     c->impl = NULL;

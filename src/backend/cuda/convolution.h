@@ -21,8 +21,10 @@ typedef struct gpu_convolution {
  * LECO_UNSUPPORTED where cuDNN is missing or has none, as for padding that differs from side to side. Release also what
  * failed. */
 leco_status gpu_convolution_plan(gpu_convolution *c, leco_error *err);
-/* y = conv(x, w), or y += conv(x, w); with gradient x is dy and y is dx. */
-void gpu_convolution_run(const gpu_convolution *c, const void *x, const void *w, bool add_to, void *y, void *scratch);
+/* y = conv(x, w) + bias [out] + add; either may be NULL, and add may be y. With gradient x is dy, y is dx, and there is
+ * no bias. */
+void gpu_convolution_run(const gpu_convolution *c, const void *x, const void *w, const void *bias, const void *add,
+                         void *y, void *scratch);
 void gpu_convolution_release(gpu_convolution *c); /* safe on a zeroed one */
 
 #ifdef __cplusplus

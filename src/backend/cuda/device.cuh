@@ -11,8 +11,7 @@
 #define SHARED_MEMORY(name) unsigned char *name = emulated_shared()
 #define LAUNCH(kernel, grid, block, shared, ...)                                                                       \
     do {                                                                                                               \
-        auto *kernel_ = kernel;                                                                                        \
-        emulated_launch_of(grid, block, shared, [=]() { kernel_(__VA_ARGS__); });                                      \
+        emulated_launch_of(grid, block, shared, kernel, __VA_ARGS__);                                                  \
     } while (0)
 #else
 #include <cuda_bf16.h>

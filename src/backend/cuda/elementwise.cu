@@ -326,3 +326,22 @@ void launch_noise(gpu_type type, void *y, int64_t count)
 {
     AS_TYPE(type, T, noise<T>(y, count));
 }
+
+/* ---- a pause ---- */
+
+__global__ void pause_kernel(int64_t nanoseconds)
+{
+#if defined(LECO_EMULATE)
+    (void)nanoseconds;
+#else
+    uint64_t start, now;
+    asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(start));
+    do asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(now));
+    while ((int64_t)(now - start) < nanoseconds);
+#endif
+}
+
+void launch_pause(int milliseconds)
+{
+    LAUNCH(pause_kernel, 1, 32, 0, (int64_t)milliseconds * 1000000);
+}

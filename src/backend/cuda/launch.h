@@ -34,6 +34,8 @@ void launch_add_bias(gpu_type type, const void *x, const void *bias, const void 
                      int64_t channels);
 /* Numbers in [-1, 1) that follow from their index. */
 void launch_noise(gpu_type type, void *y, int64_t count);
+/* Holds the stream up for so long. */
+void launch_pause(int milliseconds);
 void launch_convert(gpu_type from, gpu_type to, const void *x, void *y, int64_t count);
 #define MSE_PARTS 256 /* floats of scratch */
 void launch_mse(gpu_type type, gpu_type target_type, const void *x, const void *target, float *loss, float *parts,

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/mem.h"
 
 static struct card {
     enum { CARD_UNKNOWN, CARD_OPEN, CARD_ABSENT } state;
@@ -182,11 +183,11 @@ static leco_status record_begin(leco_error *err)
 
 static leco_status record_end(void **out, leco_error *err)
 {
-    cudaGraph_t graph = NULL;
+    cudaGraph_t recorded = NULL;
     cudaGraphExec_t ready = NULL;
-    cudaError_t code = cudaStreamEndCapture(card.stream, &graph);
-    if (code == cudaSuccess) code = cudaGraphInstantiateWithFlags(&ready, graph, 0);
-    if (graph) cudaGraphDestroy(graph);
+    cudaError_t code = cudaStreamEndCapture(card.stream, &recorded);
+    if (code == cudaSuccess) code = cudaGraphInstantiateWithFlags(&ready, recorded, 0);
+    if (recorded) cudaGraphDestroy(recorded);
     *out = ready;
     return code == cudaSuccess ? LECO_OK : failed(err, "recording", code);
 }
@@ -226,3 +227,52 @@ double gpu_seconds(void (*run)(void *with), void *with, int runs)
     cudaEventDestroy(start);
     return (double)best * 1e-3;
 }
+
+static struct {
+    cudaEvent_t *marks;
+    size_t count;
+} watch;
+
+static void watch_stop(void)
+{
+    for (size_t i = 0; i < watch.count; i++) cudaEventDestroy(watch.marks[i]);
+    mem_free(watch.marks);
+    watch.marks = NULL;
+    watch.count = 0;
+}
+
+/* The card is held up first, so that the host's launches run ahead and what is timed follows without gaps. */
+static leco_status watch_begin(size_t marks, leco_error *err)
+{
+    enum { HEAD_START_MS = 10 };
+    watch.marks = mem_calloc(marks, sizeof *watch.marks);
+    if (!watch.marks) return error_memory(err, marks * sizeof *watch.marks, "a profile");
+    for (; watch.count < marks; watch.count++) {
+        const cudaError_t code = cudaEventCreate(&watch.marks[watch.count]);
+        if (code == cudaSuccess) continue;
+        watch_stop();
+        return failed(err, "timing", code);
+    }
+    launch_pause(HEAD_START_MS);
+    return LECO_OK;
+}
+
+static void watch_mark(size_t index)
+{
+    gpu_launched((int)cudaEventRecord(watch.marks[index], card.stream), "timing");
+}
+
+static leco_status watch_end(double *seconds, leco_error *err)
+{
+    leco_status status = card_synchronise(err);
+    for (size_t i = 0; i + 1 < watch.count && status == LECO_OK; i++) {
+        float taken = 0;
+        const cudaError_t code = cudaEventElapsedTime(&taken, watch.marks[i], watch.marks[i + 1]);
+        seconds[i] = (double)taken * 1e-3;
+        if (code != cudaSuccess) status = failed(err, "timing", code);
+    }
+    watch_stop();
+    return status;
+}
+
+const stopwatch gpu_stopwatch = {.begin = watch_begin, .mark = watch_mark, .end = watch_end};

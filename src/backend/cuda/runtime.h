@@ -13,6 +13,7 @@ int gpu_capability(void);    /* ten times the compute capability: 75, 90 */
 
 extern const device_memory gpu_memory;
 extern const recorder gpu_recorder;
+extern const stopwatch gpu_stopwatch;
 
 /* Seconds that `run` takes on the card: the least of `runs`. */
 double gpu_seconds(void (*run)(void *with), void *with, int runs);

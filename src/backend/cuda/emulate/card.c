@@ -115,3 +115,26 @@ double gpu_seconds(void (*run)(void *with), void *with, int runs)
     }
     return best;
 }
+
+static double marked[4096];
+static size_t mark_count;
+
+static leco_status watch_begin(size_t marks, leco_error *err)
+{
+    if (marks > sizeof marked / sizeof *marked) return error_set(err, LECO_INTERNAL, "%zu marks", marks);
+    mark_count = marks;
+    return LECO_OK;
+}
+
+static void watch_mark(size_t index)
+{
+    marked[index] = cpu_seconds();
+}
+
+static leco_status watch_end(double *seconds, leco_error *err)
+{
+    for (size_t i = 0; i + 1 < mark_count; i++) seconds[i] = marked[i + 1] - marked[i];
+    return synchronise(err);
+}
+
+const stopwatch gpu_stopwatch = {.begin = watch_begin, .mark = watch_mark, .end = watch_end};

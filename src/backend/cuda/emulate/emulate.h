@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <tuple>
 
 #include "backend/cuda/emulate/card.h"
 
@@ -64,10 +65,15 @@ template <class T> T __shfl_xor_sync(unsigned, T value, unsigned mask)
 
 void emulated_launch(dim3 grid, dim3 block, size_t shared, void (*run)(const void *), const void *with);
 
-template <class F> void emulated_launch_of(dim3 grid, dim3 block, size_t shared, const F &f)
+/* Parameters are copied when the kernel is launched, as CUDA does. */
+template <class... P, class... A>
+void emulated_launch_of(dim3 grid, dim3 block, size_t shared, void (*kernel)(P...), const A &...arguments)
 {
+    const std::tuple<P...> kept(arguments...);
+    auto run = [=]() { std::apply(kernel, kept); };
+    using work = decltype(run);
     emulated_do([=]() {
-        emulated_launch(grid, block, shared, [](const void *with) { (*static_cast<const F *>(with))(); }, &f);
+        emulated_launch(grid, block, shared, [](const void *with) { (*static_cast<const work *>(with))(); }, &run);
     });
 }
 

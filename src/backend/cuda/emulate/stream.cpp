@@ -105,14 +105,15 @@ leco_status gpu_convolution_plan(gpu_convolution *c, leco_error *err)
     return LECO_OK;
 }
 
-static void forward(const gpu_convolution &c, const void *x, const void *w, bool add_to, void *y)
+static void forward(const gpu_convolution &c, const void *x, const void *w, const void *bias, const void *add, void *y)
 {
     const conv_shape &s = c.shape;
 #pragma omp parallel for
     for (int64_t at = 0; at < s.n * s.ho * s.wo; at++) {
         const int64_t n = at / s.wo / s.ho, i = at / s.wo % s.ho * s.stride - s.top, j = at % s.wo * s.stride - s.left;
         for (int64_t o = 0; o < s.out; o++) {
-            float sum = add_to ? get(y, c.type, at * s.out + o) : 0.0f;
+            float sum = add ? get(add, c.type, at * s.out + o) : 0.0f;
+            if (bias) sum += get(bias, c.type, o);
             for (int64_t p = 0; p < s.kh; p++)
                 for (int64_t q = 0; q < s.kw; q++) {
                     if (i + p < 0 || i + p >= s.h || j + q < 0 || j + q >= s.w) continue;
@@ -125,14 +126,14 @@ static void forward(const gpu_convolution &c, const void *x, const void *w, bool
     }
 }
 
-static void backward(const gpu_convolution &c, const void *dy, const void *w, bool add_to, void *dx)
+static void backward(const gpu_convolution &c, const void *dy, const void *w, const void *, const void *add, void *dx)
 {
     const conv_shape &s = c.shape;
 #pragma omp parallel for
     for (int64_t at = 0; at < s.n * s.h * s.w; at++) {
         const int64_t n = at / s.w / s.h, h = at / s.w % s.h, v = at % s.w;
         for (int64_t k = 0; k < s.in; k++) {
-            float sum = add_to ? get(dx, c.type, at * s.in + k) : 0.0f;
+            float sum = add ? get(add, c.type, at * s.in + k) : 0.0f;
             for (int64_t p = 0; p < s.kh; p++)
                 for (int64_t q = 0; q < s.kw; q++) {
                     const int64_t i = h + s.top - p, j = v + s.left - q;
@@ -147,10 +148,11 @@ static void backward(const gpu_convolution &c, const void *dy, const void *w, bo
     }
 }
 
-void gpu_convolution_run(const gpu_convolution *c, const void *x, const void *w, bool add_to, void *y, void *)
+void gpu_convolution_run(const gpu_convolution *c, const void *x, const void *w, const void *bias, const void *add, void *y,
+                         void *)
 {
     const gpu_convolution copy = *c;
-    emulated_do([=]() { (copy.gradient ? backward : forward)(copy, x, w, add_to, y); });
+    emulated_do([=]() { (copy.gradient ? backward : forward)(copy, x, w, bias, add, y); });
 }
 
 void gpu_convolution_release(gpu_convolution *)
