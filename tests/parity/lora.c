@@ -9,7 +9,10 @@
 #include "op/op.h"
 #include "parity_support.h"
 
-static const double bounds[] = {1e-4, 5e-2}; /* bfloat16: measured up to 3.8e-2; PyTorch itself up to 4.0e-2 */
+/* bfloat16: a matter of luck within a factor of two. Measured on the CPU up to 3.8e-2, PyTorch itself up to 4.0e-2 here
+ * and 5.9e-2 without adapters; on cards up to 5.5e-2, and where attention is done in float32 throughout, 5.2e-2 instead
+ * of 3.5e-2 for one case and the other way round for the next. */
+static const double bounds[] = {1e-4, 6e-2};
 static const double gradient_bound = 1e-3;      /* of the norm, in float32 */
 
 /* In bfloat16, gradients of these random little networks are ill-conditioned: PyTorch, with model and inputs cast to

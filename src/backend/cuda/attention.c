@@ -1,7 +1,6 @@
 /* attention and its gradient: on matrix units where they serve, else in f32 arithmetic. */
 #include "backend/cuda/kernels.h"
 #include "base/mem.h"
-#include <stdlib.h>
 
 typedef struct attention {
     attention_shape shape;
@@ -27,7 +26,7 @@ static leco_status plan_attention(const kernel_site *at, kernel_plan *plan, leco
     if (a->shape.width > ATTENTION_MOST_WIDTH)
         return error_set(err, LECO_UNSUPPORTED, "%s: attention heads of %lld channels: this device has kernels for %d",
                          n->name, (long long)a->shape.width, ATTENTION_MOST_WIDTH);
-    a->mma = !plain && !getenv("NOMMA") && attention_mma_serves(a->type, &a->shape, gradient);
+    a->mma = !plain && attention_mma_serves(a->type, &a->shape, gradient);
     if (gradient) plan->scratch_bytes = (size_t)(shape_rows(q) * n->attr.heads) * sizeof(float);
     return LECO_OK;
 }
