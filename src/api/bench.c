@@ -77,6 +77,37 @@ static leco_status run_once(const bench *b, denoiser *n, bool training, leco_err
                     : denoiser_run(n, b->x, 500, b->target, err);
 }
 
+static void add_time(op_time *o, double seconds, double flops)
+{
+    o->count++;
+    o->seconds += seconds;
+    o->flops += flops;
+}
+
+static shape shape_or_none(const tensor *t)
+{
+    return t ? t->shape : (shape){0};
+}
+
+static void add_to_group(timing *t, const node *n, double seconds, double flops)
+{
+    const shape_time new = {.op = n->op,
+                            .first = shape_or_none(n->input[0]),
+                            .second = shape_or_none(n->input[1]),
+                            .out = shape_or_none(n->output[0])};
+    for (int i = 0; i < t->groups; i++) {
+        shape_time *g = &t->group[i];
+        if (g->op != new.op || !shape_equal(&g->first, &new.first) || !shape_equal(&g->second, &new.second) ||
+            !shape_equal(&g->out, &new.out))
+            continue;
+        add_time(&g->time, seconds, flops);
+        return;
+    }
+    if (t->groups == MOST_GROUPS) return;
+    t->group[t->groups] = new;
+    add_time(&t->group[t->groups++].time, seconds, flops);
+}
+
 static leco_status time_denoiser(const bench *b, denoiser *n, bool training, timing *t, leco_error *err)
 {
     const double enough = 4.0; /* seconds */
@@ -98,11 +129,9 @@ static leco_status time_denoiser(const bench *b, denoiser *n, bool training, tim
     const graph *g = denoiser_graph(n);
     for (size_t i = 0; i < graph_node_count(g); i++) {
         const node *at = graph_node_at(g, i);
-        op_time *o = &t->op[at->op];
         double flops = node_flops(at);
-        o->count++;
-        o->seconds += seconds[i];
-        o->flops += flops;
+        add_time(&t->op[at->op], seconds[i], flops);
+        add_to_group(t, at, seconds[i], flops);
         t->flops += flops;
     }
     return session_profile(s, false, err);

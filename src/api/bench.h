@@ -11,6 +11,15 @@ typedef struct op_time {
     double seconds, flops;
 } op_time;
 
+enum { MOST_GROUPS = 160 };
+
+/* All nodes of one operator on the same shapes. */
+typedef struct shape_time {
+    op_code op;
+    shape first, second, out; /* of inputs 0 and 1 (all zero: there is none) and output 0 */
+    op_time time;
+} shape_time;
+
 /* One kind of run, by operator. */
 typedef struct timing {
     int64_t batch;
@@ -18,6 +27,8 @@ typedef struct timing {
     double seconds; /* the best of the runs */
     double flops;   /* by node_flops */
     op_time op[OP_COUNT];
+    int groups; /* the first MOST_GROUPS that occur */
+    shape_time group[MOST_GROUPS];
 } timing;
 
 typedef struct bench_run {

@@ -66,7 +66,7 @@ static void print_operators(FILE *out, const timing *t)
 
 static void print_timing(FILE *out, const bench_run *run, const timing *t, const char *what)
 {
-    fprintf(out, "  %s, batch %lld: %.3f s (best of %d), %.1f GFLOP, %.1f GFLOP/s = %.1f%% of the matrix rate\n", what,
+    fprintf(out, "  %s, batch %lld: %.4g s (best of %d), %.1f GFLOP, %.1f GFLOP/s = %.1f%% of the matrix rate\n", what,
             (long long)t->batch, t->seconds, t->runs, t->flops / GIGA, reached(t), percent_of_rate(run, t));
 }
 
@@ -107,6 +107,21 @@ static leco_status report_for_people(const bench_result *result, char **text, le
 
 /* ---- for programs ---- */
 
+static json_t *groups_json(const timing *t)
+{
+    json_t *groups = json_array();
+    for (int i = 0; i < t->groups; i++) {
+        const shape_time *g = &t->group[i];
+        char first[SHAPE_TEXT], second[SHAPE_TEXT], out[SHAPE_TEXT];
+        json_array_append_new(
+            groups, json_pack("{s:s, s:[s, s], s:s, s:I, s:f, s:f}", "operator", op_name(g->op), "inputs",
+                              shape_format(&g->first, first), shape_format(&g->second, second), "output",
+                              shape_format(&g->out, out), "nodes", (json_int_t)g->time.count, "seconds",
+                              g->time.seconds, "gflop", g->time.flops / GIGA));
+    }
+    return groups;
+}
+
 static json_t *timing_json(const bench_run *run, const timing *t)
 {
     int order[OP_COUNT];
@@ -118,9 +133,9 @@ static json_t *timing_json(const bench_run *run, const timing *t)
                               json_pack("{s:s, s:I, s:f, s:f}", "operator", op_name(order[i]), "nodes",
                                         (json_int_t)o->count, "seconds", o->seconds, "gflop", o->flops / GIGA));
     }
-    return json_pack("{s:I, s:i, s:f, s:f, s:f, s:f, s:o}", "batch", (json_int_t)t->batch, "runs", t->runs, "seconds",
+    return json_pack("{s:I, s:i, s:f, s:f, s:f, s:f, s:o, s:o}", "batch", (json_int_t)t->batch, "runs", t->runs, "seconds",
                      t->seconds, "gflop", t->flops / GIGA, "gflops", reached(t), "percent_of_matrix_rate",
-                     percent_of_rate(run, t), "operators", operators);
+                     percent_of_rate(run, t), "operators", operators, "shapes", groups_json(t));
 }
 
 static json_t *run_json(const bench_run *run)

@@ -95,7 +95,7 @@ static void check_prediction(const fixture *f, const way *w, const adapter_set *
     graph_result(g, u.noise);
     running r = run_start(g, w);
     write_inputs(&r, f, &u);
-    assert_int_equal(session_run(r.session, NULL), LECO_OK);
+    run_all(&r);
     values want = fixture_read_nhwc(f->cases, "%s", tensor_name);
     char what[128];
     snprintf(what, sizeof what, "%s %s %s", f->name, tensor_name, how);
@@ -258,7 +258,7 @@ static void check_gradients(const fixture *f, const way *w, double bound_all, do
     running r = run_start(g, w);
     write_inputs(&r, f, &u);
     run_write(&r, wanted, &target);
-    assert_int_equal(session_run(r.session, NULL), LECO_OK);
+    run_all(&r);
     char what[128];
     snprintf(what, sizeof what, "%s loss", f->name);
     check_error(what, w, run_compare(&r, loss, &loss_wanted), bounds[way_is_rough(w)]);

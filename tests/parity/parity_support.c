@@ -163,6 +163,12 @@ running run_start(graph *g, const way *w)
     return r;
 }
 
+void run_all(running *r)
+{
+    leco_error err = {0};
+    assert_works(session_run(r->session, &err), &err);
+}
+
 void run_write(running *r, const tensor *t, const values *v)
 {
     assert_int_equal(shape_count(&t->shape), v->count);

@@ -56,6 +56,7 @@ typedef struct running {
     session *session;
 } running;
 running run_start(graph *g, const way *w);
+void run_all(running *r);
 void run_write(running *r, const tensor *t, const values *v);
 /* The error of a result of the last run: worst_error in float32, as issue 3 asks; norm_error in bfloat16, whose worst
  * element is a matter of luck. */

@@ -37,7 +37,7 @@ static void check(const fixture *f, const way *w, text_options options, const ch
     text_encoder t = text_encoder_build(&c, &f->config, f->ids.dim[0], f->ids.dim[1], options);
     running r = run_start(g, w);
     write_ids(&r, &t, f);
-    assert_int_equal(session_run(r.session, NULL), LECO_OK);
+    run_all(&r);
     const char *names[] = {hidden, pooled};
     const tensor *results[] = {t.hidden_states, t.pooled};
     for (int i = 0; i < 2; i++) {

@@ -43,7 +43,7 @@ static void check_case(const char *folder, const safetensors *file, int number, 
         values_free(&pooled);
         values_free(&ids);
     }
-    assert_int_equal(session_run(r.session, NULL), LECO_OK);
+    run_all(&r);
     char what[128];
     snprintf(what, sizeof what, "%s case %d", folder, number);
     check_error(what, how, run_compare(&r, u.noise, &want), bounds[way_is_rough(how)]);

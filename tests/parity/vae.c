@@ -43,7 +43,7 @@ static void check_encoder(const fixture *f, const way *w)
     vae_encoder e = vae_encoder_build(&c, &f->config, sample.dim[0], sample.dim[1], sample.dim[2]);
     running r = run_start(g, w);
     run_write(&r, e.sample, &sample);
-    assert_int_equal(session_run(r.session, NULL), LECO_OK);
+    run_all(&r);
     report(f, "mean", w, run_compare(&r, e.mean, &mean));
     float *got = mem_calloc(logvar.count, sizeof *got);
     assert_int_equal(session_read(r.session, e.logvar, got, logvar.count, NULL), LECO_OK);
@@ -67,7 +67,7 @@ static void check_decoder(const fixture *f, const way *w)
     vae_decoder d = vae_decoder_build(&c, &f->config, latents.dim[0], latents.dim[1], latents.dim[2]);
     running r = run_start(g, w);
     run_write(&r, d.latents, &latents);
-    assert_int_equal(session_run(r.session, NULL), LECO_OK);
+    run_all(&r);
     report(f, "decoder", w, run_compare(&r, d.sample, &sample));
     run_end(&r);
     graph_destroy(g);

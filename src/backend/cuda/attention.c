@@ -6,6 +6,8 @@ typedef struct attention {
     attention_shape shape;
     gpu_type type;
     bool mma;
+    int parts;       /* of dk and dv */
+    size_t parts_at; /* in scratch, behind delta */
 } attention;
 
 static leco_status plan_attention(const kernel_site *at, kernel_plan *plan, leco_error *err, bool gradient, bool plain)
@@ -27,7 +29,12 @@ static leco_status plan_attention(const kernel_site *at, kernel_plan *plan, leco
         return error_set(err, LECO_UNSUPPORTED, "%s: attention heads of %lld channels: this device has kernels for %d",
                          n->name, (long long)a->shape.width, ATTENTION_MOST_WIDTH);
     a->mma = !plain && attention_mma_serves(a->type, &a->shape, gradient);
-    if (gradient) plan->scratch_bytes = (size_t)(shape_rows(q) * n->attr.heads) * sizeof(float);
+    if (!gradient) return LECO_OK;
+    plan->scratch_bytes = (size_t)(shape_rows(q) * n->attr.heads) * sizeof(float); /* delta */
+    a->parts = a->mma ? attention_mma_parts(&a->shape) : 1;
+    if (a->parts == 1) return LECO_OK;
+    a->parts_at = scratch_after(plan->scratch_bytes);
+    plan->scratch_bytes = a->parts_at + (size_t)(2 * a->parts * shape_count(k)) * sizeof(float);
     return LECO_OK;
 }
 
@@ -70,7 +77,9 @@ static void run_gradient(const kernel_args *args)
                                  .delta = args->scratch,
                                  .dq = args->output[0],
                                  .dk = args->output[1],
-                                 .dv = args->output[2]};
+                                 .dv = args->output[2],
+                                 .parts = (float *)((char *)args->scratch + a->parts_at),
+                                 .part_count = a->parts};
     launch_attention_delta(a->type, &a->shape, &t);
     (a->mma ? launch_attention_mma_grad : launch_attention_grad)(a->type, &a->shape, &t);
 }

@@ -76,38 +76,50 @@ template <class T, int P> DEVICE const T *b_columns(const T *room, int row, int 
     return room + (row + lane / 8 % 2 * 8 + lane % 8) * (P + 8) + column + lane / 16 * 8;
 }
 
-/* c [16,N] += a rows^T: 16 rows of a from a_row on, and rows [N,P]. */
-template <class T, int P, int N>
-DEVICE void multiply_rows(float (*c)[4], const T *a, int a_row, const T *rows)
+/* c[g] [16,N] += a rows^T for G groups of 16 rows of a from a_row on; rows [N,P]. */
+template <class T, int P, int N, int G>
+DEVICE void multiply_rows(float (&c)[G][N / 8][4], const T *a, int a_row, const T *rows)
 {
     UNROLL
     for (int d = 0; d < P / 16; d++) {
-        uint32_t left[4];
-        load_matrices(left, a_rows<T, P>(a, a_row, 16 * d));
+        uint32_t left[G][4];
+        UNROLL
+        for (int g = 0; g < G; g++) load_matrices(left[g], a_rows<T, P>(a, a_row + 16 * g, 16 * d));
         UNROLL
         for (int j = 0; j < N / 16; j++) {
             uint32_t b[4];
             load_matrices(b, b_rows<T, P>(rows, 16 * j, 16 * d));
-            multiply_add<T>(c[2 * j], left, b[0], b[1]);
-            multiply_add<T>(c[2 * j + 1], left, b[2], b[3]);
+            UNROLL
+            for (int g = 0; g < G; g++) {
+                multiply_add<T>(c[g][2 * j], left[g], b[0], b[1]);
+                multiply_add<T>(c[g][2 * j + 1], left[g], b[2], b[3]);
+            }
         }
     }
 }
 
-/* c [16,P] += p [16,N] rows, p in f32 as multiply_rows left it, rounded to T here. */
-template <class T, int P, int N> DEVICE void multiply_columns(float (*c)[4], const float (*p)[4], const T *rows)
+/* c[g] [16,P] += p[g] [16,N] rows, p in f32 as multiply_rows left it, rounded to T here. */
+template <class T, int P, int N, int G>
+DEVICE void multiply_columns(float (&c)[G][P / 8][4], const float (&p)[G][N / 8][4], const T *rows)
 {
     UNROLL
     for (int j = 0; j < N / 16; j++) {
-        const uint32_t left[4] = {pack2<T>(p[2 * j][0], p[2 * j][1]), pack2<T>(p[2 * j][2], p[2 * j][3]),
-                                  pack2<T>(p[2 * j + 1][0], p[2 * j + 1][1]),
-                                  pack2<T>(p[2 * j + 1][2], p[2 * j + 1][3])};
+        uint32_t left[G][4];
+        UNROLL
+        for (int g = 0; g < G; g++) {
+            UNROLL
+            for (int i = 0; i < 4; i++)
+                left[g][i] = pack2<T>(p[g][2 * j + i / 2][i % 2 * 2], p[g][2 * j + i / 2][i % 2 * 2 + 1]);
+        }
         UNROLL
         for (int d = 0; d < P / 16; d++) {
             uint32_t b[4];
             load_matrices_transposed(b, b_columns<T, P>(rows, 16 * j, 16 * d));
-            multiply_add<T>(c[2 * d], left, b[0], b[1]);
-            multiply_add<T>(c[2 * d + 1], left, b[2], b[3]);
+            UNROLL
+            for (int g = 0; g < G; g++) {
+                multiply_add<T>(c[g][2 * d], left[g], b[0], b[1]);
+                multiply_add<T>(c[g][2 * d + 1], left[g], b[2], b[3]);
+            }
         }
     }
 }
@@ -146,15 +158,14 @@ DEVICE void store_rows(const head_rows<T> &h, int64_t first, const float (*c)[4]
 /* ---- forward ---- */
 
 /* The softmax of one group's rows so far, in powers of two. */
-template <int P> struct running {
-    float sum[P / 8][4]; /* of p v */
+struct running {
     float most[2], total[2];
 };
 
 /* Takes in the scores of one step: c becomes p, and what was summed so far is scaled to the new maximum. */
 template <int P, int N>
-DEVICE void softmax_step(running<P> *r, float (*c)[4], const attention_shape &s, int64_t query, int64_t key,
-                         float scale, bool masked)
+DEVICE void softmax_step(running *r, float (&sum)[P / 8][4], float (&c)[N / 8][4], const attention_shape &s,
+                         int64_t query, int64_t key, float scale, bool masked)
 {
     const int lane = (int)threadIdx.x % 32;
     UNROLL
@@ -186,8 +197,8 @@ DEVICE void softmax_step(running<P> *r, float (*c)[4], const attention_shape &s,
         r->total[half] = r->total[half] * kept + total;
         UNROLL
         for (int j = 0; j < P / 8; j++) {
-            r->sum[j][2 * half] *= kept;
-            r->sum[j][2 * half + 1] *= kept;
+            sum[j][2 * half] *= kept;
+            sum[j][2 * half + 1] *= kept;
         }
     }
 }
@@ -208,7 +219,8 @@ __global__ void __launch_bounds__(THREADS)
     copy_rows<T, P, KEYS>(key_rows, 0, keys);
     copy_rows<T, P, KEYS>(value_rows, 0, values);
     copies_commit();
-    running<P> r[G] = {};
+    running r[G] = {};
+    float sum[G][P / 8][4] = {};
     UNROLL
     for (int g = 0; g < G; g++) r[g].most[0] = r[g].most[1] = -INFINITY;
     int stage = 0;
@@ -220,15 +232,13 @@ __global__ void __launch_bounds__(THREADS)
         copies_commit();
         copies_wait<1>();
         __syncthreads();
+        const bool masked = at + KEYS > s.keys || s.causal;
+        float c[G][KEYS / 8][4] = {};
+        multiply_rows<T, P, KEYS, G>(c, queries, warp * G * 16, keys + stage * KEYS * ROW);
         UNROLL
-        for (int g = 0; g < G; g++) {
-            const int row = (warp * G + g) * 16;
-            const bool masked = at + KEYS > s.keys || s.causal;
-            float c[KEYS / 8][4] = {};
-            multiply_rows<T, P, KEYS>(c, queries, row, keys + stage * KEYS * ROW);
-            softmax_step<P, KEYS>(&r[g], c, s, first + row, at, s.scale * LOG2_E, masked);
-            multiply_columns<T, P, KEYS>(r[g].sum, c, values + stage * KEYS * ROW);
-        }
+        for (int g = 0; g < G; g++)
+            softmax_step<P, KEYS>(&r[g], sum[g], c[g], s, first + (warp * G + g) * 16, at, s.scale * LOG2_E, masked);
+        multiply_columns<T, P, KEYS, G>(sum, c, values + stage * KEYS * ROW);
         __syncthreads();
     }
     UNROLL
@@ -244,7 +254,7 @@ __global__ void __launch_bounds__(THREADS)
                 lse[(blockIdx.z * s.heads + blockIdx.y) * s.queries + query] =
                     (r[g].most[half] + log2f(total)) * LN_2;
         }
-        store_rows<T, P>(head_of(s, o, s.queries), row, r[g].sum, factor);
+        store_rows<T, P>(head_of(s, o, s.queries), row, sum[g], factor);
     }
 }
 
@@ -284,7 +294,7 @@ __global__ void __launch_bounds__(THREADS) attention_dq_kernel(attention_shape s
     copy_rows<T, P, MET>(key_rows, 0, room.met);
     copy_rows<T, P, MET>(value_rows, 0, room.met_too);
     copies_commit();
-    float lse[2], delta[2], sum[P / 8][4] = {};
+    float lse[2], delta[2], sum[1][P / 8][4] = {};
     UNROLL
     for (int half = 0; half < 2; half++) {
         const int64_t query = first + warp * 16 + lane / 4 + 8 * half;
@@ -301,9 +311,9 @@ __global__ void __launch_bounds__(THREADS) attention_dq_kernel(attention_shape s
         copies_commit();
         copies_wait<1>();
         __syncthreads();
-        float score[MET / 8][4] = {}, dp[MET / 8][4] = {};
-        multiply_rows<T, P, MET>(score, room.own, warp * 16, keys);
-        multiply_rows<T, P, MET>(dp, room.own_too, warp * 16, values);
+        float score[1][MET / 8][4] = {}, dp[1][MET / 8][4] = {};
+        multiply_rows<T, P, MET, 1>(score, room.own, warp * 16, keys);
+        multiply_rows<T, P, MET, 1>(dp, room.own_too, warp * 16, values);
         UNROLL
         for (int j = 0; j < MET / 8; j++) {
             UNROLL
@@ -311,40 +321,65 @@ __global__ void __launch_bounds__(THREADS) attention_dq_kernel(attention_shape s
                 const int64_t key = at + 8 * j + 2 * (lane % 4) + i % 2;
                 const int64_t query = first + warp * 16 + lane / 4 + i / 2 * 8;
                 const bool seen = key < s.keys && !(s.causal && key > query);
-                const float p = seen ? exp2_fast(score[j][i] * s.scale * LOG2_E - lse[i / 2]) : 0.0f;
-                dp[j][i] = p * (dp[j][i] - delta[i / 2]);
+                const float p = seen ? exp2_fast(score[0][j][i] * s.scale * LOG2_E - lse[i / 2]) : 0.0f;
+                dp[0][j][i] = p * (dp[0][j][i] - delta[i / 2]);
             }
         }
-        multiply_columns<T, P, MET>(sum, dp, keys);
+        multiply_columns<T, P, MET, 1>(sum, dp, keys);
         __syncthreads();
     }
     const float factor[2] = {s.scale, s.scale};
-    store_rows<T, P>(head_of(s, dq, s.queries), first + warp * 16, sum, factor);
+    store_rows<T, P>(head_of(s, dq, s.queries), first + warp * 16, sum[0], factor);
 }
 
-/* dk and dv of 64 keys: walks over queries, with scores transposed. */
+/* Stores c [16,P] in f32, as rows of a tensor [rows,heads*width] of this sample. */
+template <int P>
+DEVICE void keep_rows(const attention_shape &s, float *to, int64_t first, const float (*c)[4], float factor)
+{
+    const int lane = (int)threadIdx.x % 32;
+    UNROLL
+    for (int half = 0; half < 2; half++) {
+        const int64_t row = first + lane / 4 + 8 * half;
+        if (row >= s.keys) continue;
+        UNROLL
+        for (int j = 0; j < P / 8; j++) {
+            const int column = 8 * j + 2 * (lane % 4);
+            if (column >= s.width) continue;
+            float *at = to + ((blockIdx.z * s.keys + row) * s.heads + blockIdx.y) * s.width + column;
+            at[0] = c[j][2 * half] * factor;
+            at[1] = c[j][2 * half + 1] * factor;
+        }
+    }
+}
+
+/* dk and dv of 64 keys: walks over queries, with scores transposed. Where keys are few, several blocks share them: each
+ * takes a part of the queries, and leaves its sums in t.parts. */
 template <class T, int P>
-__global__ void __launch_bounds__(THREADS) attention_dkv_kernel(attention_shape s, attention_tensors t, T *dk, T *dv)
+__global__ void __launch_bounds__(THREADS)
+    attention_dkv_kernel(attention_shape s, attention_tensors t, T *dk, T *dv, int key_tiles)
 {
     constexpr int ROW = tiles<P>::row, OWN = tiles<P>::own, MET = tiles<P>::met;
     SHARED_MEMORY(memory);
     const backward_room<T, P> room = room_of<T, P>(memory);
     float *lse = reinterpret_cast<float *>(room.met_too + 2 * MET * ROW), *delta = lse + MET;
     const int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32;
-    const int64_t first = (int64_t)blockIdx.x * OWN, statistics = (blockIdx.z * s.heads + blockIdx.y) * s.queries;
+    const int64_t first = (int64_t)(blockIdx.x % (unsigned)key_tiles) * OWN, part = blockIdx.x / (unsigned)key_tiles;
+    const int64_t statistics = (blockIdx.z * s.heads + blockIdx.y) * s.queries;
     const head_rows<const T> query_rows = head_of(s, static_cast<const T *>(t.q), s.queries);
     const head_rows<const T> dout_rows = head_of(s, static_cast<const T *>(t.dout), s.queries);
-    const int64_t begin = s.causal ? first / MET * MET : 0; /* earlier queries don't see these keys */
+    const int64_t steps = (s.queries + MET - 1) / MET, end = steps * (part + 1) / t.part_count * MET;
+    int64_t begin = steps * part / t.part_count * MET;
+    if (s.causal && begin < first / MET * MET) begin = first / MET * MET; /* earlier queries don't see these keys */
     copy_rows<T, P, OWN>(head_of(s, static_cast<const T *>(t.k), s.keys), first, room.own);
     copy_rows<T, P, OWN>(head_of(s, static_cast<const T *>(t.v), s.keys), first, room.own_too);
     copy_rows<T, P, MET>(query_rows, begin, room.met);
     copy_rows<T, P, MET>(dout_rows, begin, room.met_too);
     copies_commit();
-    float dk_sum[P / 8][4] = {}, dv_sum[P / 8][4] = {};
+    float dk_sum[1][P / 8][4] = {}, dv_sum[1][P / 8][4] = {};
     int stage = 0;
-    for (int64_t at = begin; at < s.queries; at += MET, stage ^= 1) {
+    for (int64_t at = begin; at < end; at += MET, stage ^= 1) {
         const T *queries = room.met + stage * MET * ROW, *douts = room.met_too + stage * MET * ROW;
-        if (at + MET < s.queries) {
+        if (at + MET < end) {
             copy_rows<T, P, MET>(query_rows, at + MET, room.met + (stage ^ 1) * MET * ROW);
             copy_rows<T, P, MET>(dout_rows, at + MET, room.met_too + (stage ^ 1) * MET * ROW);
         }
@@ -356,9 +391,9 @@ __global__ void __launch_bounds__(THREADS) attention_dkv_kernel(attention_shape 
         }
         copies_wait<1>();
         __syncthreads();
-        float score[MET / 8][4] = {}, dp[MET / 8][4] = {};
-        multiply_rows<T, P, MET>(score, room.own, warp * 16, queries);
-        multiply_rows<T, P, MET>(dp, room.own_too, warp * 16, douts);
+        float score[1][MET / 8][4] = {}, dp[1][MET / 8][4] = {};
+        multiply_rows<T, P, MET, 1>(score, room.own, warp * 16, queries);
+        multiply_rows<T, P, MET, 1>(dp, room.own_too, warp * 16, douts);
         UNROLL
         for (int j = 0; j < MET / 8; j++) {
             UNROLL
@@ -366,18 +401,40 @@ __global__ void __launch_bounds__(THREADS) attention_dkv_kernel(attention_shape 
                 const int column = 8 * j + 2 * (lane % 4) + i % 2;
                 const int64_t key = first + warp * 16 + lane / 4 + i / 2 * 8;
                 const bool seen = key < s.keys && !(s.causal && key > at + column);
-                const float p = seen ? exp2_fast(score[j][i] * s.scale * LOG2_E - lse[column]) : 0.0f;
-                score[j][i] = p;
-                dp[j][i] = p * (dp[j][i] - delta[column]);
+                const float p = seen ? exp2_fast(score[0][j][i] * s.scale * LOG2_E - lse[column]) : 0.0f;
+                score[0][j][i] = p;
+                dp[0][j][i] = p * (dp[0][j][i] - delta[column]);
             }
         }
-        if (dv) multiply_columns<T, P, MET>(dv_sum, score, douts);
-        if (dk) multiply_columns<T, P, MET>(dk_sum, dp, queries);
+        if (dv) multiply_columns<T, P, MET, 1>(dv_sum, score, douts);
+        if (dk) multiply_columns<T, P, MET, 1>(dk_sum, dp, queries);
         __syncthreads();
     }
+    if (t.part_count > 1) {
+        const int64_t count = s.batch * s.keys * s.heads * s.width;
+        if (dk) keep_rows<P>(s, t.parts + 2 * part * count, first + warp * 16, dk_sum[0], s.scale);
+        if (dv) keep_rows<P>(s, t.parts + (2 * part + 1) * count, first + warp * 16, dv_sum[0], 1.0f);
+        return;
+    }
     const float scaled[2] = {s.scale, s.scale}, plain[2] = {1.0f, 1.0f};
-    if (dk) store_rows<T, P>(head_of(s, dk, s.keys), first + warp * 16, dk_sum, scaled);
-    if (dv) store_rows<T, P>(head_of(s, dv, s.keys), first + warp * 16, dv_sum, plain);
+    if (dk) store_rows<T, P>(head_of(s, dk, s.keys), first + warp * 16, dk_sum[0], scaled);
+    if (dv) store_rows<T, P>(head_of(s, dv, s.keys), first + warp * 16, dv_sum[0], plain);
+}
+
+/* dk and dv from their parts, in the order of these. */
+template <class T>
+__global__ void __launch_bounds__(THREADS)
+    add_parts_kernel(const float *parts, int64_t part_count, int64_t count, T *dk, T *dv)
+{
+    for (int64_t i = first_index(); i < count; i += index_step()) {
+        float k = 0, v = 0;
+        for (int64_t part = 0; part < part_count; part++) {
+            if (dk) k += parts[2 * part * count + i];
+            if (dv) v += parts[(2 * part + 1) * count + i];
+        }
+        if (dk) dk[i] = from_float<T>(k);
+        if (dv) dv[i] = from_float<T>(v);
+    }
 }
 
 /* ---- launching ---- */
@@ -409,8 +466,22 @@ template <class T, int P> static void attention_mma_grad(const attention_shape *
     const size_t bytes = backward_bytes<T, P>();
     T *dq = static_cast<T *>(t->dq), *dk = static_cast<T *>(t->dk), *dv = static_cast<T *>(t->dv);
     if (dq) LAUNCH((attention_dq_kernel<T, P>), grid_of(s, s->queries, tiles<P>::own), THREADS, bytes, *s, *t, dq);
-    if (dk || dv)
-        LAUNCH((attention_dkv_kernel<T, P>), grid_of(s, s->keys, tiles<P>::own), THREADS, bytes, *s, *t, dk, dv);
+    if (!dk && !dv) return;
+    const dim3 grid = grid_of(s, s->keys, tiles<P>::own);
+    LAUNCH((attention_dkv_kernel<T, P>), dim3(grid.x * (unsigned)t->part_count, grid.y, grid.z), THREADS, bytes, *s, *t,
+           dk, dv, (int)grid.x);
+    if (t->part_count == 1) return;
+    const int64_t count = s->batch * s->keys * s->heads * s->width;
+    LAUNCH(add_parts_kernel<T>, blocks_for(count, THREADS), THREADS, 0, t->parts, (int64_t)t->part_count, count, dk, dv);
+}
+
+/* Enough blocks for every processor of the card, of at least four steps each. */
+int attention_mma_parts(const attention_shape *s)
+{
+    const int64_t blocks = (s->keys + 63) / 64 * s->heads * s->batch, steps = (s->queries + 63) / 64;
+    int64_t parts = 2 * gpu_processors() / blocks;
+    if (parts > steps / 4) parts = steps / 4;
+    return parts < 1 ? 1 : (int)parts;
 }
 
 /* Calls f<T,P> for the least P of those below that is enough. */

@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-enum { MOST_SCRATCH = 256 << 20, MOST_ALGORITHMS = 12 };
+enum { MOST_SCRATCH = 256 << 20, MOST_ALGORITHMS = 12, WORKSPACE_ALIGNMENT = 256 };
 
 #define FUNCTIONS(F)                                                                                                   \
     F(cudnnCreate)                                                                                                     \
@@ -75,6 +75,7 @@ typedef struct convolution_impl {
     cudnnActivationDescriptor_t identity;
     cudnnConvolutionFwdAlgo_t forward;
     cudnnConvolutionBwdDataAlgo_t backward;
+    size_t workspace_bytes;
     bool unfused; /* cuDNN said that it can't do bias and residual along the way */
 } convolution_impl;
 
@@ -176,6 +177,8 @@ leco_status gpu_convolution_plan(gpu_convolution *c, leco_error *err)
     c->impl = i;
     if (describe(i, c) && (c->gradient ? choose_backward(i, c) : choose_forward(i, c))) {
         if (!c->gradient) make_room_for_fused(i, c);
+        i->workspace_bytes = c->scratch_bytes;
+        c->scratch_bytes += WORKSPACE_ALIGNMENT;
         return LECO_OK;
     }
     return error_set(err, LECO_UNSUPPORTED, "cuDNN has no such convolution on this card");
@@ -191,7 +194,7 @@ static void run_fused(const gpu_convolution *c, const void *x, const void *w, co
     if (!bias || i->unfused) return;
     *served = good(dnn.cudnnConvolutionBiasActivationForward(
         dnn.handle, &one, i->x, x, i->w, w, i->how, CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM, scratch,
-        c->scratch_bytes, &with_add, i->y, add ? add : y, i->bias, bias, i->identity, i->y, y));
+        i->workspace_bytes, &with_add, i->y, add ? add : y, i->bias, bias, i->identity, i->y, y));
     if (*served) return;
     i->unfused = true;
     log_message(LOG_DEBUG, "cuDNN has no fused convolution %lld -> %lld", (long long)c->shape.in,
@@ -207,14 +210,15 @@ void gpu_convolution_run(const gpu_convolution *c, const void *x, const void *w,
     const int64_t rows = c->gradient ? s->n * s->h * s->w : s->n * s->ho * s->wo;
     const int64_t channels = c->gradient ? s->in : s->out;
     bool served;
+    scratch = (void *)(((uintptr_t)scratch + WORKSPACE_ALIGNMENT - 1) / WORKSPACE_ALIGNMENT * WORKSPACE_ALIGNMENT);
     run_fused(c, x, w, bias, add, y, scratch, &served);
     if (served) return;
     if (add && (add != y || bias)) launch_add_bias(c->type, add, bias, NULL, y, rows, channels);
     const cudnnStatus_t status =
         c->gradient ? dnn.cudnnConvolutionBackwardData(dnn.handle, &alpha, i->w, w, i->y, x, i->how, i->backward,
-                                                       scratch, c->scratch_bytes, &beta, i->x, y)
+                                                       scratch, i->workspace_bytes, &beta, i->x, y)
                     : dnn.cudnnConvolutionForward(dnn.handle, &alpha, i->x, x, i->w, w, i->how, i->forward, scratch,
-                                                  c->scratch_bytes, &beta, i->y, y);
+                                                  i->workspace_bytes, &beta, i->y, y);
     if (!good(status)) gpu_failed("cuDNN", dnn.cudnnGetErrorString(status));
     else if (bias && !add) launch_add_bias(c->type, y, bias, NULL, y, rows, channels);
 }

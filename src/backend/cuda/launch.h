@@ -18,6 +18,7 @@ void *gpu_stream(void);                           /* a cudaStream_t */
 /* Both keep the first failure until gpu_memory.synchronise (runtime.h) asks. */
 void gpu_launched(int error, const char *name); /* a cudaError_t */
 void gpu_failed(const char *what, const char *why);
+int gpu_processors(void);                         /* multiprocessors of the card */
 size_t gpu_shared_bytes(void);                    /* of shared memory, the most that a block may have */
 
 /* elementwise.cu */
@@ -107,6 +108,8 @@ typedef struct attention_tensors {
     const float *lse;
     float *delta; /* scratch [batch,heads,queries] f32 */
     void *dq, *dk, *dv;
+    float *parts; /* scratch [part_count,2,batch,keys,heads,width] f32 where part_count > 1 */
+    int part_count;
 } attention_tensors;
 #define ATTENTION_MOST_WIDTH 512
 void launch_attention(gpu_type type, const attention_shape *s, const void *q, const void *k, const void *v, void *o,
@@ -114,10 +117,29 @@ void launch_attention(gpu_type type, const attention_shape *s, const void *q, co
 void launch_attention_grad(gpu_type type, const attention_shape *s, const attention_tensors *t);
 /* delta = sum(do * o) of each row and head. */
 void launch_attention_delta(gpu_type type, const attention_shape *s, const attention_tensors *t);
+int attention_mma_parts(const attention_shape *s); /* how many of dk and dv there should be */
 bool attention_mma_serves(gpu_type type, const attention_shape *s, bool gradient);
 void launch_attention_mma(gpu_type type, const attention_shape *s, const void *q, const void *k, const void *v, void *o,
                           float *lse);
 void launch_attention_mma_grad(gpu_type type, const attention_shape *s, const attention_tensors *t);
+
+/* narrow.cu: products with a side `rank` of at most NARROW_MOST. The small matrix is f32; its element of rank k and wide
+ * index i is at[k * rank_step + i * wide_step]. add may be NULL, or the output itself. */
+#define NARROW_MOST 16
+typedef struct narrow_weight {
+    const float *at;
+    int64_t rank_step, wide_step;
+} narrow_weight;
+/* y [rows,rank] = scale * x [rows,depth] w + add */
+void launch_narrow_reduce(gpu_type type, const void *x, const narrow_weight *w, const void *add, void *y, int64_t rows,
+                          int64_t depth, int64_t rank, float scale);
+/* y [rows,columns] = scale * low [rows,rank] w + add */
+void launch_narrow_expand(gpu_type type, const void *low, const narrow_weight *w, const void *add, void *y,
+                          int64_t rows, int64_t columns, int64_t rank, float scale);
+/* dw (written) = scale * narrow [rows,rank]^T wide [rows,columns] + add, f32; parts: narrow_dw_scratch bytes */
+size_t narrow_dw_scratch(int64_t rows, int64_t columns, int64_t rank);
+void launch_narrow_dw(gpu_type type, const void *narrow, const void *wide, const float *add, const narrow_weight *dw,
+                      int64_t rows, int64_t columns, int64_t rank, float scale, float *parts);
 
 /* hadamard.cu, all f32: a [rows,first], b [first,columns], c [rows,second], d [second,columns]. */
 void launch_hadamard(const float *a, const float *b, const float *c, const float *d, float scale, float *w,

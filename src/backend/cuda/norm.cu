@@ -6,7 +6,7 @@
  * difference of two large sums would leave nothing of their variance. */
 #include "backend/cuda/device.cuh"
 
-enum { THREADS = 256, MOST_CHUNKS = 64, CHUNK_ELEMENTS = 8192, KEPT = 3, ROW_WARPS = 4 };
+enum { THREADS = 256, MOST_CHUNKS = 128, CHUNK_ELEMENTS = 4096, KEPT = 3, ROW_WARPS = 4, AHEAD = 4 };
 
 DEVICE float silu_derivative(float x)
 {
@@ -84,15 +84,39 @@ DEVICE float *kept_of(float *scratch, const group_norm_shape &s, int64_t sample,
     return scratch + (sample * gridDim.x + chunk) * s.groups * KEPT;
 }
 
-/* The two values of group g over all chunks of this block's sample. */
-DEVICE void add_chunks(float *scratch, const group_norm_shape &s, int64_t sample, int g, float *a, float *b)
+/* The two values of each group over all chunks of this block's sample, as of_group[2g], of_group[2g + 1]: eight threads
+ * have a group. */
+DEVICE void add_chunks(float *scratch, const group_norm_shape &s, int64_t sample, float *of_group)
 {
-    *a = *b = 0;
-    for (unsigned chunk = 0; chunk < gridDim.x; chunk++) {
-        const float *kept = kept_of(scratch, s, sample, chunk) + g * KEPT;
-        *a += kept[0];
-        *b += kept[1];
+    const int lane = (int)threadIdx.x % 8;
+    for (int first = 0; first < s.groups; first += THREADS / 8) {
+        const int g = first + (int)threadIdx.x / 8;
+        float a = 0, b = 0;
+        for (unsigned chunk = (unsigned)lane; g < s.groups && chunk < gridDim.x; chunk += 8) {
+            const float *kept = kept_of(scratch, s, sample, chunk) + g * KEPT;
+            a += kept[0];
+            b += kept[1];
+        }
+        UNROLL
+        for (unsigned i = 4; i > 0; i /= 2) {
+            a += __shfl_xor_sync(0xffffffffu, a, i);
+            b += __shfl_xor_sync(0xffffffffu, b, i);
+        }
+        if (lane == 0 && g < s.groups) {
+            of_group[2 * g] = a;
+            of_group[2 * g + 1] = b;
+        }
     }
+    __syncthreads();
+}
+
+/* The pack of `column` i of this thread's rows after position p; that of p itself behind the chunk's end. Several are
+ * loaded before the first is used. */
+template <class T, int N>
+DEVICE pack<T, N> load_ahead(const T *x, const group_norm_shape &s, const share &mine, int64_t p, int i, int column)
+{
+    const int64_t at = p + i * mine.rows < mine.end ? p + i * mine.rows : p;
+    return reinterpret_cast<const pack<T, N> *>(x + at * s.channels)[column];
 }
 
 /* ---- forward ---- */
@@ -110,13 +134,19 @@ __global__ void __launch_bounds__(THREADS) group_moments_kernel(group_norm_shape
         float shift[N], sum[N] = {}, square[N] = {};
         UNROLL
         for (int k = 0; k < N; k++) shift[k] = to_float(from[(column * N + k) / width * width]);
-        for (int64_t p = mine.first + mine.row; p < mine.end; p += mine.rows) {
-            const pack<T, N> value = reinterpret_cast<const pack<T, N> *>(from + p * s.channels)[column];
+        for (int64_t p = mine.first + mine.row; p < mine.end; p += AHEAD * mine.rows) {
+            pack<T, N> value[AHEAD];
             UNROLL
-            for (int k = 0; k < N; k++) {
-                const float d = to_float(value.at[k]) - shift[k];
-                sum[k] += d;
-                square[k] += d * d;
+            for (int i = 0; i < AHEAD; i++) value[i] = load_ahead<T, N>(from, s, mine, p, i, column);
+            UNROLL
+            for (int i = 0; i < AHEAD; i++) {
+                if (p + i * mine.rows >= mine.end) break;
+                UNROLL
+                for (int k = 0; k < N; k++) {
+                    const float d = to_float(value[i].at[k]) - shift[k];
+                    sum[k] += d;
+                    square[k] += d * d;
+                }
             }
         }
         UNROLL
@@ -137,10 +167,10 @@ DEVICE void finish_moments(float *scratch, const group_norm_shape &s, int64_t sa
                            float *statistics)
 {
     const float count = (float)(s.positions * (s.channels / s.groups));
+    add_chunks(scratch, s, sample, of_group);
     for (int g = (int)threadIdx.x; g < s.groups; g += THREADS) {
-        float sum, square;
-        add_chunks(scratch, s, sample, g, &sum, &square);
-        const float mean = sum / count, variance = fmaxf(square / count - mean * mean, 0.0f);
+        const float mean = of_group[2 * g] / count;
+        const float variance = fmaxf(of_group[2 * g + 1] / count - mean * mean, 0.0f);
         of_group[2 * g] = kept_of(scratch, s, sample, 0)[g * KEPT + 2] + mean;
         of_group[2 * g + 1] = 1.0f / sqrtf(variance + s.eps);
         if (!statistics || blockIdx.x > 0) continue;
@@ -162,37 +192,67 @@ __global__ void __launch_bounds__(THREADS)
     const int width = (int)(s.channels / s.groups);
     finish_moments(scratch, s, sample, of_group, statistics);
     for (int column = mine.column; column < mine.columns && mine.row < mine.rows; column += THREADS) {
-        float factor[N], constant[N];
+        float mean[N], factor[N], constant[N];
         UNROLL
         for (int k = 0; k < N; k++) {
             const int c = column * N + k, g = c / width;
+            mean[k] = of_group[2 * g];
             factor[k] = to_float(gamma[c]) * of_group[2 * g + 1];
             constant[k] = to_float(beta[c]);
         }
-        for (int64_t p = mine.first + mine.row; p < mine.end; p += mine.rows) {
-            const int64_t at = offset + p * s.channels;
-            const pack<T, N> value = reinterpret_cast<const pack<T, N> *>(x + at)[column];
-            pack<T, N> out;
+        for (int64_t p = mine.first + mine.row; p < mine.end; p += AHEAD * mine.rows) {
+            pack<T, N> value[AHEAD];
             UNROLL
-            for (int k = 0; k < N; k++) {
-                const float mean = of_group[2 * ((column * N + k) / width)];
-                const float n = (to_float(value.at[k]) - mean) * factor[k] + constant[k];
-                out.at[k] = from_float<T>(s.silu ? n * logistic(n) : n);
+            for (int i = 0; i < AHEAD; i++) value[i] = load_ahead<T, N>(x + offset, s, mine, p, i, column);
+            UNROLL
+            for (int i = 0; i < AHEAD; i++) {
+                if (p + i * mine.rows >= mine.end) break;
+                pack<T, N> out;
+                UNROLL
+                for (int k = 0; k < N; k++) {
+                    const float n = (to_float(value[i].at[k]) - mean[k]) * factor[k] + constant[k];
+                    out.at[k] = from_float<T>(s.silu ? n * logistic(n) : n);
+                }
+                reinterpret_cast<pack<T, N> *>(y + offset + (p + i * mine.rows) * s.channels)[column] = out;
             }
-            reinterpret_cast<pack<T, N> *>(y + at)[column] = out;
         }
     }
 }
 
 /* ---- gradient ---- */
 
-/* z and the gradient with respect to it of one element. */
-DEVICE float gradient_of_z(const group_norm_shape &s, float dy, float x, float mean, float rstd, float gamma, float beta,
-                           float *z)
+/* What the gradient needs of N channels, kept in registers over a chunk's rows. */
+template <class T, int N> struct channel_facts {
+    float mean[N], rstd[N], gamma[N], beta[N];
+};
+
+template <class T, int N>
+DEVICE channel_facts<T, N> facts_of(const group_norm_shape &s, int64_t sample, int column, const T *gamma,
+                                    const T *beta, const float *statistics)
 {
-    *z = (x - mean) * rstd;
-    return (s.silu ? dy * silu_derivative(gamma * *z + beta) : dy) * gamma;
+    channel_facts<T, N> f;
+    const int width = (int)(s.channels / s.groups);
+    UNROLL
+    for (int k = 0; k < N; k++) {
+        const int c = column * N + k;
+        const float *moments = statistics + (sample * s.groups + c / width) * 2;
+        f.mean[k] = moments[0];
+        f.rstd[k] = moments[1];
+        f.gamma[k] = to_float(gamma[c]);
+        f.beta[k] = to_float(beta[c]);
+    }
+    return f;
 }
+
+/* z and the gradient with respect to it of one element of channel k. */
+template <class T, int N>
+DEVICE float gradient_of_z(const channel_facts<T, N> &f, int k, bool silu, float dy, float x, float *z)
+{
+    *z = (x - f.mean[k]) * f.rstd[k];
+    return (silu ? dy * silu_derivative(f.gamma[k] * *z + f.beta[k]) : dy) * f.gamma[k];
+}
+
+enum { GRADIENT_AHEAD = 2 };
 
 template <class T, int N>
 __global__ void __launch_bounds__(THREADS)
@@ -203,22 +263,27 @@ __global__ void __launch_bounds__(THREADS)
     const share mine = share_of<N>(s);
     const int64_t sample = blockIdx.y, offset = sample * s.positions * s.channels;
     float *sums = reinterpret_cast<float *>(memory), *products = sums + (int64_t)mine.rows * s.channels;
-    const int width = (int)(s.channels / s.groups);
     for (int column = mine.column; column < mine.columns && mine.row < mine.rows; column += THREADS) {
+        const channel_facts<T, N> f = facts_of<T, N>(s, sample, column, gamma, beta, statistics);
         float sum[N] = {}, product[N] = {};
-        for (int64_t p = mine.first + mine.row; p < mine.end; p += mine.rows) {
-            const int64_t at = offset + p * s.channels;
-            const pack<T, N> value = reinterpret_cast<const pack<T, N> *>(x + at)[column];
-            const pack<T, N> gradient = reinterpret_cast<const pack<T, N> *>(dy + at)[column];
+        for (int64_t p = mine.first + mine.row; p < mine.end; p += GRADIENT_AHEAD * mine.rows) {
+            pack<T, N> value[GRADIENT_AHEAD], gradient[GRADIENT_AHEAD];
             UNROLL
-            for (int k = 0; k < N; k++) {
-                const int c = column * N + k;
-                const float *of_group = statistics + (sample * s.groups + c / width) * 2;
-                float z;
-                const float dz = gradient_of_z(s, to_float(gradient.at[k]), to_float(value.at[k]), of_group[0],
-                                               of_group[1], to_float(gamma[c]), to_float(beta[c]), &z);
-                sum[k] += dz;
-                product[k] += dz * z;
+            for (int i = 0; i < GRADIENT_AHEAD; i++) {
+                value[i] = load_ahead<T, N>(x + offset, s, mine, p, i, column);
+                gradient[i] = load_ahead<T, N>(dy + offset, s, mine, p, i, column);
+            }
+            UNROLL
+            for (int i = 0; i < GRADIENT_AHEAD; i++) {
+                if (p + i * mine.rows >= mine.end) break;
+                UNROLL
+                for (int k = 0; k < N; k++) {
+                    float z;
+                    const float dz = gradient_of_z<T, N>(f, k, s.silu, to_float(gradient[i].at[k]),
+                                                         to_float(value[i].at[k]), &z);
+                    sum[k] += dz;
+                    product[k] += dz * z;
+                }
             }
         }
         UNROLL
@@ -241,15 +306,10 @@ __global__ void __launch_bounds__(THREADS)
     const share mine = share_of<N>(s);
     const int64_t sample = blockIdx.y, offset = sample * s.positions * s.channels;
     const int width = (int)(s.channels / s.groups);
-    const float count = (float)(s.positions * width);
-    for (int g = (int)threadIdx.x; g < s.groups; g += THREADS) {
-        float sum, product;
-        add_chunks(scratch, s, sample, g, &sum, &product);
-        of_group[2 * g] = sum / count;
-        of_group[2 * g + 1] = product / count;
-    }
-    __syncthreads();
+    const float share_of_one = 1.0f / (float)(s.positions * width);
+    add_chunks(scratch, s, sample, of_group);
     for (int column = mine.column; column < mine.columns && mine.row < mine.rows; column += THREADS) {
+        const channel_facts<T, N> f = facts_of<T, N>(s, sample, column, gamma, beta, statistics);
         for (int64_t p = mine.first + mine.row; p < mine.end; p += mine.rows) {
             const int64_t at = offset + p * s.channels;
             const pack<T, N> value = reinterpret_cast<const pack<T, N> *>(x + at)[column];
@@ -258,12 +318,11 @@ __global__ void __launch_bounds__(THREADS)
             if (add) more = reinterpret_cast<const pack<T, N> *>(add + at)[column];
             UNROLL
             for (int k = 0; k < N; k++) {
-                const int c = column * N + k, g = c / width;
-                const float *moments = statistics + (sample * s.groups + g) * 2;
+                const float *average = of_group + 2 * ((column * N + k) / width);
                 float z;
-                const float dz = gradient_of_z(s, to_float(gradient.at[k]), to_float(value.at[k]), moments[0],
-                                               moments[1], to_float(gamma[c]), to_float(beta[c]), &z);
-                const float d = moments[1] * (dz - of_group[2 * g] - z * of_group[2 * g + 1]);
+                const float dz =
+                    gradient_of_z<T, N>(f, k, s.silu, to_float(gradient.at[k]), to_float(value.at[k]), &z);
+                const float d = f.rstd[k] * (dz - (average[0] + z * average[1]) * share_of_one);
                 out.at[k] = from_float<T>(add ? d + to_float(more.at[k]) : d);
             }
             reinterpret_cast<pack<T, N> *>(dx + at)[column] = out;

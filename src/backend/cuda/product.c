@@ -10,7 +10,7 @@
 #include "backend/cuda/library.h"
 #include "base/mem.h"
 
-enum { WORKSPACE_BYTES = 32 << 20, LEAST_ALIGNMENT = 64 };
+enum { WORKSPACE_BYTES = 32 << 20, LEAST_ALIGNMENT = 64, WORKSPACE_ALIGNMENT = 256 };
 
 #define FUNCTIONS(F)                                                                                                   \
     F(cublasLtCreate)                                                                                                  \
@@ -114,7 +114,7 @@ static bool choose(product_impl *i, gpu_product *p)
     blas.cublasLtMatmulPreferenceDestroy(preference);
     if (!chosen || count < 1) return false;
     i->algorithm = found.algo;
-    p->scratch_bytes = found.workspaceSize;
+    p->scratch_bytes = found.workspaceSize > 0 ? found.workspaceSize + WORKSPACE_ALIGNMENT : 0;
     return true;
 }
 
@@ -129,18 +129,27 @@ leco_status gpu_product_plan(gpu_product *p, leco_error *err)
                      (long long)p->rows, (long long)p->depth, (long long)p->columns);
 }
 
+/* Scratch is aligned to less than cuBLASLt wants of its workspace. */
+static void *workspace_in(void *scratch)
+{
+    return (void *)(((uintptr_t)scratch + WORKSPACE_ALIGNMENT - 1) / WORKSPACE_ALIGNMENT * WORKSPACE_ALIGNMENT);
+}
+
 void gpu_product_run(const gpu_product *p, const void *a, const void *b, const void *bias, const void *add, void *y,
                  void *scratch)
 {
     product_impl *i = p->impl;
     const float beta = add ? 1.0f : 0.0f;
     if (bias) set(i, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias);
-    const cublasStatus_t status =
-        blas.cublasLtMatmul(blas.handle, i->operation, &p->scale, b, i->left, a, i->right, &beta, add ? add : y,
-                            i->result, y, i->result, &i->algorithm, scratch, p->scratch_bytes, gpu_stream());
+    const bool roomy = p->scratch_bytes > 0;
+    const cublasStatus_t status = blas.cublasLtMatmul(
+        blas.handle, i->operation, &p->scale, b, i->left, a, i->right, &beta, add ? add : y, i->result, y, i->result,
+        &i->algorithm, roomy ? workspace_in(scratch) : NULL, roomy ? p->scratch_bytes - WORKSPACE_ALIGNMENT : 0,
+        gpu_stream());
     if (status == CUBLAS_STATUS_SUCCESS) return;
-    char why[64];
-    snprintf(why, sizeof why, "status %d", (int)status);
+    char why[160];
+    snprintf(why, sizeof why, "status %d for a product of %lld x %lld x %lld", (int)status, (long long)p->rows,
+             (long long)p->depth, (long long)p->columns);
     gpu_failed("cuBLASLt", why);
 }
 

@@ -79,6 +79,11 @@ int gpu_capability(void)
     return card.properties.major * 10 + card.properties.minor;
 }
 
+int gpu_processors(void)
+{
+    return card.properties.multiProcessorCount;
+}
+
 size_t gpu_shared_bytes(void)
 {
     return card.properties.sharedMemPerBlockOptin;

@@ -27,6 +27,11 @@ int gpu_capability(void)
     return 90;
 }
 
+int gpu_processors(void)
+{
+    return 132;
+}
+
 size_t gpu_shared_bytes(void)
 {
     return 227 * 1024;
