@@ -17,7 +17,7 @@ static const option_spec bench_options[] = {
     {"precision", 0, OPTION_CHOICE, "TYPE", ARG(precision), .choices = "float32|bfloat16",
      .help = "one of them only (default: both)"},
     {"device", 0, OPTION_CHOICE, "DEVICE", ARG(device), .choice_at = leco_device_name, .later = "cuda",
-     .help = "where to compute (default: the first there is)"},
+     .help = "cuda, cpu or ref (default: cuda where a card is found, else cpu)"},
     {"width", 0, OPTION_WHOLE, "PIXELS", ARG(width), .min = 8, .max = 4096, .help = "(default: the model's own)"},
     {"height", 0, OPTION_WHOLE, "PIXELS", ARG(height), .min = 8, .max = 4096, .help = "(default: the model's own)"},
     {0},

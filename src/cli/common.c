@@ -32,9 +32,10 @@ const option_spec model_options[] = {
              "several times"},
     {"embedding", 0, OPTION_TEXTS, "FILE", MODEL(embedding), .help = EMBEDDING_HELP},
     {"device", 0, OPTION_CHOICE, "DEVICE", MODEL(device), .choice_at = leco_device_name, .later = "cuda",
-     .fallback = "cpu", .help = "cpu, or ref: slow, plain loops to compare with"},
+     .help = "where to compute: cuda is an NVIDIA card, where leco was built with it; cpu; or ref: slow, plain loops to "
+             "compare with (default: cuda where a card is found, else cpu)"},
     {"precision", 0, OPTION_CHOICE, "TYPE", MODEL(precision), .choices = "float32|bfloat16",
-     .help = "float32 or bfloat16 (default: bfloat16 where the processor has it)"},
+     .help = "float32 or bfloat16 (default: bfloat16 where the device has it)"},
     {"clip-skip", 0, OPTION_REFUSED,
      .help = "is not there yet: for a clip skip of 2, give a copy of the model in whose text_encoder/config.json "
              "num_hidden_layers is one lower"},

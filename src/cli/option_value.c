@@ -158,7 +158,7 @@ static bool read_choice(const option_spec *spec, const char *text, const char **
     char all[256];
     option_choices_text(spec, all, sizeof all);
     if (spec->later && strcmp(text, spec->later) == 0)
-        snprintf(why, why_size, "%s is not in this version of leco: it takes one of %s", text, all);
+        snprintf(why, why_size, "%s was not built into this leco: it takes one of %s", text, all);
     else
         snprintf(why, why_size, "takes one of %s, not '%s'", all, text);
     return false;

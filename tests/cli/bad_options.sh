@@ -57,8 +57,10 @@ done
 
 # Choices, and what is known but not there yet.
 wrong "--device takes one of cpu, ref, not 'gpu'" "${generate[@]}" --device gpu
-wrong '--device cuda is not in this version of leco' "${generate[@]}" --device cuda
-wrong '--device cuda is not in this version of leco' train some.yaml --device cuda
+if ! "$LECO" "${generate[@]}" --device none 2>&1 | grep -q 'takes one of cuda'; then
+    wrong '--device cuda was not built into this leco' "${generate[@]}" --device cuda
+    wrong '--device cuda was not built into this leco' train some.yaml --device cuda
+fi
 wrong "--precision takes one of float32, bfloat16, not 'fp8'" "${generate[@]}" --precision fp8
 wrong "--scheduler takes one of ddim,.* not ''" "${generate[@]}" --scheduler ''
 wrong "--rng takes one of cpu, cuda, not 'mps'" "${generate[@]}" --rng mps

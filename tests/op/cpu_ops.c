@@ -4,6 +4,7 @@
  * tensor can hold, replaces the result on both sides: each kernel is judged on equal inputs, by its own error alone.
  *
  *     op_cpu_ops                    all cases
+ *     op_cpu_ops PATTERN            those whose name matches, with * and ?
  *     op_cpu_ops --bench [TEXT]     times the bench cases, or all whose name contains TEXT
  */
 #include <math.h>
@@ -12,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -149,6 +151,45 @@ static void other_backends_agree(void **state)
     }
 }
 
+/* The same operands give the same bits each time: nothing is added up in an order that chance decides. */
+static void repeat_node(machine *m, const trial *t, const node *n)
+{
+    double *first[NODE_MAX_OUTPUTS] = {NULL};
+    for (int run = 0; run < 4; run++) {
+        if (!machine_run_node(m, n->id, false)) fail_msg("%s", machine_problem(m));
+        for (int k = 0; k < NODE_MAX_OUTPUTS; k++) {
+            if (n->output[k] == NULL) continue;
+            const size_t count = (size_t)shape_count(&n->output[k]->shape);
+            double *got = mem_calloc(count, sizeof *got);
+            assert_non_null(got);
+            machine_read(m, n->output[k], got);
+            for (size_t i = 0; run > 0 && i < count; i++)
+                if (got[i] != first[k][i])
+                    fail_msg("%s in %s: %s %d gives %.9g, then %.9g", t->c->name, dtype_name(graph_dtype(t->g)),
+                             op_name(n->op), n->id, first[k][i], got[i]);
+            if (run == 0) first[k] = got;
+            else mem_free(got);
+        }
+    }
+    for (int k = 0; k < NODE_MAX_OUTPUTS; k++) mem_free(first[k]);
+}
+
+static void other_backends_repeat(void **state)
+{
+    static const dtype types[] = {DTYPE_F32, DTYPE_BF16};
+    const backend *b;
+    for (size_t i = 0; (b = other_backend(&i)) != NULL;) {
+        for (size_t k = 0; k < sizeof types / sizeof *types; k++) {
+            if (!b->supports(types[k])) continue;
+            trial *t = trial_create(*state, types[k], types[k]);
+            machine *m = machine_create(t, b);
+            for (size_t n = 0; n < graph_node_count(t->g); n++) repeat_node(m, t, graph_node_at(t->g, n));
+            machine_destroy(m);
+            trial_destroy(t);
+        }
+    }
+}
+
 /* ---- convolutions in the way that is taken where oneDNN has none ---- */
 
 static const kernel *gathering(op_code op, dtype compute)
@@ -278,12 +319,15 @@ static void add_test_of(struct CMUnitTest *tests, size_t *count, const op_case *
 int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "--bench") == 0) return bench(argc > 2 ? argv[2] : NULL);
+    /* The large cases take an emulated device minutes. */
+    const unsigned repeated = getenv("LECO_TEST_LARGE") ? LARGE | BENCH : LARGE;
     const bool has_others = other_backend(&(size_t){0}) != NULL;
-    struct CMUnitTest *tests = mem_calloc(6 * op_case_count, sizeof *tests);
+    struct CMUnitTest *tests = mem_calloc(7 * op_case_count, sizeof *tests);
     if (tests == NULL) return 1;
     size_t count = 0;
     for (size_t i = 0; i < op_case_count; i++) {
         const op_case *c = &op_cases[i];
+        if (has_others && (c->flags & repeated)) add_test_of(tests, &count, c, ", repeated", other_backends_repeat);
         if (c->flags & BENCH) continue;
         if (has_others) add_test_of(tests, &count, c, ", other backends", other_backends_agree);
         if (!test_on("cpu")) continue;
@@ -294,6 +338,7 @@ int main(int argc, char **argv)
         add_test_of(tests, &count, c, ", gathered, f32", gathering_agrees_f32);
         add_test_of(tests, &count, c, ", gathered, bf16", gathering_agrees_bf16);
     }
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     int failed = _cmocka_run_group_tests("cpu_ops", tests, count, NULL, NULL);
     for (size_t i = 0; i < count; i++) mem_free((void *)(uintptr_t)tests[i].name);
     mem_free(tests);

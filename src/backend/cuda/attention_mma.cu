@@ -1,4 +1,4 @@
-/* Attention and its gradient on matrix units, for bf16 and f16 and heads of up to 160 channels (a multiple of 8).
+/* Attention and its gradient on matrix units, for bf16 and heads of up to 160 channels (a multiple of 8).
  *
  * Nothing of the size queries x keys is kept: a block walks over tiles of the other side and computes scores again where
  * they are needed (Dao, FlashAttention-2, arXiv 2307.08691). dk and dv are summed by the blocks of keys, dq by blocks of
@@ -19,8 +19,9 @@ template <int P> struct tiles {
     static constexpr int groups = P <= 80 ? 2 : 1;          /* of 16 queries a warp has, forward */
     static constexpr int queries = 16 * WARPS * groups;     /* of a block, forward */
     static constexpr int keys = P <= 96 ? 64 : 32;          /* of a step */
-    static constexpr int own = 16 * WARPS;                  /* rows of a block, backward */
-    static constexpr int met = P <= 96 ? 64 : 32;           /* rows of a step, backward */
+    static constexpr int own_groups = P <= 64 ? 2 : 1;      /* of 16 rows a warp has, backward */
+    static constexpr int own = 16 * WARPS * own_groups;     /* rows of a block, backward */
+    static constexpr int met = P > 64 && P <= 96 ? 64 : 32; /* rows of a step, backward */
     static constexpr size_t forward_elements = (size_t)row * (queries + 2 * 2 * keys);
     static constexpr size_t backward_elements = (size_t)row * (2 * own + 2 * 2 * met);
 };
@@ -280,13 +281,14 @@ template <class T, int P> DEVICE backward_room<T, P> room_of(unsigned char *memo
 template <class T, int P>
 __global__ void __launch_bounds__(THREADS) attention_dq_kernel(attention_shape s, attention_tensors t, T *dq)
 {
-    constexpr int ROW = tiles<P>::row, OWN = tiles<P>::own, MET = tiles<P>::met;
+    constexpr int ROW = tiles<P>::row, OWN = tiles<P>::own, MET = tiles<P>::met, G = tiles<P>::own_groups;
     SHARED_MEMORY(memory);
     const backward_room<T, P> room = room_of<T, P>(memory);
-    const int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32;
+    const int row = (int)threadIdx.x / 32 * 16 * G, lane = (int)threadIdx.x % 32;
     const int64_t first = (int64_t)blockIdx.x * OWN, statistics = (blockIdx.z * s.heads + blockIdx.y) * s.queries;
     const head_rows<const T> key_rows = head_of(s, static_cast<const T *>(t.k), s.keys);
     const head_rows<const T> value_rows = head_of(s, static_cast<const T *>(t.v), s.keys);
+    const float scale = s.scale * LOG2_E;
     int64_t end = s.keys;
     if (s.causal && first + OWN < end) end = first + OWN;
     copy_rows<T, P, OWN>(head_of(s, static_cast<const T *>(t.q), s.queries), first, room.own);
@@ -294,10 +296,10 @@ __global__ void __launch_bounds__(THREADS) attention_dq_kernel(attention_shape s
     copy_rows<T, P, MET>(key_rows, 0, room.met);
     copy_rows<T, P, MET>(value_rows, 0, room.met_too);
     copies_commit();
-    float lse[2], delta[2], sum[1][P / 8][4] = {};
+    float lse[2 * G], delta[2 * G], sum[G][P / 8][4] = {};
     UNROLL
-    for (int half = 0; half < 2; half++) {
-        const int64_t query = first + warp * 16 + lane / 4 + 8 * half;
+    for (int half = 0; half < 2 * G; half++) {
+        const int64_t query = first + row + lane / 4 + 8 * half;
         lse[half] = query < s.queries ? t.lse[statistics + query] * LOG2_E : INFINITY;
         delta[half] = query < s.queries ? t.delta[statistics + query] : 0.0f;
     }
@@ -311,25 +313,25 @@ __global__ void __launch_bounds__(THREADS) attention_dq_kernel(attention_shape s
         copies_commit();
         copies_wait<1>();
         __syncthreads();
-        float score[1][MET / 8][4] = {}, dp[1][MET / 8][4] = {};
-        multiply_rows<T, P, MET, 1>(score, room.own, warp * 16, keys);
-        multiply_rows<T, P, MET, 1>(dp, room.own_too, warp * 16, values);
+        float score[G][MET / 8][4] = {}, dp[G][MET / 8][4] = {};
+        multiply_rows<T, P, MET, G>(score, room.own, row, keys);
+        multiply_rows<T, P, MET, G>(dp, room.own_too, row, values);
+        const bool masked = at + MET > s.keys || s.causal;
         UNROLL
-        for (int j = 0; j < MET / 8; j++) {
-            UNROLL
-            for (int i = 0; i < 4; i++) {
-                const int64_t key = at + 8 * j + 2 * (lane % 4) + i % 2;
-                const int64_t query = first + warp * 16 + lane / 4 + i / 2 * 8;
-                const bool seen = key < s.keys && !(s.causal && key > query);
-                const float p = seen ? exp2_fast(score[0][j][i] * s.scale * LOG2_E - lse[i / 2]) : 0.0f;
-                dp[0][j][i] = p * (dp[0][j][i] - delta[i / 2]);
-            }
+        for (int k = 0; k < G * MET / 8 * 4; k++) {
+            const int g = k / (MET / 8 * 4), j = k / 4 % (MET / 8), i = k % 4;
+            const int64_t key = at + 8 * j + 2 * (lane % 4) + i % 2;
+            const int64_t query = first + row + 16 * g + lane / 4 + i / 2 * 8;
+            const bool seen = !masked || (key < s.keys && !(s.causal && key > query));
+            const float p = seen ? exp2_fast(score[g][j][i] * scale - lse[2 * g + i / 2]) : 0.0f;
+            dp[g][j][i] = p * (dp[g][j][i] - delta[2 * g + i / 2]);
         }
-        multiply_columns<T, P, MET, 1>(sum, dp, keys);
+        multiply_columns<T, P, MET, G>(sum, dp, keys);
         __syncthreads();
     }
     const float factor[2] = {s.scale, s.scale};
-    store_rows<T, P>(head_of(s, dq, s.queries), first + warp * 16, sum[0], factor);
+    UNROLL
+    for (int g = 0; g < G; g++) store_rows<T, P>(head_of(s, dq, s.queries), first + row + 16 * g, sum[g], factor);
 }
 
 /* Stores c [16,P] in f32, as rows of a tensor [rows,heads*width] of this sample. */
@@ -358,11 +360,12 @@ template <class T, int P>
 __global__ void __launch_bounds__(THREADS)
     attention_dkv_kernel(attention_shape s, attention_tensors t, T *dk, T *dv, int key_tiles)
 {
-    constexpr int ROW = tiles<P>::row, OWN = tiles<P>::own, MET = tiles<P>::met;
+    constexpr int ROW = tiles<P>::row, OWN = tiles<P>::own, MET = tiles<P>::met, G = tiles<P>::own_groups;
     SHARED_MEMORY(memory);
     const backward_room<T, P> room = room_of<T, P>(memory);
     float *lse = reinterpret_cast<float *>(room.met_too + 2 * MET * ROW), *delta = lse + MET;
-    const int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32;
+    const int row = (int)threadIdx.x / 32 * 16 * G, lane = (int)threadIdx.x % 32;
+    const float scale = s.scale * LOG2_E;
     const int64_t first = (int64_t)(blockIdx.x % (unsigned)key_tiles) * OWN, part = blockIdx.x / (unsigned)key_tiles;
     const int64_t statistics = (blockIdx.z * s.heads + blockIdx.y) * s.queries;
     const head_rows<const T> query_rows = head_of(s, static_cast<const T *>(t.q), s.queries);
@@ -375,7 +378,7 @@ __global__ void __launch_bounds__(THREADS)
     copy_rows<T, P, MET>(query_rows, begin, room.met);
     copy_rows<T, P, MET>(dout_rows, begin, room.met_too);
     copies_commit();
-    float dk_sum[1][P / 8][4] = {}, dv_sum[1][P / 8][4] = {};
+    float dk_sum[G][P / 8][4] = {}, dv_sum[G][P / 8][4] = {};
     int stage = 0;
     for (int64_t at = begin; at < end; at += MET, stage ^= 1) {
         const T *queries = room.met + stage * MET * ROW, *douts = room.met_too + stage * MET * ROW;
@@ -391,34 +394,34 @@ __global__ void __launch_bounds__(THREADS)
         }
         copies_wait<1>();
         __syncthreads();
-        float score[1][MET / 8][4] = {}, dp[1][MET / 8][4] = {};
-        multiply_rows<T, P, MET, 1>(score, room.own, warp * 16, queries);
-        multiply_rows<T, P, MET, 1>(dp, room.own_too, warp * 16, douts);
+        float score[G][MET / 8][4] = {}, dp[G][MET / 8][4] = {};
+        multiply_rows<T, P, MET, G>(score, room.own, row, queries);
+        multiply_rows<T, P, MET, G>(dp, room.own_too, row, douts);
         UNROLL
-        for (int j = 0; j < MET / 8; j++) {
-            UNROLL
-            for (int i = 0; i < 4; i++) {
-                const int column = 8 * j + 2 * (lane % 4) + i % 2;
-                const int64_t key = first + warp * 16 + lane / 4 + i / 2 * 8;
-                const bool seen = key < s.keys && !(s.causal && key > at + column);
-                const float p = seen ? exp2_fast(score[0][j][i] * s.scale * LOG2_E - lse[column]) : 0.0f;
-                score[0][j][i] = p;
-                dp[0][j][i] = p * (dp[0][j][i] - delta[column]);
-            }
+        for (int k = 0; k < G * MET / 8 * 4; k++) { /* keys that there aren't are never stored */
+            const int g = k / (MET / 8 * 4), j = k / 4 % (MET / 8), i = k % 4, column = 8 * j + 2 * (lane % 4) + i % 2;
+            const bool seen = !s.causal || first + row + 16 * g + lane / 4 + i / 2 * 8 <= at + column;
+            const float p = seen ? exp2_fast(score[g][j][i] * scale - lse[column]) : 0.0f;
+            score[g][j][i] = p;
+            dp[g][j][i] = p * (dp[g][j][i] - delta[column]);
         }
-        if (dv) multiply_columns<T, P, MET, 1>(dv_sum, score, douts);
-        if (dk) multiply_columns<T, P, MET, 1>(dk_sum, dp, queries);
+        if (dv) multiply_columns<T, P, MET, G>(dv_sum, score, douts);
+        if (dk) multiply_columns<T, P, MET, G>(dk_sum, dp, queries);
         __syncthreads();
     }
-    if (t.part_count > 1) {
-        const int64_t count = s.batch * s.keys * s.heads * s.width;
-        if (dk) keep_rows<P>(s, t.parts + 2 * part * count, first + warp * 16, dk_sum[0], s.scale);
-        if (dv) keep_rows<P>(s, t.parts + (2 * part + 1) * count, first + warp * 16, dv_sum[0], 1.0f);
-        return;
-    }
     const float scaled[2] = {s.scale, s.scale}, plain[2] = {1.0f, 1.0f};
-    if (dk) store_rows<T, P>(head_of(s, dk, s.keys), first + warp * 16, dk_sum[0], scaled);
-    if (dv) store_rows<T, P>(head_of(s, dv, s.keys), first + warp * 16, dv_sum[0], plain);
+    const int64_t count = s.batch * s.keys * s.heads * s.width;
+    UNROLL
+    for (int g = 0; g < G; g++) {
+        const int64_t to = first + row + 16 * g;
+        if (t.part_count > 1) {
+            if (dk) keep_rows<P>(s, t.parts + 2 * part * count, to, dk_sum[g], s.scale);
+            if (dv) keep_rows<P>(s, t.parts + (2 * part + 1) * count, to, dv_sum[g], 1.0f);
+            continue;
+        }
+        if (dk) store_rows<T, P>(head_of(s, dk, s.keys), to, dk_sum[g], scaled);
+        if (dv) store_rows<T, P>(head_of(s, dv, s.keys), to, dv_sum[g], plain);
+    }
 }
 
 /* dk and dv from their parts, in the order of these. */
@@ -493,15 +496,6 @@ int attention_mma_parts(const attention_shape *s)
     else if ((width) <= 128) f<T, 128>(__VA_ARGS__);                                                                   \
     else f<T, 160>(__VA_ARGS__)
 
-#define AS_HALF(type, T, ...)                                                                                          \
-    if ((type) == GPU_BF16) {                                                                                          \
-        using T = bf16;                                                                                                \
-        __VA_ARGS__;                                                                                                   \
-    } else {                                                                                                           \
-        using T = f16;                                                                                                 \
-        __VA_ARGS__;                                                                                                   \
-    }
-
 template <class T, int P> static void count_bytes(bool gradient, size_t *bytes)
 {
     *bytes = gradient ? backward_bytes<T, P>() : forward_bytes<T, P>();
@@ -509,7 +503,7 @@ template <class T, int P> static void count_bytes(bool gradient, size_t *bytes)
 
 bool attention_mma_serves(gpu_type type, const attention_shape *s, bool gradient)
 {
-    if (type == GPU_F32 || s->width % 8 != 0 || s->width > 160) return false;
+    if (type != GPU_BF16 || s->width % 8 != 0 || s->width > 160) return false;
     size_t bytes = 0;
     AS_WIDTH(s->width, bf16, count_bytes, gradient, &bytes);
     return bytes <= gpu_shared_bytes();
@@ -518,10 +512,12 @@ bool attention_mma_serves(gpu_type type, const attention_shape *s, bool gradient
 void launch_attention_mma(gpu_type type, const attention_shape *s, const void *q, const void *k, const void *v, void *o,
                           float *lse)
 {
-    AS_HALF(type, T, AS_WIDTH(s->width, T, attention_mma, s, q, k, v, o, lse));
+    (void)type; /* bf16, as attention_mma_serves says */
+    AS_WIDTH(s->width, bf16, attention_mma, s, q, k, v, o, lse);
 }
 
 void launch_attention_mma_grad(gpu_type type, const attention_shape *s, const attention_tensors *t)
 {
-    AS_HALF(type, T, AS_WIDTH(s->width, T, attention_mma_grad, s, t));
+    (void)type;
+    AS_WIDTH(s->width, bf16, attention_mma_grad, s, t);
 }

@@ -8,6 +8,7 @@
 #include "backend/cuda/emulate/emulate.h"
 #define DEVICE static inline
 #define UNROLL
+#define UNROLL_BY(n)
 #define SHARED_MEMORY(name) unsigned char *name = emulated_shared()
 #define LAUNCH(kernel, grid, block, shared, ...)                                                                       \
     do {                                                                                                               \
@@ -18,6 +19,8 @@
 #include <cuda_fp16.h>
 #define DEVICE static __device__ __forceinline__
 #define UNROLL _Pragma("unroll")
+#define UNROLL_BY(n) UNROLL_TEXT(unroll n)
+#define UNROLL_TEXT(text) _Pragma(#text)
 #define SHARED_MEMORY(name) extern __shared__ __align__(128) unsigned char name[]
 #define LAUNCH(kernel, grid, block, shared, ...)                                                                       \
     do {                                                                                                               \
@@ -70,24 +73,22 @@ template <> __device__ __forceinline__ float from_float<float>(float value)
     return value;
 }
 
-/* Calls f with a value of the element type that `type` names: AS_TYPE(type, T, launch<T>(...)). */
+/* With T the element type that models are computed in: AS_TYPE(type, T, launch<T>(...)). */
 #define AS_TYPE(type, T, ...)                                                                                          \
-    switch (type) {                                                                                                    \
-    case GPU_F32: {                                                                                                    \
+    if ((type) == GPU_F32) {                                                                                           \
         using T = float;                                                                                               \
         __VA_ARGS__;                                                                                                   \
-        break;                                                                                                         \
-    }                                                                                                                  \
-    case GPU_BF16: {                                                                                                   \
+    } else {                                                                                                           \
         using T = bf16;                                                                                                \
         __VA_ARGS__;                                                                                                   \
-        break;                                                                                                         \
-    }                                                                                                                  \
-    case GPU_F16: {                                                                                                    \
+    }
+/* The same for any type that a weight's file may have. */
+#define AS_FILE_TYPE(type, T, ...)                                                                                     \
+    if ((type) == GPU_F16) {                                                                                           \
         using T = f16;                                                                                                 \
         __VA_ARGS__;                                                                                                   \
-        break;                                                                                                         \
-    }                                                                                                                  \
+    } else {                                                                                                           \
+        AS_TYPE(type, T, __VA_ARGS__)                                                                                  \
     }
 
 /* N elements that are loaded and stored at once; N = 1 where 16 bytes don't fit the layout. */

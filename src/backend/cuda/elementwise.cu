@@ -241,7 +241,7 @@ template <class T, class U> static void convert(const void *x, void *y, int64_t 
 
 void launch_convert(gpu_type from, gpu_type to, const void *x, void *y, int64_t count)
 {
-    AS_TYPE(from, T, AS_TYPE(to, U, convert<T, U>(x, y, count)));
+    AS_FILE_TYPE(from, T, AS_TYPE(to, U, convert<T, U>(x, y, count)));
 }
 
 /* ---- mean squared error ---- */

@@ -96,8 +96,7 @@ void launch_layer_norm(gpu_type type, const void *x, const void *gamma, const vo
 void launch_layer_norm_dx(gpu_type type, const void *dy, const void *x, const void *gamma, const float *statistics,
                           const void *add, void *dx, int64_t rows, int64_t channels);
 
-/* attention.cu: any width of a head up to 512, in f32 arithmetic; attention_mma.cu: bf16 and f16, on matrix units,
- * where attention_mma_serves says so. Gradients that aren't wanted are NULL. */
+/* attention.cu: any width of a head up to 512, in f32 arithmetic; attention_mma.cu: bf16, on matrix units, where attention_mma_serves says so. Gradients that aren't wanted are NULL. */
 typedef struct attention_shape {
     int64_t batch, queries, keys, heads, width;
     float scale;
