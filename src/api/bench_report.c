@@ -113,11 +113,11 @@ static json_t *groups_json(const timing *t)
     for (int i = 0; i < t->groups; i++) {
         const shape_time *g = &t->group[i];
         char first[SHAPE_TEXT], second[SHAPE_TEXT], out[SHAPE_TEXT];
-        json_array_append_new(
-            groups, json_pack("{s:s, s:[s, s], s:s, s:I, s:f, s:f}", "operator", op_name(g->op), "inputs",
-                              shape_format(&g->first, first), shape_format(&g->second, second), "output",
-                              shape_format(&g->out, out), "nodes", (json_int_t)g->time.count, "seconds",
-                              g->time.seconds, "gflop", g->time.flops / GIGA));
+        json_array_append_new(groups,
+                              json_pack("{s:s, s:[s, s], s:s, s:I, s:f, s:f}", "operator", op_name(g->op), "inputs",
+                                        shape_format(&g->first, first), shape_format(&g->second, second), "output",
+                                        shape_format(&g->out, out), "nodes", (json_int_t)g->time.count, "seconds",
+                                        g->time.seconds, "gflop", g->time.flops / GIGA));
     }
     return groups;
 }
@@ -133,8 +133,8 @@ static json_t *timing_json(const bench_run *run, const timing *t)
                               json_pack("{s:s, s:I, s:f, s:f}", "operator", op_name(order[i]), "nodes",
                                         (json_int_t)o->count, "seconds", o->seconds, "gflop", o->flops / GIGA));
     }
-    return json_pack("{s:I, s:i, s:f, s:f, s:f, s:f, s:o, s:o}", "batch", (json_int_t)t->batch, "runs", t->runs, "seconds",
-                     t->seconds, "gflop", t->flops / GIGA, "gflops", reached(t), "percent_of_matrix_rate",
+    return json_pack("{s:I, s:i, s:f, s:f, s:f, s:f, s:o, s:o}", "batch", (json_int_t)t->batch, "runs", t->runs,
+                     "seconds", t->seconds, "gflop", t->flops / GIGA, "gflops", reached(t), "percent_of_matrix_rate",
                      percent_of_rate(run, t), "operators", operators, "shapes", groups_json(t));
 }
 

@@ -59,8 +59,8 @@ typedef struct recorder {
 /* Times nodes without waiting for each of them. */
 typedef struct stopwatch {
     leco_status (*begin)(size_t marks, leco_error *err);
-    void (*mark)(size_t index);                              /* at this point of what is being done */
-    leco_status (*end)(double *seconds, leco_error *err);    /* [marks - 1] between each mark and the next */
+    void (*mark)(size_t index);                           /* at this point of what is being done */
+    leco_status (*end)(double *seconds, leco_error *err); /* [marks - 1] between each mark and the next */
 } stopwatch;
 
 typedef struct backend {
@@ -105,7 +105,7 @@ const backend *backend_at(size_t index);       /* NULL: no more */
 const backend *backend_find(const char *name); /* NULL where there is none of that name */
 const backend *backend_default(void);          /* the first whose device opens */
 leco_status backend_open(const backend *b, leco_error *err);
-const char *backend_names(void);               /* of all, for messages: "cpu", "ref", each in quotes */
+const char *backend_names(void); /* of all, for messages: "cpu", "ref", each in quotes */
 
 /* What binding a kernel takes for any backend: plain weights are planned and filled here. On failure, too, the plan is
  * released with kernel_release. */

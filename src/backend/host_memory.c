@@ -7,6 +7,7 @@ leco_status memory_error(const device_memory *m, size_t bytes, const char *what,
 {
     const size_t left = m->available ? m->available() : 0;
     if (left == 0) return error_memory(err, bytes, what);
-    return error_set(err, LECO_MEMORY, "out of memory: could not allocate %zu bytes of the device's for %s, %zu are free",
-                     bytes, what, left);
+    return error_set(err, LECO_MEMORY,
+                     "out of memory: could not allocate %zu bytes of the device's for %s, %zu are free", bytes, what,
+                     left);
 }

@@ -266,9 +266,12 @@ leco_status session_run(session *s, leco_error *err)
         bind(s);
     }
     if (away) LECO_TRY(move_params(s, TENSOR_PARAM, err));
-    if (s->seconds != NULL) LECO_TRY(run_profiled(s, err));
-    else if (s->plan->backend->recorder) LECO_TRY(run_recorded(s, err));
-    else run_nodes(s);
+    if (s->seconds != NULL)
+        LECO_TRY(run_profiled(s, err));
+    else if (s->plan->backend->recorder)
+        LECO_TRY(run_recorded(s, err));
+    else
+        run_nodes(s);
     LECO_TRY(synchronise(s, err));
     return away ? move_params(s, TENSOR_PARAM_GRAD, err) : LECO_OK;
 }

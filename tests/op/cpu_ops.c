@@ -167,8 +167,10 @@ static void repeat_node(machine *m, const trial *t, const node *n)
                 if (got[i] != first[k][i])
                     fail_msg("%s in %s: %s %d gives %.9g, then %.9g", t->c->name, dtype_name(graph_dtype(t->g)),
                              op_name(n->op), n->id, first[k][i], got[i]);
-            if (run == 0) first[k] = got;
-            else mem_free(got);
+            if (run == 0)
+                first[k] = got;
+            else
+                mem_free(got);
         }
     }
     for (int k = 0; k < NODE_MAX_OUTPUTS; k++) mem_free(first[k]);
@@ -320,7 +322,7 @@ int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "--bench") == 0) return bench(argc > 2 ? argv[2] : NULL);
     /* The large cases take an emulated device minutes. */
-    const unsigned repeated = getenv("LECO_TEST_LARGE") ? LARGE | BENCH : LARGE;
+    const unsigned repeated = getenv("LECO_TEST_LARGE") ? LARGE | BENCH : LOSS;
     const bool has_others = other_backend(&(size_t){0}) != NULL;
     struct CMUnitTest *tests = mem_calloc(7 * op_case_count, sizeof *tests);
     if (tests == NULL) return 1;

@@ -13,7 +13,7 @@
  * and 5.9e-2 without adapters; on cards up to 5.5e-2, and where attention is done in float32 throughout, 5.2e-2 instead
  * of 3.5e-2 for one case and the other way round for the next. */
 static const double bounds[] = {1e-4, 6e-2};
-static const double gradient_bound = 1e-3;      /* of the norm, in float32 */
+static const double gradient_bound = 1e-3; /* of the norm, in float32 */
 
 /* In bfloat16, gradients of these random little networks are ill-conditioned: PyTorch, with model and inputs cast to
  * bfloat16 and the adapter kept in float32, is itself this far off (all tensors as one vector; the worst tensor). leco

@@ -7,10 +7,8 @@
 #include "base/mem.h"
 
 const way ways[WAY_COUNT] = {
-    [WAY_REF_F32] = {"ref float32", "ref", DTYPE_F32},
-    [WAY_CPU_F32] = {"cpu float32", "cpu", DTYPE_F32},
-    [WAY_CPU_BF16] = {"cpu bfloat16", "cpu", DTYPE_BF16},
-    [WAY_CUDA_F32] = {"cuda float32", "cuda", DTYPE_F32},
+    [WAY_REF_F32] = {"ref float32", "ref", DTYPE_F32},       [WAY_CPU_F32] = {"cpu float32", "cpu", DTYPE_F32},
+    [WAY_CPU_BF16] = {"cpu bfloat16", "cpu", DTYPE_BF16},    [WAY_CUDA_F32] = {"cuda float32", "cuda", DTYPE_F32},
     [WAY_CUDA_BF16] = {"cuda bfloat16", "cuda", DTYPE_BF16},
 };
 

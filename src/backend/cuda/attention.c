@@ -61,8 +61,12 @@ static leco_status gradient_plain_plan(const kernel_site *at, kernel_plan *plan,
 static void run_forward(const kernel_args *args)
 {
     const attention *a = args->plan->state;
-    (a->mma ? launch_attention_mma : launch_attention)(a->type, &a->shape, args->input[0], args->input[1],
-                                                       args->input[2], args->output[0], args->output[1]);
+    if (a->mma)
+        launch_attention_mma(&a->shape, args->input[0], args->input[1], args->input[2], args->output[0],
+                             args->output[1]);
+    else
+        launch_attention(a->type, &a->shape, args->input[0], args->input[1], args->input[2], args->output[0],
+                         args->output[1]);
 }
 
 static void run_gradient(const kernel_args *args)
@@ -81,7 +85,10 @@ static void run_gradient(const kernel_args *args)
                                  .parts = (float *)((char *)args->scratch + a->parts_at),
                                  .part_count = a->parts};
     launch_attention_delta(a->type, &a->shape, &t);
-    (a->mma ? launch_attention_mma_grad : launch_attention_grad)(a->type, &a->shape, &t);
+    if (a->mma)
+        launch_attention_mma_grad(&a->shape, &t);
+    else
+        launch_attention_grad(a->type, &a->shape, &t);
 }
 
 static void release(kernel_plan *plan)

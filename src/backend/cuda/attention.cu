@@ -1,8 +1,8 @@
 /* Attention and its gradient for heads of any width up to 512, in f32 arithmetic: what f32 models run, and the widths
  * that attention_mma.cu has no room for.
  *
- * A warp has one row: a query, or for dk and dv a key. It walks over the rows on the other side, a tile of them at a time
- * in shared memory. Lanes are tile rows while scores are computed, and channels while they are used. */
+ * A warp has one row: a query, or for dk and dv a key. It walks over the rows on the other side, a tile of them at a
+ * time in shared memory. Lanes are tile rows while scores are computed, and channels while they are used. */
 #include "backend/cuda/device.cuh"
 
 enum { WARPS = 8, THREADS = 32 * WARPS };
@@ -174,10 +174,14 @@ template <class T, int L> static void attention_grad(const attention_shape *s, c
 
 /* Calls f<T,L> for the fewest channels a lane that are enough. */
 #define AS_WIDTH(width, T, f, ...)                                                                                     \
-    if ((width) <= 32) f<T, 1>(__VA_ARGS__);                                                                           \
-    else if ((width) <= 64) f<T, 2>(__VA_ARGS__);                                                                      \
-    else if ((width) <= 160) f<T, 5>(__VA_ARGS__);                                                                     \
-    else f<T, 16>(__VA_ARGS__)
+    if ((width) <= 32)                                                                                                 \
+        f<T, 1>(__VA_ARGS__);                                                                                          \
+    else if ((width) <= 64)                                                                                            \
+        f<T, 2>(__VA_ARGS__);                                                                                          \
+    else if ((width) <= 160)                                                                                           \
+        f<T, 5>(__VA_ARGS__);                                                                                          \
+    else                                                                                                               \
+        f<T, 16>(__VA_ARGS__)
 
 void launch_attention(gpu_type type, const attention_shape *s, const void *q, const void *k, const void *v, void *o,
                       float *lse)

@@ -10,6 +10,7 @@
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/product.h"
 #include "base/mem.h"
+#include "graph/plan.h"
 
 enum { GATHER_BYTES = 128 << 20 };
 
@@ -20,11 +21,11 @@ typedef struct conv {
     gpu_type type;
     gpu_product product, tail; /* tail: of the last block, where it is shorter */
     gpu_convolution library;
-    int64_t block;   /* GATHER: positions in a block, forward; all of a sample's, backward */
-    size_t rows_at;  /* in scratch: of gathered rows */
+    int64_t block;    /* GATHER: positions in a block, forward; all of a sample's, backward */
+    size_t rows_at;   /* in scratch: of gathered rows */
     bool packs;       /* a weight that is a param, at each run */
     size_t packed_at; /* in scratch: where to */
-    int bias, add;   /* indices among the inputs, -1: none */
+    int bias, add;    /* indices among the inputs, -1: none */
 } conv;
 
 /* The weight with channels last is found again by this. */
@@ -90,8 +91,10 @@ static leco_status plan_gather(conv *c, kernel_plan *plan, leco_error *err)
     c->block = positions;
     if (!c->gradient && c->block > GATHER_BYTES / depth / (int64_t)element)
         c->block = GATHER_BYTES / depth / (int64_t)element + 1;
+    if (c->block < positions) c->block = (c->block + PLAN_ALIGNMENT - 1) / PLAN_ALIGNMENT * PLAN_ALIGNMENT;
     c->product = product_of(c, c->block, depth);
     if (c->gradient) {
+        c->product.alignment = c->type == GPU_F32 ? 4 : 2; /* of a sample that isn't the first */
         c->product.out = GPU_F32;
         c->product.has_add = false;
     }
@@ -241,7 +244,7 @@ static void run_gather(const conv *c, const kernel_args *args, const void *w)
         const bool whole = first + c->block <= positions;
         launch_gather(c->type, s, args->input[0], rows, first, whole ? c->block : positions - first);
         gpu_product_run(whole ? &c->product : &c->tail, rows, w, bias, add ? add + first * row : NULL, y + first * row,
-                    args->scratch);
+                        args->scratch);
     }
 }
 
@@ -270,7 +273,7 @@ static void run(const kernel_args *args)
     switch (c->kind) {
     case CONV_PRODUCT:
         gpu_product_run(&c->product, args->input[0], weights, c->bias >= 0 ? args->input[c->bias] : NULL,
-                    c->add >= 0 ? args->input[c->add] : NULL, args->output[0], args->scratch);
+                        c->add >= 0 ? args->input[c->add] : NULL, args->output[0], args->scratch);
         break;
     case CONV_LIBRARY:
         run_library(c, args, weights);

@@ -115,11 +115,12 @@ static bool describe(convolution_impl *i, const gpu_convolution *c)
 static void make_room_for_fused(convolution_impl *i, gpu_convolution *c)
 {
     size_t bytes = 0;
-    if (!good(dnn.cudnnGetConvolutionForwardWorkspaceSize(
-            dnn.handle, i->x, i->w, i->how, i->y, CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM, &bytes)) ||
+    if (!good(dnn.cudnnGetConvolutionForwardWorkspaceSize(dnn.handle, i->x, i->w, i->how, i->y,
+                                                          CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM, &bytes)) ||
         bytes > MOST_SCRATCH)
         i->unfused = true;
-    else if (bytes > c->scratch_bytes) c->scratch_bytes = bytes;
+    else if (bytes > c->scratch_bytes)
+        c->scratch_bytes = bytes;
 }
 
 static bool choose_forward(convolution_impl *i, gpu_convolution *c)
@@ -134,9 +135,9 @@ static bool choose_forward(convolution_impl *i, gpu_convolution *c)
             continue;
         i->forward = found[k].algo;
         c->scratch_bytes = found[k].memory;
-        return good(dnn.cudnnSetConvolutionMathType(i->how, found[k].mathType == CUDNN_DEFAULT_MATH && c->type == GPU_F32
-                                                                ? CUDNN_FMA_MATH
-                                                                : found[k].mathType));
+        return good(dnn.cudnnSetConvolutionMathType(
+            i->how,
+            found[k].mathType == CUDNN_DEFAULT_MATH && c->type == GPU_F32 ? CUDNN_FMA_MATH : found[k].mathType));
     }
     return false;
 }
@@ -153,9 +154,9 @@ static bool choose_backward(convolution_impl *i, gpu_convolution *c)
             continue;
         i->backward = found[k].algo;
         c->scratch_bytes = found[k].memory;
-        return good(dnn.cudnnSetConvolutionMathType(i->how, found[k].mathType == CUDNN_DEFAULT_MATH && c->type == GPU_F32
-                                                                ? CUDNN_FMA_MATH
-                                                                : found[k].mathType));
+        return good(dnn.cudnnSetConvolutionMathType(
+            i->how,
+            found[k].mathType == CUDNN_DEFAULT_MATH && c->type == GPU_F32 ? CUDNN_FMA_MATH : found[k].mathType));
     }
     return false;
 }
@@ -185,8 +186,8 @@ leco_status gpu_convolution_plan(gpu_convolution *c, leco_error *err)
 }
 
 /* Convolution, bias and residual in one kernel, where cuDNN has that: *served says so. */
-static void run_fused(const gpu_convolution *c, const void *x, const void *w, const void *bias, const void *add, void *y,
-                      void *scratch, bool *served)
+static void run_fused(const gpu_convolution *c, const void *x, const void *w, const void *bias, const void *add,
+                      void *y, void *scratch, bool *served)
 {
     convolution_impl *i = c->impl;
     const float one = 1.0f, with_add = add ? 1.0f : 0.0f;
@@ -219,8 +220,10 @@ void gpu_convolution_run(const gpu_convolution *c, const void *x, const void *w,
                                                        scratch, i->workspace_bytes, &beta, i->x, y)
                     : dnn.cudnnConvolutionForward(dnn.handle, &alpha, i->x, x, i->w, w, i->how, i->forward, scratch,
                                                   i->workspace_bytes, &beta, i->y, y);
-    if (!good(status)) gpu_failed("cuDNN", dnn.cudnnGetErrorString(status));
-    else if (bias && !add) launch_add_bias(c->type, y, bias, NULL, y, rows, channels);
+    if (!good(status))
+        gpu_failed("cuDNN", dnn.cudnnGetErrorString(status));
+    else if (bias && !add)
+        launch_add_bias(c->type, y, bias, NULL, y, rows, channels);
 }
 
 void gpu_convolution_release(gpu_convolution *c)

@@ -113,8 +113,8 @@ DEVICE float warp_most(float value)
     return value;
 }
 
-/* The sum over a block of up to 1024 threads, in every thread; the order is fixed. `room` is 32 floats of shared memory,
- * free again after the next barrier. */
+/* The sum over a block of up to 1024 threads, in every thread; the order is fixed. `room` is 32 floats of shared
+ * memory, free again after the next barrier. */
 DEVICE float block_sum(float value, float *room)
 {
     const unsigned warps = blockDim.x / 32, lane = threadIdx.x % 32;

@@ -159,8 +159,7 @@ template <class T, int N> static void geglu(const void *x, void *y, int64_t rows
            static_cast<T *>(y), rows, channels);
 }
 
-template <class T, int N>
-static void geglu_dx(const void *dy, const void *x, void *dx, int64_t rows, int64_t channels)
+template <class T, int N> static void geglu_dx(const void *dy, const void *x, void *dx, int64_t rows, int64_t channels)
 {
     LAUNCH((geglu_dx_kernel<T, N>), blocks_for(rows * channels / N, THREADS), THREADS, 0, static_cast<const T *>(dy),
            static_cast<const T *>(x), static_cast<T *>(dx), rows, channels);
@@ -227,8 +226,7 @@ void launch_add_bias(gpu_type type, const void *x, const void *bias, const void 
 
 /* ---- conversion ---- */
 
-template <class T, class U>
-__global__ void __launch_bounds__(THREADS) convert_kernel(const T *x, U *y, int64_t count)
+template <class T, class U> __global__ void __launch_bounds__(THREADS) convert_kernel(const T *x, U *y, int64_t count)
 {
     for (int64_t i = first_index(); i < count; i += index_step()) y[i] = from_float<U>(to_float(x[i]));
 }
@@ -267,8 +265,7 @@ __global__ void __launch_bounds__(THREADS) mean_kernel(const float *parts, float
     if (threadIdx.x == 0) *mean = (float)((double)sum / over);
 }
 
-template <class T, class U>
-static void mse(const void *x, const void *target, float *loss, float *parts, int64_t count)
+template <class T, class U> static void mse(const void *x, const void *target, float *loss, float *parts, int64_t count)
 {
     const unsigned wanted = blocks_for(count, THREADS), blocks = wanted < MSE_PARTS ? wanted : MSE_PARTS;
     LAUNCH((mse_kernel<T, U>), blocks, THREADS, 0, static_cast<const T *>(x), static_cast<const U *>(target), parts,

@@ -14,12 +14,12 @@ extern "C" {
 
 typedef enum gpu_type { GPU_F32, GPU_BF16, GPU_F16 } gpu_type;
 
-void *gpu_stream(void);                           /* a cudaStream_t */
+void *gpu_stream(void); /* a cudaStream_t */
 /* Both keep the first failure until gpu_memory.synchronise (runtime.h) asks. */
 void gpu_launched(int error, const char *name); /* a cudaError_t */
 void gpu_failed(const char *what, const char *why);
-int gpu_processors(void);                         /* multiprocessors of the card */
-size_t gpu_shared_bytes(void);                    /* of shared memory, the most that a block may have */
+int gpu_processors(void);      /* multiprocessors of the card */
+size_t gpu_shared_bytes(void); /* of shared memory, the most that a block may have */
 
 /* elementwise.cu */
 void launch_geglu(gpu_type type, const void *x, void *y, int64_t rows, int64_t channels);
@@ -50,6 +50,7 @@ void launch_sum_spatial(gpu_type type, const void *x, void *y, float scale, int6
 /* dst [rows,dst_width] at columns [dst_from, + length) = src [rows,src_width] from src_from on; any type of `size`. */
 void launch_copy_columns(size_t size, void *dst, int64_t dst_width, int64_t dst_from, const void *src,
                          int64_t src_width, int64_t src_from, int64_t rows, int64_t length);
+void launch_copy(const void *from, void *to, int64_t bytes); /* an even number */
 /* Images [samples,height,width,channels]. */
 void launch_upsample(gpu_type type, const void *x, void *y, int64_t samples, int64_t height, int64_t width,
                      int64_t to_height, int64_t to_width, int64_t channels);
@@ -96,7 +97,8 @@ void launch_layer_norm(gpu_type type, const void *x, const void *gamma, const vo
 void launch_layer_norm_dx(gpu_type type, const void *dy, const void *x, const void *gamma, const float *statistics,
                           const void *add, void *dx, int64_t rows, int64_t channels);
 
-/* attention.cu: any width of a head up to 512, in f32 arithmetic; attention_mma.cu: bf16, on matrix units, where attention_mma_serves says so. Gradients that aren't wanted are NULL. */
+/* attention.cu: any width of a head up to 512, in f32 arithmetic; attention_mma.cu: bf16, on matrix units, where
+ * attention_mma_serves says so. Gradients that aren't wanted are NULL. */
 typedef struct attention_shape {
     int64_t batch, queries, keys, heads, width;
     float scale;
@@ -118,12 +120,11 @@ void launch_attention_grad(gpu_type type, const attention_shape *s, const attent
 void launch_attention_delta(gpu_type type, const attention_shape *s, const attention_tensors *t);
 int attention_mma_parts(const attention_shape *s); /* how many of dk and dv there should be */
 bool attention_mma_serves(gpu_type type, const attention_shape *s, bool gradient);
-void launch_attention_mma(gpu_type type, const attention_shape *s, const void *q, const void *k, const void *v, void *o,
-                          float *lse);
-void launch_attention_mma_grad(gpu_type type, const attention_shape *s, const attention_tensors *t);
+void launch_attention_mma(const attention_shape *s, const void *q, const void *k, const void *v, void *o, float *lse);
+void launch_attention_mma_grad(const attention_shape *s, const attention_tensors *t);
 
-/* narrow.cu: products with a side `rank` of at most NARROW_MOST. The small matrix is f32; its element of rank k and wide
- * index i is at[k * rank_step + i * wide_step]. add may be NULL, or the output itself. */
+/* narrow.cu: products with a side `rank` of at most NARROW_MOST. The small matrix is f32; its element of rank k and
+ * wide index i is at[k * rank_step + i * wide_step]. add may be NULL, or the output itself. */
 #define NARROW_MOST 16
 typedef struct narrow_weight {
     const float *at;

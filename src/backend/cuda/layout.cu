@@ -50,7 +50,9 @@ template <class W>
 static bool copied_columns(void *dst, int64_t dst_width, int64_t dst_from, const void *src, int64_t src_width,
                            int64_t src_from, int64_t rows, int64_t length)
 {
-    const int64_t size = (int64_t)sizeof(W), all = dst_width | dst_from | src_width | src_from | length;
+    const int64_t size = (int64_t)sizeof(W), all = dst_width | dst_from | src_width | src_from | length |
+                                                   (int64_t) reinterpret_cast<intptr_t>(dst) |
+                                                   (int64_t) reinterpret_cast<intptr_t>(src);
     if (all % size != 0) return false;
     const int64_t count = rows * length / size;
     W *to = reinterpret_cast<W *>(static_cast<unsigned char *>(dst) + dst_from);
@@ -70,6 +72,11 @@ void launch_copy_columns(size_t size, void *dst, int64_t dst_width, int64_t dst_
                                   rows, length * bytes))
         copied_columns<uint16_t>(dst, dst_width * bytes, dst_from * bytes, src, src_width * bytes, src_from * bytes,
                                  rows, length * bytes);
+}
+
+void launch_copy(const void *from, void *to, int64_t bytes)
+{
+    launch_copy_columns(1, to, bytes, 0, from, bytes, 0, 1, bytes);
 }
 
 /* ---- nearest-neighbour resize ---- */
@@ -107,8 +114,8 @@ __global__ void __launch_bounds__(THREADS)
         float sum[N] = {};
         for (int64_t row = first_of(h, r.height, r.to_height); row < row_end; row++)
             for (int64_t j = first_of(v, r.width, r.to_width); j < end; j++) {
-                const pack<T, N> d = reinterpret_cast<const pack<T, N> *>(
-                    dy)[((n * r.to_height + row) * r.to_width + j) * columns + c];
+                const pack<T, N> d =
+                    reinterpret_cast<const pack<T, N> *>(dy)[((n * r.to_height + row) * r.to_width + j) * columns + c];
                 UNROLL
                 for (int k = 0; k < N; k++) sum[k] += to_float(d.at[k]);
             }
@@ -153,8 +160,8 @@ void launch_upsample_dx(gpu_type type, const void *dy, void *dx, int64_t samples
 
 /* In f64: the sine of 1000 in f32 is off in the fifth digit. There are few of them. */
 template <class T>
-__global__ void __launch_bounds__(THREADS) timestep_embedding_kernel(const float *t, T *y, int64_t samples,
-                                                                     int64_t half, bool cos_first, float freq_shift)
+__global__ void __launch_bounds__(THREADS)
+    timestep_embedding_kernel(const float *t, T *y, int64_t samples, int64_t half, bool cos_first, float freq_shift)
 {
     const int64_t i = first_index();
     if (i >= samples * half) return;

@@ -2,8 +2,8 @@
  *
  * NARROW: where the weight isn't frozen and has a side of at most 16, as LoRA's have: narrow.cu, which reads it in f32.
  *
- * PRODUCT: cuBLASLt. A weight that isn't of the compute dtype (a param, or one that was computed, in f32) is converted at
- * each run. */
+ * PRODUCT: cuBLASLt. A weight that isn't of the compute dtype (a param, or one that was computed, in f32) is converted
+ * at each run. */
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/product.h"
 #include "base/mem.h"
@@ -97,8 +97,7 @@ static leco_status linear_dx_plan(const kernel_site *at, kernel_plan *plan, leco
         l->kind = l->rank_first ? LINEAR_EXPAND : LINEAR_REDUCE;
         return LECO_OK;
     }
-    const gpu_product p = {
-        .rows = shape_rows(dx), .columns = shape_last(dx), .depth = shape_last(&n->input[0]->shape)};
+    const gpu_product p = {.rows = shape_rows(dx), .columns = shape_last(dx), .depth = shape_last(&n->input[0]->shape)};
     LECO_TRY(plan_product(l, at, p, plan, err));
     plan_weight(l, at, plan);
     return LECO_OK;

@@ -1,8 +1,8 @@
 /* Products of bf16 on matrix units (mma.sync, m16n8k16), what feeds them, and their twins for the host.
  *
- * Fragments, lane = 4 g + t: A [16,16]: a[0] row g, columns 2t and 2t + 1; a[1] row g + 8; a[2], a[3] the same 8 columns
- * further. B [16,8]: b[0] rows 2t and 2t + 1 of column g; b[1] 8 rows further. C [16,8]: c[0], c[1] row g, columns 2t
- * and 2t + 1; c[2], c[3] row g + 8. */
+ * Fragments, lane = 4 g + t: A [16,16]: a[0] row g, columns 2t and 2t + 1; a[1] row g + 8; a[2], a[3] the same 8
+ * columns further. B [16,8]: b[0] rows 2t and 2t + 1 of column g; b[1] 8 rows further. C [16,8]: c[0], c[1] row g,
+ * columns 2t and 2t + 1; c[2], c[3] row g + 8. */
 #ifndef LECO_CUDA_MMA_H
 #define LECO_CUDA_MMA_H
 
@@ -62,8 +62,10 @@ template <class T> DEVICE void load_matrices_transposed(uint32_t r[4], const T *
 /* 16 bytes to shared memory, zeros where they aren't `there`; done after copies_wait and a barrier. */
 DEVICE void copy_async(void *to, const void *from, bool there)
 {
-    if (there) memcpy(to, from, 16);
-    else memset(to, 0, 16);
+    if (there)
+        memcpy(to, from, 16);
+    else
+        memset(to, 0, 16);
 }
 DEVICE void copies_commit()
 {

@@ -36,16 +36,14 @@ template <int N> DEVICE void load_wide(const narrow_weight &w, int k, int rank, 
 }
 
 /* All ranks of N elements of the weight's wide side: in 16 bytes at a time along whichever side is contiguous. */
-template <int N, int R>
-DEVICE void load_factors(const narrow_weight &w, int rank, int64_t i, float (&out)[R][N])
+template <int N, int R> DEVICE void load_factors(const narrow_weight &w, int rank, int64_t i, float (&out)[R][N])
 {
     if (w.rank_step == 1 && rank == R) {
         UNROLL
         for (int n = 0; n < N; n++) {
             UNROLL
             for (int k = 0; k < R; k += 4) {
-                const pack<float, 4> four =
-                    *reinterpret_cast<const pack<float, 4> *>(w.at + k + (i + n) * w.wide_step);
+                const pack<float, 4> four = *reinterpret_cast<const pack<float, 4> *>(w.at + k + (i + n) * w.wide_step);
                 UNROLL
                 for (int m = 0; m < 4; m++) out[k + m][n] = four.at[m];
             }
@@ -96,8 +94,8 @@ __global__ void __launch_bounds__(THREADS)
 
 /* ---- the same on matrix units: a block has 16 rows, its warps share the depth ---- */
 
-/* In a product the order of the depth is free, as long as both sides have the same: lane 4 g + t holds 8 neighbours from
- * 8 t on of 32, which are two fragments' columns. */
+/* In a product the order of the depth is free, as long as both sides have the same: lane 4 g + t holds 8 neighbours
+ * from 8 t on of 32, which are two fragments' columns. */
 template <class T, int R>
 __global__ void __launch_bounds__(THREADS)
     reduce_mma_kernel(const T *x, narrow_weight w, const T *add, T *y, int64_t rows, int depth, int rank, float scale)
@@ -182,8 +180,8 @@ __global__ void __launch_bounds__(THREADS)
 }
 
 /* ---- dw = scale * narrow [rows,rank]^T wide [rows,columns] + add ----
- * A block has 8 packs of columns and 32 rows at a time. Where rows are many, blocks take parts of them, which are added up
- * in their order. */
+ * A block has 8 packs of columns and 32 rows at a time. Where rows are many, blocks take parts of them, which are added
+ * up in their order. */
 
 enum { PACKS = 8, ROW_LANES = THREADS / PACKS, PART_ROWS = 256, ROWS_AHEAD = 4 };
 
@@ -199,9 +197,8 @@ size_t narrow_dw_scratch(int64_t rows, int64_t columns, int64_t rank)
 
 /* `parts` is where sums go if there is more than one part, [parts,rank,columns]. */
 template <class T, int N, int R>
-__global__ void __launch_bounds__(THREADS)
-    dw_kernel(const T *narrow, const T *wide, float *parts, narrow_weight dw, const float *add, int64_t rows,
-              int columns, int rank, float scale)
+__global__ void __launch_bounds__(THREADS) dw_kernel(const T *narrow, const T *wide, float *parts, narrow_weight dw,
+                                                     const float *add, int64_t rows, int columns, int rank, float scale)
 {
     __shared__ float room[WARPS][R][PACKS * N];
     const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32;
@@ -254,9 +251,8 @@ __global__ void __launch_bounds__(THREADS)
     }
 }
 
-__global__ void __launch_bounds__(THREADS)
-    dw_sum_kernel(const float *parts, int part_count, narrow_weight dw, const float *add, int rank, int columns,
-                  float scale)
+__global__ void __launch_bounds__(THREADS) dw_sum_kernel(const float *parts, int part_count, narrow_weight dw,
+                                                         const float *add, int rank, int columns, float scale)
 {
     const int64_t i = first_index(), count = (int64_t)rank * columns;
     if (i >= count) return;
@@ -310,13 +306,17 @@ static void narrow_dw(const void *narrow, const void *wide, const float *add, co
 
 /* Calls f<T,N,R> with R enough for the rank; N no more than 4 where R is large: registers. */
 #define AS_RANK(T, N, rank, f, ...)                                                                                    \
-    if ((rank) <= 4) f<T, N, 4>(__VA_ARGS__);                                                                          \
-    else if ((rank) <= 8) f<T, (N < 4 ? N : 4), 8>(__VA_ARGS__);                                                       \
-    else f<T, (N < 4 ? N : 4), 16>(__VA_ARGS__)
+    if ((rank) <= 4)                                                                                                   \
+        f<T, N, 4>(__VA_ARGS__);                                                                                       \
+    else if ((rank) <= 8)                                                                                              \
+        f<T, (N < 4 ? N : 4), 8>(__VA_ARGS__);                                                                         \
+    else                                                                                                               \
+        f<T, (N < 4 ? N : 4), 16>(__VA_ARGS__)
 #define AS_NARROW(type, wide, rank, f, ...)                                                                            \
-    AS_TYPE(type, T, if ((wide) % widest<T>::count == 0) { AS_RANK(T, widest<T>::count, rank, f, __VA_ARGS__); } else {\
-        AS_RANK(T, 1, rank, f, __VA_ARGS__);                                                                           \
-    })
+    AS_TYPE(                                                                                                           \
+        type, T, if ((wide) % widest<T>::count == 0) { AS_RANK(T, widest<T>::count, rank, f, __VA_ARGS__); } else {    \
+            AS_RANK(T, 1, rank, f, __VA_ARGS__);                                                                       \
+        })
 
 void launch_narrow_reduce(gpu_type type, const void *x, const narrow_weight *w, const void *add, void *y, int64_t rows,
                           int64_t depth, int64_t rank, float scale)

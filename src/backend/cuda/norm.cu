@@ -1,9 +1,9 @@
 /* group_norm and layer_norm with their gradients.
  *
  * A group's statistics take two kernels. The first cuts the positions of a sample into chunks; a block reads its chunk
- * whole, row after row, and leaves each group's sums. The second adds the chunks' sums up, in their order, and writes the
- * result. Squares are summed of x - shift, shift being one value of the group: where the values lie far from zero, the
- * difference of two large sums would leave nothing of their variance. */
+ * whole, row after row, and leaves each group's sums. The second adds the chunks' sums up, in their order, and writes
+ * the result. Squares are summed of x - shift, shift being one value of the group: where the values lie far from zero,
+ * the difference of two large sums would leave nothing of their variance. */
 #include "backend/cuda/device.cuh"
 
 enum { THREADS = 256, MOST_CHUNKS = 128, CHUNK_ELEMENTS = 4096, KEPT = 3, ROW_WARPS = 4, AHEAD = 4 };
@@ -181,9 +181,8 @@ DEVICE void finish_moments(float *scratch, const group_norm_shape &s, int64_t sa
 }
 
 template <class T, int N>
-__global__ void __launch_bounds__(THREADS)
-    group_norm_kernel(group_norm_shape s, const T *x, const T *gamma, const T *beta, T *y, float *statistics,
-                      float *scratch)
+__global__ void __launch_bounds__(THREADS) group_norm_kernel(group_norm_shape s, const T *x, const T *gamma,
+                                                             const T *beta, T *y, float *statistics, float *scratch)
 {
     SHARED_MEMORY(memory);
     float *of_group = reinterpret_cast<float *>(memory);
@@ -279,8 +278,8 @@ __global__ void __launch_bounds__(THREADS)
                 UNROLL
                 for (int k = 0; k < N; k++) {
                     float z;
-                    const float dz = gradient_of_z<T, N>(f, k, s.silu, to_float(gradient[i].at[k]),
-                                                         to_float(value[i].at[k]), &z);
+                    const float dz =
+                        gradient_of_z<T, N>(f, k, s.silu, to_float(gradient[i].at[k]), to_float(value[i].at[k]), &z);
                     sum[k] += dz;
                     product[k] += dz * z;
                 }
@@ -320,8 +319,7 @@ __global__ void __launch_bounds__(THREADS)
             for (int k = 0; k < N; k++) {
                 const float *average = of_group + 2 * ((column * N + k) / width);
                 float z;
-                const float dz =
-                    gradient_of_z<T, N>(f, k, s.silu, to_float(gradient.at[k]), to_float(value.at[k]), &z);
+                const float dz = gradient_of_z<T, N>(f, k, s.silu, to_float(gradient.at[k]), to_float(value.at[k]), &z);
                 const float d = f.rstd[k] * (dz - (average[0] + z * average[1]) * share_of_one);
                 out.at[k] = from_float<T>(add ? d + to_float(more.at[k]) : d);
             }
@@ -409,8 +407,7 @@ __global__ void __launch_bounds__(32 * ROW_WARPS)
         pack<T, N> out;
         UNROLL
         for (int k = 0; k < N; k++)
-            out.at[k] =
-                from_float<T>((to_float(value.at[k]) - mean) * rstd * to_float(g.at[k]) + to_float(b.at[k]));
+            out.at[k] = from_float<T>((to_float(value.at[k]) - mean) * rstd * to_float(g.at[k]) + to_float(b.at[k]));
         to[i] = out;
     }
     if (!statistics || lane > 0) return;

@@ -9,8 +9,9 @@
 
 #include "backend/cuda/library.h"
 #include "base/mem.h"
+#include "graph/plan.h"
 
-enum { WORKSPACE_BYTES = 32 << 20, LEAST_ALIGNMENT = 64, WORKSPACE_ALIGNMENT = 256 };
+enum { WORKSPACE_BYTES = 32 << 20, WORKSPACE_ALIGNMENT = 256 };
 
 #define FUNCTIONS(F)                                                                                                   \
     F(cublasLtCreate)                                                                                                  \
@@ -87,13 +88,13 @@ static bool describe(product_impl *i, const gpu_product *p)
            layout(&i->result, p->out, p->rows, p->columns);
 }
 
-static bool prefer(cublasLtMatmulPreference_t preference)
+static bool prefer(cublasLtMatmulPreference_t preference, int wanted)
 {
     static const cublasLtMatmulPreferenceAttributes_t alignments[] = {
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
     const size_t workspace = WORKSPACE_BYTES;
-    const uint32_t alignment = LEAST_ALIGNMENT;
+    const uint32_t alignment = wanted > 0 ? (uint32_t)wanted : PLAN_ALIGNMENT;
     for (size_t i = 0; i < sizeof alignments / sizeof *alignments; i++)
         if (blas.cublasLtMatmulPreferenceSetAttribute(preference, alignments[i], &alignment, sizeof alignment) !=
             CUBLAS_STATUS_SUCCESS)
@@ -108,9 +109,10 @@ static bool choose(product_impl *i, gpu_product *p)
     cublasLtMatmulHeuristicResult_t found;
     int count = 0;
     if (blas.cublasLtMatmulPreferenceCreate(&preference) != CUBLAS_STATUS_SUCCESS) return false;
-    const bool chosen = prefer(preference) && blas.cublasLtMatmulAlgoGetHeuristic(
-                                                  blas.handle, i->operation, i->left, i->right, i->result, i->result,
-                                                  preference, 1, &found, &count) == CUBLAS_STATUS_SUCCESS;
+    const bool chosen =
+        prefer(preference, p->alignment) &&
+        blas.cublasLtMatmulAlgoGetHeuristic(blas.handle, i->operation, i->left, i->right, i->result, i->result,
+                                            preference, 1, &found, &count) == CUBLAS_STATUS_SUCCESS;
     blas.cublasLtMatmulPreferenceDestroy(preference);
     if (!chosen || count < 1) return false;
     i->algorithm = found.algo;
@@ -136,16 +138,18 @@ static void *workspace_in(void *scratch)
 }
 
 void gpu_product_run(const gpu_product *p, const void *a, const void *b, const void *bias, const void *add, void *y,
-                 void *scratch)
+                     void *scratch)
 {
     product_impl *i = p->impl;
     const float beta = add ? 1.0f : 0.0f;
+    /* cuBLASLt gives other bits where it adds to its output than where it adds another matrix (13.1, on an H100); which
+     * of the two it is depends on the memory plan, and results must not. */
+    if (add && add != y) launch_copy(add, y, p->rows * p->columns * (p->out == GPU_F32 ? 4 : 2));
     if (bias) set(i, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias);
     const bool roomy = p->scratch_bytes > 0;
     const cublasStatus_t status = blas.cublasLtMatmul(
-        blas.handle, i->operation, &p->scale, b, i->left, a, i->right, &beta, add ? add : y, i->result, y, i->result,
-        &i->algorithm, roomy ? workspace_in(scratch) : NULL, roomy ? p->scratch_bytes - WORKSPACE_ALIGNMENT : 0,
-        gpu_stream());
+        blas.handle, i->operation, &p->scale, b, i->left, a, i->right, &beta, y, i->result, y, i->result, &i->algorithm,
+        roomy ? workspace_in(scratch) : NULL, roomy ? p->scratch_bytes - WORKSPACE_ALIGNMENT : 0, gpu_stream());
     if (status == CUBLAS_STATUS_SUCCESS) return;
     char why[160];
     snprintf(why, sizeof why, "status %d for a product of %lld x %lld x %lld", (int)status, (long long)p->rows,

@@ -17,6 +17,7 @@ typedef struct gpu_product {
     float scale;
     gpu_type type; /* of a, b and bias */
     gpu_type out;  /* of y and add: type, or F32 */
+    int alignment; /* bytes, of a, b, y and add; 0: as memory plans align */
     size_t scratch_bytes;
     void *impl; /* of gpu_product_plan */
 } gpu_product;
@@ -26,7 +27,7 @@ typedef struct gpu_product {
 leco_status gpu_product_plan(gpu_product *p, leco_error *err);
 /* bias and add may be NULL where there are none; add may be y. scratch: scratch_bytes. */
 void gpu_product_run(const gpu_product *p, const void *a, const void *b, const void *bias, const void *add, void *y,
-                 void *scratch);
+                     void *scratch);
 void gpu_product_release(gpu_product *p); /* safe on a zeroed one */
 
 #ifdef __cplusplus

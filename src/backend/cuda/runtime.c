@@ -1,26 +1,25 @@
 #include "backend/cuda/runtime.h"
 
-#include <cuda_runtime_api.h>
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
 
+#include "backend/cuda/stream.h"
 #include "base/log.h"
 #include "base/mem.h"
 
 static struct card {
     enum { CARD_UNKNOWN, CARD_OPEN, CARD_ABSENT } state;
     leco_error why; /* absent */
-    cudaStream_t stream;
     struct cudaDeviceProp properties;
-    char failure[256]; /* the first since the last synchronise; "" for none */
 } card;
 
 static leco_status absent(leco_error *err, const char *why, cudaError_t code)
 {
     card.state = CARD_ABSENT;
-    if (code == cudaSuccess) error_set(&card.why, LECO_UNSUPPORTED, "%s", why);
-    else error_set(&card.why, LECO_UNSUPPORTED, "%s: %s", why, cudaGetErrorString(code));
+    if (code == cudaSuccess)
+        error_set(&card.why, LECO_UNSUPPORTED, "%s", why);
+    else
+        error_set(&card.why, LECO_UNSUPPORTED, "%s: %s", why, cudaGetErrorString(code));
     return error_set(err, LECO_UNSUPPORTED, "%s", card.why.message);
 }
 
@@ -30,7 +29,8 @@ static leco_status old_driver(leco_error *err)
     cudaDriverGetVersion(&driver);
     cudaRuntimeGetVersion(&needed);
     char text[160];
-    if (driver == 0) snprintf(text, sizeof text, "no NVIDIA driver is installed");
+    if (driver == 0)
+        snprintf(text, sizeof text, "no NVIDIA driver is installed");
     else
         snprintf(text, sizeof text, "the NVIDIA driver is too old: it knows CUDA %d.%d, this leco was built for %d.%d",
                  driver / 1000, driver % 1000 / 10, needed / 1000, needed % 1000 / 10);
@@ -54,7 +54,7 @@ static leco_status find_card(leco_error *err)
         return absent(err, text, cudaSuccess);
     }
     code = cudaSetDevice(0);
-    if (code == cudaSuccess) code = cudaStreamCreateWithFlags(&card.stream, cudaStreamNonBlocking);
+    if (code == cudaSuccess) code = stream_open();
     if (code != cudaSuccess) return absent(err, "the NVIDIA card can't be used", code);
     card.state = CARD_OPEN;
     log_message(LOG_DEBUG, "card %s, compute capability %d.%d, %zu MiB", card.properties.name, card.properties.major,
@@ -89,21 +89,6 @@ size_t gpu_shared_bytes(void)
     return card.properties.sharedMemPerBlockOptin;
 }
 
-void *gpu_stream(void)
-{
-    return card.stream;
-}
-
-void gpu_failed(const char *what, const char *why)
-{
-    if (card.failure[0] == '\0') snprintf(card.failure, sizeof card.failure, "%s: %s", what, why);
-}
-
-void gpu_launched(int error, const char *name)
-{
-    if (error != cudaSuccess) gpu_failed(name, cudaGetErrorString((cudaError_t)error));
-}
-
 /* ---- memory ---- */
 
 static leco_status failed(leco_error *err, const char *what, cudaError_t code)
@@ -126,24 +111,21 @@ static void card_free(void *block)
 
 static leco_status card_synchronise(leco_error *err)
 {
-    const cudaError_t code = cudaStreamSynchronize(card.stream);
-    if (card.failure[0] != '\0') {
-        const leco_status status = error_set(err, LECO_INTERNAL, "%s: %s", card.properties.name, card.failure);
-        card.failure[0] = '\0';
-        return status;
-    }
+    const cudaError_t code = cudaStreamSynchronize(gpu_stream());
+    char failure[STREAM_FAILURE];
+    if (stream_failure(failure)) return error_set(err, LECO_INTERNAL, "%s: %s", card.properties.name, failure);
     return code == cudaSuccess ? LECO_OK : failed(err, "computing", code);
 }
 
 static leco_status card_upload(void *to, const void *from, size_t bytes, leco_error *err)
 {
-    const cudaError_t code = cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, card.stream);
+    const cudaError_t code = cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, gpu_stream());
     return code == cudaSuccess ? card_synchronise(err) : failed(err, "copying to it", code);
 }
 
 static leco_status card_download(void *to, const void *from, size_t bytes, leco_error *err)
 {
-    const cudaError_t code = cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, card.stream);
+    const cudaError_t code = cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, gpu_stream());
     return code == cudaSuccess ? card_synchronise(err) : failed(err, "copying from it", code);
 }
 
@@ -182,7 +164,7 @@ const device_memory gpu_memory = {.alloc = card_alloc,
 
 static leco_status record_begin(leco_error *err)
 {
-    const cudaError_t code = cudaStreamBeginCapture(card.stream, cudaStreamCaptureModeRelaxed);
+    const cudaError_t code = cudaStreamBeginCapture(gpu_stream(), cudaStreamCaptureModeRelaxed);
     return code == cudaSuccess ? LECO_OK : failed(err, "recording", code);
 }
 
@@ -190,7 +172,7 @@ static leco_status record_end(void **out, leco_error *err)
 {
     cudaGraph_t recorded = NULL;
     cudaGraphExec_t ready = NULL;
-    cudaError_t code = cudaStreamEndCapture(card.stream, &recorded);
+    cudaError_t code = cudaStreamEndCapture(gpu_stream(), &recorded);
     if (code == cudaSuccess) code = cudaGraphInstantiateWithFlags(&ready, recorded, 0);
     if (recorded) cudaGraphDestroy(recorded);
     *out = ready;
@@ -199,7 +181,7 @@ static leco_status record_end(void **out, leco_error *err)
 
 static leco_status record_replay(void *recording, leco_error *err)
 {
-    const cudaError_t code = cudaGraphLaunch((cudaGraphExec_t)recording, card.stream);
+    const cudaError_t code = cudaGraphLaunch((cudaGraphExec_t)recording, gpu_stream());
     return code == cudaSuccess ? LECO_OK : failed(err, "computing", code);
 }
 
@@ -221,9 +203,9 @@ double gpu_seconds(void (*run)(void *with), void *with, int runs)
     if (cudaEventCreate(&end) == cudaSuccess) {
         for (int i = 0; i < runs; i++) {
             float taken = INFINITY;
-            cudaEventRecord(start, card.stream);
+            cudaEventRecord(start, gpu_stream());
             run(with);
-            cudaEventRecord(end, card.stream);
+            cudaEventRecord(end, gpu_stream());
             if (cudaEventSynchronize(end) == cudaSuccess) cudaEventElapsedTime(&taken, start, end);
             if (taken < best) best = taken;
         }
@@ -264,7 +246,7 @@ static leco_status watch_begin(size_t marks, leco_error *err)
 
 static void watch_mark(size_t index)
 {
-    gpu_launched((int)cudaEventRecord(watch.marks[index], card.stream), "timing");
+    gpu_launched((int)cudaEventRecord(watch.marks[index], gpu_stream()), "timing");
 }
 
 static leco_status watch_end(double *seconds, leco_error *err)

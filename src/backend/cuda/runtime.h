@@ -8,8 +8,8 @@
 /* Finds a card of compute capability 7.5 or later and makes it this process's, once; later calls give the same answer.
  * LECO_UNSUPPORTED, saying why: no card, an old driver, an old card. CUDA_VISIBLE_DEVICES chooses among several. */
 leco_status gpu_open(leco_error *err);
-const char *gpu_name(void);  /* of the card that is open: "NVIDIA H100 80GB HBM3" */
-int gpu_capability(void);    /* ten times the compute capability: 75, 90 */
+const char *gpu_name(void); /* of the card that is open: "NVIDIA H100 80GB HBM3" */
+int gpu_capability(void);   /* ten times the compute capability: 75, 90 */
 
 extern const device_memory gpu_memory;
 extern const recorder gpu_recorder;

@@ -31,8 +31,8 @@ static leco_status plan_group_norm(const kernel_site *at, kernel_plan *plan, lec
 static void run_group_norm(const kernel_args *a)
 {
     const group_norm_shape s = norm_shape(a->node, a->node->input[0]);
-    launch_group_norm(type_of(a->node->input[0]), &s, a->input[0], a->input[1], a->input[2], a->output[0],
-                      a->output[1], a->scratch);
+    launch_group_norm(type_of(a->node->input[0]), &s, a->input[0], a->input[1], a->input[2], a->output[0], a->output[1],
+                      a->scratch);
 }
 
 static void run_group_norm_dx(const kernel_args *a)

@@ -18,7 +18,8 @@ extern "C" uint16_t f16_from_f32(float value);
 
 enum { STACK_BYTES = 256 * 1024, MOST_THREADS = 1024, SHOWN_BYTES = 64, WARP = 32 };
 
-namespace {
+namespace
+{
 
 enum fiber_state { FIBER_READY, FIBER_AT_BARRIER, FIBER_IN_WARP, FIBER_DONE };
 

@@ -1,10 +1,10 @@
 /* CUDA's kernel language on the host, for machines without a card: tests run the kernels of this backend through it.
  *
  * A block runs on one thread of the host. Its CUDA threads are fibers, which change at barriers and at collective
- * operations of a warp only; blocks run in ascending and descending order of threads by turns, so that a missing barrier
- * shows as a wrong result. Shared memory that a launch asks for is filled with NaN before each block. A barrier that
- * some threads never reach ends the process with a sentence. What isn't here: atomics (no kernel uses them), streams,
- * textures. */
+ * operations of a warp only; blocks run in ascending and descending order of threads by turns, so that a missing
+ * barrier shows as a wrong result. Shared memory that a launch asks for is filled with NaN before each block. A barrier
+ * that some threads never reach ends the process with a sentence. What isn't here: atomics (no kernel uses them),
+ * streams, textures. */
 #ifndef LECO_CUDA_EMULATE_H
 #define LECO_CUDA_EMULATE_H
 
@@ -73,7 +73,8 @@ void emulated_launch_of(dim3 grid, dim3 block, size_t shared, void (*kernel)(P..
     auto run = [=]() { std::apply(kernel, kept); };
     using work = decltype(run);
     emulated_do([=]() {
-        emulated_launch(grid, block, shared, [](const void *with) { (*static_cast<const work *>(with))(); }, &run);
+        emulated_launch(
+            grid, block, shared, [](const void *with) { (*static_cast<const work *>(with))(); }, &run);
     });
 }
 

@@ -16,8 +16,10 @@ static work_list *recording;
 
 void emulated_do(std::function<void()> work)
 {
-    if (recording) recording->push_back(std::move(work));
-    else work();
+    if (recording)
+        recording->push_back(std::move(work));
+    else
+        work();
 }
 
 void emulated_record(void)
@@ -53,9 +55,12 @@ static float get(const void *x, gpu_type type, int64_t at)
 
 static void put(void *y, gpu_type type, int64_t at, float value)
 {
-    if (type == GPU_F32) static_cast<float *>(y)[at] = value;
-    else if (type == GPU_BF16) static_cast<bf16 *>(y)[at] = from_float<bf16>(value);
-    else static_cast<f16 *>(y)[at] = from_float<f16>(value);
+    if (type == GPU_F32)
+        static_cast<float *>(y)[at] = value;
+    else if (type == GPU_BF16)
+        static_cast<bf16 *>(y)[at] = from_float<bf16>(value);
+    else
+        static_cast<f16 *>(y)[at] = from_float<f16>(value);
 }
 
 /* ---- cuBLASLt's stand-in ---- */
@@ -84,7 +89,7 @@ static void product(const gpu_product &p, const void *a, const void *b, const vo
 }
 
 void gpu_product_run(const gpu_product *p, const void *a, const void *b, const void *bias, const void *add, void *y,
-                 void *)
+                     void *)
 {
     const gpu_product copy = *p;
     emulated_do([=]() { product(copy, a, b, bias, add, y); });
@@ -148,8 +153,8 @@ static void backward(const gpu_convolution &c, const void *dy, const void *w, co
     }
 }
 
-void gpu_convolution_run(const gpu_convolution *c, const void *x, const void *w, const void *bias, const void *add, void *y,
-                         void *)
+void gpu_convolution_run(const gpu_convolution *c, const void *x, const void *w, const void *bias, const void *add,
+                         void *y, void *)
 {
     const gpu_convolution copy = *c;
     emulated_do([=]() { (copy.gradient ? backward : forward)(copy, x, w, bias, add, y); });
