@@ -119,7 +119,9 @@ static void check_values(void)
     if (drawing.width) check_between((double)drawing.width, 8, 8192);
     if (drawing.height) check_between((double)drawing.height, 8, 8192);
     if (more.memory) check_between((double)more.memory, 1, 0x1p62);
-    FUZZ_CHECK(is_one_of(models.device, "cpu", "ref") && is_one_of(drawing.rng, "cpu", "cuda"));
+    const char *device = models.device; /* NULL: whatever there is */
+    FUZZ_CHECK(!device || is_one_of(device, "cpu", "ref") || is_one_of(device, "cuda", "cuda"));
+    FUZZ_CHECK(is_one_of(drawing.rng, "cpu", "cuda"));
     FUZZ_CHECK(!models.precision || is_one_of(models.precision, "float32", "bfloat16"));
     FUZZ_CHECK(!models.model || models.model[0]);
     FUZZ_CHECK(models.lora.count <= LIST_MAX && more.weights.count <= LIST_MAX);
