@@ -3,14 +3,18 @@
 
 #include "base/cpu.h"
 
-/* cpu.c isn't there: it would want OpenMP. */
-int cpu_threads(void)
-{
-    return 1;
-}
-
+int LLVMFuzzerInitialize(int *argc, char ***argv);
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t capacity);
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t capacity, unsigned seed);
+
+/* One thread: several fuzzers may share the processor, and what fails once should fail again. */
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+    (void)argc;
+    (void)argv;
+    cpu_set_threads(1);
+    return 0;
+}
 
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t capacity, unsigned seed)
 {
