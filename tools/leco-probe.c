@@ -40,6 +40,7 @@ typedef struct probe_args {
 typedef struct column {
     double weight;
     double expect[LIST_MAX];
+    double together;            /* all that is expected, in one picture */
     double as_asked[HEADS_MAX]; /* of the prompts that say something about it; NaN: none does */
     double all;                 /* everything that was asked for, at once */
 } column;
@@ -51,7 +52,8 @@ static const option_spec probe_options[] = {
     {"count", 0, OPTION_WHOLE, "N", ARG(count), .min = 1, .max = 100000, .fallback = "256", .help = "prompts to draw"},
     {"require", 0, OPTION_TEXTS, "WHAT=WORD", ARG(require), .help = "all prompts say this, for instance color=red"},
     {"forbid", 0, OPTION_TEXTS, "WHAT=WORD", ARG(forbid), .help = "no prompt says this"},
-    {"expect", 0, OPTION_TEXTS, "WHAT=WORD", ARG(expect), .help = "count how often the probe sees this"},
+    {"expect", 0, OPTION_TEXTS, "WHAT=WORD", ARG(expect),
+     .help = "count how often the probe sees this; of several, also all in one picture"},
     {"prompt", 'p', OPTION_TEXTS, "PROMPT", ARG(prompts),
      .help = "draw this, not the world's prompts; several take turns"},
     {"weights", 0, OPTION_NUMBERS, "W,W,...", ARG(weights), .min = -1000, .max = 1000, .fallback = "0,1",
@@ -190,6 +192,36 @@ static const char *seen(const leco_probe_result *r, size_t image, const char *na
     return "";
 }
 
+static bool sees(const leco_probe_result *r, size_t image, const char *expected)
+{
+    const size_t length = strcspn(expected, "=");
+    return strcmp(seen(r, image, expected, length), expected + length + 1) == 0;
+}
+
+/* The pictures in which the probe sees everything that is expected. */
+static double share_together(const probe_args *args, const leco_probe_result *r)
+{
+    size_t hits = 0;
+    for (size_t i = 0; i < r->image_count; i++) {
+        bool every = true;
+        for (size_t e = 0; e < args->expect.count; e++) every = every && sees(r, i, args->expect.item[e]);
+        hits += every;
+    }
+    return (double)hits / (double)r->image_count;
+}
+
+/* Whether --expect asks for several things that one picture can show at once. */
+static bool expects_together(const probe_args *args)
+{
+    for (size_t i = 0; i < args->expect.count; i++)
+        for (size_t k = i + 1; k < args->expect.count; k++) {
+            const char *a = args->expect.item[i], *b = args->expect.item[k];
+            const size_t length = strcspn(a, "=");
+            if (length == strcspn(b, "=") && strncmp(a, b, length) == 0) return false;
+        }
+    return args->expect.count > 1;
+}
+
 static void count_column(const vocabulary *v, const probe_args *args, const leco_generate_options *o,
                          const leco_probe_result *r, column *c)
 {
@@ -209,11 +241,11 @@ static void count_column(const vocabulary *v, const probe_args *args, const leco
     c->all = (double)all / (double)n;
     for (size_t h = 0; h < v->count; h++) c->as_asked[h] = said[h] ? (double)right[h] / (double)said[h] : (double)NAN;
     for (size_t e = 0; e < args->expect.count; e++) {
-        size_t hits = 0, length = strcspn(args->expect.item[e], "=");
-        for (size_t i = 0; i < n; i++)
-            hits += strcmp(seen(r, i, args->expect.item[e], length), args->expect.item[e] + length + 1) == 0;
+        size_t hits = 0;
+        for (size_t i = 0; i < n; i++) hits += sees(r, i, args->expect.item[e]);
         c->expect[e] = (double)hits / (double)n;
     }
+    c->together = share_together(args, r);
 }
 
 /* One progress over all passes: each draws the same pictures, with another weight. */
@@ -293,6 +325,7 @@ static void print_table(const vocabulary *v, const probe_args *args, const leco_
         snprintf(name, sizeof name, "%.*s is %s", (int)length, args->expect.item[e], args->expect.item[e] + length + 1);
         print_row("", name, columns, count, offsetof(column, expect) + e * sizeof(double));
     }
+    if (expects_together(args)) print_row("", "all of these", columns, count, offsetof(column, together));
     for (size_t h = 0; h < v->count; h++)
         if (!isnan(columns[0].as_asked[h]))
             print_row(v->heads[h].name, " as asked", columns, count, offsetof(column, as_asked) + h * sizeof(double));
@@ -310,8 +343,10 @@ static void print_columns_json(const vocabulary *v, const probe_args *args, cons
         for (size_t h = 0; h < v->count; h++)
             if (!isnan(columns[i].as_asked[h]))
                 json_object_set_new(as_asked, v->heads[h].name, json_real(columns[i].as_asked[h]));
-        json_array_append_new(list, json_pack("{s:f, s:o, s:o, s:f}", "weight", columns[i].weight, "expect", expect,
-                                              "as_asked", as_asked, "all", columns[i].all));
+        json_t *figures = json_pack("{s:f, s:o, s:o, s:f}", "weight", columns[i].weight, "expect", expect, "as_asked",
+                                    as_asked, "all", columns[i].all);
+        if (expects_together(args)) json_object_set_new(figures, "together", json_real(columns[i].together));
+        json_array_append_new(list, figures);
     }
     print_json(json_pack("{s:I, s:o, s:o}", "prompts", (json_int_t)o->prompt_count, "example", json_text(o->prompts[0]),
                          "columns", list));

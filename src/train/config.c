@@ -44,6 +44,10 @@ static leco_status check(const train_config *c, const doc_node *root, leco_error
                          "%s: train.timestep_compat: p1atdev goes with neither timestep_jitter nor "
                          "samples_per_trajectory above 1, which p1atdev's trainer doesn't have",
                          train);
+    if (c->max_timestep && c->min_timestep >= c->max_timestep)
+        return error_set(err, LECO_INVALID,
+                         "%s: train.min_timestep: %lld leaves no timestep below a max_timestep of %lld", train,
+                         (long long)c->min_timestep, (long long)c->max_timestep);
     if (!c->model || !*c->model)
         return error_set(err, LECO_INVALID,
                          "%s: pretrained_model.name_or_path is missing: the folder of the model to train", c->path);

@@ -107,6 +107,7 @@ typedef struct train_config {
     int64_t samples_per_trajectory;
     bool timestep_jitter;
     timestep_compat compat;
+    int64_t min_timestep, max_timestep; /* of photographs: from the one to below the other */
     uint64_t seed;
     double trajectory_guidance_scale;
     int64_t batch_size; /* of prompts that don't say */

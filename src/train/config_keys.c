@@ -253,6 +253,9 @@ static const key_row train_keys[] = {
     CHOICE("timestep_compat", compat, timestep_compat, timestep_compat_choices, "none",
            "`p1atdev` tells the U-Net the timestep that p1atdev's trainer does (up to 42 too high), for comparing with "
            "it"),
+    INT("min_timestep", min_timestep, 0, 99999, "0",
+        "of pictures: the noise that they get is that of timesteps from this one on. There is most of it at the last"),
+    INT("max_timestep", max_timestep, 1, 100000, UNSET("all there are"), "of pictures: and below this one"),
     NUMBER("trajectory_guidance_scale", trajectory_guidance_scale, 0, 100, "3.0",
            "classifier-free guidance while generating"),
     INT("batch_size", batch_size, 1, 64, "1", "default of the prompts' `batch_size`"),

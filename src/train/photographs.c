@@ -1,4 +1,5 @@
-/* The source of noised photographs:  x_t = sqrt(a_t) clean + sqrt(1 - a_t) noise,  t from all timesteps alike. */
+/* The source of noised photographs:  x_t = sqrt(a_t) clean + sqrt(1 - a_t) noise,  t from all timesteps alike, or those
+ * that the config says. */
 #include <assert.h>
 #include <math.h>
 #include <string.h>
@@ -11,6 +12,7 @@ typedef struct photographs {
     const source_spec *spec; /* the objective's */
     const noise_schedule *schedule;
     int64_t samples;         /* timesteps of a pass */
+    int64_t first, end;      /* which are drawn from these */
     float *latents;          /* [views, photo_count, h,w,C] clean */
     float *noise;            /* [B,h,w,C] of the last pass */
     int64_t *drawn, *chosen; /* [B] pictures: of the next pass, of this one */
@@ -41,6 +43,12 @@ static leco_status create(const training_setting *in, const source_spec *spec, l
 {
     *out = NULL;
     assert(in->photos && spec->photo_count > 0);
+    const int64_t all = in->frozen[0].schedule->train_timesteps;
+    const int64_t first = in->config->min_timestep, asked = in->config->max_timestep;
+    const int64_t end = asked && asked < all ? asked : all;
+    if (first >= end)
+        return error_set(err, LECO_INVALID, "train.min_timestep: %lld is not one of the model's %lld timesteps",
+                         (long long)first, (long long)all);
     LECO_TRY(photo_encoder_want(in->photos, size, spec->photos, spec->photo_count, err));
     photographs *p = mem_calloc(1, sizeof *p);
     if (!p) return error_memory(err, sizeof *p, "the photographs");
@@ -48,6 +56,8 @@ static leco_status create(const training_setting *in, const source_spec *spec, l
     p->spec = spec;
     p->schedule = in->frozen[0].schedule;
     p->samples = in->config->samples_per_trajectory;
+    p->first = first;
+    p->end = end;
     *out = &p->base;
     return LECO_OK;
 }
@@ -132,7 +142,7 @@ static source_pass draw(const source *s, rng *r, int64_t *kept)
 {
     const photographs *p = of(s);
     for (int64_t i = 0; i < s->size.batch; i++) p->drawn[i] = rng_randint(r, 0, (int64_t)p->spec->photo_count);
-    for (int64_t i = 0; i < p->samples; i++) kept[i] = rng_randint(r, 0, p->schedule->train_timesteps);
+    for (int64_t i = 0; i < p->samples; i++) kept[i] = rng_randint(r, p->first, p->end);
     return (source_pass){.kept_count = (size_t)p->samples, .kept = kept, .pictures = p->drawn};
 }
 

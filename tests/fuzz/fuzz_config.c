@@ -98,6 +98,7 @@ static void check_config(const train_config *c)
     check_between(c->lr, 1e-12, 1000);
     check_between((double)c->denoising_steps, 2, 1000);
     check_between((double)c->samples_per_trajectory, 1, (double)c->denoising_steps);
+    FUZZ_CHECK(c->min_timestep >= 0 && (!c->max_timestep || c->min_timestep < c->max_timestep));
     check_between(c->trajectory_guidance_scale, 0, 100);
     check_between((double)c->save_every, 0, 1e9);
     fuzz_check_arguments(&c->optimizer);

@@ -98,6 +98,18 @@ static void a_longest_gradient_is_a_length(void **state)
     train_config_free(&c);
 }
 
+static void some_timestep_is_left(void **state)
+{
+    (void)state;
+    assert_refused("[{target: x}]", "train={min_timestep: 500, max_timestep: 500}", "train.min_timestep", "500");
+    assert_refused("[{target: x}]", "train.min_timestep=-1", "train.min_timestep", "found -1");
+    assert_refused("[{target: x}]", "train.max_timestep=0", "train.max_timestep", "found 0");
+    train_config c;
+    assert_works(read_prompts("[{target: x}]", "train.min_timestep=999", &c), &err);
+    assert_true(c.min_timestep == 999 && c.max_timestep == 0);
+    train_config_free(&c);
+}
+
 static void nan_has_no_sign(void **state)
 {
     (void)state;
@@ -120,6 +132,7 @@ int main(void)
         cmocka_unit_test(what_is_no_list_is_told_so),
         cmocka_unit_test(optimizer_arguments_are_read_to_their_end),
         cmocka_unit_test(a_longest_gradient_is_a_length),
+        cmocka_unit_test(some_timestep_is_left),
         cmocka_unit_test(nan_has_no_sign),
     };
     return cmocka_run_group_tests_name("unit/config_values", tests, NULL, NULL);

@@ -233,6 +233,35 @@ static void what_is_drawn_of_photographs_has_an_order(void **state)
     train_config_free(&c);
 }
 
+static void timesteps_are_those_that_the_config_says(void **state)
+{
+    (void)state;
+    train_config c;
+    read_config(&c, SMALL);
+    const photo p = {{put_picture(0, 32, 32)}, "a thing", 32, 32};
+    const branch b = {.weight = 1, .multiplier = 1, .added_noise = true};
+    const objective o = of_photos(&b, 1, &p, 1, 1);
+    int64_t least = 1000, most = 0;
+    c.min_timestep = 700;
+    c.max_timestep = 710;
+    trainer *t = trainer_of(&c, &o);
+    for (int i = 0; i < 50; i++) {
+        const source_pass pass = trainer_draw(t);
+        for (size_t k = 0; k < pass.kept_count; k++) {
+            if (pass.kept[k] < least) least = pass.kept[k];
+            if (pass.kept[k] > most) most = pass.kept[k];
+        }
+    }
+    assert_int_equal(least, 700);
+    assert_int_equal(most, 709);
+    trainer_destroy(t);
+    const objective_list list = {.item = &o, .count = 1};
+    c.min_timestep = 1000;
+    c.max_timestep = 2000; /* the model has 1000 */
+    assert_fails(trainer_create_for(&c, &list, "cpu", &t, &err), LECO_INVALID, &err, "train.min_timestep", "1000");
+    train_config_free(&c);
+}
+
 /* ---- pairs ---- */
 
 /* What the frozen model says of x at a timestep. */
@@ -317,8 +346,11 @@ static void pairs_pull_to_each_other(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_target_is_the_noise),      cmocka_unit_test(or_what_v_makes_of_it),
-        cmocka_unit_test(each_picture_has_its_caption), cmocka_unit_test(what_is_drawn_of_photographs_has_an_order),
+        cmocka_unit_test(the_target_is_the_noise),
+        cmocka_unit_test(or_what_v_makes_of_it),
+        cmocka_unit_test(each_picture_has_its_caption),
+        cmocka_unit_test(what_is_drawn_of_photographs_has_an_order),
+        cmocka_unit_test(timesteps_are_those_that_the_config_says),
         cmocka_unit_test(pairs_pull_to_each_other),
     };
     return cmocka_run_group_tests_name("unit/photographs", tests, NULL, NULL);
