@@ -13,6 +13,7 @@ extern "C" uint16_t f16_from_f32(float value);
 #include <ucontext.h>
 #endif
 #if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -155,6 +156,10 @@ void start_or_go_on(fiber *f)
     emulated_here = &f->place;
     if (!f->started) {
         f->started = true;
+#if defined(__SANITIZE_ADDRESS__)
+        /* What the last thread on this stack ended in never returned, and left its marks. */
+        __asan_unpoison_memory_region(f->stack + STACK_BYTES - 4096, 4096);
+#endif
 #if defined(__x86_64__)
         void **top = reinterpret_cast<void **>(f->stack + STACK_BYTES) - 2;
         top[0] = reinterpret_cast<void *>(&begin); /* where emulated_change returns to; six registers below it */
@@ -231,7 +236,7 @@ void run_block(dim3 block, dim3 size, dim3 grid, size_t shared, bool backwards)
 
 } // namespace
 
-thread_local emulated_place *emulated_here;
+__thread emulated_place *emulated_here;
 
 void __syncthreads()
 {

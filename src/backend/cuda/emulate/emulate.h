@@ -34,7 +34,8 @@ struct dim3 {
 struct emulated_place {
     dim3 thread, block, block_size, grid_size;
 };
-extern thread_local emulated_place *emulated_here;
+extern __thread emulated_place
+    *emulated_here; /* not thread_local: its wrapper looks like a null pointer to gcc's UBSan */
 #define threadIdx (emulated_here->thread)
 #define blockIdx (emulated_here->block)
 #define blockDim (emulated_here->block_size)
