@@ -14,6 +14,7 @@ set(static_library ${PROJECT_BINARY_DIR}/libleco.a)
 add_custom_command(
     OUTPUT ${static_library}
     COMMAND ${CMAKE_C_COMPILER} -r -nostdlib -o leco.o -Wl,--whole-archive $<TARGET_FILE:leco_lib>
+            -Wl,--no-whole-archive ${LECO_CUDA_ARCHIVE}
     COMMAND ${CMAKE_OBJCOPY} --localize-hidden leco.o
     COMMAND ${CMAKE_COMMAND} -E rm -f ${static_library}
     COMMAND ${CMAKE_AR} rcs ${static_library} leco.o
@@ -35,6 +36,9 @@ endif()
 foreach(name ${OpenMP_C_LIB_NAMES})
     string(APPEND pc_private " -l${name}")
 endforeach()
+if(LECO_CUDA_BUILT)
+    string(APPEND pc_private " -ldl -lrt -lpthread")
+endif()
 list(JOIN LECO_PACKAGES " " pc_packages)
 configure_file(cmake/leco.pc.in leco.pc @ONLY)
 
@@ -43,8 +47,8 @@ install(FILES ${static_library} DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY include/leco DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(FILES ${PROJECT_BINARY_DIR}/leco.pc DESTINATION ${pc_folder})
 install(FILES LICENSE README.md CHANGELOG.md CONTRIBUTING.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
-install(DIRECTORY docs examples DESTINATION ${CMAKE_INSTALL_DOCDIR})
-install(DIRECTORY models/shapes models/shapes-probe DESTINATION ${CMAKE_INSTALL_DOCDIR}/models)
+install(DIRECTORY docs examples DESTINATION ${CMAKE_INSTALL_DOCDIR} USE_SOURCE_PERMISSIONS)
+install(DIRECTORY models/shapes models/shapes-v models/shapes-probe DESTINATION ${CMAKE_INSTALL_DOCDIR}/models)
 
 # The man pages are what --help says, so they need a program that runs here.
 if(NOT CMAKE_CROSSCOMPILING)

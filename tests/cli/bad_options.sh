@@ -56,7 +56,7 @@ for value in 0 -1G 4Q 1e400 x 4GBB 0x10; do
 done
 
 # Choices, and what is known but not there yet.
-wrong "--device takes one of cpu, ref, not 'gpu'" "${generate[@]}" --device gpu
+wrong "--device takes one of (cuda, )?cpu, ref, not 'gpu'" "${generate[@]}" --device gpu
 if ! "$LECO" "${generate[@]}" --device none 2>&1 | grep -q 'takes one of cuda'; then
     wrong '--device cuda was not built into this leco' "${generate[@]}" --device cuda
     wrong '--device cuda was not built into this leco' train some.yaml --device cuda
