@@ -190,7 +190,12 @@ static void a_loss_that_explodes_stops_and_saves_nothing(void **state)
     const char *hopeless =
         "train={precision: float32, optimizer: sgd, lr: 1000, iterations: 50, max_denoising_steps: 4}";
     const char *steep = "prompts=[{target: a, positive: red, neutral: b, guidance_scale: 1000, weight: 1e6}]";
-    assert_fails(train(&o, &report, hopeless, steep, "save.path=broken"), LECO_INVALID, &err, "loss", "train.lr",
+    /* With less than this alpha, attention may settle on one token each: a huge loss, but a number. */
+    const char *const all[] = {hopeless, steep, "network.alpha=1e6", "save.path=broken"};
+    o.overrides = all;
+    o.override_count = sizeof all / sizeof *all;
+    test_write(test_path("train.yaml"), config, strlen(config));
+    assert_fails(leco_train(test_path("train.yaml"), &o, &report, &err), LECO_INVALID, &err, "loss", "train.lr",
                  "1000");
     assert_false(file_exists(test_path("broken")));
 }

@@ -1,16 +1,8 @@
 /* backend_cuda: NVIDIA cards. */
 #include "backend/backend.h"
 
-#include <assert.h>
-
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/product.h"
-
-gpu_type gpu_type_of(dtype type)
-{
-    assert(type == DTYPE_F32 || type == DTYPE_BF16 || type == DTYPE_F16);
-    return type == DTYPE_F32 ? GPU_F32 : type == DTYPE_BF16 ? GPU_BF16 : GPU_F16;
-}
 
 /* bf16 begins with Ampere. */
 static bool supports(dtype compute)

@@ -2,6 +2,8 @@
 #ifndef LECO_CUDA_RUNTIME_H
 #define LECO_CUDA_RUNTIME_H
 
+#include <assert.h>
+
 #include "backend/backend.h"
 #include "backend/cuda/launch.h"
 
@@ -18,6 +20,10 @@ extern const stopwatch gpu_stopwatch;
 /* Seconds that `run` takes on the card: the least of `runs`. */
 double gpu_seconds(void (*run)(void *with), void *with, int runs);
 
-gpu_type gpu_type_of(dtype type); /* F32, BF16 or F16 */
+static inline gpu_type gpu_type_of(dtype type)
+{
+    assert(type == DTYPE_F32 || type == DTYPE_BF16 || type == DTYPE_F16);
+    return type == DTYPE_F32 ? GPU_F32 : type == DTYPE_BF16 ? GPU_BF16 : GPU_F16;
+}
 
 #endif
