@@ -32,9 +32,7 @@ const option_spec model_options[] = {
              "several times"},
     {"embedding", 0, OPTION_TEXTS, "FILE", MODEL(embedding), .help = EMBEDDING_HELP},
     {"device", 0, OPTION_CHOICE, "DEVICE", MODEL(device), .choice_at = leco_device_name, .later = "cuda",
-     .help =
-         "where to compute: cuda is an NVIDIA card, where leco was built with it; cpu; or ref: slow, plain loops to "
-         "compare with (default: cuda where a card is found, else cpu)"},
+     .help = DEVICE_HELP},
     {"precision", 0, OPTION_CHOICE, "TYPE", MODEL(precision), .choices = "float32|bfloat16",
      .help = "float32 or bfloat16 (default: bfloat16 where the device has it)"},
     {"clip-skip", 0, OPTION_REFUSED,

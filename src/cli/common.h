@@ -42,11 +42,14 @@ typedef struct drawing_args {
 } drawing_args;
 extern const option_spec drawing_options[];
 
-/* Applies --threads, and starts showing progress and the log. */
+#define DEVICE_HELP                                                                                                    \
+    "where to compute: cuda is an NVIDIA card, where leco was built with it; cpu; or ref: slow, plain loops to "       \
+    "compare with (default: cuda where a card is found, else cpu)"
 #define EMBEDDING_HELP                                                                                                 \
     "let prompts hold the word of a textual-inversion embedding: the file's name, or the token that it tells. May be " \
     "given several times"
 
+/* Applies --threads, and starts showing progress and the log. */
 void general_begin(const general_args *args, progress *p, progress_work work);
 
 /* Fills leco's options from the arguments (prompts are the caller's to set). */

@@ -35,9 +35,7 @@ static const option_spec train_options[] = {
      .help = "check everything but the weights' values, also that the LoRA could be written, and plan the memory, but "
              "train nothing"},
     {"device", 0, OPTION_CHOICE, "DEVICE", ARG(device), .choice_at = leco_device_name, .later = "cuda",
-     .help =
-         "where to compute: cuda is an NVIDIA card, where leco was built with it; cpu; or ref: slow, plain loops to "
-         "compare with (default: cuda where a card is found, else cpu)"},
+     .help = DEVICE_HELP},
     {"memory", 0, OPTION_BYTES, "SIZE", ARG(memory),
      .help =
          "allocate no more than this, for instance 4G: activations are computed again in the backward pass instead of "

@@ -10,7 +10,7 @@ typedef struct device {
     workspace *workspace; /* shared by all sessions on it: they never run at the same time */
 } device;
 
-/* name: of a backend, NULL: the first ("cpu"); precision: "float32", "bfloat16", "float64" (ref only), or NULL: what
+/* name: of a backend, NULL: backend_default; precision: "float32", "bfloat16", "float64" (ref only), or NULL: what
  * the backend prefers. Anything else is LECO_INVALID, a precision that the backend or processor can't run
  * LECO_UNSUPPORTED. */
 leco_status device_open(const char *name, const char *precision, device *out, leco_error *err);

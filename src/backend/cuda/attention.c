@@ -10,9 +10,11 @@ typedef struct attention {
     size_t parts_at; /* in scratch, behind delta */
 } attention;
 
-static leco_status plan_attention(const kernel_site *at, kernel_plan *plan, leco_error *err, bool gradient, bool plain)
+/* Of attention and attention_grad. */
+static leco_status plan_attention(const kernel_site *at, kernel_plan *plan, leco_error *err)
 {
     const node *n = at->node;
+    const bool gradient = n->op == OP_ATTENTION_GRAD;
     const shape *q = &n->input[0]->shape, *k = &n->input[1]->shape;
     attention *a = mem_calloc(1, sizeof *a);
     if (!a) return error_memory(err, sizeof *a, n->name);
@@ -28,7 +30,7 @@ static leco_status plan_attention(const kernel_site *at, kernel_plan *plan, leco
     if (a->shape.width > ATTENTION_MOST_WIDTH)
         return error_set(err, LECO_UNSUPPORTED, "%s: attention heads of %lld channels: this device has kernels for %d",
                          n->name, (long long)a->shape.width, ATTENTION_MOST_WIDTH);
-    a->mma = !plain && attention_mma_serves(a->type, &a->shape, gradient);
+    a->mma = attention_mma_serves(a->type, &a->shape, gradient);
     if (!gradient) return LECO_OK;
     plan->scratch_bytes = (size_t)(shape_rows(q) * n->attr.heads) * sizeof(float); /* delta */
     a->parts = a->mma ? attention_mma_parts(&a->shape) : 1;
@@ -36,26 +38,6 @@ static leco_status plan_attention(const kernel_site *at, kernel_plan *plan, leco
     a->parts_at = scratch_after(plan->scratch_bytes);
     plan->scratch_bytes = a->parts_at + (size_t)(2 * a->parts * shape_count(k)) * sizeof(float);
     return LECO_OK;
-}
-
-static leco_status forward_plan(const kernel_site *at, kernel_plan *plan, leco_error *err)
-{
-    return plan_attention(at, plan, err, false, false);
-}
-
-static leco_status gradient_plan(const kernel_site *at, kernel_plan *plan, leco_error *err)
-{
-    return plan_attention(at, plan, err, true, false);
-}
-
-static leco_status forward_plain_plan(const kernel_site *at, kernel_plan *plan, leco_error *err)
-{
-    return plan_attention(at, plan, err, false, true);
-}
-
-static leco_status gradient_plain_plan(const kernel_site *at, kernel_plan *plan, leco_error *err)
-{
-    return plan_attention(at, plan, err, true, true);
 }
 
 static void run_forward(const kernel_args *args)
@@ -102,9 +84,5 @@ static const char *chosen(const kernel_plan *plan)
     return ((const attention *)plan->state)->mma ? "matrix units" : "f32 arithmetic";
 }
 
-const kernel cuda_attention = {.plan = forward_plan, .run = run_forward, .release = release, .chosen = chosen};
-const kernel cuda_attention_grad = {.plan = gradient_plan, .run = run_gradient, .release = release, .chosen = chosen};
-const kernel cuda_attention_plain = {
-    .plan = forward_plain_plan, .run = run_forward, .release = release, .chosen = chosen};
-const kernel cuda_attention_grad_plain = {
-    .plan = gradient_plain_plan, .run = run_gradient, .release = release, .chosen = chosen};
+const kernel cuda_attention = {.plan = plan_attention, .run = run_forward, .release = release, .chosen = chosen};
+const kernel cuda_attention_grad = {.plan = plan_attention, .run = run_gradient, .release = release, .chosen = chosen};

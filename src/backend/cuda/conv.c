@@ -111,10 +111,9 @@ static leco_status plan_gather(conv *c, kernel_plan *plan, leco_error *err)
 }
 
 /* cuDNN, or the want of it. */
-static leco_status plan_windows(conv *c, bool gathered, kernel_plan *plan, leco_error *err)
+static leco_status plan_windows(conv *c, kernel_plan *plan, leco_error *err)
 {
     leco_error why;
-    if (gathered) return plan_gather(c, plan, err);
     c->library = (gpu_convolution){.shape = c->shape, .type = c->type, .gradient = c->gradient};
     const leco_status status = gpu_convolution_plan(&c->library, &why);
     if (status == LECO_OK) {
@@ -144,46 +143,27 @@ static leco_status plan_weight(conv *c, const kernel_site *at, kernel_plan *plan
     return LECO_OK;
 }
 
-static leco_status plan_all(conv *c, const kernel_site *at, bool gathered, kernel_plan *plan, leco_error *err)
+static leco_status plan_all(conv *c, const kernel_site *at, kernel_plan *plan, leco_error *err)
 {
-    LECO_TRY(is_product(&c->shape) && !gathered ? plan_product(c, plan, err) : plan_windows(c, gathered, plan, err));
+    LECO_TRY(is_product(&c->shape) ? plan_product(c, plan, err) : plan_windows(c, plan, err));
     return plan_weight(c, at, plan, err);
 }
 
-static leco_status plan_conv(const kernel_site *at, kernel_plan *plan, leco_error *err, bool gradient, bool gathered)
+/* Of conv2d and conv2d_dx. */
+static leco_status plan_conv(const kernel_site *at, kernel_plan *plan, leco_error *err)
 {
     const node *n = at->node;
     conv *c = mem_calloc(1, sizeof *c);
     if (!c) return error_memory(err, sizeof *c, n->name);
     plan->state = c;
-    c->gradient = gradient;
+    c->gradient = n->op == OP_CONV2D_DX;
     c->type = gpu_type_of(at->compute);
-    c->shape = gradient ? shape_of_conv(n, n->output[0], n->input[0]) : shape_of_conv(n, n->input[0], n->output[0]);
-    const int add = gradient ? 2 : 3;
-    c->bias = !gradient && n->input[2] ? 2 : -1;
+    c->shape = c->gradient ? shape_of_conv(n, n->output[0], n->input[0]) : shape_of_conv(n, n->input[0], n->output[0]);
+    const int add = c->gradient ? 2 : 3;
+    c->bias = !c->gradient && n->input[2] ? 2 : -1;
     c->add = n->input[add] ? add : -1;
-    leco_status status = plan_all(c, at, gathered, plan, err);
+    leco_status status = plan_all(c, at, plan, err);
     return status == LECO_OK ? LECO_OK : error_prefix(err, status, "%s", n->name);
-}
-
-static leco_status conv2d_plan(const kernel_site *at, kernel_plan *plan, leco_error *err)
-{
-    return plan_conv(at, plan, err, false, false);
-}
-
-static leco_status conv2d_dx_plan(const kernel_site *at, kernel_plan *plan, leco_error *err)
-{
-    return plan_conv(at, plan, err, true, false);
-}
-
-static leco_status conv2d_gathered_plan(const kernel_site *at, kernel_plan *plan, leco_error *err)
-{
-    return plan_conv(at, plan, err, false, true);
-}
-
-static leco_status conv2d_dx_gathered_plan(const kernel_site *at, kernel_plan *plan, leco_error *err)
-{
-    return plan_conv(at, plan, err, true, true);
 }
 
 /* ---- preparing ---- */
@@ -197,8 +177,10 @@ static leco_status pack(const conv *c, dtype compute, const weight *w, weight_fo
     leco_status status = weight_take(w, f, err);
     if (status == LECO_OK) {
         status = gpu_memory.upload_as(plain, compute, w->data, w->type, (size_t)shape_count(&w->shape), err);
-        launch_channels_last(c->type, c->type, plain, f->data, s->out, s->in, s->kh * s->kw);
-        if (status == LECO_OK) status = gpu_memory.synchronise(err);
+        if (status == LECO_OK) {
+            launch_channels_last(c->type, c->type, plain, f->data, s->out, s->in, s->kh * s->kw);
+            status = gpu_memory.synchronise(err);
+        }
         if (status != LECO_OK) weight_give_back(f);
     }
     gpu_memory.free(plain);
@@ -226,17 +208,21 @@ static void release(kernel_plan *plan)
 
 /* ---- running ---- */
 
-static void run_library(const conv *c, const kernel_args *args, const void *w)
+static const void *bias_of(const conv *c, const kernel_args *args)
 {
-    gpu_convolution_run(&c->library, args->input[0], w, c->bias >= 0 ? args->input[c->bias] : NULL,
-                        c->add >= 0 ? args->input[c->add] : NULL, args->output[0], args->scratch);
+    return c->bias >= 0 ? args->input[c->bias] : NULL;
+}
+
+static const void *add_of(const conv *c, const kernel_args *args)
+{
+    return c->add >= 0 ? args->input[c->add] : NULL;
 }
 
 static void run_gather(const conv *c, const kernel_args *args, const void *w)
 {
     const conv_shape *s = &c->shape;
-    const void *bias = c->bias >= 0 ? args->input[c->bias] : NULL;
-    const char *add = c->add >= 0 ? args->input[c->add] : NULL;
+    const void *bias = bias_of(c, args);
+    const char *add = add_of(c, args);
     char *y = args->output[0];
     void *rows = (char *)args->scratch + c->rows_at;
     const int64_t positions = s->n * s->ho * s->wo, row = s->out * (c->type == GPU_F32 ? 4 : 2);
@@ -255,7 +241,7 @@ static void run_scatter(const conv *c, const kernel_args *args, const void *w)
     const int64_t each = s->ho * s->wo * s->out * (c->type == GPU_F32 ? 4 : 2);
     for (int64_t n = 0; n < s->n; n++) {
         gpu_product_run(&c->product, (const char *)args->input[0] + n * each, w, NULL, NULL, rows, args->scratch);
-        launch_scatter(c->type, s, rows, c->add >= 0 ? args->input[c->add] : NULL, args->output[0], n, 1);
+        launch_scatter(c->type, s, rows, add_of(c, args), args->output[0], n, 1);
     }
 }
 
@@ -272,11 +258,12 @@ static void run(const kernel_args *args)
     }
     switch (c->kind) {
     case CONV_PRODUCT:
-        gpu_product_run(&c->product, args->input[0], weights, c->bias >= 0 ? args->input[c->bias] : NULL,
-                        c->add >= 0 ? args->input[c->add] : NULL, args->output[0], args->scratch);
+        gpu_product_run(&c->product, args->input[0], weights, bias_of(c, args), add_of(c, args), args->output[0],
+                        args->scratch);
         break;
     case CONV_LIBRARY:
-        run_library(c, args, weights);
+        gpu_convolution_run(&c->library, args->input[0], weights, bias_of(c, args), add_of(c, args), args->output[0],
+                            args->scratch);
         break;
     case CONV_GATHER:
         c->gradient ? run_scatter(c, args, weights) : run_gather(c, args, weights);
@@ -290,10 +277,5 @@ static const char *chosen(const kernel_plan *plan)
     return names[((const conv *)plan->state)->kind];
 }
 
-const kernel cuda_conv2d = {.plan = conv2d_plan, .prepare = prepare, .run = run, .release = release, .chosen = chosen};
-const kernel cuda_conv2d_dx = {
-    .plan = conv2d_dx_plan, .prepare = prepare, .run = run, .release = release, .chosen = chosen};
-const kernel cuda_conv2d_gathered = {
-    .plan = conv2d_gathered_plan, .prepare = prepare, .run = run, .release = release, .chosen = chosen};
-const kernel cuda_conv2d_dx_gathered = {
-    .plan = conv2d_dx_gathered_plan, .prepare = prepare, .run = run, .release = release, .chosen = chosen};
+const kernel cuda_conv2d = {.plan = plan_conv, .prepare = prepare, .run = run, .release = release, .chosen = chosen};
+const kernel cuda_conv2d_dx = {.plan = plan_conv, .prepare = prepare, .run = run, .release = release, .chosen = chosen};

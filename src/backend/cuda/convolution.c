@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-enum { MOST_SCRATCH = 256 << 20, MOST_ALGORITHMS = 12, WORKSPACE_ALIGNMENT = 256 };
+enum { MOST_SCRATCH = 256 << 20, MOST_ALGORITHMS = 12 };
 
 #define FUNCTIONS(F)                                                                                                   \
     F(cudnnCreate)                                                                                                     \
@@ -89,11 +89,17 @@ static bool good(cudnnStatus_t status)
     return status == CUDNN_STATUS_SUCCESS;
 }
 
+/* f32 in f32 throughout: never rounded to tf32. */
+static bool set_math(convolution_impl *i, gpu_type type, cudnnMathType_t math)
+{
+    if (type == GPU_F32 && math == CUDNN_DEFAULT_MATH) math = CUDNN_FMA_MATH;
+    return good(dnn.cudnnSetConvolutionMathType(i->how, math));
+}
+
 static bool describe(convolution_impl *i, const gpu_convolution *c)
 {
     const conv_shape *s = &c->shape;
     const cudnnDataType_t type = data_type(c->type);
-    /* f32 in f32 throughout: never rounded to tf32. */
     const cudnnMathType_t math = c->type == GPU_F32 ? CUDNN_FMA_MATH : CUDNN_TENSOR_OP_MATH;
     return good(dnn.cudnnCreateTensorDescriptor(&i->x)) && good(dnn.cudnnCreateTensorDescriptor(&i->y)) &&
            good(dnn.cudnnCreateFilterDescriptor(&i->w)) && good(dnn.cudnnCreateConvolutionDescriptor(&i->how)) &&
@@ -105,7 +111,7 @@ static bool describe(convolution_impl *i, const gpu_convolution *c)
                                                (int)s->kw)) &&
            good(dnn.cudnnSetConvolution2dDescriptor(i->how, s->top, s->left, s->stride, s->stride, 1, 1,
                                                     CUDNN_CROSS_CORRELATION, CUDNN_DATA_FLOAT)) &&
-           good(dnn.cudnnSetConvolutionMathType(i->how, math)) && good(dnn.cudnnCreateTensorDescriptor(&i->bias)) &&
+           set_math(i, c->type, math) && good(dnn.cudnnCreateTensorDescriptor(&i->bias)) &&
            good(dnn.cudnnSetTensor4dDescriptor(i->bias, CUDNN_TENSOR_NHWC, type, 1, (int)s->out, 1, 1)) &&
            good(dnn.cudnnCreateActivationDescriptor(&i->identity)) &&
            good(dnn.cudnnSetActivationDescriptor(i->identity, CUDNN_ACTIVATION_IDENTITY, CUDNN_NOT_PROPAGATE_NAN, 0));
@@ -135,9 +141,7 @@ static bool choose_forward(convolution_impl *i, gpu_convolution *c)
             continue;
         i->forward = found[k].algo;
         c->scratch_bytes = found[k].memory;
-        return good(dnn.cudnnSetConvolutionMathType(
-            i->how,
-            found[k].mathType == CUDNN_DEFAULT_MATH && c->type == GPU_F32 ? CUDNN_FMA_MATH : found[k].mathType));
+        return set_math(i, c->type, found[k].mathType);
     }
     return false;
 }
@@ -154,9 +158,7 @@ static bool choose_backward(convolution_impl *i, gpu_convolution *c)
             continue;
         i->backward = found[k].algo;
         c->scratch_bytes = found[k].memory;
-        return good(dnn.cudnnSetConvolutionMathType(
-            i->how,
-            found[k].mathType == CUDNN_DEFAULT_MATH && c->type == GPU_F32 ? CUDNN_FMA_MATH : found[k].mathType));
+        return set_math(i, c->type, found[k].mathType);
     }
     return false;
 }
@@ -179,7 +181,7 @@ leco_status gpu_convolution_plan(gpu_convolution *c, leco_error *err)
     if (describe(i, c) && (c->gradient ? choose_backward(i, c) : choose_forward(i, c))) {
         if (!c->gradient) make_room_for_fused(i, c);
         i->workspace_bytes = c->scratch_bytes;
-        c->scratch_bytes += WORKSPACE_ALIGNMENT;
+        c->scratch_bytes += LIBRARY_ALIGNMENT;
         return LECO_OK;
     }
     return error_set(err, LECO_UNSUPPORTED, "cuDNN has no such convolution on this card");
@@ -211,7 +213,7 @@ void gpu_convolution_run(const gpu_convolution *c, const void *x, const void *w,
     const int64_t rows = c->gradient ? s->n * s->h * s->w : s->n * s->ho * s->wo;
     const int64_t channels = c->gradient ? s->in : s->out;
     bool served;
-    scratch = (void *)(((uintptr_t)scratch + WORKSPACE_ALIGNMENT - 1) / WORKSPACE_ALIGNMENT * WORKSPACE_ALIGNMENT);
+    scratch = library_workspace(scratch);
     run_fused(c, x, w, bias, add, y, scratch, &served);
     if (served) return;
     if (add && (add != y || bias)) launch_add_bias(c->type, add, bias, NULL, y, rows, channels);

@@ -100,6 +100,11 @@ template <class T> struct widest {
     static constexpr int count = 16 / (int)sizeof(T);
 };
 
+/* Calls f<T,N> with the widest N that divides `channels`: 16 bytes, or one element. */
+#define AS_PACKS(type, channels, f, ...)                                                                               \
+    AS_TYPE(type, T, if ((channels) % widest<T>::count == 0) f<T, widest<T>::count>(__VA_ARGS__);                      \
+            else f<T, 1>(__VA_ARGS__))
+
 DEVICE float warp_sum(float value)
 {
     UNROLL
@@ -128,6 +133,12 @@ DEVICE float block_sum(float value, float *room)
 DEVICE float logistic(float x)
 {
     return 1.0f / (1.0f + expf(-x));
+}
+
+DEVICE float silu_derivative(float x)
+{
+    const float s = logistic(x);
+    return s * (1.0f + x * (1.0f - s));
 }
 
 /* Where this thread begins, and how far it goes on from one element to its next. */

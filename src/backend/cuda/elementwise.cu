@@ -2,7 +2,8 @@
  * shared input. */
 #include "backend/cuda/device.cuh"
 
-enum { THREADS = 256, SILU, GELU, QUICK_GELU }; /* the activations in graph/tensor.h's order, from SILU on */
+enum { THREADS = 256 };
+enum { SILU, GELU, QUICK_GELU }; /* as graph/tensor.h has them */
 
 #define QUICK_GELU_SLOPE 1.702f
 
@@ -14,12 +15,6 @@ DEVICE float gelu(float x)
 DEVICE float gelu_derivative(float x)
 {
     return 0.5f * (1.0f + erff(x * 0.70710678f)) + x * expf(-0.5f * x * x) * 0.39894228f;
-}
-
-DEVICE float silu_derivative(float x)
-{
-    const float s = logistic(x);
-    return s * (1.0f + x * (1.0f - s));
 }
 
 template <int ACTIVATION> DEVICE float activate(float x)
@@ -87,7 +82,7 @@ void launch_add(gpu_type type, const void *a, const void *b, void *y, int64_t co
 
 void launch_activation(gpu_type type, int activation, const void *x, void *y, int64_t count)
 {
-    switch (activation + SILU) {
+    switch (activation) {
     case SILU:
         AS_TYPE(type, T, map<activation_of<SILU>, T>(x, nullptr, y, count));
         break;
@@ -101,7 +96,7 @@ void launch_activation(gpu_type type, int activation, const void *x, void *y, in
 
 void launch_activation_dx(gpu_type type, int activation, const void *dy, const void *x, void *dx, int64_t count)
 {
-    switch (activation + SILU) {
+    switch (activation) {
     case SILU:
         AS_TYPE(type, T, map<activation_gradient_of<SILU>, T>(dy, x, dx, count));
         break;
@@ -164,11 +159,6 @@ template <class T, int N> static void geglu_dx(const void *dy, const void *x, vo
     LAUNCH((geglu_dx_kernel<T, N>), blocks_for(rows * channels / N, THREADS), THREADS, 0, static_cast<const T *>(dy),
            static_cast<const T *>(x), static_cast<T *>(dx), rows, channels);
 }
-
-/* Calls f<T,N> with the widest N that divides `channels`: 16 bytes, or one element. */
-#define AS_PACKS(type, channels, f, ...)                                                                               \
-    AS_TYPE(type, T, if ((channels) % widest<T>::count == 0) f<T, widest<T>::count>(__VA_ARGS__);                      \
-            else f<T, 1>(__VA_ARGS__))
 
 void launch_geglu(gpu_type type, const void *x, void *y, int64_t rows, int64_t channels)
 {

@@ -144,16 +144,14 @@ void launch_upsample(gpu_type type, const void *x, void *y, int64_t samples, int
                      int64_t to_height, int64_t to_width, int64_t channels)
 {
     const resize r = {samples, height, width, to_height, to_width};
-    AS_TYPE(type, T, if (channels % widest<T>::count == 0) upsample<T, widest<T>::count>(x, y, r, channels);
-            else upsample<T, 1>(x, y, r, channels));
+    AS_PACKS(type, channels, upsample, x, y, r, channels);
 }
 
 void launch_upsample_dx(gpu_type type, const void *dy, void *dx, int64_t samples, int64_t height, int64_t width,
                         int64_t from_height, int64_t from_width, int64_t channels)
 {
     const resize r = {samples, height, width, from_height, from_width};
-    AS_TYPE(type, T, if (channels % widest<T>::count == 0) upsample_dx<T, widest<T>::count>(dy, dx, r, channels);
-            else upsample_dx<T, 1>(dy, dx, r, channels));
+    AS_PACKS(type, channels, upsample_dx, dy, dx, r, channels);
 }
 
 /* ---- embeddings ---- */

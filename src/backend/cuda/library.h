@@ -3,8 +3,17 @@
 #define LECO_CUDA_LIBRARY_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/error.h"
+
+/* What they want of a workspace; scratch is aligned to less. So many bytes more are planned, for library_workspace. */
+enum { LIBRARY_ALIGNMENT = 256 };
+
+static inline void *library_workspace(void *scratch)
+{
+    return (void *)(((uintptr_t)scratch + LIBRARY_ALIGNMENT - 1) / LIBRARY_ALIGNMENT * LIBRARY_ALIGNMENT);
+}
 
 typedef struct library {
     const char *name; /* for messages */

@@ -8,12 +8,6 @@
 
 enum { THREADS = 256, MOST_CHUNKS = 128, CHUNK_ELEMENTS = 4096, KEPT = 3, ROW_WARPS = 4, AHEAD = 4 };
 
-DEVICE float silu_derivative(float x)
-{
-    const float s = logistic(x);
-    return s * (1.0f + x * (1.0f - s));
-}
-
 /* ---- chunks ---- */
 
 static int64_t chunks_of(int64_t positions, int64_t channels)
@@ -357,19 +351,13 @@ static void group_norm_dx(const group_norm_shape *s, const void *dy, const void 
 void launch_group_norm(gpu_type type, const group_norm_shape *s, const void *x, const void *gamma, const void *beta,
                        void *y, float *statistics, float *scratch)
 {
-    AS_TYPE(type, T,
-            if (s->channels % widest<T>::count == 0)
-                group_norm<T, widest<T>::count>(s, x, gamma, beta, y, statistics, scratch);
-            else group_norm<T, 1>(s, x, gamma, beta, y, statistics, scratch));
+    AS_PACKS(type, s->channels, group_norm, s, x, gamma, beta, y, statistics, scratch);
 }
 
 void launch_group_norm_dx(gpu_type type, const group_norm_shape *s, const void *dy, const void *x, const void *gamma,
                           const void *beta, const float *statistics, const void *add, void *dx, float *scratch)
 {
-    AS_TYPE(type, T,
-            if (s->channels % widest<T>::count == 0)
-                group_norm_dx<T, widest<T>::count>(s, dy, x, gamma, beta, statistics, add, dx, scratch);
-            else group_norm_dx<T, 1>(s, dy, x, gamma, beta, statistics, add, dx, scratch));
+    AS_PACKS(type, s->channels, group_norm_dx, s, dy, x, gamma, beta, statistics, add, dx, scratch);
 }
 
 /* ---- layer norm: a warp has a row ---- */
@@ -473,17 +461,11 @@ static void layer_norm_dx(const void *dy, const void *x, const void *gamma, cons
 void launch_layer_norm(gpu_type type, const void *x, const void *gamma, const void *beta, void *y, float *statistics,
                        int64_t rows, int64_t channels, float eps)
 {
-    AS_TYPE(type, T,
-            if (channels % widest<T>::count == 0)
-                layer_norm<T, widest<T>::count>(x, gamma, beta, y, statistics, rows, channels, eps);
-            else layer_norm<T, 1>(x, gamma, beta, y, statistics, rows, channels, eps));
+    AS_PACKS(type, channels, layer_norm, x, gamma, beta, y, statistics, rows, channels, eps);
 }
 
 void launch_layer_norm_dx(gpu_type type, const void *dy, const void *x, const void *gamma, const float *statistics,
                           const void *add, void *dx, int64_t rows, int64_t channels)
 {
-    AS_TYPE(type, T,
-            if (channels % widest<T>::count == 0)
-                layer_norm_dx<T, widest<T>::count>(dy, x, gamma, statistics, add, dx, rows, channels);
-            else layer_norm_dx<T, 1>(dy, x, gamma, statistics, add, dx, rows, channels));
+    AS_PACKS(type, channels, layer_norm_dx, dy, x, gamma, statistics, add, dx, rows, channels);
 }

@@ -11,7 +11,7 @@
 #include "base/mem.h"
 #include "graph/plan.h"
 
-enum { WORKSPACE_BYTES = 32 << 20, WORKSPACE_ALIGNMENT = 256 };
+enum { WORKSPACE_BYTES = 32 << 20 };
 
 #define FUNCTIONS(F)                                                                                                   \
     F(cublasLtCreate)                                                                                                  \
@@ -116,7 +116,7 @@ static bool choose(product_impl *i, gpu_product *p)
     blas.cublasLtMatmulPreferenceDestroy(preference);
     if (!chosen || count < 1) return false;
     i->algorithm = found.algo;
-    p->scratch_bytes = found.workspaceSize > 0 ? found.workspaceSize + WORKSPACE_ALIGNMENT : 0;
+    p->scratch_bytes = found.workspaceSize > 0 ? found.workspaceSize + LIBRARY_ALIGNMENT : 0;
     return true;
 }
 
@@ -131,12 +131,6 @@ leco_status gpu_product_plan(gpu_product *p, leco_error *err)
                      (long long)p->rows, (long long)p->depth, (long long)p->columns);
 }
 
-/* Scratch is aligned to less than cuBLASLt wants of its workspace. */
-static void *workspace_in(void *scratch)
-{
-    return (void *)(((uintptr_t)scratch + WORKSPACE_ALIGNMENT - 1) / WORKSPACE_ALIGNMENT * WORKSPACE_ALIGNMENT);
-}
-
 void gpu_product_run(const gpu_product *p, const void *a, const void *b, const void *bias, const void *add, void *y,
                      void *scratch)
 {
@@ -149,7 +143,7 @@ void gpu_product_run(const gpu_product *p, const void *a, const void *b, const v
     const bool roomy = p->scratch_bytes > 0;
     const cublasStatus_t status = blas.cublasLtMatmul(
         blas.handle, i->operation, &p->scale, b, i->left, a, i->right, &beta, y, i->result, y, i->result, &i->algorithm,
-        roomy ? workspace_in(scratch) : NULL, roomy ? p->scratch_bytes - WORKSPACE_ALIGNMENT : 0, gpu_stream());
+        roomy ? library_workspace(scratch) : NULL, roomy ? p->scratch_bytes - LIBRARY_ALIGNMENT : 0, gpu_stream());
     if (status == CUBLAS_STATUS_SUCCESS) return;
     char why[160];
     snprintf(why, sizeof why, "status %d for a product of %lld x %lld x %lld", (int)status, (long long)p->rows,

@@ -33,8 +33,7 @@ static void gather(const conv_shape *s, const void *x, void *rows, int64_t first
 
 void launch_gather(gpu_type type, const conv_shape *s, const void *x, void *rows, int64_t first, int64_t count)
 {
-    AS_TYPE(type, T, if (s->in % widest<T>::count == 0) gather<T, widest<T>::count>(s, x, rows, first, count);
-            else gather<T, 1>(s, x, rows, first, count));
+    AS_PACKS(type, s->in, gather, s, x, rows, first, count);
 }
 
 /* `rows` begins with the windows of sample first_n. */

@@ -120,9 +120,6 @@ static inline float exp2_fast(float x)
     return exp2f(x);
 }
 
-struct uint2 {
-    uint32_t x, y;
-};
 struct alignas(16) uint4 {
     uint32_t x, y, z, w;
 };
