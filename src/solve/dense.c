@@ -114,3 +114,57 @@ leco_status dense_svd(double *a, int64_t rows, int64_t columns, double *u, doubl
     info = LAPACKE_dgesdd_work(LAPACK_COL_MAJOR, 'S', m, n, a, m, s, u, m, vt, q, work, size, whole);
     return info == 0 ? LECO_OK : lapack_failed("dgesdd", info, err);
 }
+
+void dense_add_outer(const double *a, const double *b, int64_t rows, int64_t columns, int64_t count, double *out)
+{
+#pragma omp parallel for num_threads(cpu_threads()) schedule(dynamic)
+    for (int64_t j = 0; j < columns; j += BLOCK_SHORT)
+        cblas_dgemm(CblasColMajor, CblasNoTrans, CblasTrans, side(rows), side(smaller(BLOCK_SHORT, columns - j)),
+                    side(count), 1, a, side(rows), b + j, side(columns), 1, out + j * rows, side(rows));
+}
+
+static leco_status singular(leco_error *err)
+{
+    return error_set(err, LECO_INVALID, "the system of equations is singular");
+}
+
+leco_status dense_cholesky(double *a, int64_t n, leco_error *err)
+{
+    const lapack_int info = LAPACKE_dpotrf_work(LAPACK_COL_MAJOR, 'L', side(n), a, side(n));
+    if (info > 0) return singular(err);
+    if (info < 0) return lapack_failed("dpotrf", info, err);
+    for (int64_t j = 1; j < n; j++)
+        for (int64_t i = 0; i < j; i++) a[i + j * n] = 0;
+    return LECO_OK;
+}
+
+void dense_divide_lower(double *b, const double *lower, int64_t rows, int64_t n, bool transposed)
+{
+#pragma omp parallel for num_threads(cpu_threads()) schedule(dynamic)
+    for (int64_t i = 0; i < rows; i += BLOCK_SHORT)
+        cblas_dtrsm(CblasColMajor, CblasRight, CblasLower, transposed ? CblasTrans : CblasNoTrans, CblasNonUnit,
+                    side(smaller(BLOCK_SHORT, rows - i)), side(n), 1, lower, side(n), b + i, side(rows));
+}
+
+leco_status dense_solve(double *a, double *b, int64_t n, int64_t columns, arena *scratch, leco_error *err)
+{
+    lapack_int *pivot = arena_alloc(scratch, (size_t)n, sizeof *pivot);
+    if (!pivot) return error_memory(err, (size_t)n * sizeof *pivot, "a matrix");
+    const lapack_int info = LAPACKE_dgesv_work(LAPACK_COL_MAJOR, side(n), side(columns), a, side(n), pivot, b, side(n));
+    if (info > 0) return singular(err);
+    return info == 0 ? LECO_OK : lapack_failed("dgesv", info, err);
+}
+
+leco_status dense_eigen(double *a, double *value, int64_t n, arena *scratch, leco_error *err)
+{
+    lapack_int size, whole_size, info, asked_whole;
+    double asked, *work;
+    info = LAPACKE_dsyevd_work(LAPACK_COL_MAJOR, 'V', 'L', side(n), a, side(n), value, &asked, -1, &asked_whole, -1);
+    if (info != 0) return lapack_failed("dsyevd", info, err);
+    whole_size = asked_whole;
+    lapack_int *whole = arena_alloc(scratch, (size_t)whole_size, sizeof *whole);
+    if (!whole) return error_memory(err, (size_t)whole_size * sizeof *whole, "eigenvalues");
+    if (!(work = work_new(scratch, asked, &size, err))) return LECO_MEMORY;
+    info = LAPACKE_dsyevd_work(LAPACK_COL_MAJOR, 'V', 'L', side(n), a, side(n), value, work, size, whole, whole_size);
+    return info == 0 ? LECO_OK : lapack_failed("dsyevd", info, err);
+}

@@ -6,6 +6,7 @@
 #ifndef LECO_SOLVE_DENSE_H
 #define LECO_SOLVE_DENSE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/arena.h"
@@ -30,5 +31,21 @@ leco_status dense_qr(double *a, int64_t rows, int64_t columns, double *r, arena 
 /* a [rows, columns] = u [rows, k] diag(s [k]) vt [k, columns] with k = min(rows, columns), s falling. Overwrites a. */
 leco_status dense_svd(double *a, int64_t rows, int64_t columns, double *u, double *s, double *vt, arena *scratch,
                       leco_error *err);
+
+/* out [rows, columns] += a [rows, count] * b [columns, count] transposed, where count is small beside the others. */
+void dense_add_outer(const double *a, const double *b, int64_t rows, int64_t columns, int64_t count, double *out);
+
+/* a [n, n], symmetric and positive definite, becomes L [n, n] with a = L L^T: lower triangular, zeros above. One that
+ * isn't definite is LECO_INVALID, "singular". */
+leco_status dense_cholesky(double *a, int64_t n, leco_error *err);
+
+/* b [rows, n] = b L^-1, or, transposed, b L^-T, of a lower triangular L [n, n]. */
+void dense_divide_lower(double *b, const double *lower, int64_t rows, int64_t n, bool transposed);
+
+/* b [n, columns] = a^-1 b of any regular a [n, n], which is overwritten. A singular one is LECO_INVALID. */
+leco_status dense_solve(double *a, double *b, int64_t n, int64_t columns, arena *scratch, leco_error *err);
+
+/* a [n, n], symmetric, becomes its eigenvectors, column after column, with their values in `value` [n], rising. */
+leco_status dense_eigen(double *a, double *value, int64_t n, arena *scratch, leco_error *err);
 
 #endif

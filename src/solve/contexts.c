@@ -1,0 +1,233 @@
+#include "solve/contexts.h"
+
+#include <ctype.h>
+#include <string.h>
+
+#include "base/name_table.h"
+#include "model/wildcards.h"
+
+/* Stands for {} while wildcards are drawn: a character that no prompt has. */
+#define PLACE '\x1a'
+
+/* ---- templates ---- */
+
+static leco_status find_place(const char *template, char **out, arena *memory, leco_error *err)
+{
+    const char *place = strstr(template, "{}");
+    if (!place || strstr(place + 2, "{}"))
+        return error_set(err, LECO_INVALID, "the context \"%.100s\" has %s: expected one {} where the concept stands",
+                         template, place ? "more than one {}" : "no {}");
+    if (!(*out = arena_strdup(memory, template))) return error_memory(err, strlen(template), "a context");
+    char *at = *out + (place - template);
+    at[0] = PLACE;
+    memmove(at + 1, at + 2, strlen(at + 2) + 1);
+    return LECO_OK;
+}
+
+/* A template that is ready to be drawn from. */
+typedef struct draw {
+    wildcards choices;
+    wildcard_text text;
+} draw;
+
+static leco_status prepare(const char *template, arena *memory, draw *out, leco_error *err)
+{
+    char *text;
+    LECO_TRY(find_place(template, &text, memory, err));
+    *out = (draw){.choices = {.memory = memory}};
+    return wildcards_read(&out->choices, text, &out->text, err);
+}
+
+/* Draws one; false where it was there before. */
+static leco_status add_drawn(draw *d, rng *r, name_table *known, arena *memory, context_list *out, leco_error *err)
+{
+    char *text = arena_alloc(memory, strlen(d->text.text) + 1, 1);
+    if (!text) return error_memory(err, strlen(d->text.text), "a context");
+    wildcards_draw(&d->choices, r);
+    wildcards_expand(&d->choices, &d->text, text);
+    if (name_table_find(known, text)) return LECO_OK;
+    char *name = arena_strdup(memory, text), *place = strchr(text, PLACE);
+    if (!name || !name_table_add(known, name, out->count)) return error_memory(err, strlen(text), "a context");
+    *place = '\0';
+    out->item[out->count++] = (context){.before = text, .after = place + 1};
+    return LECO_OK;
+}
+
+leco_status contexts_draw(const char *const *templates, size_t count, size_t wanted, rng *r, arena *memory,
+                          context_list *out, leco_error *err)
+{
+    name_table known = {0};
+    *out = (context_list){.item = arena_alloc(memory, wanted, sizeof(context))};
+    draw *draws = arena_alloc(memory, count, sizeof *draws);
+    if (!out->item || !draws) return error_memory(err, wanted * sizeof(context), "contexts");
+    leco_status status = LECO_OK;
+    for (size_t i = 0; i < count && status == LECO_OK; i++) status = prepare(templates[i], memory, &draws[i], err);
+    /* By turns, so that each has its share; some rounds more than needed, because draws repeat themselves. */
+    for (size_t i = 0; i < 8 * (wanted + count) && out->count < wanted && status == LECO_OK; i++)
+        status = add_drawn(&draws[i % count], r, &known, memory, out, err);
+    name_table_free(&known);
+    return status;
+}
+
+/* ---- words ---- */
+
+static size_t count_tokens(const tokenizer *t, const char *text)
+{
+    int32_t ids[4096];
+    size_t needed = 0;
+    if (tokenizer_length(t) > sizeof ids / sizeof ids[0] ||
+        tokenizer_encode(t, text, strlen(text), ids, &needed, NULL) != LECO_OK)
+        return SIZE_MAX;
+    return needed - 2;
+}
+
+/* Runs of letters, and single other characters that aren't blank. */
+static size_t count_words(const char *text)
+{
+    size_t words = 0;
+    for (const char *c = text; *c; c++) {
+        const bool letter = isalpha((unsigned char)*c) || (unsigned char)*c >= 0x80;
+        const bool before = c > text && (isalpha((unsigned char)c[-1]) || (unsigned char)c[-1] >= 0x80);
+        words += letter ? !before : !isspace((unsigned char)*c);
+    }
+    return words;
+}
+
+bool word_is_known(const tokenizer *t, const char *word)
+{
+    const size_t words = count_words(word), tokens = count_tokens(t, word);
+    return words <= 1 ? tokens <= 1 : tokens <= 2 * words;
+}
+
+static leco_status known_of(const char *list, const tokenizer *t, arena *memory, const char ***out, size_t *count,
+                            leco_error *err)
+{
+    size_t most = 1;
+    for (const char *c = list; *c; c++) most += *c == '|';
+    *out = arena_alloc(memory, most, sizeof **out);
+    char *text = arena_strdup(memory, list), *rest = text;
+    if (!*out || !text) return error_memory(err, strlen(list), "a list of words");
+    *count = 0;
+    for (char *word; (word = strtok_r(rest, "|", &rest));)
+        if (word_is_known(t, word)) (*out)[(*count)++] = word;
+    return LECO_OK;
+}
+
+leco_status topic_words(const topic *about, const tokenizer *t, arena *memory, const char ***out, size_t *count,
+                        leco_error *err)
+{
+    return known_of(about->words, t, memory, out, count, err);
+}
+
+/* ---- a topic's texts ---- */
+
+/* "{a|b|c}" of the words of a list that are known; "" where none is. */
+static leco_status group_of(const char *list, const tokenizer *t, arena *memory, const char **out, leco_error *err)
+{
+    const char **word;
+    size_t count;
+    char *group = arena_alloc(memory, strlen(list) + 3, 1);
+    if (!group) return error_memory(err, strlen(list), "a list of words");
+    LECO_TRY(known_of(list, t, memory, &word, &count, err));
+    char *end = group;
+    for (size_t i = 0; i < count; i++) {
+        *end++ = i == 0 ? '{' : '|';
+        end = stpcpy(end, word[i]);
+    }
+    if (count) strcpy(end, "}");
+    *out = group;
+    return LECO_OK;
+}
+
+/* Writes a topic's text with wildcards in place of its lists; "" where one of them, or a word of the text itself, is
+ * not known. */
+static leco_status fill_in(const char *text, const tokenizer *t, arena *memory, const char **out, leco_error *err)
+{
+    const char *plain = arena_strdup(memory, ""), *filled = plain;
+    *out = plain;
+    for (const char *from = text; *from;) {
+        const size_t same = strcspn(from, "$");
+        char *part = arena_printf(memory, "%.*s", (int)same, from);
+        if (!part) return error_memory(err, same, "a context");
+        filled = arena_printf(memory, "%s%s", filled, part);
+        plain = arena_printf(memory, "%s%s ", plain, part);
+        if (!filled || !plain) return error_memory(err, same, "a context");
+        from += same;
+        if (!*from) break;
+        size_t length;
+        const char *group = "";
+        LECO_TRY(group_of(topic_list(from + 1, &length), t, memory, &group, err));
+        if (!*group) return LECO_OK;
+        if (!(filled = arena_printf(memory, "%s%s", filled, group))) return error_memory(err, same, "a context");
+        from += 1 + length;
+    }
+    /* {} is two words of a token each, or one of one: it doesn't decide. */
+    if (count_tokens(t, plain) <= count_words(plain)) *out = filled;
+    return LECO_OK;
+}
+
+leco_status contexts_of_topic(const topic *about, const tokenizer *t, size_t wanted, rng *r, arena *memory,
+                              context_list *out, leco_error *err)
+{
+    size_t count = 0, used = 0;
+    while (about->context[count]) count++;
+    const char **template = arena_alloc(memory, count, sizeof *template);
+    if (!template) return error_memory(err, count * sizeof *template, "contexts");
+    for (size_t i = 0; i < count; i++) {
+        LECO_TRY(fill_in(about->context[i], t, memory, &template[used], err));
+        used += *template[used] != '\0';
+    }
+    if (used == 0) template[used++] = "{}"; /* a model of another language */
+    return contexts_draw(template, used, wanted, r, memory, out, err);
+}
+
+/* ---- token ids ---- */
+
+char *context_text(const context *c, const char *word, arena *memory)
+{
+    /* "a {} star" of no word is "a star". */
+    const char *after = *word || *c->after != ' ' ? c->after : c->after + 1;
+    return arena_printf(memory, "%s%s%s", c->before, word, after);
+}
+
+leco_status text_place(const char *text, const tokenizer *t, arena *memory, placed_text *out, leco_error *err)
+{
+    *out = (placed_text){.ids = arena_alloc(memory, tokenizer_length(t), sizeof *out->ids)};
+    if (!out->ids) return error_memory(err, tokenizer_length(t) * sizeof *out->ids, "token ids");
+    LECO_TRY(tokenizer_encode(t, text, strlen(text), out->ids, &out->needed, err));
+    out->cut = out->needed > tokenizer_length(t);
+    if (out->cut) out->needed = tokenizer_length(t);
+    return LECO_OK;
+}
+
+leco_status context_place(const context *c, const char *word, const tokenizer *t, arena *memory, placed_text *out,
+                          leco_error *err)
+{
+    const char *text = context_text(c, word, memory);
+    if (!text) return error_memory(err, strlen(word), "a context");
+    placed_text before, after;
+    LECO_TRY(text_place(c->before, t, memory, &before, err));
+    LECO_TRY(text_place(c->after, t, memory, &after, err));
+    LECO_TRY(text_place(text, t, memory, out, err));
+    /* How far the text begins like what stands before the word, and ends like what stands behind it. */
+    size_t from = 0, to = 0;
+    while (from < before.needed - 1 && from < out->needed - 1 && out->ids[from] == before.ids[from]) from++;
+    while (to < after.needed - 1 && to < out->needed - from &&
+           out->ids[out->needed - 1 - to] == after.ids[after.needed - 1 - to])
+        to++;
+    out->from = from;
+    out->length = out->needed - from - to;
+    if (out->cut)
+        return error_set(err, LECO_INVALID, "\"%.200s\" is more than the %zu tokens that the text encoder reads", text,
+                         tokenizer_length(t));
+    return LECO_OK;
+}
+
+bool text_mentions(const placed_text *text, const placed_text *word)
+{
+    const size_t length = word->needed - 2;
+    if (length == 0) return false;
+    for (size_t i = 1; i + length < text->needed; i++)
+        if (memcmp(text->ids + i, word->ids + 1, length * sizeof *word->ids) == 0) return true;
+    return false;
+}

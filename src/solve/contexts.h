@@ -1,0 +1,55 @@
+/* Texts with a place for a concept in them, "a large {} star", and what a tokenizer makes of them. */
+#ifndef LECO_SOLVE_CONTEXTS_H
+#define LECO_SOLVE_CONTEXTS_H
+
+#include "base/arena.h"
+#include "base/rng.h"
+#include "model/tokenizer.h"
+#include "solve/topics.h"
+
+typedef struct context {
+    const char *before, *after; /* of the place: "a large " and " star" */
+} context;
+
+typedef struct context_list {
+    context *item; /* texts and list are the arena's that they were made in */
+    size_t count;
+} context_list;
+
+/* Draws up to `wanted` different contexts from `templates` [count], which have {} once and may have wildcards; fewer
+ * where there aren't as many. A template without its {}, or with two, is LECO_INVALID. */
+leco_status contexts_draw(const char *const *templates, size_t count, size_t wanted, rng *r, arena *memory,
+                          context_list *out, leco_error *err);
+
+/* The same of a topic's own texts, with words that the tokenizer knows. */
+leco_status contexts_of_topic(const topic *about, const tokenizer *t, size_t wanted, rng *r, arena *memory,
+                              context_list *out, leco_error *err);
+
+/* The words of a topic that the tokenizer knows, *count of them. */
+leco_status topic_words(const topic *about, const tokenizer *t, arena *memory, const char ***out, size_t *count,
+                        leco_error *err);
+
+/* The context with a word in its place; NULL: out of memory. */
+char *context_text(const context *c, const char *word, arena *memory);
+
+/* Is a word, or each of several, about one token? A model knows little of words that fall apart. */
+bool word_is_known(const tokenizer *t, const char *word);
+
+/* A text as token ids. */
+typedef struct placed_text {
+    int32_t *ids;         /* [tokenizer_length]: start, the text, end, padding; the arena's */
+    size_t needed;       /* ids without padding */
+    bool cut;            /* there were more */
+    size_t from, length; /* the word's tokens; length is 0 of an empty word and of a text without a place */
+} placed_text;
+
+/* A text that is too long, or a word that is, is LECO_INVALID and names it. */
+leco_status context_place(const context *c, const char *word, const tokenizer *t, arena *memory, placed_text *out,
+                          leco_error *err);
+/* A text without a place. One that is too long is cut. */
+leco_status text_place(const char *text, const tokenizer *t, arena *memory, placed_text *out, leco_error *err);
+
+/* Do the tokens of a word (without start and end) occur in a text, one behind the other? */
+bool text_mentions(const placed_text *text, const placed_text *word);
+
+#endif

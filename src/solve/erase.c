@@ -1,0 +1,527 @@
+#include "solve/erase.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+/* Contexts of a concept; how many states behind the longest text are computed: the padding tells of the concept, too,
+ * and all of it says about the same; which words are kept most: so many of the nearest; in how many contexts each word
+ * is kept that the caller names; and the parts of the progress bar. */
+enum { CONTEXTS = 32, BEHIND = 12, NEAREST = 4, KEPT_IN = 4, SEED = 20231108 };
+#define NEAR_DONE 0.1
+#define ENCODED 0.7
+
+/* One concept at work. */
+typedef struct concept {
+    const char *word;
+    placed_text alone;
+    context_list at;
+    encoded_text *text;    /* [at.count] with the concept, */
+    encoded_text **target; /* [targets][at.count] and with what it becomes */
+    const erase_target *targets;
+    size_t target_count;
+} concept;
+
+typedef struct solver {
+    model *model;
+    const device *device;
+    const erase_options *options;
+    erase_result *result;
+    arena *memory, *texts; /* the result's; of what is needed until the end */
+    readers readers;
+    double *sketch;
+    concept *concept;
+    encoded_text *kept;
+    const char **kept_name;
+    size_t kept_count, kept_capacity;
+    size_t tokens;
+    edit edit;
+    rng random;
+    leco_error *err;
+} solver;
+
+static leco_status report(const solver *s, double done)
+{
+    if (!s->options->progress || s->options->progress(s->options->user, done)) return LECO_OK;
+    return error_set(s->err, LECO_INTERRUPTED, "stopped before anything was written");
+}
+
+static leco_status no_memory(const solver *s, const char *what)
+{
+    return error_memory(s->err, 0, what);
+}
+
+/* ---- what is asked for ---- */
+
+static leco_status check_concepts(solver *s)
+{
+    const erase_options *o = s->options;
+    for (size_t i = 0; i < o->concepts; i++) {
+        concept *c = &s->concept[i];
+        c->word = o->concept[i];
+        LECO_TRY(text_place(c->word, s->model->tokenizer, s->texts, &c->alone, s->err));
+        if (c->alone.needed <= 2)
+            return error_set(s->err, LECO_INVALID, "concept number %zu is empty: expected words", i + 1);
+        if (c->alone.cut)
+            return error_set(s->err, LECO_INVALID,
+                             "the concept \"%.60s...\" is more than the %zu tokens that the text encoder reads", c->word,
+                             tokenizer_length(s->model->tokenizer));
+    }
+    return LECO_OK;
+}
+
+/* The concept that a text mentions; NULL: none. */
+static const concept *mentioned(const solver *s, const placed_text *text)
+{
+    for (size_t i = 0; i < s->options->concepts; i++)
+        if (text_mentions(text, &s->concept[i].alone)) return &s->concept[i];
+    return NULL;
+}
+
+static leco_status check_texts(const solver *s)
+{
+    const erase_options *o = s->options;
+    placed_text place;
+    for (size_t i = 0; i < o->targets + o->keeps; i++) {
+        const bool keep = i >= o->targets;
+        const char *text = keep ? o->keep[i - o->targets] : o->target[i].text;
+        LECO_TRY(text_place(text, s->model->tokenizer, s->texts, &place, s->err));
+        const concept *c = mentioned(s, &place);
+        if (c)
+            return error_set(s->err, LECO_INVALID, "\"%.100s\" can't be %s: it says \"%.60s\", which is to change", text,
+                             keep ? "kept" : "what comes in its place", c->word);
+    }
+    return LECO_OK;
+}
+
+/* ---- contexts and targets ---- */
+
+static leco_status draw_contexts(solver *s, concept *c, const near_words *near)
+{
+    const erase_options *o = s->options;
+    const tokenizer *t = s->model->tokenizer;
+    if (o->contexts) return contexts_draw(o->context, o->contexts, CONTEXTS, &s->random, s->texts, &c->at, s->err);
+    return contexts_of_topic(near->topic, t, CONTEXTS, &s->random, s->texts, &c->at, s->err);
+}
+
+/* The nearest word that says something else, of the topic if it has one. */
+static const char *nearest(const near_words *near)
+{
+    for (int of_topic = 1; of_topic >= 0; of_topic--)
+        for (size_t i = 0; i < near->count; i++)
+            if (!near->item[i].same && (near->item[i].of_topic || !of_topic)) return near->item[i].word;
+    return "";
+}
+
+static leco_status choose_targets(solver *s, concept *c, erased_concept *told)
+{
+    const erase_options *o = s->options;
+    c->targets = o->target;
+    c->target_count = o->targets;
+    if (o->targets == 0) {
+        erase_target *chosen = arena_alloc(s->texts, 1, sizeof *chosen);
+        if (!chosen) return no_memory(s, "a target");
+        *chosen = (erase_target){nearest(&told->near), 1};
+        c->targets = chosen;
+        c->target_count = 1;
+    }
+    told->becomes = arena_strdup(s->memory, c->target_count == 1 ? c->targets[0].text : "");
+    for (size_t i = 0; told->becomes && c->target_count > 1 && i < c->target_count; i++)
+        told->becomes = arena_printf(s->memory, "%s%s\"%s\" (%g)", told->becomes, i ? ", " : "", c->targets[i].text,
+                                     c->targets[i].share);
+    return told->becomes ? LECO_OK : no_memory(s, "a target");
+}
+
+static leco_status place_all(const solver *s, const context_list *at, const char *word, encoded_text **out)
+{
+    *out = arena_alloc(s->texts, at->count, sizeof **out);
+    if (!*out) return no_memory(s, "contexts");
+    for (size_t i = 0; i < at->count; i++)
+        LECO_TRY(context_place(&at->item[i], word, s->model->tokenizer, s->texts, &(*out)[i].place, s->err));
+    return LECO_OK;
+}
+
+static leco_status prepare_concept(solver *s, size_t index)
+{
+    concept *c = &s->concept[index];
+    erased_concept *told = &s->result->concept[index];
+    const near_search search = {s->model,  s->readers.count ? &s->readers : NULL, s->sketch,
+                                s->device, s->options->concept,                   s->options->concepts};
+    LECO_TRY(near_find(&search, c->word, s->memory, &told->near, s->err));
+    LECO_TRY(choose_targets(s, c, told));
+    LECO_TRY(draw_contexts(s, c, &told->near));
+    told->contexts = c->at.count;
+    LECO_TRY(place_all(s, &c->at, c->word, &c->text));
+    c->target = arena_alloc(s->texts, c->target_count, sizeof *c->target);
+    if (!c->target) return no_memory(s, "contexts");
+    for (size_t i = 0; i < c->target_count; i++) LECO_TRY(place_all(s, &c->at, c->targets[i].text, &c->target[i]));
+    return report(s, NEAR_DONE * (double)(index + 1) / (double)s->options->concepts);
+}
+
+/* ---- what is kept ---- */
+
+static leco_status keep(solver *s, const char *text)
+{
+    placed_text place;
+    if (!text) return no_memory(s, "a text");
+    LECO_TRY(text_place(text, s->model->tokenizer, s->texts, &place, s->err));
+    if (mentioned(s, &place)) return LECO_OK;
+    if (s->kept_count == s->kept_capacity) {
+        const size_t grown = s->kept_capacity ? 2 * s->kept_capacity : 128;
+        encoded_text *kept = arena_alloc(s->texts, grown, sizeof *kept);
+        const char **name = arena_alloc(s->texts, grown, sizeof *name);
+        if (!kept || !name) return no_memory(s, "texts");
+        for (size_t i = 0; i < s->kept_count; i++) kept[i] = s->kept[i], name[i] = s->kept_name[i];
+        s->kept = kept;
+        s->kept_name = name;
+        s->kept_capacity = grown;
+    }
+    s->kept[s->kept_count].place = place;
+    s->kept_name[s->kept_count++] = text;
+    return LECO_OK;
+}
+
+/* Each context once with one of the nearest words and once with any other of its kind. */
+static leco_status keep_near(solver *s, const concept *c, const near_words *near)
+{
+    const char **word = arena_alloc(s->texts, near->count + 1, sizeof *word);
+    size_t count = 0;
+    if (!word) return no_memory(s, "near words");
+    for (size_t i = 0; i < near->count; i++)
+        if (near->item[i].of_topic && !near->item[i].same) word[count++] = near->item[i].word;
+    if (count == 0) word[count++] = "";
+    for (size_t i = 0; i < c->at.count; i++) {
+        const size_t any = (size_t)rng_randint(&s->random, 0, (int64_t)count);
+        LECO_TRY(keep(s, context_text(&c->at.item[i], word[i % (count < NEAREST ? count : NEAREST)], s->memory)));
+        LECO_TRY(keep(s, context_text(&c->at.item[i], word[any], s->memory)));
+    }
+    return LECO_OK;
+}
+
+static leco_status keep_all(solver *s)
+{
+    const erase_options *o = s->options;
+    LECO_TRY(keep(s, ""));
+    for (size_t i = 0; i < o->concepts; i++) LECO_TRY(keep_near(s, &s->concept[i], &s->result->concept[i].near));
+    for (size_t i = 0; i < o->keeps; i++) {
+        LECO_TRY(keep(s, arena_strdup(s->memory, o->keep[i])));
+        const context_list *at = &s->concept[0].at;
+        for (size_t k = 0; k < KEPT_IN && k < at->count; k++)
+            LECO_TRY(keep(s, context_text(&at->item[k], o->keep[i], s->memory)));
+    }
+    return LECO_OK;
+}
+
+/* ---- states ---- */
+
+static size_t longest(size_t most, const encoded_text *text, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (text[i].place.needed > most) most = text[i].place.needed;
+    return most;
+}
+
+static void choose_length(solver *s)
+{
+    size_t most = longest(0, s->kept, s->kept_count);
+    const size_t length = tokenizer_length(s->model->tokenizer);
+    for (size_t i = 0; i < s->options->concepts; i++) {
+        const concept *c = &s->concept[i];
+        most = longest(most, c->text, c->at.count);
+        for (size_t k = 0; k < c->target_count; k++) most = longest(most, c->target[k], c->at.count);
+    }
+    s->tokens = most + BEHIND < length ? most + BEHIND : length;
+}
+
+static leco_status encode_all(solver *s)
+{
+    text_states *states;
+    choose_length(s);
+    LECO_TRY(text_states_create(s->device, s->model, (int64_t)s->tokens, &states, s->err));
+    leco_status status = encode_texts(states, s->kept, s->kept_count, s->texts, s->err);
+    const size_t concepts = s->options->concepts;
+    for (size_t i = 0; i < concepts && status == LECO_OK; i++) {
+        concept *c = &s->concept[i];
+        status = encode_texts(states, c->text, c->at.count, s->texts, s->err);
+        for (size_t k = 0; k < c->target_count && status == LECO_OK; k++)
+            status = encode_texts(states, c->target[k], c->at.count, s->texts, s->err);
+        if (status == LECO_OK) status = report(s, NEAR_DONE + (ENCODED - NEAR_DONE) * (double)(i + 1) / (double)concepts);
+    }
+    text_states_destroy(states);
+    return status;
+}
+
+/* Calls back with the pairs of a concept in each context, for each of its targets. */
+static leco_status each_pair(solver *s, const concept *c,
+                             leco_status (*use)(solver *s, const state_pairs *p, void *user), void *user)
+{
+    const size_t width = (size_t)s->readers.width, length = tokenizer_length(s->model->tokenizer);
+    double shares = 0;
+    for (size_t k = 0; k < c->target_count; k++) shares += c->targets[k].share;
+    for (size_t k = 0; k < c->target_count; k++) {
+        for (size_t i = 0; i < c->at.count; i++) {
+            arena *scratch = arena_create();
+            state_pairs p;
+            leco_status status = scratch ? pair_states(&c->text[i], &c->target[k][i], s->tokens, width, length, scratch,
+                                                       &p, s->err)
+                                         : no_memory(s, "text states");
+            const float share = (float)(c->targets[k].share / shares);
+            for (size_t n = 0; status == LECO_OK && n < p.count; n++) p.weight[n] *= share;
+            if (status == LECO_OK) status = use(s, &p, user);
+            arena_destroy(scratch);
+            LECO_TRY(status);
+        }
+    }
+    return LECO_OK;
+}
+
+static leco_status add_pairs(solver *s, const state_pairs *p, void *user)
+{
+    return moments_erase(user, p->c, p->g, p->weight, (int64_t)p->count, s->err);
+}
+
+/* SPEED's K: the state of the first token, and the mean of those of the empty prompt. */
+static leco_status add_anchors(solver *s, moments *m)
+{
+    const size_t width = (size_t)s->readers.width;
+    const float *empty = s->kept[0].states;
+    m->anchors = dense_new(s->texts, s->readers.width, 2, s->err);
+    if (!m->anchors) return LECO_MEMORY;
+    for (size_t i = 0; i < width; i++) {
+        m->anchors[i] = (double)empty[i];
+        for (size_t k = 1; k < s->tokens; k++) m->anchors[width + i] += (double)empty[k * width + i];
+        m->anchors[width + i] /= (double)(s->tokens - 1);
+    }
+    return LECO_OK;
+}
+
+static leco_status gather(solver *s, moments *m)
+{
+    const size_t length = tokenizer_length(s->model->tokenizer);
+    LECO_TRY(moments_create(s->readers.width, s->texts, m, s->err));
+    for (size_t i = 0; i < s->options->concepts; i++) LECO_TRY(each_pair(s, &s->concept[i], add_pairs, m));
+    float *weight = arena_alloc(s->texts, s->tokens, sizeof *weight);
+    if (!weight) return no_memory(s, "text states");
+    state_weights(s->tokens, length, weight);
+    for (size_t i = 0; i < s->kept_count; i++)
+        LECO_TRY(moments_keep(m, s->kept[i].states, weight, (int64_t)s->tokens, s->err));
+    moments_average(m);
+    if (s->options->method == EDIT_SPEED) LECO_TRY(add_anchors(s, m));
+    return s->options->rounds > 0 ? readers_gram(&s->readers, s->texts, &m->gram, s->err) : LECO_OK;
+}
+
+static leco_status solve(solver *s)
+{
+    moments m;
+    LECO_TRY(gather(s, &m));
+    double energy = 0;
+    for (int64_t i = 0; i < m.width; i++) energy += m.cc[i + i * m.width] + m.pp[i + i * m.width];
+    const edit_options o = {.method = s->options->method,
+                            .lambda = s->options->lambda * energy / (double)m.width,
+                            .rounds = s->options->rounds};
+    return edit_solve(&m, &o, s->texts, &s->edit, s->err);
+}
+
+/* ---- how far states moved ---- */
+
+/* sum over columns of weight |sketch x|^2 */
+static leco_status read_squares(const solver *s, const double *x, const float *weight, size_t count, arena *scratch,
+                                double *out)
+{
+    double *y = dense_new(scratch, READERS_SKETCH, (int64_t)count, s->err);
+    if (!y) return LECO_MEMORY;
+    dense_product(s->sketch, x, READERS_SKETCH, s->readers.width, (int64_t)count, y);
+    for (size_t i = 0; i < count; i++) {
+        double square = 0;
+        for (size_t k = 0; k < READERS_SKETCH; k++) square += y[i * READERS_SKETCH + k] * y[i * READERS_SKETCH + k];
+        *out += (double)weight[i] * square;
+    }
+    return LECO_OK;
+}
+
+/* change x, [width, count] */
+static double *moved_by(const solver *s, const float *x, size_t count, arena *scratch)
+{
+    const int64_t width = s->readers.width, n = (int64_t)count;
+    double *from = dense_new(scratch, width, n, s->err), *out = from ? dense_new(scratch, width, n, s->err) : NULL;
+    if (!out) return NULL;
+    for (int64_t i = 0; i < width * n; i++) from[i] = (double)x[i];
+    dense_product(s->edit.change, from, width, width, n, out);
+    for (int64_t i = 0; i < width * n; i++) out[i] *= s->options->strength;
+    return out;
+}
+
+typedef struct distances {
+    double before, after, weight; /* sums over the states of a concept, of squares */
+} distances;
+
+static leco_status add_distances(solver *s, const state_pairs *p, void *user)
+{
+    distances *d = user;
+    arena *scratch = arena_create();
+    if (!scratch) return no_memory(s, "text states");
+    const int64_t elements = s->readers.width * (int64_t)p->count;
+    double *change = moved_by(s, p->c, p->count, scratch);
+    double *asked = change ? dense_new(scratch, s->readers.width, (int64_t)p->count, s->err) : NULL;
+    leco_status status = asked ? LECO_OK : LECO_MEMORY;
+    if (status == LECO_OK) {
+        for (int64_t i = 0; i < elements; i++) asked[i] = (double)p->g[i] - (double)p->c[i];
+        for (int64_t i = 0; i < elements; i++) change[i] -= asked[i];
+        status = read_squares(s, asked, p->weight, p->count, scratch, &d->before);
+        if (status == LECO_OK) status = read_squares(s, change, p->weight, p->count, scratch, &d->after);
+        for (size_t i = 0; i < p->count; i++) d->weight += (double)p->weight[i];
+    }
+    arena_destroy(scratch);
+    return status;
+}
+
+static int most_moved_first(const void *left, const void *right)
+{
+    const kept_text *a = left, *b = right;
+    if (a->moved != b->moved) return a->moved > b->moved ? -1 : 1;
+    return strcmp(a->text, b->text);
+}
+
+static leco_status measure_kept(solver *s, double unit)
+{
+    const size_t length = tokenizer_length(s->model->tokenizer);
+    float *weight = arena_alloc(s->texts, s->tokens, sizeof *weight);
+    s->result->kept = arena_alloc(s->memory, s->kept_count, sizeof *s->result->kept);
+    if (!weight || !s->result->kept) return no_memory(s, "texts");
+    state_weights(s->tokens, length, weight);
+    double all = 0;
+    for (size_t i = 0; i < s->kept_count; i++) {
+        arena *scratch = arena_create();
+        double *x = scratch ? moved_by(s, s->kept[i].states, s->tokens, scratch) : NULL, squares = 0;
+        leco_status status = x ? read_squares(s, x, weight, s->tokens, scratch, &squares) : LECO_MEMORY;
+        arena_destroy(scratch);
+        LECO_TRY(status);
+        all += squares / (double)length;
+        s->result->kept[i] =
+            (kept_text){s->kept_name[i], unit > 0 ? sqrt(squares / (double)length) / unit : 0};
+    }
+    s->result->kept_count = s->kept_count;
+    s->result->kept_moved = unit > 0 ? sqrt(all / (double)s->kept_count) / unit : 0;
+    qsort(s->result->kept, s->kept_count, sizeof *s->result->kept, most_moved_first);
+    return LECO_OK;
+}
+
+static leco_status measure(solver *s)
+{
+    distances all = {0};
+    for (size_t i = 0; i < s->options->concepts; i++) {
+        distances d = {0};
+        LECO_TRY(each_pair(s, &s->concept[i], add_distances, &d));
+        s->result->concept[i].left = d.before > 0 ? sqrt(d.after / d.before) : 0;
+        all.before += d.before;
+        all.weight += d.weight;
+    }
+    if (all.before == 0)
+        return error_set(s->err, LECO_INVALID,
+                         "\"%.60s\" and what comes in its place are the same to this model: nothing is to be changed",
+                         s->concept[0].word);
+    return measure_kept(s, sqrt(all.before / all.weight));
+}
+
+/* ---- the LoRA ---- */
+
+static leco_status cut_all(solver *s, cut *c)
+{
+    const erase_options *o = s->options;
+    LECO_TRY(cut_create(&s->edit, s->readers.count, o->rank ? o->rank : ERASE_MAX_RANK, s->texts, c, s->err));
+    for (size_t i = 0; i < s->readers.count; i++) {
+        const reader *r = &s->readers.item[i];
+        arena *scratch = arena_create();
+        double *matrix = scratch ? dense_new(scratch, s->readers.width, r->layer->out, s->err) : NULL;
+        leco_status status = matrix ? reader_values(r, matrix, s->err) : LECO_MEMORY;
+        if (status == LECO_OK) status = cut_add(c, i, matrix, r->layer->out, s->err);
+        arena_destroy(scratch);
+        LECO_TRY(status);
+        LECO_TRY(report(s, ENCODED + (1 - ENCODED) * (double)(i + 1) / (double)s->readers.count));
+    }
+    s->result->rank = o->rank ? c->most : cut_rank(c, o->lost);
+    s->result->lost = cut_lost(c, s->result->rank);
+    return LECO_OK;
+}
+
+/* SPEED leaves the keys as they are. */
+static bool is_edited(const solver *s, const char *path)
+{
+    const char *dot = strrchr(path, '.');
+    return s->options->method != EDIT_SPEED || !dot || strcmp(dot, ".to_v") == 0;
+}
+
+static void fill_module(const solver *s, trainable_module *m, const cut_layer *l)
+{
+    const int64_t rank = m->rank, width = s->readers.width;
+    float *down = m->param[0].value, *up = m->param[1].value;
+    for (int64_t r = 0; r < rank; r++) {
+        for (int64_t i = 0; i < width; i++) down[r * width + i] = (float)l->down[r * width + i];
+        for (int64_t i = 0; i < l->rows; i++)
+            up[i * rank + r] = (float)(l->up[i + r * l->rows] * s->options->strength);
+    }
+}
+
+static leco_status make_trainable(solver *s, const cut *c)
+{
+    erase_result *r = s->result;
+    const trainable_options o = {.kind = &kind_lora,
+                                 .layers = {.scope = SCOPE_LIERLA, .method = METHOD_XATTN_STRICT},
+                                 .rank = r->rank,
+                                 .alpha = (float)r->rank,
+                                 .exact = DTYPE_F32};
+    LECO_TRY(trainable_create(s->model, &o, &s->random, &r->trainable, s->err));
+    for (size_t i = 0; i < trainable_module_count(r->trainable); i++) {
+        trainable_module *m = trainable_module_at(r->trainable, i);
+        for (size_t k = 0; k < s->readers.count; k++)
+            if (strcmp(s->readers.item[k].layer->path, m->layer.path) == 0 && is_edited(s, m->layer.path))
+                fill_module(s, m, &c->layer[k]);
+    }
+    return LECO_OK;
+}
+
+static leco_status run(solver *s)
+{
+    cut c;
+    const size_t concepts = s->options->concepts;
+    s->concept = arena_alloc(s->texts, concepts, sizeof *s->concept);
+    s->result->concept = arena_alloc(s->memory, concepts, sizeof *s->result->concept);
+    if (!s->concept || !s->result->concept) return no_memory(s, "concepts");
+    LECO_TRY(check_concepts(s));
+    LECO_TRY(check_texts(s));
+    LECO_TRY(readers_find(s->model, s->texts, &s->readers, s->err));
+    LECO_TRY(readers_sketch(&s->readers, s->texts, &s->sketch, s->err));
+    for (size_t i = 0; i < concepts; i++) LECO_TRY(prepare_concept(s, i));
+    LECO_TRY(keep_all(s));
+    LECO_TRY(encode_all(s));
+    LECO_TRY(solve(s));
+    LECO_TRY(measure(s));
+    LECO_TRY(cut_all(s, &c));
+    return make_trainable(s, &c);
+}
+
+leco_status erase_solve(model *m, const device *d, const erase_options *options, erase_result *out, leco_error *err)
+{
+    *out = (erase_result){.memory = arena_create()};
+    solver s = {.model = m,
+                .device = d,
+                .options = options,
+                .result = out,
+                .memory = out->memory,
+                .texts = arena_create(),
+                .err = err};
+    rng_seed(&s.random, RNG_CPU, SEED);
+    leco_status status = s.memory && s.texts ? run(&s) : no_memory(&s, "an edit");
+    arena_destroy(s.texts);
+    if (status != LECO_OK) erase_result_free(out);
+    return status;
+}
+
+void erase_result_free(erase_result *r)
+{
+    trainable_destroy(r->trainable);
+    arena_destroy(r->memory);
+    *r = (erase_result){0};
+}

@@ -1,0 +1,262 @@
+#include "solve/near.h"
+
+#include <ctype.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Contexts in which words are compared; tokens of each; how many of the vocabulary are looked at; and below which part
+ * of the median distance a word says the same. */
+enum { COMPARED = 3, LONGEST = 24, FROM_VOCABULARY = 12 };
+#define SAME 0.25
+
+/* ---- the vocabulary ---- */
+
+typedef struct candidate {
+    int32_t id;
+    double likeness;
+} candidate;
+
+static int by_likeness(const void *left, const void *right)
+{
+    const candidate *a = left, *b = right;
+    if (a->likeness != b->likeness) return a->likeness > b->likeness ? -1 : 1;
+    return a->id < b->id ? -1 : 1;
+}
+
+/* "word</w>" of three letters or more as "word"; NULL: another kind of token. */
+static const char *whole_word(const char *token, arena *memory)
+{
+    const size_t length = token ? strspn(token, "abcdefghijklmnopqrstuvwxyz") : 0;
+    if (length < 3 || strcmp(token + length, "</w>") != 0) return NULL;
+    return arena_printf(memory, "%.*s", (int)length, token);
+}
+
+static double cosine(const float *a, const float *b, int64_t width)
+{
+    double ab = 0, aa = 0, bb = 0;
+    for (int64_t i = 0; i < width; i++) {
+        ab += (double)a[i] * (double)b[i];
+        aa += (double)a[i] * (double)a[i];
+        bb += (double)b[i] * (double)b[i];
+    }
+    return aa > 0 && bb > 0 ? ab / sqrt(aa * bb) : 0;
+}
+
+static leco_status token_table(const model *m, arena *memory, float **out, leco_error *err)
+{
+    weight *table;
+    const int64_t rows = m->text.vocab_size, width = m->text.hidden_size;
+    LECO_TRY(weights_get(m->weights[PART_TEXT_ENCODER], "text_model.embeddings.token_embedding.weight",
+                         SHAPE(rows, width), &table, err));
+    *out = arena_alloc(memory, (size_t)rows, (size_t)width * sizeof **out);
+    if (!*out) return error_memory(err, (size_t)(rows * width) * sizeof **out, "the table of tokens");
+    dtype_convert(*out, DTYPE_F32, table->data, table->type, (size_t)(rows * width));
+    return LECO_OK;
+}
+
+/* The tokens whose embeddings are most like the mean of the concept's. */
+static leco_status search_vocabulary(const near_search *s, const char *concept, arena *scratch, candidate **out,
+                                     size_t *count, leco_error *err)
+{
+    const tokenizer *t = s->model->tokenizer;
+    const int64_t width = s->model->text.hidden_size;
+    const int64_t rows = (int64_t)tokenizer_vocabulary(t) < s->model->text.vocab_size ? (int64_t)tokenizer_vocabulary(t)
+                                                                                      : s->model->text.vocab_size;
+    placed_text word;
+    float *table, *mean = arena_alloc(scratch, (size_t)width, sizeof *mean);
+    *out = arena_alloc(scratch, (size_t)rows, sizeof **out);
+    if (!mean || !*out) return error_memory(err, (size_t)rows * sizeof **out, "the vocabulary");
+    LECO_TRY(text_place(concept, t, scratch, &word, err));
+    LECO_TRY(token_table(s->model, scratch, &table, err));
+    for (size_t k = 1; k + 1 < word.needed; k++)
+        for (int64_t i = 0; word.ids[k] < rows && i < width; i++) mean[i] += table[word.ids[k] * width + i];
+    *count = 0;
+    for (int64_t id = 0; id < rows; id++)
+        if (whole_word(tokenizer_token(t, (int32_t)id), scratch))
+            (*out)[(*count)++] = (candidate){(int32_t)id, cosine(mean, table + id * width, width)};
+    qsort(*out, *count, sizeof **out, by_likeness);
+    return LECO_OK;
+}
+
+/* ---- lists ---- */
+
+static bool listed(const near_words *words, const char *word)
+{
+    for (size_t i = 0; i < words->count; i++)
+        if (strcmp(words->item[i].word, word) == 0) return true;
+    return false;
+}
+
+static bool avoided(const near_search *s, const char *word)
+{
+    for (size_t i = 0; i < s->avoided; i++)
+        if (strcasecmp(s->avoid[i], word) == 0) return true;
+    return false;
+}
+
+static leco_status add_topic(const near_search *s, const topic *about, arena *memory, near_words *out, leco_error *err)
+{
+    const char **word;
+    size_t count;
+    LECO_TRY(topic_words(about, s->model->tokenizer, memory, &word, &count, err));
+    out->item = arena_alloc(memory, count + FROM_VOCABULARY, sizeof *out->item);
+    if (!out->item) return error_memory(err, count * sizeof *out->item, "near words");
+    out->count = 0;
+    out->topic = about;
+    for (size_t i = 0; i < count; i++)
+        if (!avoided(s, word[i])) out->item[out->count++] = (near_word){.word = word[i], .of_topic = true};
+    return LECO_OK;
+}
+
+static leco_status add_vocabulary(const near_search *s, const char *concept, arena *memory, near_words *out,
+                                  leco_error *err)
+{
+    arena *scratch = arena_create();
+    if (!scratch) return error_memory(err, 0, "the vocabulary");
+    candidate *found;
+    size_t count, added = 0;
+    leco_status status = search_vocabulary(s, concept, scratch, &found, &count, err);
+    for (size_t i = 0; status == LECO_OK && i < count && added < FROM_VOCABULARY; i++) {
+        const char *word = whole_word(tokenizer_token(s->model->tokenizer, found[i].id), memory);
+        if (!word || avoided(s, word) || listed(out, word)) continue;
+        out->item[out->count++] = (near_word){.word = word};
+        added++;
+    }
+    arena_destroy(scratch);
+    return status;
+}
+
+/* ---- distances ---- */
+
+/* The mean square of the keys and values of g - c, by the sketch. */
+static leco_status square_of(const near_search *s, const state_pairs *p, double *out, leco_error *err)
+{
+    arena *scratch = arena_create();
+    const int64_t width = s->readers->width, count = (int64_t)p->count;
+    double *x = scratch ? dense_new(scratch, width, count, err) : NULL;
+    double *y = x ? dense_new(scratch, READERS_SKETCH, count, err) : NULL;
+    if (y) {
+        for (int64_t i = 0; i < width * count; i++) x[i] = (double)p->g[i] - (double)p->c[i];
+        dense_product(s->sketch, x, READERS_SKETCH, width, count, y);
+        double sum = 0;
+        for (int64_t i = 0; i < READERS_SKETCH * count; i++) sum += y[i] * y[i];
+        *out += sum / (double)count;
+    }
+    arena_destroy(scratch);
+    return y ? LECO_OK : error_memory(err, (size_t)(width * count) * sizeof *x, "text states");
+}
+
+/* Distances of all words from the concept, in one context. */
+static leco_status compare_in(const near_search *s, const context *at, const char *concept, near_words *words,
+                              text_states *states, arena *scratch, leco_error *err)
+{
+    const tokenizer *t = s->model->tokenizer;
+    const size_t tokens = (size_t)text_states_tokens(states), width = (size_t)text_states_width(states);
+    encoded_text *text = arena_alloc(scratch, words->count + 1, sizeof *text);
+    if (!text) return error_memory(err, words->count * sizeof *text, "texts");
+    for (size_t i = 0; i <= words->count; i++)
+        LECO_TRY(context_place(at, i ? words->item[i - 1].word : concept, t, scratch, &text[i].place, err));
+    LECO_TRY(encode_texts(states, text, words->count + 1, scratch, err));
+    for (size_t i = 1; i <= words->count; i++) {
+        state_pairs pairs;
+        LECO_TRY(pair_states(&text[0], &text[i], tokens, width, tokens, scratch, &pairs, err));
+        LECO_TRY(square_of(s, &pairs, &words->item[i - 1].distance, err));
+    }
+    return LECO_OK;
+}
+
+static int by_distance(const void *left, const void *right)
+{
+    const near_word *a = left, *b = right;
+    if (a->distance != b->distance) return a->distance < b->distance ? -1 : 1;
+    return strcmp(a->word, b->word);
+}
+
+/* Roots of means, relative to the median. */
+static void finish(near_words *words)
+{
+    for (size_t i = 0; i < words->count; i++) words->item[i].distance = sqrt(words->item[i].distance / COMPARED);
+    qsort(words->item, words->count, sizeof *words->item, by_distance);
+    const double median = words->count ? words->item[words->count / 2].distance : 0;
+    for (size_t i = 0; i < words->count; i++) {
+        near_word *w = &words->item[i];
+        if (median > 0) w->distance /= median;
+        w->same = w->distance < SAME;
+    }
+}
+
+static leco_status compare(const near_search *s, const char *concept, near_words *words, arena *scratch,
+                           leco_error *err)
+{
+    rng random;
+    context_list at;
+    text_states *states;
+    const size_t length = tokenizer_length(s->model->tokenizer);
+    rng_seed(&random, RNG_CPU, 1);
+    LECO_TRY(contexts_of_topic(words->topic, s->model->tokenizer, COMPARED, &random, scratch, &at, err));
+    LECO_TRY(text_states_create(s->device, s->model, (int64_t)(length < LONGEST ? length : LONGEST), &states, err));
+    leco_status status = LECO_OK;
+    for (size_t i = 0; i < at.count && status == LECO_OK; i++)
+        status = compare_in(s, &at.item[i], concept, words, states, scratch, err);
+    text_states_destroy(states);
+    finish(words);
+    return status;
+}
+
+/* ---- topics ---- */
+
+static bool in_list(const char *list, const char *word)
+{
+    const size_t length = strlen(word);
+    for (const char *at = list; at; at = strchr(at, '|') ? strchr(at, '|') + 1 : NULL)
+        if (strncasecmp(at, word, length) == 0 && (at[length] == '|' || !at[length])) return true;
+    return false;
+}
+
+/* Of a concept that no topic lists: the one whose nearest word is nearest in plain texts. */
+static leco_status guess_topic(const near_search *s, const char *concept, arena *scratch, const topic **out,
+                               leco_error *err)
+{
+    static const char *const plain[] = {"{}", NULL};
+    double least = INFINITY;
+    *out = &topics[1]; /* object: where nothing is known */
+    for (const topic *about = topics; about->name; about++) {
+        const topic bare = {about->name, about->words, plain};
+        near_words words;
+        LECO_TRY(add_topic(s, &bare, scratch, &words, err));
+        if (words.count == 0) continue;
+        text_states *states;
+        LECO_TRY(text_states_create(s->device, s->model, LONGEST / 2, &states, err));
+        const context alone = {"", ""};
+        leco_status status = compare_in(s, &alone, concept, &words, states, scratch, err);
+        text_states_destroy(states);
+        LECO_TRY(status);
+        for (size_t i = 0; i < words.count; i++) {
+            if (words.item[i].distance >= least) continue;
+            least = words.item[i].distance;
+            *out = about;
+        }
+    }
+    return LECO_OK;
+}
+
+static leco_status find(const near_search *s, const char *concept, arena *memory, arena *scratch, near_words *out,
+                        leco_error *err)
+{
+    const topic *about = topics;
+    while (about->name && !in_list(about->words, concept)) about++;
+    if (!about->name) LECO_TRY(guess_topic(s, concept, scratch, &about, err));
+    LECO_TRY(add_topic(s, about, memory, out, err));
+    LECO_TRY(add_vocabulary(s, concept, memory, out, err));
+    return compare(s, concept, out, scratch, err);
+}
+
+leco_status near_find(const near_search *s, const char *concept, arena *memory, near_words *out, leco_error *err)
+{
+    arena *scratch = arena_create();
+    if (!scratch) return error_memory(err, 0, "near words");
+    leco_status status = find(s, concept, memory, scratch, out, err);
+    arena_destroy(scratch);
+    return status;
+}

@@ -1,0 +1,33 @@
+/* Words that a model does nearly the same with as with a concept: near in keys and values, in context. */
+#ifndef LECO_SOLVE_NEAR_H
+#define LECO_SOLVE_NEAR_H
+
+#include "solve/pairing.h"
+#include "solve/readers.h"
+
+typedef struct near_word {
+    const char *word;
+    double distance; /* of keys and values, root mean square; relative to that of the median word of the topic */
+    bool of_topic;   /* or found in the tokenizer's vocabulary, by its token's embedding */
+    bool same;       /* so near that it says the same, as "scarlet" does for "red" */
+} near_word;
+
+typedef struct near_words {
+    near_word *item; /* the nearest first; the arena's */
+    size_t count;
+    const topic *topic;
+} near_words;
+
+typedef struct near_search {
+    const model *model; /* its text encoder is loaded */
+    const readers *readers;
+    const double *sketch; /* readers_sketch */
+    const device *device;
+    const char *const *avoid; /* [avoided] words that are not to be found: all concepts */
+    size_t avoided;
+} near_search;
+
+/* The concept's topic is the one that lists it, or else that of the word nearest to it. */
+leco_status near_find(const near_search *s, const char *concept, arena *memory, near_words *out, leco_error *err);
+
+#endif

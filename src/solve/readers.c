@@ -1,0 +1,114 @@
+#include "solve/readers.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "model/selection.h"
+#include "solve/dense.h"
+
+enum { SKETCH_SEED = 20020708 };
+
+static leco_status get_weight(model *m, const layer_info *layer, arena *memory, const weight **out, leco_error *err)
+{
+    char *name = arena_printf(memory, "%s.weight", layer->path);
+    weight *found;
+    if (!name) return error_memory(err, strlen(layer->path), "a tensor's name");
+    LECO_TRY(weights_get(m->weights[PART_UNET], name, SHAPE(layer->out, layer->in), &found, err));
+    *out = found;
+    return LECO_OK;
+}
+
+leco_status readers_find(model *m, arena *memory, readers *out, leco_error *err)
+{
+    const layer_selection strict = {.scope = SCOPE_LIERLA, .method = METHOD_XATTN_STRICT};
+    const layer_list *list;
+    LECO_TRY(model_layers(m, PART_UNET, &list, err));
+    *out = (readers){.item = arena_alloc(memory, list->count, sizeof *out->item), .width = m->text.hidden_size};
+    if (!out->item) return error_memory(err, list->count * sizeof *out->item, "a list of layers");
+    for (size_t i = 0; i < list->count; i++) {
+        const layer_info *layer = &list->layer[i];
+        if (!layer_selected(&strict, layer)) continue;
+        if (layer->in != out->width)
+            return error_set(err, LECO_UNSUPPORTED,
+                             "%s: %s reads states of width %lld, but the text encoder's are %lld wide: such a model's "
+                             "closed-form edits are not there yet",
+                             m->folder, layer->path, (long long)layer->in, (long long)out->width);
+        reader *r = &out->item[out->count++];
+        r->layer = layer;
+        LECO_TRY(get_weight(m, layer, memory, &r->weight, err));
+    }
+    if (out->count == 0)
+        return error_set(err, LECO_UNSUPPORTED, "%s: its U-Net has no cross-attention to edit", m->folder);
+    return LECO_OK;
+}
+
+leco_status reader_values(const reader *r, double *out, leco_error *err)
+{
+    const size_t count = (size_t)shape_count(&r->weight->shape);
+    dtype_convert(out, DTYPE_F64, r->weight->data, r->weight->type, count);
+    for (size_t i = 0; i < count; i++)
+        if (!isfinite(out[i]))
+            return error_set(err, LECO_FORMAT, "the U-Net's tensor \"%s\": value number %zu is not finite",
+                             r->weight->name, i);
+    return LECO_OK;
+}
+
+/* Calls back with each matrix. */
+static leco_status each(const readers *r, void (*use)(void *user, const double *matrix, int64_t rows), void *user,
+                        leco_error *err)
+{
+    leco_status status = LECO_OK;
+    for (size_t i = 0; i < r->count && status == LECO_OK; i++) {
+        arena *scratch = arena_create();
+        if (!scratch) return error_memory(err, 0, "a matrix");
+        double *matrix = dense_new(scratch, r->width, r->item[i].layer->out, err);
+        status = matrix ? reader_values(&r->item[i], matrix, err) : LECO_MEMORY;
+        if (status == LECO_OK) use(user, matrix, r->item[i].layer->out);
+        arena_destroy(scratch);
+    }
+    return status;
+}
+
+typedef struct summing {
+    double *out;
+    int64_t width;
+    rng random;
+} summing;
+
+static void add_to_sketch(void *user, const double *matrix, int64_t rows)
+{
+    summing *s = user;
+    for (int64_t row = 0; row < rows; row++) {
+        const uint32_t word = rng_word(&s->random);
+        const double sign = word & 1 ? 1 : -1;
+        double *into = s->out + (word >> 1) % READERS_SKETCH;
+        for (int64_t i = 0; i < s->width; i++) into[i * READERS_SKETCH] += sign * matrix[row * s->width + i];
+    }
+}
+
+static void add_to_gram(void *user, const double *matrix, int64_t rows)
+{
+    const summing *s = user;
+    dense_add_outer(matrix, matrix, s->width, s->width, rows, s->out);
+}
+
+static leco_status sum_up(const readers *r, int64_t rows, void (*use)(void *, const double *, int64_t), arena *memory,
+                          double **out, leco_error *err)
+{
+    summing s = {.width = r->width, .out = dense_new(memory, rows, r->width, err)};
+    if (!s.out) return LECO_MEMORY;
+    rng_seed(&s.random, RNG_CPU, SKETCH_SEED);
+    *out = s.out;
+    return each(r, use, &s, err);
+}
+
+leco_status readers_sketch(const readers *r, arena *memory, double **out, leco_error *err)
+{
+    return sum_up(r, READERS_SKETCH, add_to_sketch, memory, out, err);
+}
+
+leco_status readers_gram(const readers *r, arena *memory, double **out, leco_error *err)
+{
+    return sum_up(r, r->width, add_to_gram, memory, out, err);
+}
