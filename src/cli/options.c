@@ -1,5 +1,6 @@
 #include "cli/options.h"
 
+#include <assert.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -218,11 +219,42 @@ static int set_defaults(const command_line *line)
     return OPTIONS_READY;
 }
 
-int options_read(const command_line *line, int argc, char **argv, const char **operand)
+static int add_operand(const command_line *line, const char *word, text_list *operands)
 {
-    const char *found = NULL;
+    const size_t most = line->most ? line->most : 1;
+    if (!line->operand)
+        return options_mistake(line->program, "what is '%s' for? Nothing may stand without an option", word);
+    if (operands->count < most) {
+        operands->item[operands->count++] = word;
+        return OPTIONS_READY;
+    }
+    if (most == 1)
+        return options_mistake(line->program, "one %s is enough, but there are '%s' and '%s'", line->operand,
+                               operands->item[0], word);
+    if (most == LIST_MAX)
+        return options_mistake(line->program, "%s may be given %zu times at most", line->operand, most);
+    return options_mistake(line->program, "it takes %zu: %s; what is '%s' for?", most, line->operand, word);
+}
+
+static int check_operands(const command_line *line, const text_list *operands)
+{
+    const size_t fewest = line->fewest ? line->fewest : 1;
+    if (!line->operand) return OPTIONS_READY;
+    bool empty = false;
+    for (size_t i = 0; i < operands->count; i++) empty = empty || operands->item[i][0] == '\0';
+    if (operands->count >= fewest && !empty) return OPTIONS_READY;
+    if (fewest == 1 || empty)
+        return options_mistake(line->program, "a %s is missing: %s %s", line->operand, line->program, line->usage);
+    return options_mistake(line->program, "it takes %s%zu: %s; only %zu %s given: %s %s",
+                           line->most > fewest ? "at least " : "", fewest, line->operand, operands->count,
+                           operands->count == 1 ? "is" : "are", line->program, line->usage);
+}
+
+int options_read_several(const command_line *line, int argc, char **argv, text_list *operands)
+{
     bool only_operands = false;
     int status = set_defaults(line);
+    operands->count = 0;
     for (int i = 1; i < argc && status == OPTIONS_READY; i++) {
         const char *word = argv[i];
         if (!only_operands && strcmp(word, "--") == 0) {
@@ -232,17 +264,18 @@ int options_read(const command_line *line, int argc, char **argv, const char **o
             status = EXIT_DONE;
         } else if (!only_operands && word[0] == '-' && word[1]) {
             status = read_option(line, argc, argv, &i);
-        } else if (!line->operand) {
-            status = options_mistake(line->program, "what is '%s' for? Nothing may stand without an option", word);
-        } else if (found) {
-            status = options_mistake(line->program, "one %s is enough, but there are '%s' and '%s'", line->operand,
-                                     found, word);
         } else {
-            found = word;
+            status = add_operand(line, word, operands);
         }
     }
-    if (status == OPTIONS_READY && line->operand && (!found || !*found))
-        status = options_mistake(line->program, "a %s is missing: %s %s", line->operand, line->program, line->usage);
-    if (status == OPTIONS_READY && operand) *operand = found;
+    return status == OPTIONS_READY ? check_operands(line, operands) : status;
+}
+
+int options_read(const command_line *line, int argc, char **argv, const char **operand)
+{
+    text_list operands;
+    assert(line->most <= 1);
+    const int status = options_read_several(line, argc, argv, &operands);
+    if (status == OPTIONS_READY && operand) *operand = operands.count ? operands.item[0] : NULL;
     return status;
 }

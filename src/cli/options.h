@@ -67,13 +67,17 @@ typedef struct command_line {
     const char *details; /* a paragraph, or NULL */
     const char *examples;
     const option_group *groups;
-    const char *operand; /* what stands without a dash, "CONFIG.yaml"; exactly one. NULL: nothing may */
+    const char *operand; /* what stands without a dash, "CONFIG.yaml". NULL: nothing may */
+    size_t fewest, most; /* how many of these; 0: one. `most` LIST_MAX: as many as are given */
 } command_line;
 
 #define OPTIONS_READY (-1)
-/* Fills the groups' values (zeroed here first, then the defaults, then argv[1..]) and *operand. Returns OPTIONS_READY,
- * or the exit status that the program should end with: EXIT_DONE after --help, EXIT_USAGE after a mistake. */
+/* Fills the groups' values (zeroed here first, then the defaults, then argv[1..]) and *operand, for a command that
+ * takes one. Returns OPTIONS_READY, or the exit status that the program should end with: EXIT_DONE after --help,
+ * EXIT_USAGE after a mistake. */
 int options_read(const command_line *line, int argc, char **argv, const char **operand);
+/* The same for a command that takes several operands, each of them not empty. */
+int options_read_several(const command_line *line, int argc, char **argv, text_list *operands);
 
 /* "program: sentence" and where to read more, on stderr. Returns EXIT_USAGE. */
 int options_mistake(const char *program, const char *format, ...) __attribute__((format(printf, 2, 3)));
