@@ -197,6 +197,52 @@ LECO_API leco_status leco_train(const char *config, const leco_train_options *op
  * tables of docs/config.md where markdown; release with leco_free. */
 LECO_API leco_status leco_train_keys(bool markdown, char **text, leco_error *err);
 
+/* ---- erasing without training ---- */
+
+#define LECO_ERASE_LAMBDA 1e-4
+
+typedef struct leco_erase_options {
+    const char *const *concepts; /* what is to go: words */
+    size_t concept_count;
+    const char *const *to; /* TEXT or TEXT:SHARE: what comes in their place; none: for each the word that is nearest to
+                            * it. "" is nothing */
+    size_t to_count;
+    const char *const *contexts; /* texts with {} for the concept, perhaps with wildcards: where it is to go; none:
+                                  * texts of leco's own */
+    size_t context_count;
+    const char *const *keep; /* words and prompts that are to stay, besides words of the same kind */
+    size_t keep_count;
+    const char *context_file, *keep_file; /* more of both, one a line, or NULL */
+    bool enhance;                         /* the other way: the concepts come to mean more of what they are */
+    const char *method;                   /* "uce" or "speed" */
+    int rounds;                           /* of RECE, after the first: 0 to 3 */
+    double strength;                      /* 1; more goes further */
+    double lambda;                        /* how much it costs to change anything, relative to what states are like */
+    int rank;                             /* 0: as low as serves, 32 at most */
+    leco_progress_callback progress;
+    void *user;
+} leco_erase_options;
+
+LECO_API leco_erase_options leco_erase_defaults(void);
+
+typedef struct leco_erase_report {
+    int rank;
+    double lost;    /* the part of the change, 0 to 1, that this rank leaves out */
+    double left;    /* how far the concepts still are from what comes in their place, in parts of how far they were */
+    double moved;   /* how far the kept texts moved, in parts of the same */
+    double seconds; /* from the opened model to the file */
+    char *summary;  /* lines for people */
+    char *json;     /* all of it */
+} leco_erase_report;
+
+LECO_API void leco_erase_report_free(leco_erase_report *report); /* safe on a zeroed one */
+
+/* Erases concepts from a model, or strengthens them, without training: solves for a change of the matrices by which its
+ * U-Net reads the prompt (cross-attention's to_k and to_v), and writes it as a LoRA to `path`, replaced atomically. Takes
+ * the model as it is on disk, without LoRAs that were added. On LECO_INTERRUPTED nothing is written. */
+LECO_API leco_status leco_erase(leco_model *model, const leco_erase_options *options, const char *path,
+                                leco_erase_report *report, leco_error *err);
+
 /* ---- looking ---- */
 
 /* Runs one module on tensors read from and written to safetensors files, with diffusers' names and shapes:

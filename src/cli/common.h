@@ -15,7 +15,8 @@ typedef struct command {
     int (*run)(int argc, char **argv); /* argv[0] is the command's name; returns the exit status */
 } command;
 
-extern const command command_train, command_generate, command_grid, command_run, command_inspect, command_bench;
+extern const command command_train, command_erase, command_enhance, command_generate, command_grid, command_run,
+    command_inspect, command_bench;
 
 /* A line of --help, before examples with this LoRA. */
 #define EXAMPLE_LORA "  # out/erase_red.safetensors is what 'leco train examples/erase_red.yaml' writes\n"

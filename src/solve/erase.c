@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "model/kinds.h"
 
 /* Contexts of a concept; how many states behind the longest text are computed: the padding tells of the concept, too,
  * and all of it says about the same; which words are kept most: so many of the nearest; in how many contexts each word
@@ -302,11 +303,11 @@ static leco_status gather(solver *s, moments *m)
     const size_t length = tokenizer_length(s->model->tokenizer);
     LECO_TRY(moments_create(s->readers.width, s->texts, m, s->err));
     for (size_t i = 0; i < s->options->concepts; i++) LECO_TRY(each_pair(s, &s->concept[i], add_pairs, m));
-    float *weight = arena_alloc(s->texts, s->tokens, sizeof *weight);
-    if (!weight) return no_memory(s, "text states");
-    state_weights(s->tokens, length, weight);
+    float *of_state = arena_alloc(s->texts, s->tokens, sizeof *of_state);
+    if (!of_state) return no_memory(s, "text states");
+    state_weights(s->tokens, length, of_state);
     for (size_t i = 0; i < s->kept_count; i++)
-        LECO_TRY(moments_keep(m, s->kept[i].states, weight, (int64_t)s->tokens, s->err));
+        LECO_TRY(moments_keep(m, s->kept[i].states, of_state, (int64_t)s->tokens, s->err));
     moments_average(m);
     if (s->options->method == EDIT_SPEED) LECO_TRY(add_anchors(s, m));
     return s->options->rounds > 0 ? readers_gram(&s->readers, s->texts, &m->gram, s->err) : LECO_OK;
@@ -326,8 +327,8 @@ static leco_status solve(solver *s)
 
 /* ---- how far states moved ---- */
 
-/* sum over columns of weight |sketch x|^2 */
-static leco_status read_squares(const solver *s, const double *x, const float *weight, size_t count, arena *scratch,
+/* *out += sum over columns of their weight |sketch x|^2 */
+static leco_status read_squares(const solver *s, const double *x, const float *of_state, size_t count, arena *scratch,
                                 double *out)
 {
     double *y = dense_new(scratch, READERS_SKETCH, (int64_t)count, s->err);
@@ -336,7 +337,7 @@ static leco_status read_squares(const solver *s, const double *x, const float *w
     for (size_t i = 0; i < count; i++) {
         double square = 0;
         for (size_t k = 0; k < READERS_SKETCH; k++) square += y[i * READERS_SKETCH + k] * y[i * READERS_SKETCH + k];
-        *out += (double)weight[i] * square;
+        *out += (double)of_state[i] * square;
     }
     return LECO_OK;
 }
@@ -387,15 +388,15 @@ static int most_moved_first(const void *left, const void *right)
 static leco_status measure_kept(solver *s, double unit)
 {
     const size_t length = tokenizer_length(s->model->tokenizer);
-    float *weight = arena_alloc(s->texts, s->tokens, sizeof *weight);
+    float *of_state = arena_alloc(s->texts, s->tokens, sizeof *of_state);
     s->result->kept = arena_alloc(s->memory, s->kept_count, sizeof *s->result->kept);
-    if (!weight || !s->result->kept) return no_memory(s, "texts");
-    state_weights(s->tokens, length, weight);
+    if (!of_state || !s->result->kept) return no_memory(s, "texts");
+    state_weights(s->tokens, length, of_state);
     double all = 0;
     for (size_t i = 0; i < s->kept_count; i++) {
         arena *scratch = arena_create();
         double *x = scratch ? moved_by(s, s->kept[i].states, s->tokens, scratch) : NULL, squares = 0;
-        leco_status status = x ? read_squares(s, x, weight, s->tokens, scratch, &squares) : LECO_MEMORY;
+        leco_status status = x ? read_squares(s, x, of_state, s->tokens, scratch, &squares) : LECO_MEMORY;
         arena_destroy(scratch);
         LECO_TRY(status);
         all += squares / (double)length;

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "solve/dense.h"
+
 /* Contexts in which words are compared; tokens of each; how many of the vocabulary are looked at; and below which part
  * of the median distance a word says the same. */
 enum { COMPARED = 3, LONGEST = 24, FROM_VOCABULARY = 12 };
@@ -115,7 +117,7 @@ static leco_status add_vocabulary(const near_search *s, const char *concept, are
     arena *scratch = arena_create();
     if (!scratch) return error_memory(err, 0, "the vocabulary");
     candidate *found;
-    size_t count, added = 0;
+    size_t count = 0, added = 0;
     leco_status status = search_vocabulary(s, concept, scratch, &found, &count, err);
     for (size_t i = 0; status == LECO_OK && i < count && added < FROM_VOCABULARY; i++) {
         const char *word = whole_word(tokenizer_token(s->model->tokenizer, found[i].id), memory);

@@ -15,10 +15,10 @@ leco_status encode_texts(text_states *s, encoded_text *text, size_t count, arena
     return text_states_run(s, ids, count, states, err);
 }
 
-void state_weights(size_t tokens, size_t length, float *weight)
+void state_weights(size_t tokens, size_t length, float *out)
 {
-    for (size_t i = 0; i < tokens; i++) weight[i] = 1;
-    weight[tokens - 1] = (float)(length - tokens + 1);
+    for (size_t i = 0; i < tokens; i++) out[i] = 1;
+    out[tokens - 1] = (float)(length - tokens + 1);
 }
 
 /* Which state of g the state at `i` of c becomes. */
@@ -36,16 +36,16 @@ leco_status pair_states(const encoded_text *c, const encoded_text *g, size_t tok
     *out = (state_pairs){.c = arena_alloc(memory, tokens, width * sizeof *out->c),
                          .g = arena_alloc(memory, tokens, width * sizeof *out->g),
                          .weight = arena_alloc(memory, tokens, sizeof *out->weight)};
-    float *weight = arena_alloc(memory, tokens, sizeof *weight);
-    if (!out->c || !out->g || !out->weight || !weight)
+    float *of_state = arena_alloc(memory, tokens, sizeof *of_state);
+    if (!out->c || !out->g || !out->weight || !of_state)
         return error_memory(err, 2 * tokens * width * sizeof *out->c, "text states");
-    state_weights(tokens, length, weight);
+    state_weights(tokens, length, of_state);
     for (size_t i = c->place.from; i < tokens; i++) {
         const size_t j = partner(&c->place, &g->place, i), n = out->count;
         if (j >= tokens) break;
         memcpy(out->c + n * width, c->states + i * width, width * sizeof *out->c);
         memcpy(out->g + n * width, g->states + j * width, width * sizeof *out->g);
-        out->weight[n] = weight[i];
+        out->weight[n] = of_state[i];
         out->count++;
     }
     return LECO_OK;

@@ -28,6 +28,6 @@ leco_status pair_states(const encoded_text *c, const encoded_text *g, size_t tok
                         arena *memory, state_pairs *out, leco_error *err);
 
 /* The weights [tokens] of a text's states one by one, by the same rule. */
-void state_weights(size_t tokens, size_t length, float *weight);
+void state_weights(size_t tokens, size_t length, float *out);
 
 #endif

@@ -1,0 +1,281 @@
+/* Closed-form edits: options checked, the solve, the file, the report. */
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/internal.h"
+#include "api/locale.h"
+#include "api/report.h"
+#include "base/cpu.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/utf8.h"
+#include "model/family.h"
+#include "solve/erase.h"
+
+enum { MOST_TOLD = 6, PROMPT_FILE_LIMIT = 1 << 20 };
+
+leco_erase_options leco_erase_defaults(void)
+{
+    return (leco_erase_options){.method = "uce", .strength = 1, .lambda = LECO_ERASE_LAMBDA};
+}
+
+void leco_erase_report_free(leco_erase_report *report)
+{
+    mem_free(report->summary);
+    mem_free(report->json);
+    *report = (leco_erase_report){0};
+}
+
+/* One at work. */
+typedef struct erasing {
+    leco_model *handle;
+    const leco_erase_options *options;
+    const char *path;
+    double start;
+    arena *memory; /* of texts */
+    erase_options what;
+    erase_result result;
+} erasing;
+
+/* ---- options ---- */
+
+static leco_status check(const leco_erase_options *o, leco_error *err)
+{
+    if (o->concept_count == 0) return error_set(err, LECO_INVALID, "no concept given");
+    if (!o->method || (strcmp(o->method, "uce") != 0 && strcmp(o->method, "speed") != 0))
+        return error_set(err, LECO_INVALID, "the method is \"%.60s\": expected uce or speed",
+                         o->method ? o->method : "");
+    if (!isfinite(o->strength) || o->strength <= 0)
+        return error_set(err, LECO_INVALID, "the strength is %g: expected a number above 0", o->strength);
+    if (!isfinite(o->lambda) || o->lambda < 0)
+        return error_set(err, LECO_INVALID, "lambda is %g: expected a number of at least 0", o->lambda);
+    if (o->rank < 0 || o->rank > 1024)
+        return error_set(err, LECO_INVALID, "the rank is %d: expected 1 to 1024, or 0 for as low as serves", o->rank);
+    if (o->rounds < 0 || o->rounds > 3)
+        return error_set(err, LECO_INVALID, "%d rounds: expected 0 to 3", o->rounds);
+    return LECO_OK;
+}
+
+/* "a man:0.5": the share is what stands behind the last colon, where that is a number. */
+static leco_status read_target(const char *text, arena *memory, erase_target *out, leco_error *err)
+{
+    const char *colon = strrchr(text, ':');
+    char *end = NULL;
+    const double share = colon && colon[1] ? strtod(colon + 1, &end) : 1;
+    *out = (erase_target){text, 1};
+    if (!end || *end) return LECO_OK;
+    if (!isfinite(share) || share <= 0)
+        return error_set(err, LECO_INVALID, "the share in \"%.100s\" is %s: expected a number above 0", text, colon + 1);
+    char *without = arena_printf(memory, "%.*s", (int)(colon - text), text);
+    *out = (erase_target){without, share};
+    return without ? LECO_OK : error_memory(err, strlen(text), "a text");
+}
+
+/* The given texts and the lines of a file that aren't empty. */
+static leco_status gather_texts(const char *const *given, size_t count, const char *file, arena *memory,
+                                const char *const **out, size_t *total, leco_error *err)
+{
+    char *text = NULL, *lines = NULL;
+    size_t most = count;
+    if (file) {
+        LECO_TRY(file_read_text(file, PROMPT_FILE_LIMIT, &text, NULL, err));
+        lines = arena_strdup(memory, text);
+        mem_free(text);
+        if (!lines) return error_memory(err, 0, file);
+        for (const char *c = lines; *c; c++) most += *c == '\n';
+        most++;
+    }
+    const char **all = arena_alloc(memory, most, sizeof *all);
+    if (!all) return error_memory(err, most * sizeof *all, "texts");
+    for (size_t i = 0; i < count; i++) all[i] = given[i];
+    *total = count;
+    for (char *line; lines && (line = strtok_r(lines, "\r\n", &lines));)
+        if (line[strspn(line, " \t")]) all[(*total)++] = line;
+    if (file && *total == count) return error_set(err, LECO_INVALID, "%s: expected a text a line, found none", file);
+    *out = all;
+    return LECO_OK;
+}
+
+static bool forward_progress(void *user, double done)
+{
+    const erasing *e = user;
+    const double seconds = cpu_seconds() - e->start;
+    const leco_progress out = {.what = e->options->enhance ? "enhancing" : "erasing",
+                               .done = (int64_t)(100 * done),
+                               .total = 100,
+                               .seconds = seconds,
+                               .seconds_left = done > 0 ? seconds * (1 - done) / done : -1,
+                               .loss = NAN};
+    IN_HOST_LOCALE;
+    return e->options->progress(e->options->user, &out);
+}
+
+static leco_status read_options(erasing *e, leco_error *err)
+{
+    const leco_erase_options *o = e->options;
+    LECO_TRY(check(o, err));
+    e->what = (erase_options){.concept = o->concepts,
+                              .concepts = o->concept_count,
+                              .targets = o->to_count,
+                              .method = strcmp(o->method, "speed") == 0 ? EDIT_SPEED : EDIT_UCE,
+                              .rounds = o->rounds,
+                              .lambda = o->lambda,
+                              .strength = o->enhance ? -o->strength : o->strength,
+                              .rank = o->rank,
+                              .lost = ERASE_LOST,
+                              .progress = o->progress ? forward_progress : NULL,
+                              .user = e};
+    erase_target *target = arena_alloc(e->memory, o->to_count + 1, sizeof *target);
+    if (!target) return error_memory(err, o->to_count * sizeof *target, "texts");
+    for (size_t i = 0; i < o->to_count; i++) LECO_TRY(read_target(o->to[i], e->memory, &target[i], err));
+    e->what.target = target;
+    LECO_TRY(gather_texts(o->contexts, o->context_count, o->context_file, e->memory, &e->what.context,
+                          &e->what.contexts, err));
+    return gather_texts(o->keep, o->keep_count, o->keep_file, e->memory, &e->what.keep, &e->what.keeps, err);
+}
+
+/* ---- the file ---- */
+
+static leco_status save(const erasing *e, leco_error *err)
+{
+    const model *m = e->handle->model;
+    const erased_concept *first = &e->result.concept[0];
+    char comment[512];
+    snprintf(comment, sizeof comment, "leco: %s %s \"%s\"%s, which becomes \"%s\", by a closed form (%s)",
+             e->options->enhance ? "enhances" : "erases", first->near.topic->name, e->options->concepts[0],
+             e->options->concept_count > 1 ? " and more" : "", first->becomes, e->options->method);
+    utf8_tidy(comment, false);
+    const char *slash = strrchr(e->path, '/'), *name = slash ? slash + 1 : e->path, *dot = strrchr(name, '.');
+    char *stem = mem_strndup(name, dot && dot > name ? (size_t)(dot - name) : strlen(name));
+    if (!stem) return error_memory(err, strlen(name), "a name");
+    const trainable_metadata metadata = {.output_name = stem,
+                                         .comment = comment,
+                                         .family = m->family,
+                                         .v_prediction = m->schedule.prediction == PREDICT_V};
+    leco_status status = trainable_save(e->result.trainable, e->path, DTYPE_F16, &metadata, err);
+    mem_free(stem);
+    return status;
+}
+
+/* ---- the report ---- */
+
+static json_t *near_json(const near_words *near)
+{
+    json_t *all = json_array();
+    for (size_t i = 0; i < near->count; i++)
+        json_array_append_new(all, json_pack("{s:s, s:f, s:b, s:b}", "word", near->item[i].word, "distance",
+                                             near->item[i].distance, "of_topic", near->item[i].of_topic, "same",
+                                             near->item[i].same));
+    return all;
+}
+
+static char *to_json(const erasing *e, const leco_erase_report *report)
+{
+    json_t *concepts = json_array(), *kept = json_array();
+    const erase_result *r = &e->result;
+    for (size_t i = 0; i < e->options->concept_count; i++)
+        json_array_append_new(concepts, json_pack("{s:s, s:s, s:s, s:I, s:f, s:o}", "concept", e->options->concepts[i],
+                                                  "topic", r->concept[i].near.topic->name, "becomes",
+                                                  r->concept[i].becomes, "contexts",
+                                                  (json_int_t)r->concept[i].contexts, "left", r->concept[i].left,
+                                                  "near", near_json(&r->concept[i].near)));
+    for (size_t i = 0; i < r->kept_count; i++)
+        json_array_append_new(kept, json_pack("{s:s, s:f}", "text", r->kept[i].text, "moved", r->kept[i].moved));
+    json_t *all = json_pack("{s:s, s:i, s:f, s:f, s:f, s:f, s:o, s:o}", "file", e->path, "rank", report->rank, "lost",
+                            report->lost, "left", report->left, "moved", report->moved, "seconds", report->seconds,
+                            "concepts", concepts, "kept", kept);
+    char *text = NULL;
+    leco_status status = all ? report_text(all, true, &text, NULL) : LECO_MEMORY;
+    json_decref(all);
+    return status == LECO_OK ? text : NULL;
+}
+
+static void tell_concept(FILE *out, const char *name, const erased_concept *c, bool enhance)
+{
+    fprintf(out, "%s (%s, %zu contexts) %s \"%s\"", name, c->near.topic->name, c->contexts,
+            enhance ? "goes away from" : "becomes", c->becomes);
+    if (!enhance) fprintf(out, "; %.1f%% of the way is left", 100 * c->left);
+    fprintf(out, "\n  nearest to it:");
+    size_t told = 0;
+    for (size_t i = 0; i < c->near.count && told < MOST_TOLD; i++)
+        if (c->near.item[i].of_topic)
+            fprintf(out, "%s %s (%.2f)", told++ ? "," : "", c->near.item[i].word, c->near.item[i].distance);
+    fprintf(out, "%s\n", told ? "" : " nothing that is known of its kind");
+    for (size_t i = 0; i < c->near.count; i++)
+        if (c->near.item[i].same)
+            fprintf(out, "  \"%s\" says about the same, and is not kept\n", c->near.item[i].word);
+}
+
+static char *to_summary(const erasing *e, const leco_erase_report *report)
+{
+    const erase_result *r = &e->result;
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    if (!out) return NULL;
+    for (size_t i = 0; i < e->options->concept_count; i++)
+        tell_concept(out, e->options->concepts[i], &r->concept[i], e->options->enhance);
+    fprintf(out, "kept: %zu texts, moved by %.1f%% of that; most:\n", r->kept_count, 100 * report->moved);
+    for (size_t i = 0; i < r->kept_count && i < 3; i++)
+        fprintf(out, "  %5.1f%%  \"%s\"\n", 100 * r->kept[i].moved, r->kept[i].text);
+    fprintf(out, "rank %d, which leaves out %.1f%% of the change; %zu layers, %lld parameters\n", report->rank,
+            100 * report->lost, trainable_module_count(r->trainable), (long long)trainable_parameters(r->trainable));
+    bool failed = ferror(out);
+    if (fclose(out) != 0 || failed) {
+        free(text);
+        return NULL;
+    }
+    char *copy = mem_strdup(text);
+    free(text);
+    if (copy) utf8_tidy(copy, true);
+    return copy;
+}
+
+static leco_status make_report(erasing *e, leco_erase_report *out, leco_error *err)
+{
+    const erase_result *r = &e->result;
+    leco_erase_report made = {.rank = (int)r->rank, .lost = r->lost, .moved = r->kept_moved};
+    for (size_t i = 0; i < e->options->concept_count; i++)
+        if (r->concept[i].left > made.left) made.left = r->concept[i].left;
+    made.seconds = cpu_seconds() - e->start;
+    made.summary = to_summary(e, &made);
+    made.json = to_json(e, &made);
+    if (made.summary && made.json) {
+        *out = made;
+        return LECO_OK;
+    }
+    leco_erase_report_free(&made);
+    return error_memory(err, 0, "the report");
+}
+
+/* ---- all of it ---- */
+
+static leco_status erase(erasing *e, leco_erase_report *report, leco_error *err)
+{
+    model *m = e->handle->model;
+    LECO_TRY(read_options(e, err));
+    LECO_TRY(model_map(m, MODEL_UNET, err));
+    LECO_TRY(model_load(m, MODEL_TEXT_ENCODER, err));
+    LECO_TRY(erase_solve(m, &e->handle->device, &e->what, &e->result, err));
+    leco_status status = make_report(e, report, err);
+    if (status == LECO_OK) status = save(e, err);
+    if (status != LECO_OK) leco_erase_report_free(report);
+    erase_result_free(&e->result);
+    return status;
+}
+
+leco_status leco_erase(leco_model *handle, const leco_erase_options *options, const char *path,
+                       leco_erase_report *report, leco_error *err)
+{
+    IN_C_LOCALE;
+    erasing e = {
+        .handle = handle, .options = options, .path = path, .start = cpu_seconds(), .memory = arena_create()};
+    leco_erase_report made = {0};
+    leco_status status = e.memory ? erase(&e, &made, err) : error_memory(err, 0, "an edit");
+    arena_destroy(e.memory);
+    if (status == LECO_OK) *report = made;
+    return status;
+}
