@@ -83,8 +83,7 @@ static leco_status put(cut *c, cut_layer *l, const low_rank *parts, leco_error *
     const double part = parts->lost * parts->lost;
     if (part < 1) lost = kept * part / (1 - part);
     l->lost2[rank] = lost;
-    for (int64_t i = rank; i > 0; i--)
-        l->lost2[i - 1] = l->lost2[i] + parts->singular[i - 1] * parts->singular[i - 1];
+    for (int64_t i = rank; i > 0; i--) l->lost2[i - 1] = l->lost2[i] + parts->singular[i - 1] * parts->singular[i - 1];
     for (int64_t i = rank + 1; i <= c->most; i++) l->lost2[i] = lost;
     balance(l, rank, c->width);
     return LECO_OK;
@@ -124,8 +123,8 @@ double cut_lost(const cut *c, int64_t rank)
         lost += c->layer[i].lost2[rank];
         all += c->layer[i].lost2[0];
     }
-    const double relative = all > 0 ? lost / all + c->left_out : 0;
-    return sqrt(relative < 1 ? relative : 1);
+    /* The layers know nothing of what was left out before. */
+    return all > 0 ? sqrt(c->left_out + (1 - c->left_out) * lost / all) : 0;
 }
 
 int64_t cut_rank(const cut *c, double lost)
