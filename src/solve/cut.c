@@ -68,7 +68,7 @@ static void balance(cut_layer *l, int64_t rank, int64_t width)
 /* Takes over what low_rank_of_product gave for this layer. */
 static leco_status put(cut *c, cut_layer *l, const low_rank *parts, leco_error *err)
 {
-    const int64_t rank = parts->rank;
+    const int64_t rank = l->rank = parts->rank;
     double *flat = turned(parts->down, c->width, rank, c->memory, err); /* [rank, width] column-major */
     l->up = turned(parts->up, rank, l->rows, c->memory, err);
     l->lost2 = arena_alloc(c->memory, (size_t)c->most + 1, sizeof *l->lost2);

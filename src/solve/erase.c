@@ -454,11 +454,12 @@ static bool is_edited(const solver *s, const char *path)
     return s->options->method != EDIT_SPEED || !dot || strcmp(dot, ".to_v") == 0;
 }
 
+/* A matrix may have fewer rows than the rank: what it has no use for stays as it was made, with zeros in up. */
 static void fill_module(const solver *s, trainable_module *m, const cut_layer *l)
 {
     const int64_t rank = m->rank, width = s->readers.width;
     float *down = m->param[0].value, *up = m->param[1].value;
-    for (int64_t r = 0; r < rank; r++) {
+    for (int64_t r = 0; r < rank && r < l->rank; r++) {
         for (int64_t i = 0; i < width; i++) down[r * width + i] = (float)l->down[r * width + i];
         for (int64_t i = 0; i < l->rows; i++)
             up[i * rank + r] = (float)(l->up[i + r * l->rows] * s->options->strength);
