@@ -395,7 +395,8 @@ static leco_status measure_kept(solver *s, double unit)
     double all = 0;
     for (size_t i = 0; i < s->kept_count; i++) {
         arena *scratch = arena_create();
-        double *x = scratch ? moved_by(s, s->kept[i].states, s->tokens, scratch) : NULL, squares = 0;
+        if (!scratch) return no_memory(s, "text states");
+        double *x = moved_by(s, s->kept[i].states, s->tokens, scratch), squares = 0;
         leco_status status = x ? read_squares(s, x, of_state, s->tokens, scratch, &squares) : LECO_MEMORY;
         arena_destroy(scratch);
         LECO_TRY(status);
@@ -435,7 +436,8 @@ static leco_status cut_all(solver *s, cut *c)
     for (size_t i = 0; i < s->readers.count; i++) {
         const reader *r = &s->readers.item[i];
         arena *scratch = arena_create();
-        double *matrix = scratch ? dense_new(scratch, s->readers.width, r->layer->out, s->err) : NULL;
+        if (!scratch) return no_memory(s, "a matrix");
+        double *matrix = dense_new(scratch, s->readers.width, r->layer->out, s->err);
         leco_status status = matrix ? reader_values(r, matrix, s->err) : LECO_MEMORY;
         if (status == LECO_OK) status = cut_add(c, i, matrix, r->layer->out, s->err);
         arena_destroy(scratch);
