@@ -148,8 +148,8 @@ static leco_status prepare_concept(solver *s, size_t index)
 {
     concept *c = &s->concept[index];
     erased_concept *told = &s->result->concept[index];
-    const near_search search = {s->model,  s->readers.count ? &s->readers : NULL, s->sketch,
-                                s->device, s->options->concept,                   s->options->concepts};
+    const near_search search = {s->model,  &s->readers,         s->sketch,
+                                s->device, s->options->concept, s->options->concepts};
     LECO_TRY(near_find(&search, c->word, s->memory, &told->near, s->err));
     LECO_TRY(choose_targets(s, c, told));
     LECO_TRY(draw_contexts(s, c, &told->near));
@@ -449,13 +449,6 @@ static leco_status cut_all(solver *s, cut *c)
     return LECO_OK;
 }
 
-/* SPEED leaves the keys as they are. */
-static bool is_edited(const solver *s, const char *path)
-{
-    const char *dot = strrchr(path, '.');
-    return s->options->method != EDIT_SPEED || !dot || strcmp(dot, ".to_v") == 0;
-}
-
 /* A matrix may have fewer rows than the rank: what it has no use for stays as it was made, with zeros in up. */
 static void fill_module(const solver *s, trainable_module *m, const cut_layer *l)
 {
@@ -480,9 +473,23 @@ static leco_status make_trainable(solver *s, const cut *c)
     for (size_t i = 0; i < trainable_module_count(r->trainable); i++) {
         trainable_module *m = trainable_module_at(r->trainable, i);
         for (size_t k = 0; k < s->readers.count; k++)
-            if (strcmp(s->readers.item[k].layer->path, m->layer.path) == 0 && is_edited(s, m->layer.path))
-                fill_module(s, m, &c->layer[k]);
+            if (strcmp(s->readers.item[k].layer->path, m->layer.path) == 0) fill_module(s, m, &c->layer[k]);
     }
+    return LECO_OK;
+}
+
+/* SPEED leaves the keys as they are: all figures are of the values then, too. */
+static leco_status find_readers(solver *s)
+{
+    readers *r = &s->readers;
+    LECO_TRY(readers_find(s->model, s->texts, r, s->err));
+    if (s->options->method != EDIT_SPEED) return LECO_OK;
+    size_t count = 0;
+    for (size_t i = 0; i < r->count; i++) {
+        const char *dot = strrchr(r->item[i].layer->path, '.');
+        if (!dot || strcmp(dot, ".to_k") != 0) r->item[count++] = r->item[i];
+    }
+    r->count = count;
     return LECO_OK;
 }
 
@@ -495,7 +502,7 @@ static leco_status run(solver *s)
     if (!s->concept || !s->result->concept) return no_memory(s, "concepts");
     LECO_TRY(check_concepts(s));
     LECO_TRY(check_texts(s));
-    LECO_TRY(readers_find(s->model, s->texts, &s->readers, s->err));
+    LECO_TRY(find_readers(s));
     LECO_TRY(readers_sketch(&s->readers, s->texts, &s->sketch, s->err));
     for (size_t i = 0; i < concepts; i++) LECO_TRY(prepare_concept(s, i));
     LECO_TRY(keep_all(s));
