@@ -23,8 +23,8 @@ typedef struct erase_args {
                  "the contexts with other words of the concept's kind)"},                                              \
         {"keep-file", 0, OPTION_TEXT, "FILE", ARG(keep_file), .help = "such texts, one a line"},                       \
         {"method", 0, OPTION_CHOICE, "NAME", ARG(method), .choices = "uce|speed", .fallback = "uce",                   \
-         .help = "uce weighs what is to change against what is to stay; speed leaves what is kept exactly as it is, "   \
-                 "and changes values only"},                                                                           \
+         .help = "uce weighs what is to change against what is to stay; speed changes only how directions are read "    \
+                 "that what is kept hardly has, and values only"},                                                     \
         {"rounds", 0, OPTION_WHOLE, "N", ARG(rounds), .max = 3,                                                        \
          .help = "after that, also what still reads as the concept, so many times (RECE)"},                            \
         {"rank", 0, OPTION_WHOLE, "N", ARG(rank), .max = 1024,                                                         \
