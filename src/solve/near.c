@@ -26,12 +26,11 @@ static int by_likeness(const void *left, const void *right)
     return a->id < b->id ? -1 : 1;
 }
 
-/* "word</w>" of three letters or more as "word"; NULL: another kind of token. */
-static const char *whole_word(const char *token, arena *memory)
+/* The length of the word in "word</w>", of three letters or more; 0: another kind of token. */
+static size_t whole_word(const char *token)
 {
     const size_t length = token ? strspn(token, "abcdefghijklmnopqrstuvwxyz") : 0;
-    if (length < 3 || strcmp(token + length, "</w>") != 0) return NULL;
-    return arena_printf(memory, "%.*s", (int)length, token);
+    return length >= 3 && strcmp(token + length, "</w>") == 0 ? length : 0;
 }
 
 static double cosine(const float *a, const float *b, int64_t width)
@@ -75,7 +74,7 @@ static leco_status search_vocabulary(const near_search *s, const char *concept, 
         for (int64_t i = 0; word.ids[k] < rows && i < width; i++) mean[i] += table[word.ids[k] * width + i];
     *count = 0;
     for (int64_t id = 0; id < rows; id++)
-        if (whole_word(tokenizer_token(t, (int32_t)id), scratch))
+        if (whole_word(tokenizer_token(t, (int32_t)id)))
             (*out)[(*count)++] = (candidate){(int32_t)id, cosine(mean, table + id * width, width)};
     qsort(*out, *count, sizeof **out, by_likeness);
     return LECO_OK;
@@ -120,7 +119,9 @@ static leco_status add_vocabulary(const near_search *s, const char *concept, are
     size_t count = 0, added = 0;
     leco_status status = search_vocabulary(s, concept, scratch, &found, &count, err);
     for (size_t i = 0; status == LECO_OK && i < count && added < FROM_VOCABULARY; i++) {
-        const char *word = whole_word(tokenizer_token(s->model->tokenizer, found[i].id), memory);
+        const char *token = tokenizer_token(s->model->tokenizer, found[i].id);
+        const char *word = arena_printf(memory, "%.*s", (int)whole_word(token), token);
+        if (!word) status = error_memory(err, 0, "near words");
         if (!word || avoided(s, word) || listed(out, word)) continue;
         out->item[out->count++] = (near_word){.word = word};
         added++;
@@ -147,6 +148,13 @@ static leco_status square_of(const near_search *s, const state_pairs *p, double 
     }
     arena_destroy(scratch);
     return y ? LECO_OK : error_memory(err, (size_t)(width * count) * sizeof *x, "text states");
+}
+
+/* A sequence may be shorter than what is looked at. */
+static leco_status create_states(const near_search *s, size_t tokens, text_states **out, leco_error *err)
+{
+    const size_t length = tokenizer_length(s->model->tokenizer);
+    return text_states_create(s->device, s->model, (int64_t)(length < tokens ? length : tokens), out, err);
 }
 
 /* Distances of all words from the concept, in one context. */
@@ -194,10 +202,9 @@ static leco_status compare(const near_search *s, const char *concept, near_words
     rng random;
     context_list at;
     text_states *states;
-    const size_t length = tokenizer_length(s->model->tokenizer);
     rng_seed(&random, RNG_CPU, 1);
     LECO_TRY(contexts_of_topic(words->topic, s->model->tokenizer, COMPARED, &random, scratch, &at, err));
-    LECO_TRY(text_states_create(s->device, s->model, (int64_t)(length < LONGEST ? length : LONGEST), &states, err));
+    LECO_TRY(create_states(s, LONGEST, &states, err));
     leco_status status = LECO_OK;
     for (size_t i = 0; i < at.count && status == LECO_OK; i++)
         status = compare_in(s, &at.item[i], concept, words, states, scratch, err);
@@ -229,7 +236,7 @@ static leco_status guess_topic(const near_search *s, const char *concept, arena 
         LECO_TRY(add_topic(s, &bare, scratch, &words, err));
         if (words.count == 0) continue;
         text_states *states;
-        LECO_TRY(text_states_create(s->device, s->model, LONGEST / 2, &states, err));
+        LECO_TRY(create_states(s, LONGEST / 2, &states, err));
         const context alone = {"", ""};
         leco_status status = compare_in(s, &alone, concept, &words, states, scratch, err);
         text_states_destroy(states);
