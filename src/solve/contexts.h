@@ -37,7 +37,7 @@ bool word_is_known(const tokenizer *t, const char *word);
 
 /* A text as token ids. */
 typedef struct placed_text {
-    int32_t *ids;         /* [tokenizer_length]: start, the text, end, padding; the arena's */
+    int32_t *ids;        /* [tokenizer_length]: start, the text, end, padding; the arena's */
     size_t needed;       /* ids without padding */
     bool cut;            /* there were more */
     size_t from, length; /* the word's tokens; length is 0 of an empty word and of a text without a place */

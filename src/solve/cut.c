@@ -83,8 +83,7 @@ static leco_status put(cut *c, cut_layer *l, const low_rank *parts, leco_error *
     const double part = parts->lost * parts->lost;
     if (part < 1) lost = kept * part / (1 - part);
     l->lost2[rank] = lost;
-    for (int64_t i = rank; i > 0; i--)
-        l->lost2[i - 1] = l->lost2[i] + parts->singular[i - 1] * parts->singular[i - 1];
+    for (int64_t i = rank; i > 0; i--) l->lost2[i - 1] = l->lost2[i] + parts->singular[i - 1] * parts->singular[i - 1];
     for (int64_t i = rank + 1; i <= c->most; i++) l->lost2[i] = lost;
     balance(l, rank, c->width);
     return LECO_OK;

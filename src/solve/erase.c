@@ -10,7 +10,7 @@
 /* Contexts of a concept; how many states behind the longest text are computed: the padding tells of the concept, too,
  * and all of it says about the same; which words are kept most: so many of the nearest; in how many contexts each word
  * is kept that the caller names; and the parts of the progress bar. */
-enum { CONTEXTS = 32, BEHIND = 12, NEAREST = 4, KEPT_IN = 4, SEED = 20231108 };
+enum { CONTEXTS = 24, BEHIND = 12, NEAREST = 4, KEPT_IN = 4, SEED = 20231108 };
 #define NEAR_DONE 0.1
 #define ENCODED 0.7
 
@@ -23,7 +23,8 @@ typedef struct concept {
     encoded_text **target; /* [targets][at.count] and with what it becomes */
     const erase_target *targets;
     size_t target_count;
-} concept;
+}
+concept;
 
 typedef struct solver {
     model *model;
@@ -39,6 +40,7 @@ typedef struct solver {
     size_t kept_count, kept_capacity;
     size_t tokens;
     edit edit;
+    double *moved; /* sketch * strength * change */
     rng random;
     leco_error *err;
 } solver;
@@ -67,8 +69,8 @@ static leco_status check_concepts(solver *s)
             return error_set(s->err, LECO_INVALID, "concept number %zu is empty: expected words", i + 1);
         if (c->alone.cut)
             return error_set(s->err, LECO_INVALID,
-                             "the concept \"%.60s...\" is more than the %zu tokens that the text encoder reads", c->word,
-                             tokenizer_length(s->model->tokenizer));
+                             "the concept \"%.60s...\" is more than the %zu tokens that the text encoder reads",
+                             c->word, tokenizer_length(s->model->tokenizer));
     }
     return LECO_OK;
 }
@@ -91,8 +93,8 @@ static leco_status check_texts(const solver *s)
         LECO_TRY(text_place(text, s->model->tokenizer, s->texts, &place, s->err));
         const concept *c = mentioned(s, &place);
         if (c)
-            return error_set(s->err, LECO_INVALID, "\"%.100s\" can't be %s: it says \"%.60s\", which is to change", text,
-                             keep ? "kept" : "what comes in its place", c->word);
+            return error_set(s->err, LECO_INVALID, "\"%.100s\" can't be %s: it says \"%.60s\", which is to change",
+                             text, keep ? "kept" : "what comes in its place", c->word);
     }
     return LECO_OK;
 }
@@ -148,8 +150,7 @@ static leco_status prepare_concept(solver *s, size_t index)
 {
     concept *c = &s->concept[index];
     erased_concept *told = &s->result->concept[index];
-    const near_search search = {s->model,  s->readers.count ? &s->readers : NULL, s->sketch,
-                                s->device, s->options->concept,                   s->options->concepts};
+    const near_search search = {s->model, &s->readers, s->sketch, s->device, s->options->concept, s->options->concepts};
     LECO_TRY(near_find(&search, c->word, s->memory, &told->near, s->err));
     LECO_TRY(choose_targets(s, c, told));
     LECO_TRY(draw_contexts(s, c, &told->near));
@@ -205,7 +206,7 @@ static leco_status keep_all(solver *s)
 {
     const erase_options *o = s->options;
     LECO_TRY(keep(s, ""));
-    for (size_t i = 0; i < o->concepts; i++) LECO_TRY(keep_near(s, &s->concept[i], &s->result->concept[i].near));
+    for (size_t i = 0; i < o->concepts; i++) LECO_TRY(keep_near(s, &s->concept[i], &s -> result -> concept[i].near));
     for (size_t i = 0; i < o->keeps; i++) {
         LECO_TRY(keep(s, arena_strdup(s->memory, o->keep[i])));
         const context_list *at = &s->concept[0].at;
@@ -248,7 +249,8 @@ static leco_status encode_all(solver *s)
         status = encode_texts(states, c->text, c->at.count, s->texts, s->err);
         for (size_t k = 0; k < c->target_count && status == LECO_OK; k++)
             status = encode_texts(states, c->target[k], c->at.count, s->texts, s->err);
-        if (status == LECO_OK) status = report(s, NEAR_DONE + (ENCODED - NEAR_DONE) * (double)(i + 1) / (double)concepts);
+        if (status == LECO_OK)
+            status = report(s, NEAR_DONE + (ENCODED - NEAR_DONE) * (double)(i + 1) / (double)concepts);
     }
     text_states_destroy(states);
     return status;
@@ -265,9 +267,9 @@ static leco_status each_pair(solver *s, const concept *c,
         for (size_t i = 0; i < c->at.count; i++) {
             arena *scratch = arena_create();
             state_pairs p;
-            leco_status status = scratch ? pair_states(&c->text[i], &c->target[k][i], s->tokens, width, length, scratch,
-                                                       &p, s->err)
-                                         : no_memory(s, "text states");
+            leco_status status =
+                scratch ? pair_states(&c->text[i], &c->target[k][i], s->tokens, width, length, scratch, &p, s->err)
+                        : no_memory(s, "text states");
             const float share = (float)(c->targets[k].share / shares);
             for (size_t n = 0; status == LECO_OK && n < p.count; n++) p.weight[n] *= share;
             if (status == LECO_OK) status = use(s, &p, user);
@@ -327,31 +329,29 @@ static leco_status solve(solver *s)
 
 /* ---- how far states moved ---- */
 
-/* *out += sum over columns of their weight |sketch x|^2 */
-static leco_status read_squares(const solver *s, const double *x, const float *of_state, size_t count, arena *scratch,
-                                double *out)
+/* The sketch of what states x [width, count] are read as, behind the edit or (`matrix`: s->sketch) by the model itself.
+ */
+static double *read_states(const solver *s, const double *matrix, const float *x, size_t count, arena *scratch)
 {
-    double *y = dense_new(scratch, READERS_SKETCH, (int64_t)count, s->err);
-    if (!y) return LECO_MEMORY;
-    dense_product(s->sketch, x, READERS_SKETCH, s->readers.width, (int64_t)count, y);
+    const int64_t width = s->readers.width, n = (int64_t)count;
+    double *from = dense_new(scratch, width, n, s->err);
+    double *out = from ? dense_new(scratch, READERS_SKETCH, n, s->err) : NULL;
+    if (!out) return NULL;
+    for (int64_t i = 0; i < width * n; i++) from[i] = (double)x[i];
+    dense_product(matrix, from, READERS_SKETCH, width, n, out);
+    return out;
+}
+
+/* Sums over columns of weight |y|^2, y [READERS_SKETCH, count]. */
+static double squares(const double *y, const float *of_state, size_t count)
+{
+    double sum = 0;
     for (size_t i = 0; i < count; i++) {
         double square = 0;
         for (size_t k = 0; k < READERS_SKETCH; k++) square += y[i * READERS_SKETCH + k] * y[i * READERS_SKETCH + k];
-        *out += (double)of_state[i] * square;
+        sum += (double)of_state[i] * square;
     }
-    return LECO_OK;
-}
-
-/* change x, [width, count] */
-static double *moved_by(const solver *s, const float *x, size_t count, arena *scratch)
-{
-    const int64_t width = s->readers.width, n = (int64_t)count;
-    double *from = dense_new(scratch, width, n, s->err), *out = from ? dense_new(scratch, width, n, s->err) : NULL;
-    if (!out) return NULL;
-    for (int64_t i = 0; i < width * n; i++) from[i] = (double)x[i];
-    dense_product(s->edit.change, from, width, width, n, out);
-    for (int64_t i = 0; i < width * n; i++) out[i] *= s->options->strength;
-    return out;
+    return sum;
 }
 
 typedef struct distances {
@@ -363,19 +363,19 @@ static leco_status add_distances(solver *s, const state_pairs *p, void *user)
     distances *d = user;
     arena *scratch = arena_create();
     if (!scratch) return no_memory(s, "text states");
-    const int64_t elements = s->readers.width * (int64_t)p->count;
-    double *change = moved_by(s, p->c, p->count, scratch);
-    double *asked = change ? dense_new(scratch, s->readers.width, (int64_t)p->count, s->err) : NULL;
-    leco_status status = asked ? LECO_OK : LECO_MEMORY;
-    if (status == LECO_OK) {
-        for (int64_t i = 0; i < elements; i++) asked[i] = (double)p->g[i] - (double)p->c[i];
-        for (int64_t i = 0; i < elements; i++) change[i] -= asked[i];
-        status = read_squares(s, asked, p->weight, p->count, scratch, &d->before);
-        if (status == LECO_OK) status = read_squares(s, change, p->weight, p->count, scratch, &d->after);
+    double *c = read_states(s, s->sketch, p->c, p->count, scratch), *g = NULL, *moved = NULL;
+    if (c) g = read_states(s, s->sketch, p->g, p->count, scratch);
+    if (g) moved = read_states(s, s->moved, p->c, p->count, scratch);
+    if (moved) {
+        const size_t elements = READERS_SKETCH * p->count;
+        for (size_t i = 0; i < elements; i++) g[i] -= c[i];
+        for (size_t i = 0; i < elements; i++) moved[i] -= g[i];
+        d->before += squares(g, p->weight, p->count);
+        d->after += squares(moved, p->weight, p->count);
         for (size_t i = 0; i < p->count; i++) d->weight += (double)p->weight[i];
     }
     arena_destroy(scratch);
-    return status;
+    return moved ? LECO_OK : LECO_MEMORY;
 }
 
 static int most_moved_first(const void *left, const void *right)
@@ -395,16 +395,15 @@ static leco_status measure_kept(solver *s, double unit)
     double all = 0;
     for (size_t i = 0; i < s->kept_count; i++) {
         arena *scratch = arena_create();
-        double *x = scratch ? moved_by(s, s->kept[i].states, s->tokens, scratch) : NULL, squares = 0;
-        leco_status status = x ? read_squares(s, x, of_state, s->tokens, scratch, &squares) : LECO_MEMORY;
+        const double *y = scratch ? read_states(s, s->moved, s->kept[i].states, s->tokens, scratch) : NULL;
+        const double mean = y ? squares(y, of_state, s->tokens) / (double)length : 0;
         arena_destroy(scratch);
-        LECO_TRY(status);
-        all += squares / (double)length;
-        s->result->kept[i] =
-            (kept_text){s->kept_name[i], unit > 0 ? sqrt(squares / (double)length) / unit : 0};
+        if (!y) return no_memory(s, "text states");
+        all += mean;
+        s->result->kept[i] = (kept_text){s->kept_name[i], sqrt(mean) / unit};
     }
     s->result->kept_count = s->kept_count;
-    s->result->kept_moved = unit > 0 ? sqrt(all / (double)s->kept_count) / unit : 0;
+    s->result->kept_moved = sqrt(all / (double)s->kept_count) / unit;
     qsort(s->result->kept, s->kept_count, sizeof *s->result->kept, most_moved_first);
     return LECO_OK;
 }
@@ -412,6 +411,10 @@ static leco_status measure_kept(solver *s, double unit)
 static leco_status measure(solver *s)
 {
     distances all = {0};
+    s->moved = dense_new(s->texts, READERS_SKETCH, s->readers.width, s->err);
+    if (!s->moved) return LECO_MEMORY;
+    dense_product(s->sketch, s->edit.change, READERS_SKETCH, s->readers.width, s->readers.width, s->moved);
+    for (int64_t i = 0; i < READERS_SKETCH * s->readers.width; i++) s->moved[i] *= s->options->strength;
     for (size_t i = 0; i < s->options->concepts; i++) {
         distances d = {0};
         LECO_TRY(each_pair(s, &s->concept[i], add_distances, &d));
@@ -460,8 +463,7 @@ static void fill_module(const solver *s, trainable_module *m, const cut_layer *l
     float *down = m->param[0].value, *up = m->param[1].value;
     for (int64_t r = 0; r < rank; r++) {
         for (int64_t i = 0; i < width; i++) down[r * width + i] = (float)l->down[r * width + i];
-        for (int64_t i = 0; i < l->rows; i++)
-            up[i * rank + r] = (float)(l->up[i + r * l->rows] * s->options->strength);
+        for (int64_t i = 0; i < l->rows; i++) up[i * rank + r] = (float)(l->up[i + r * l->rows] * s->options->strength);
     }
 }
 
