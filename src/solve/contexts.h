@@ -49,6 +49,11 @@ leco_status context_place(const context *c, const char *word, const tokenizer *t
 /* A text without a place. One that is too long is cut. */
 leco_status text_place(const char *text, const tokenizer *t, arena *memory, placed_text *out, leco_error *err);
 
+/* Two texts as ids, each with its place where the other one's differs: behind what both begin with, before what both
+ * end with. Texts that are too long are LECO_INVALID. */
+leco_status pair_place(const char *text, const char *other, const tokenizer *t, arena *memory, placed_text out[2],
+                       leco_error *err);
+
 /* Do the tokens of a word (without start and end) occur in a text, one behind the other? */
 bool text_mentions(const placed_text *text, const placed_text *word);
 
