@@ -54,8 +54,7 @@ static leco_status check(const leco_erase_options *o, leco_error *err)
         return error_set(err, LECO_INVALID, "lambda is %g: expected a number of at least 0", o->lambda);
     if (o->rank < 0 || o->rank > 1024)
         return error_set(err, LECO_INVALID, "the rank is %d: expected 1 to 1024, or 0 for as low as serves", o->rank);
-    if (o->rounds < 0 || o->rounds > 3)
-        return error_set(err, LECO_INVALID, "%d rounds: expected 0 to 3", o->rounds);
+    if (o->rounds < 0 || o->rounds > 3) return error_set(err, LECO_INVALID, "%d rounds: expected 0 to 3", o->rounds);
     return LECO_OK;
 }
 
@@ -68,7 +67,8 @@ static leco_status read_target(const char *text, arena *memory, erase_target *ou
     *out = (erase_target){text, 1};
     if (!end || *end) return LECO_OK;
     if (!isfinite(share) || share <= 0)
-        return error_set(err, LECO_INVALID, "the share in \"%.100s\" is %s: expected a number above 0", text, colon + 1);
+        return error_set(err, LECO_INVALID, "the share in \"%.100s\" is %s: expected a number above 0", text,
+                         colon + 1);
     char *without = arena_printf(memory, "%.*s", (int)(colon - text), text);
     *out = (erase_target){without, share};
     return without ? LECO_OK : error_memory(err, strlen(text), "a text");
@@ -179,9 +179,8 @@ static char *to_json(const erasing *e, const leco_erase_report *report)
     for (size_t i = 0; i < e->options->concept_count; i++)
         json_array_append_new(concepts, json_pack("{s:s, s:s, s:s, s:I, s:f, s:o}", "concept", e->options->concepts[i],
                                                   "topic", r->concept[i].near.topic->name, "becomes",
-                                                  r->concept[i].becomes, "contexts",
-                                                  (json_int_t)r->concept[i].contexts, "left", r->concept[i].left,
-                                                  "near", near_json(&r->concept[i].near)));
+                                                  r->concept[i].becomes, "contexts", (json_int_t)r->concept[i].contexts,
+                                                  "left", r->concept[i].left, "near", near_json(&r->concept[i].near)));
     for (size_t i = 0; i < r->kept_count; i++)
         json_array_append_new(kept, json_pack("{s:s, s:f}", "text", r->kept[i].text, "moved", r->kept[i].moved));
     json_t *all = json_pack("{s:s, s:i, s:f, s:f, s:f, s:f, s:o, s:o}", "file", e->path, "rank", report->rank, "lost",
@@ -205,8 +204,7 @@ static void tell_concept(FILE *out, const char *name, const erased_concept *c, b
             fprintf(out, "%s %s (%.2f)", told++ ? "," : "", c->near.item[i].word, c->near.item[i].distance);
     fprintf(out, "%s\n", told ? "" : " nothing that is known of its kind");
     for (size_t i = 0; i < c->near.count; i++)
-        if (c->near.item[i].same)
-            fprintf(out, "  \"%s\" says about the same, and is not kept\n", c->near.item[i].word);
+        if (c->near.item[i].same) fprintf(out, "  \"%s\" says about the same, and is not kept\n", c->near.item[i].word);
 }
 
 static char *to_summary(const erasing *e, const leco_erase_report *report)
@@ -217,7 +215,7 @@ static char *to_summary(const erasing *e, const leco_erase_report *report)
     FILE *out = open_memstream(&text, &size);
     if (!out) return NULL;
     for (size_t i = 0; i < e->options->concept_count; i++)
-        tell_concept(out, e->options->concepts[i], &r->concept[i], e->options->enhance);
+        tell_concept(out, e->options->concepts[i], &r->concept[i], e -> options -> enhance);
     fprintf(out, "kept: %zu texts, moved by %.1f%% of that; most:\n", r->kept_count, 100 * report->moved);
     for (size_t i = 0; i < r->kept_count && i < 3; i++)
         fprintf(out, "  %5.1f%%  \"%s\"\n", 100 * r->kept[i].moved, r->kept[i].text);
@@ -271,8 +269,7 @@ leco_status leco_erase(leco_model *handle, const leco_erase_options *options, co
                        leco_erase_report *report, leco_error *err)
 {
     IN_C_LOCALE;
-    erasing e = {
-        .handle = handle, .options = options, .path = path, .start = cpu_seconds(), .memory = arena_create()};
+    erasing e = {.handle = handle, .options = options, .path = path, .start = cpu_seconds(), .memory = arena_create()};
     leco_erase_report made = {0};
     leco_status status = e.memory ? erase(&e, &made, err) : error_memory(err, 0, "an edit");
     arena_destroy(e.memory);

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/number.h"
 #include "base/utf8.h"
+#include "solve/start.h"
 #include "train/save.h"
 #include "train/trainer.h"
 
@@ -51,7 +52,21 @@ static leco_status check_budget(const trainer *t, uint64_t budget, leco_error *e
     return status;
 }
 
-static leco_status train(trainer *t, const leco_train_options *o, leco_train_report *report, leco_error *err)
+/* Takes what was planned; where the config asks for it, the adapter starts from a closed form, which is solved before
+ * the training takes its memory. */
+static leco_status prepare(trainer *t, const train_config *c, const char *device_name, leco_error *err)
+{
+    if (!start_is_asked_for(c)) return trainer_prepare(t, err);
+    trainable *start;
+    LECO_TRY(start_solve(c, device_name, &start, err));
+    leco_status status = trainer_prepare(t, err);
+    if (status == LECO_OK) start_copy(start, trainer_trainable(t));
+    trainable_destroy(start);
+    return status;
+}
+
+static leco_status train(trainer *t, const train_config *c, const leco_train_options *o, leco_train_report *report,
+                         leco_error *err)
 {
     LECO_TRY(check_budget(t, o->memory, err));
     memory_use use = trainer_planned(t);
@@ -61,7 +76,7 @@ static leco_status train(trainer *t, const leco_train_options *o, leco_train_rep
     utf8_tidy(report->summary, true); /* it shows a prompt */
     report->resident_bytes = mem_peak_resident();
     if (o->dry_run) return LECO_OK;
-    LECO_TRY(trainer_prepare(t, err));
+    LECO_TRY(prepare(t, c, o->device, err));
     train_result result = {0};
     leco_train_options copy = *o;
     leco_status status = trainer_run(t, o->progress ? forward_progress : NULL, &copy, &result, err);
@@ -92,7 +107,7 @@ leco_status leco_train(const char *config, const leco_train_options *options, le
     leco_status status = save_check(&c, err);
     if (status == LECO_OK) status = trainer_plan(&c, o->device, o->memory, &t, err);
     if (status == LECO_OK) {
-        status = train(t, o, &made, err);
+        status = train(t, &c, o, &made, err);
         trainer_destroy(t);
     }
     log_raise_debug(false);

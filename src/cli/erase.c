@@ -14,36 +14,71 @@ typedef struct erase_args {
 #define ARG(field) .offset = offsetof(erase_args, field)
 #define OPTIONS(TO_HELP, STRENGTH_HELP)                                                                                \
     {"to", 0, OPTION_TEXTS, "TEXT[:SHARE]", ARG(to), .help = TO_HELP},                                                 \
-        {"in", 0, OPTION_TEXTS, "TEXT", ARG(contexts),                                                                 \
-         .help = "a text with {} where the concept stands, perhaps with wildcards: \"a {small|large} {} vase\". May be " \
-                 "given several times (default: texts of leco's own, for colors, objects, styles, artists and persons)"}, \
+        {"in",                                                                                                         \
+         0,                                                                                                            \
+         OPTION_TEXTS,                                                                                                 \
+         "TEXT",                                                                                                       \
+         ARG(contexts),                                                                                                \
+         .help =                                                                                                       \
+             "a text with {} where the concept stands, perhaps with wildcards: \"a {small|large} {} vase\". May be "   \
+             "given several times (default: texts of leco's own, for colors, objects, styles, artists and persons)"},  \
         {"in-file", 0, OPTION_TEXT, "FILE", ARG(context_file), .help = "such texts, one a line"},                      \
-        {"keep", 0, OPTION_TEXTS, "TEXT", ARG(keep),                                                                   \
-         .help = "a word or a prompt that is to stay. May be given several times (always kept: the empty prompt, and "  \
+        {"keep",                                                                                                       \
+         0,                                                                                                            \
+         OPTION_TEXTS,                                                                                                 \
+         "TEXT",                                                                                                       \
+         ARG(keep),                                                                                                    \
+         .help = "a word or a prompt that is to stay. May be given several times (always kept: the empty prompt, and " \
                  "the contexts with other words of the concept's kind)"},                                              \
         {"keep-file", 0, OPTION_TEXT, "FILE", ARG(keep_file), .help = "such texts, one a line"},                       \
-        {"method", 0, OPTION_CHOICE, "NAME", ARG(method), .choices = "uce|speed", .fallback = "uce",                   \
-         .help = "uce weighs what is to change against what is to stay; speed changes only how directions are read "    \
+        {"method",                                                                                                     \
+         0,                                                                                                            \
+         OPTION_CHOICE,                                                                                                \
+         "NAME",                                                                                                       \
+         ARG(method),                                                                                                  \
+         .choices = "uce|speed",                                                                                       \
+         .fallback = "uce",                                                                                            \
+         .help = "uce weighs what is to change against what is to stay; speed changes only how directions are read "   \
                  "that what is kept hardly has, and values only"},                                                     \
-        {"rounds", 0, OPTION_WHOLE, "N", ARG(rounds), .max = 3,                                                        \
+        {"rounds",                                                                                                     \
+         0,                                                                                                            \
+         OPTION_WHOLE,                                                                                                 \
+         "N",                                                                                                          \
+         ARG(rounds),                                                                                                  \
+         .max = 3,                                                                                                     \
          .help = "after that, also what still reads as the concept, so many times (RECE)"},                            \
-        {"rank", 0, OPTION_WHOLE, "N", ARG(rank), .max = 1024,                                                         \
+        {"rank",                                                                                                       \
+         0,                                                                                                            \
+         OPTION_WHOLE,                                                                                                 \
+         "N",                                                                                                          \
+         ARG(rank),                                                                                                    \
+         .max = 1024,                                                                                                  \
          .help = "of the LoRA (default: as low as keeps 80% of the change, 32 at most)"},                              \
         {"strength", 0, OPTION_NUMBER, "S", ARG(strength), .max = 100, .fallback = "1", .help = STRENGTH_HELP},        \
-        {"lambda", 0, OPTION_NUMBER, "L", ARG(lambda), .max = 1000000, .fallback = "0.0001",                           \
+        {"lambda",                                                                                                     \
+         0,                                                                                                            \
+         OPTION_NUMBER,                                                                                                \
+         "L",                                                                                                          \
+         ARG(lambda),                                                                                                  \
+         .max = 1000000,                                                                                               \
+         .fallback = "0.0001",                                                                                         \
          .help = "what it costs to change anything: more is more careful"},                                            \
-        {"output", 'o', OPTION_TEXT, "FILE.safetensors", ARG(output),                                                  \
-         .help = "where to (default: the first concept's name)"},                                                      \
-        {"grid", 0, OPTION_TEXTS, "PROMPT", ARG(grid),                                                                 \
+        {"output",           'o',         OPTION_TEXT,                                                                 \
+         "FILE.safetensors", ARG(output), .help = "where to (default: the first concept's name)"},                     \
+        {"grid",                                                                                                       \
+         0,                                                                                                            \
+         OPTION_TEXTS,                                                                                                 \
+         "PROMPT",                                                                                                     \
+         ARG(grid),                                                                                                    \
          .help = "draw this without and with the LoRA, into a picture beside it. May be given several times"},         \
     {                                                                                                                  \
         0                                                                                                              \
     }
 
-static const option_spec erase_option_list[] = {
-    OPTIONS("what comes in its place, \"\" for nothing; of several, each by its share, \"a man:0.5\" (default: the word "
-            "nearest to it that the model knows)",
-            "how far to go: at 1 all the way")};
+static const option_spec erase_option_list[] = {OPTIONS(
+    "what comes in its place, \"\" for nothing; of several, each by its share, \"a man:0.5\" (default: the word "
+    "nearest to it that the model knows)",
+    "how far to go: at 1 all the way")};
 static const option_spec enhance_option_list[] = {
     OPTIONS("what it is to be told from more, \"\" for nothing (default: the word nearest to it that the model knows)",
             "how much more: at 1 by as much as lies between the two")};
@@ -154,8 +189,7 @@ static int do_it(const erase_line *line)
 static int check_and_do(erase_line *line)
 {
     char file[4096], sheet[4096 + 8];
-    if (line->model->lora.count > 0)
-        return options_mistake(line->program, "takes the model as it is, without --lora");
+    if (line->model->lora.count > 0) return options_mistake(line->program, "takes the model as it is, without --lora");
     int status = model_args_check(line->program, line->model);
     if (status != OPTIONS_READY) return status;
     if (line->args->output)

@@ -46,9 +46,9 @@ static leco_status add_drawn(draw *d, rng *r, name_table *known, arena *memory, 
     wildcards_draw(&d->choices, r);
     wildcards_expand(&d->choices, &d->text, text);
     if (!strchr(text, PLACE))
-        return error_set(err, LECO_INVALID,
-                         "the {} of a context is one of several choices, so that \"%.100s\" lacks it: expected it outside",
-                         text);
+        return error_set(
+            err, LECO_INVALID,
+            "the {} of a context is one of several choices, so that \"%.100s\" lacks it: expected it outside", text);
     if (name_table_find(known, text)) return LECO_OK;
     char *name = arena_strdup(memory, text), *place = strchr(text, PLACE);
     if (!name || !name_table_add(known, name, out->count)) return error_memory(err, strlen(text), "a context");
@@ -204,6 +204,12 @@ leco_status text_place(const char *text, const tokenizer *t, arena *memory, plac
     return LECO_OK;
 }
 
+static leco_status too_long(const char *text, const tokenizer *t, leco_error *err)
+{
+    return error_set(err, LECO_INVALID, "\"%.200s\" is more than the %zu tokens that the text encoder reads", text,
+                     tokenizer_length(t));
+}
+
 leco_status context_place(const context *c, const char *word, const tokenizer *t, arena *memory, placed_text *out,
                           leco_error *err)
 {
@@ -221,9 +227,25 @@ leco_status context_place(const context *c, const char *word, const tokenizer *t
         to++;
     out->from = from;
     out->length = out->needed - from - to;
-    if (out->cut)
-        return error_set(err, LECO_INVALID, "\"%.200s\" is more than the %zu tokens that the text encoder reads", text,
-                         tokenizer_length(t));
+    if (out->cut) return too_long(text, t, err);
+    return LECO_OK;
+}
+
+leco_status pair_place(const char *text, const char *other, const tokenizer *t, arena *memory, placed_text out[2],
+                       leco_error *err)
+{
+    LECO_TRY(text_place(text, t, memory, &out[0], err));
+    LECO_TRY(text_place(other, t, memory, &out[1], err));
+    if (out[0].cut || out[1].cut) return too_long(out[0].cut ? text : other, t, err);
+    const placed_text *a = &out[0], *b = &out[1];
+    const size_t shorter = a->needed < b->needed ? a->needed : b->needed;
+    size_t from = 0, to = 0;
+    while (from < shorter - 1 && a->ids[from] == b->ids[from]) from++;
+    while (to < shorter - from && a->ids[a->needed - 1 - to] == b->ids[b->needed - 1 - to]) to++;
+    for (int i = 0; i < 2; i++) {
+        out[i].from = from;
+        out[i].length = out[i].needed - from - to;
+    }
     return LECO_OK;
 }
 

@@ -38,7 +38,7 @@ bool word_is_known(const tokenizer *t, const char *word);
 
 /* A text as token ids. */
 typedef struct placed_text {
-    int32_t *ids;         /* [tokenizer_length]: start, the text, end, padding; the arena's */
+    int32_t *ids;        /* [tokenizer_length]: start, the text, end, padding; the arena's */
     size_t needed;       /* ids without padding */
     bool cut;            /* there were more */
     size_t from, length; /* the word's tokens; length is 0 of an empty word and of a text without a place */
@@ -49,6 +49,11 @@ leco_status context_place(const context *c, const char *word, const tokenizer *t
                           leco_error *err);
 /* A text without a place. One that is too long is cut. */
 leco_status text_place(const char *text, const tokenizer *t, arena *memory, placed_text *out, leco_error *err);
+
+/* Two texts as ids, each with its place where the other one's differs: behind what both begin with, before what both
+ * end with. Texts that are too long are LECO_INVALID. */
+leco_status pair_place(const char *text, const char *other, const tokenizer *t, arena *memory, placed_text out[2],
+                       leco_error *err);
 
 /* Do the tokens of a word (without start and end) occur in a text, one behind the other? */
 bool text_mentions(const placed_text *text, const placed_text *word);

@@ -1,5 +1,5 @@
-/* An edit as a LoRA: for each matrix W the product of two thin ones that comes nearest to W change, where "near" is what
- * the edit's metric says: of all products of that rank it is the one that serves the states best. */
+/* An edit as a LoRA: for each matrix W the product of two thin ones that comes nearest to W change, where "near" is
+ * what the edit's metric says: of all products of that rank it is the one that serves the states best. */
 #ifndef LECO_SOLVE_CUT_H
 #define LECO_SOLVE_CUT_H
 

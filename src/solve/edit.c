@@ -206,8 +206,7 @@ static leco_status solve_once(work *w, edit *out)
 {
     LECO_TRY(find_toward(w));
     LECO_TRY(find_metric(w, &out->metric));
-    return w->options->method == EDIT_SPEED ? solve_speed(w, &out->change)
-                                            : solve_uce(w, out->metric, &out->change);
+    return w->options->method == EDIT_SPEED ? solve_speed(w, &out->change) : solve_uce(w, out->metric, &out->change);
 }
 
 /* ---- RECE ---- */

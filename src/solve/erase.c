@@ -1,47 +1,15 @@
-#include "solve/erase.h"
+#include "solve/erase_internal.h"
 
-#include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/mem.h"
 #include "model/kinds.h"
 
 /* Contexts of a concept; how many states behind the longest text are computed: the padding tells of the concept, too,
  * and all of it says about the same; which words are kept most: so many of the nearest; in how many contexts each word
  * is kept that the caller names; and the parts of the progress bar. */
-enum { CONTEXTS = 32, BEHIND = 12, NEAREST = 4, KEPT_IN = 4, SEED = 20231108 };
+enum { CONTEXTS = 24, BEHIND = 12, NEAREST = 4, KEPT_IN = 4, SEED = 20231108 };
 #define NEAR_DONE 0.1
 #define ENCODED 0.7
-
-/* One concept at work. */
-typedef struct concept {
-    const char *word;
-    placed_text alone;
-    context_list at;
-    encoded_text *text;    /* [at.count] with the concept, */
-    encoded_text **target; /* [targets][at.count] and with what it becomes */
-    const erase_target *targets;
-    size_t target_count;
-} concept;
-
-typedef struct solver {
-    model *model;
-    const device *device;
-    const erase_options *options;
-    erase_result *result;
-    arena *memory, *texts; /* the result's; of what is needed until the end */
-    readers readers;
-    double *sketch;
-    concept *concept;
-    encoded_text *kept;
-    const char **kept_name;
-    size_t kept_count, kept_capacity;
-    size_t tokens;
-    edit edit;
-    rng random;
-    leco_error *err;
-} solver;
 
 static leco_status report(const solver *s, double done)
 {
@@ -67,8 +35,8 @@ static leco_status check_concepts(solver *s)
             return error_set(s->err, LECO_INVALID, "concept number %zu is empty: expected words", i + 1);
         if (c->alone.cut)
             return error_set(s->err, LECO_INVALID,
-                             "the concept \"%.60s...\" is more than the %zu tokens that the text encoder reads", c->word,
-                             tokenizer_length(s->model->tokenizer));
+                             "the concept \"%.60s...\" is more than the %zu tokens that the text encoder reads",
+                             c->word, tokenizer_length(s->model->tokenizer));
     }
     return LECO_OK;
 }
@@ -91,8 +59,8 @@ static leco_status check_texts(const solver *s)
         LECO_TRY(text_place(text, s->model->tokenizer, s->texts, &place, s->err));
         const concept *c = mentioned(s, &place);
         if (c)
-            return error_set(s->err, LECO_INVALID, "\"%.100s\" can't be %s: it says \"%.60s\", which is to change", text,
-                             keep ? "kept" : "what comes in its place", c->word);
+            return error_set(s->err, LECO_INVALID, "\"%.100s\" can't be %s: it says \"%.60s\", which is to change",
+                             text, keep ? "kept" : "what comes in its place", c->word);
     }
     return LECO_OK;
 }
@@ -148,8 +116,7 @@ static leco_status prepare_concept(solver *s, size_t index)
 {
     concept *c = &s->concept[index];
     erased_concept *told = &s->result->concept[index];
-    const near_search search = {s->model,  &s->readers,         s->sketch,
-                                s->device, s->options->concept, s->options->concepts};
+    const near_search search = {s->model, &s->readers, s->sketch, s->device, s->options->concept, s->options->concepts};
     LECO_TRY(near_find(&search, c->word, s->memory, &told->near, s->err));
     LECO_TRY(choose_targets(s, c, told));
     LECO_TRY(draw_contexts(s, c, &told->near));
@@ -159,6 +126,27 @@ static leco_status prepare_concept(solver *s, size_t index)
     if (!c->target) return no_memory(s, "contexts");
     for (size_t i = 0; i < c->target_count; i++) LECO_TRY(place_all(s, &c->at, c->targets[i].text, &c->target[i]));
     return report(s, NEAR_DONE * (double)(index + 1) / (double)s->options->concepts);
+}
+
+static leco_status place_pairs(solver *s)
+{
+    const erase_options *o = s->options;
+    static const erase_target whole = {"", 1};
+    concept *c = &s->concept[0];
+    *c = (concept){.word = o->pair[0].text, .targets = &whole, .target_count = 1, .at.count = o->pairs};
+    s->result->concept[0].becomes = "";
+    s->result->concept[0].contexts = o->pairs;
+    c->text = arena_alloc(s->texts, o->pairs, sizeof *c->text);
+    c->target = arena_alloc(s->texts, 1, sizeof *c->target);
+    if (!c->text || !c->target) return no_memory(s, "pairs");
+    if (!(c->target[0] = arena_alloc(s->texts, o->pairs, sizeof *c->text))) return no_memory(s, "pairs");
+    for (size_t i = 0; i < o->pairs; i++) {
+        placed_text both[2];
+        LECO_TRY(pair_place(o->pair[i].text, o->pair[i].becomes, s->model->tokenizer, s->texts, both, s->err));
+        c->text[i].place = both[0];
+        c->target[0][i].place = both[1];
+    }
+    return LECO_OK;
 }
 
 /* ---- what is kept ---- */
@@ -205,11 +193,11 @@ static leco_status keep_all(solver *s)
 {
     const erase_options *o = s->options;
     LECO_TRY(keep(s, ""));
-    for (size_t i = 0; i < o->concepts; i++) LECO_TRY(keep_near(s, &s->concept[i], &s->result->concept[i].near));
+    for (size_t i = 0; i < o->concepts; i++) LECO_TRY(keep_near(s, &s->concept[i], &s -> result -> concept[i].near));
     for (size_t i = 0; i < o->keeps; i++) {
         LECO_TRY(keep(s, arena_strdup(s->memory, o->keep[i])));
         const context_list *at = &s->concept[0].at;
-        for (size_t k = 0; k < KEPT_IN && k < at->count; k++)
+        for (size_t k = 0; at->item && k < KEPT_IN && k < at->count; k++)
             LECO_TRY(keep(s, context_text(&at->item[k], o->keep[i], s->memory)));
     }
     return LECO_OK;
@@ -228,7 +216,7 @@ static void choose_length(solver *s)
 {
     size_t most = longest(0, s->kept, s->kept_count);
     const size_t length = tokenizer_length(s->model->tokenizer);
-    for (size_t i = 0; i < s->options->concepts; i++) {
+    for (size_t i = 0; i < s->count; i++) {
         const concept *c = &s->concept[i];
         most = longest(most, c->text, c->at.count);
         for (size_t k = 0; k < c->target_count; k++) most = longest(most, c->target[k], c->at.count);
@@ -242,21 +230,20 @@ static leco_status encode_all(solver *s)
     choose_length(s);
     LECO_TRY(text_states_create(s->device, s->model, (int64_t)s->tokens, &states, s->err));
     leco_status status = encode_texts(states, s->kept, s->kept_count, s->texts, s->err);
-    const size_t concepts = s->options->concepts;
-    for (size_t i = 0; i < concepts && status == LECO_OK; i++) {
+    for (size_t i = 0; i < s->count && status == LECO_OK; i++) {
         concept *c = &s->concept[i];
         status = encode_texts(states, c->text, c->at.count, s->texts, s->err);
         for (size_t k = 0; k < c->target_count && status == LECO_OK; k++)
             status = encode_texts(states, c->target[k], c->at.count, s->texts, s->err);
-        if (status == LECO_OK) status = report(s, NEAR_DONE + (ENCODED - NEAR_DONE) * (double)(i + 1) / (double)concepts);
+        if (status == LECO_OK)
+            status = report(s, NEAR_DONE + (ENCODED - NEAR_DONE) * (double)(i + 1) / (double)s->count);
     }
     text_states_destroy(states);
     return status;
 }
 
-/* Calls back with the pairs of a concept in each context, for each of its targets. */
-static leco_status each_pair(solver *s, const concept *c,
-                             leco_status (*use)(solver *s, const state_pairs *p, void *user), void *user)
+leco_status erase_each_pair(solver *s, const concept *c,
+                            leco_status (*use)(solver *s, const state_pairs *p, void *user), void *user)
 {
     const size_t width = (size_t)s->readers.width, length = tokenizer_length(s->model->tokenizer);
     double shares = 0;
@@ -265,9 +252,9 @@ static leco_status each_pair(solver *s, const concept *c,
         for (size_t i = 0; i < c->at.count; i++) {
             arena *scratch = arena_create();
             state_pairs p;
-            leco_status status = scratch ? pair_states(&c->text[i], &c->target[k][i], s->tokens, width, length, scratch,
-                                                       &p, s->err)
-                                         : no_memory(s, "text states");
+            leco_status status =
+                scratch ? pair_states(&c->text[i], &c->target[k][i], s->tokens, width, length, scratch, &p, s->err)
+                        : no_memory(s, "text states");
             const float share = (float)(c->targets[k].share / shares);
             for (size_t n = 0; status == LECO_OK && n < p.count; n++) p.weight[n] *= share;
             if (status == LECO_OK) status = use(s, &p, user);
@@ -302,7 +289,7 @@ static leco_status gather(solver *s, moments *m)
 {
     const size_t length = tokenizer_length(s->model->tokenizer);
     LECO_TRY(moments_create(s->readers.width, s->texts, m, s->err));
-    for (size_t i = 0; i < s->options->concepts; i++) LECO_TRY(each_pair(s, &s->concept[i], add_pairs, m));
+    for (size_t i = 0; i < s->count; i++) LECO_TRY(erase_each_pair(s, &s->concept[i], add_pairs, m));
     float *of_state = arena_alloc(s->texts, s->tokens, sizeof *of_state);
     if (!of_state) return no_memory(s, "text states");
     state_weights(s->tokens, length, of_state);
@@ -323,108 +310,6 @@ static leco_status solve(solver *s)
                             .lambda = s->options->lambda * energy / (double)m.width,
                             .rounds = s->options->rounds};
     return edit_solve(&m, &o, s->texts, &s->edit, s->err);
-}
-
-/* ---- how far states moved ---- */
-
-/* *out += sum over columns of their weight |sketch x|^2 */
-static leco_status read_squares(const solver *s, const double *x, const float *of_state, size_t count, arena *scratch,
-                                double *out)
-{
-    double *y = dense_new(scratch, READERS_SKETCH, (int64_t)count, s->err);
-    if (!y) return LECO_MEMORY;
-    dense_product(s->sketch, x, READERS_SKETCH, s->readers.width, (int64_t)count, y);
-    for (size_t i = 0; i < count; i++) {
-        double square = 0;
-        for (size_t k = 0; k < READERS_SKETCH; k++) square += y[i * READERS_SKETCH + k] * y[i * READERS_SKETCH + k];
-        *out += (double)of_state[i] * square;
-    }
-    return LECO_OK;
-}
-
-/* change x, [width, count] */
-static double *moved_by(const solver *s, const float *x, size_t count, arena *scratch)
-{
-    const int64_t width = s->readers.width, n = (int64_t)count;
-    double *from = dense_new(scratch, width, n, s->err), *out = from ? dense_new(scratch, width, n, s->err) : NULL;
-    if (!out) return NULL;
-    for (int64_t i = 0; i < width * n; i++) from[i] = (double)x[i];
-    dense_product(s->edit.change, from, width, width, n, out);
-    for (int64_t i = 0; i < width * n; i++) out[i] *= s->options->strength;
-    return out;
-}
-
-typedef struct distances {
-    double before, after, weight; /* sums over the states of a concept, of squares */
-} distances;
-
-static leco_status add_distances(solver *s, const state_pairs *p, void *user)
-{
-    distances *d = user;
-    arena *scratch = arena_create();
-    if (!scratch) return no_memory(s, "text states");
-    const int64_t elements = s->readers.width * (int64_t)p->count;
-    double *change = moved_by(s, p->c, p->count, scratch);
-    double *asked = change ? dense_new(scratch, s->readers.width, (int64_t)p->count, s->err) : NULL;
-    leco_status status = asked ? LECO_OK : LECO_MEMORY;
-    if (status == LECO_OK) {
-        for (int64_t i = 0; i < elements; i++) asked[i] = (double)p->g[i] - (double)p->c[i];
-        for (int64_t i = 0; i < elements; i++) change[i] -= asked[i];
-        status = read_squares(s, asked, p->weight, p->count, scratch, &d->before);
-        if (status == LECO_OK) status = read_squares(s, change, p->weight, p->count, scratch, &d->after);
-        for (size_t i = 0; i < p->count; i++) d->weight += (double)p->weight[i];
-    }
-    arena_destroy(scratch);
-    return status;
-}
-
-static int most_moved_first(const void *left, const void *right)
-{
-    const kept_text *a = left, *b = right;
-    if (a->moved != b->moved) return a->moved > b->moved ? -1 : 1;
-    return strcmp(a->text, b->text);
-}
-
-static leco_status measure_kept(solver *s, double unit)
-{
-    const size_t length = tokenizer_length(s->model->tokenizer);
-    float *of_state = arena_alloc(s->texts, s->tokens, sizeof *of_state);
-    s->result->kept = arena_alloc(s->memory, s->kept_count, sizeof *s->result->kept);
-    if (!of_state || !s->result->kept) return no_memory(s, "texts");
-    state_weights(s->tokens, length, of_state);
-    double all = 0;
-    for (size_t i = 0; i < s->kept_count; i++) {
-        arena *scratch = arena_create();
-        if (!scratch) return no_memory(s, "text states");
-        double *x = moved_by(s, s->kept[i].states, s->tokens, scratch), squares = 0;
-        leco_status status = x ? read_squares(s, x, of_state, s->tokens, scratch, &squares) : LECO_MEMORY;
-        arena_destroy(scratch);
-        LECO_TRY(status);
-        all += squares / (double)length;
-        s->result->kept[i] =
-            (kept_text){s->kept_name[i], unit > 0 ? sqrt(squares / (double)length) / unit : 0};
-    }
-    s->result->kept_count = s->kept_count;
-    s->result->kept_moved = unit > 0 ? sqrt(all / (double)s->kept_count) / unit : 0;
-    qsort(s->result->kept, s->kept_count, sizeof *s->result->kept, most_moved_first);
-    return LECO_OK;
-}
-
-static leco_status measure(solver *s)
-{
-    distances all = {0};
-    for (size_t i = 0; i < s->options->concepts; i++) {
-        distances d = {0};
-        LECO_TRY(each_pair(s, &s->concept[i], add_distances, &d));
-        s->result->concept[i].left = d.before > 0 ? sqrt(d.after / d.before) : 0;
-        all.before += d.before;
-        all.weight += d.weight;
-    }
-    if (all.before == 0)
-        return error_set(s->err, LECO_INVALID,
-                         "\"%.60s\" and what comes in its place are the same to this model: nothing is to be changed",
-                         s->concept[0].word);
-    return measure_kept(s, sqrt(all.before / all.weight));
 }
 
 /* ---- the LoRA ---- */
@@ -456,8 +341,7 @@ static void fill_module(const solver *s, trainable_module *m, const cut_layer *l
     float *down = m->param[0].value, *up = m->param[1].value;
     for (int64_t r = 0; r < rank && r < l->rank; r++) {
         for (int64_t i = 0; i < width; i++) down[r * width + i] = (float)l->down[r * width + i];
-        for (int64_t i = 0; i < l->rows; i++)
-            up[i * rank + r] = (float)(l->up[i + r * l->rows] * s->options->strength);
+        for (int64_t i = 0; i < l->rows; i++) up[i * rank + r] = (float)(l->up[i + r * l->rows] * s->options->strength);
     }
 }
 
@@ -493,22 +377,29 @@ static leco_status find_readers(solver *s)
     return LECO_OK;
 }
 
-static leco_status run(solver *s)
+static leco_status prepare(solver *s)
 {
-    cut c;
-    const size_t concepts = s->options->concepts;
-    s->concept = arena_alloc(s->texts, concepts, sizeof *s->concept);
-    s->result->concept = arena_alloc(s->memory, concepts, sizeof *s->result->concept);
+    const erase_options *o = s->options;
+    s->count = o->pairs ? 1 : o->concepts;
+    s->concept = arena_alloc(s->texts, s->count, sizeof *s->concept);
+    s->result->concept = arena_alloc(s->memory, s->count, sizeof *s->result->concept);
     if (!s->concept || !s->result->concept) return no_memory(s, "concepts");
     LECO_TRY(check_concepts(s));
     LECO_TRY(check_texts(s));
     LECO_TRY(find_readers(s));
     LECO_TRY(readers_sketch(&s->readers, s->texts, &s->sketch, s->err));
-    for (size_t i = 0; i < concepts; i++) LECO_TRY(prepare_concept(s, i));
+    for (size_t i = 0; i < o->concepts; i++) LECO_TRY(prepare_concept(s, i));
+    return o->pairs ? place_pairs(s) : LECO_OK;
+}
+
+static leco_status run(solver *s)
+{
+    cut c;
+    LECO_TRY(prepare(s));
     LECO_TRY(keep_all(s));
     LECO_TRY(encode_all(s));
     LECO_TRY(solve(s));
-    LECO_TRY(measure(s));
+    LECO_TRY(erase_measure(s));
     LECO_TRY(cut_all(s, &c));
     return make_trainable(s, &c);
 }

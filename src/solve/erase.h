@@ -15,9 +15,16 @@ typedef struct erase_target {
     double share;     /* above 0 */
 } erase_target;
 
+/* A text that becomes another one: where they differ, and behind. */
+typedef struct erase_pair {
+    const char *text, *becomes;
+} erase_pair;
+
 typedef struct erase_options {
     const char *const *concept;
     size_t concepts;
+    const erase_pair *pair; /* instead of concepts with contexts and targets */
+    size_t pairs;
     const erase_target *target; /* what the concepts become, in these shares; none: for each the nearest word */
     size_t targets;
     const char *const *context; /* templates with {} and wildcards; none: those of the concept's topic */
@@ -54,9 +61,9 @@ typedef struct kept_text {
 typedef struct erase_result {
     trainable *trainable;
     int64_t rank;
-    double lost; /* cut_lost */
-    erased_concept *concept;
-    kept_text *kept; /* the most moved first */
+    double lost;             /* cut_lost */
+    erased_concept *concept; /* one each, or one for all pairs */
+    kept_text *kept;         /* the most moved first */
     size_t kept_count;
     double kept_moved; /* root mean square of all */
     arena *memory;

@@ -1,15 +1,15 @@
+#define _GNU_SOURCE /* strcasestr */
 #include "solve/near.h"
 
-#include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "solve/dense.h"
 
-/* Contexts in which words are compared; tokens of each; how many of the vocabulary are looked at; and below which part
- * of the median distance a word says the same. */
-enum { COMPARED = 3, LONGEST = 24, FROM_VOCABULARY = 12 };
+/* Contexts in which words are compared; how many states behind the longest text; how many of the vocabulary are looked
+ * at; and below which part of the median distance a word says the same. */
+enum { COMPARED = 2, BEHIND = 4, FROM_VOCABULARY = 12 };
 #define SAME 0.25
 
 /* ---- the vocabulary ---- */
@@ -30,7 +30,13 @@ static int by_likeness(const void *left, const void *right)
 static size_t whole_word(const char *token)
 {
     const size_t length = token ? strspn(token, "abcdefghijklmnopqrstuvwxyz") : 0;
-    return length >= 3 && strcmp(token + length, "</w>") == 0 ? length : 0;
+    return length < 3 || strcmp(token + length, "</w>") != 0 ? 0 : length;
+}
+
+static void read_row(const weight *table, int32_t id, int64_t width, float *out)
+{
+    const size_t bytes = (size_t)width * dtype_size(table->type);
+    dtype_convert(out, DTYPE_F32, (const char *)table->data + (size_t)id * bytes, table->type, (size_t)width);
 }
 
 static double cosine(const float *a, const float *b, int64_t width)
@@ -44,18 +50,6 @@ static double cosine(const float *a, const float *b, int64_t width)
     return aa > 0 && bb > 0 ? ab / sqrt(aa * bb) : 0;
 }
 
-static leco_status token_table(const model *m, arena *memory, float **out, leco_error *err)
-{
-    weight *table;
-    const int64_t rows = m->text.vocab_size, width = m->text.hidden_size;
-    LECO_TRY(weights_get(m->weights[PART_TEXT_ENCODER], "text_model.embeddings.token_embedding.weight",
-                         SHAPE(rows, width), &table, err));
-    *out = arena_alloc(memory, (size_t)rows, (size_t)width * sizeof **out);
-    if (!*out) return error_memory(err, (size_t)(rows * width) * sizeof **out, "the table of tokens");
-    dtype_convert(*out, DTYPE_F32, table->data, table->type, (size_t)(rows * width));
-    return LECO_OK;
-}
-
 /* The tokens whose embeddings are most like the mean of the concept's. */
 static leco_status search_vocabulary(const near_search *s, const char *concept, arena *scratch, candidate **out,
                                      size_t *count, leco_error *err)
@@ -65,17 +59,25 @@ static leco_status search_vocabulary(const near_search *s, const char *concept, 
     const int64_t rows = (int64_t)tokenizer_vocabulary(t) < s->model->text.vocab_size ? (int64_t)tokenizer_vocabulary(t)
                                                                                       : s->model->text.vocab_size;
     placed_text word;
-    float *table, *mean = arena_alloc(scratch, (size_t)width, sizeof *mean);
+    weight *table;
+    float *row = arena_alloc(scratch, (size_t)width, sizeof *row),
+          *mean = arena_alloc(scratch, (size_t)width, sizeof *mean);
     *out = arena_alloc(scratch, (size_t)rows, sizeof **out);
-    if (!mean || !*out) return error_memory(err, (size_t)rows * sizeof **out, "the vocabulary");
+    if (!row || !mean || !*out) return error_memory(err, (size_t)rows * sizeof **out, "the vocabulary");
     LECO_TRY(text_place(concept, t, scratch, &word, err));
-    LECO_TRY(token_table(s->model, scratch, &table, err));
-    for (size_t k = 1; k + 1 < word.needed; k++)
-        for (int64_t i = 0; word.ids[k] < rows && i < width; i++) mean[i] += table[word.ids[k] * width + i];
+    LECO_TRY(weights_get(s->model->weights[PART_TEXT_ENCODER], "text_model.embeddings.token_embedding.weight",
+                         SHAPE(s->model->text.vocab_size, width), &table, err));
+    for (size_t k = 1; k + 1 < word.needed; k++) {
+        if (word.ids[k] >= rows) continue; /* an embedding's */
+        read_row(table, word.ids[k], width, row);
+        for (int64_t i = 0; i < width; i++) mean[i] += row[i];
+    }
     *count = 0;
-    for (int64_t id = 0; id < rows; id++)
-        if (whole_word(tokenizer_token(t, (int32_t)id)))
-            (*out)[(*count)++] = (candidate){(int32_t)id, cosine(mean, table + id * width, width)};
+    for (int32_t id = 0; id < rows; id++) {
+        if (!whole_word(tokenizer_token(t, id))) continue;
+        read_row(table, id, width, row);
+        (*out)[(*count)++] = (candidate){id, cosine(mean, row, width)};
+    }
     qsort(*out, *count, sizeof **out, by_likeness);
     return LECO_OK;
 }
@@ -89,10 +91,11 @@ static bool listed(const near_words *words, const char *word)
     return false;
 }
 
+/* Is `word` a concept, or one of the two in the other, as "van gogh" is in "vincent van gogh"? */
 static bool avoided(const near_search *s, const char *word)
 {
     for (size_t i = 0; i < s->avoided; i++)
-        if (strcasecmp(s->avoid[i], word) == 0) return true;
+        if (strcasestr(s->avoid[i], word) || strcasestr(word, s->avoid[i])) return true;
     return false;
 }
 
@@ -150,24 +153,35 @@ static leco_status square_of(const near_search *s, const state_pairs *p, double 
     return y ? LECO_OK : error_memory(err, (size_t)(width * count) * sizeof *x, "text states");
 }
 
-/* A sequence may be shorter than what is looked at. */
-static leco_status create_states(const near_search *s, size_t tokens, text_states **out, leco_error *err)
-{
-    const size_t length = tokenizer_length(s->model->tokenizer);
-    return text_states_create(s->device, s->model, (int64_t)(length < tokens ? length : tokens), out, err);
-}
-
-/* Distances of all words from the concept, in one context. */
-static leco_status compare_in(const near_search *s, const context *at, const char *concept, near_words *words,
-                              text_states *states, arena *scratch, leco_error *err)
+/* Encodes the concept, and behind it all words, in one context. */
+static leco_status encode_in(const near_search *s, const context *at, const char *concept, const near_words *words,
+                             arena *scratch, encoded_text **out, size_t *tokens, leco_error *err)
 {
     const tokenizer *t = s->model->tokenizer;
-    const size_t tokens = (size_t)text_states_tokens(states), width = (size_t)text_states_width(states);
-    encoded_text *text = arena_alloc(scratch, words->count + 1, sizeof *text);
-    if (!text) return error_memory(err, words->count * sizeof *text, "texts");
-    for (size_t i = 0; i <= words->count; i++)
+    const size_t count = words->count + 1;
+    encoded_text *text = *out = arena_alloc(scratch, count, sizeof *text);
+    if (!text) return error_memory(err, count * sizeof *text, "texts");
+    *tokens = 0;
+    for (size_t i = 0; i < count; i++) {
         LECO_TRY(context_place(at, i ? words->item[i - 1].word : concept, t, scratch, &text[i].place, err));
-    LECO_TRY(encode_texts(states, text, words->count + 1, scratch, err));
+        if (text[i].place.needed + BEHIND > *tokens) *tokens = text[i].place.needed + BEHIND;
+    }
+    if (*tokens > tokenizer_length(t)) *tokens = tokenizer_length(t);
+    text_states *states;
+    LECO_TRY(text_states_create(s->device, s->model, (int64_t)*tokens, &states, err));
+    leco_status status = encode_texts(states, text, count, scratch, err);
+    text_states_destroy(states);
+    return status;
+}
+
+/* Adds to each word's distance its square from the concept, in one context. */
+static leco_status compare_in(const near_search *s, const context *at, const char *concept, near_words *words,
+                              arena *scratch, leco_error *err)
+{
+    const size_t width = (size_t)s->readers->width;
+    encoded_text *text;
+    size_t tokens = 0;
+    LECO_TRY(encode_in(s, at, concept, words, scratch, &text, &tokens, err));
     for (size_t i = 1; i <= words->count; i++) {
         state_pairs pairs;
         LECO_TRY(pair_states(&text[0], &text[i], tokens, width, tokens, scratch, &pairs, err));
@@ -201,25 +215,23 @@ static leco_status compare(const near_search *s, const char *concept, near_words
 {
     rng random;
     context_list at;
-    text_states *states;
     rng_seed(&random, RNG_CPU, 1);
     LECO_TRY(contexts_of_topic(words->topic, s->model->tokenizer, COMPARED, &random, scratch, &at, err));
-    LECO_TRY(create_states(s, LONGEST, &states, err));
-    leco_status status = LECO_OK;
-    for (size_t i = 0; i < at.count && status == LECO_OK; i++)
-        status = compare_in(s, &at.item[i], concept, words, states, scratch, err);
-    text_states_destroy(states);
+    for (size_t i = 0; i < at.count; i++) LECO_TRY(compare_in(s, &at.item[i], concept, words, scratch, err));
     finish(words);
-    return status;
+    return LECO_OK;
 }
 
 /* ---- topics ---- */
 
+/* Is it one of the words, or of the words of one, as "van gogh" is of "vincent van gogh"? */
 static bool in_list(const char *list, const char *word)
 {
     const size_t length = strlen(word);
-    for (const char *at = list; at; at = strchr(at, '|') ? strchr(at, '|') + 1 : NULL)
-        if (strncasecmp(at, word, length) == 0 && (at[length] == '|' || !at[length])) return true;
+    for (const char *at = strcasestr(list, word); at; at = strcasestr(at + 1, word)) {
+        const bool begins = at == list || at[-1] == '|' || at[-1] == ' ';
+        if (begins && (at[length] == '|' || at[length] == ' ' || !at[length])) return true;
+    }
     return false;
 }
 
@@ -235,12 +247,7 @@ static leco_status guess_topic(const near_search *s, const char *concept, arena 
         near_words words;
         LECO_TRY(add_topic(s, &bare, scratch, &words, err));
         if (words.count == 0) continue;
-        text_states *states;
-        LECO_TRY(create_states(s, LONGEST / 2, &states, err));
-        const context alone = {"", ""};
-        leco_status status = compare_in(s, &alone, concept, &words, states, scratch, err);
-        text_states_destroy(states);
-        LECO_TRY(status);
+        LECO_TRY(compare_in(s, &(context){"", ""}, concept, &words, scratch, err));
         for (size_t i = 0; i < words.count; i++) {
             if (words.item[i].distance >= least) continue;
             least = words.item[i].distance;

@@ -26,7 +26,7 @@ leco_status reader_values(const reader *r, double *out, leco_error *err);
 /* How all of them read a state x, in few numbers: |sketch x| is about the norm of all keys and values that come of x.
  * [READERS_SKETCH, width] column-major, the arena's. (Each row of each matrix is added to one of the sketch's, with a
  * random sign: Charikar, Chen and Farach-Colton, "Finding frequent items in data streams", 2002.) */
-enum { READERS_SKETCH = 512 };
+enum { READERS_SKETCH = 256 };
 leco_status readers_sketch(const readers *r, arena *memory, double **out, leco_error *err);
 
 /* sum W^T W [width, width]; the arena's. Slow: RECE wants it. */

@@ -95,11 +95,8 @@ const topic topics[] = {
 static const struct {
     const char *name, *words;
 } lists[] = {
-    {"size", "small|large|big|tiny|huge"},
-    {"color", COLORS},
-    {"object", OBJECTS},
-    {"ground", "white|black|gray|cyan|cream|navy"},
-    {"style", STYLES},
+    {"size", "small|large|big|tiny|huge"},          {"color", COLORS}, {"object", OBJECTS},
+    {"ground", "white|black|gray|cyan|cream|navy"}, {"style", STYLES},
 };
 
 const char *topic_list(const char *name, size_t *length)

@@ -64,6 +64,22 @@ static bool is_scaled(const train_prompt *p)
     return p->action->mirrored || p->multiplier != 1;
 }
 
+/* What a LoRA starts as. */
+static leco_status settle_start(const trainable_options *n, const char *place, leco_error *err)
+{
+    if (!n->start) return LECO_OK;
+    if (strcmp(n->start, "erase") != 0)
+        return error_set(err, LECO_INVALID,
+                         "%s: network.init: \"%.60s\": a %s starts from zero, or from a closed form (erase); only an "
+                         "embedding starts as words",
+                         place, n->start, n->kind->name);
+    if (n->layers.method == METHOD_SELFATTN || n->layers.method == METHOD_NOXATTN)
+        return error_set(err, LECO_INVALID,
+                         "%s: network.init: erase is for attn2's to_k and to_v, which this training_method leaves out",
+                         place);
+    return LECO_OK;
+}
+
 /* An embedding by type or by kind. */
 static leco_status settle_network(train_config *c, const char *place, leco_error *err)
 {
@@ -83,7 +99,7 @@ static leco_status settle_network(train_config *c, const char *place, leco_error
                 "%s: action: negative trains an embedding (network.type: embedding): a %s would be on in the "
                 "whole picture",
                 c->prompt[i].place, n->kind->name);
-    if (n->kind != &kind_embedding) return LECO_OK;
+    if (n->kind != &kind_embedding) return settle_start(n, place, err);
     if (!n->start) n->start = "*";
     if (!n->token || !*n->token)
         return error_set(err, LECO_INVALID, "%s: network.token is missing: the word that the embedding is to be",

@@ -220,9 +220,10 @@ static const key_row network_keys[] = {
          "it "
          "by the file's name, leco by either"),
     INT("vectors", network.vectors, 1, 75, "1", "of an embedding: how many tokens of a prompt the word takes up"),
-    TEXT("init", network.start, UNSET("the sign `*`, as in A1111"),
+    TEXT("init", network.start, UNSET("of an embedding the sign `*`, as in A1111"),
          "of an embedding: the words that it starts as, of at most as many tokens as it has vectors; of fewer, each is "
-         "taken for several vectors"),
+         "taken for several vectors. Of a LoRA: `erase`, which is to start from a closed form of its pairs instead of "
+         "from zero (docs/erase.md)"),
     KEYS_END,
 };
 

@@ -1,0 +1,46 @@
+/* What the parts of an erasure share: erase.c makes it, erase_measure.c says what came of it. */
+#ifndef LECO_SOLVE_ERASE_INTERNAL_H
+#define LECO_SOLVE_ERASE_INTERNAL_H
+
+#include "solve/erase.h"
+
+/* One concept at work. */
+typedef struct concept {
+    const char *word;
+    placed_text alone;
+    context_list at;
+    encoded_text *text;    /* [at.count] with the concept, */
+    encoded_text **target; /* [targets][at.count] and with what it becomes */
+    const erase_target *targets;
+    size_t target_count;
+}
+concept;
+
+typedef struct solver {
+    model *model;
+    const device *device;
+    const erase_options *options;
+    erase_result *result;
+    arena *memory, *texts; /* the result's; of what is needed until the end */
+    readers readers;
+    double *sketch;
+    concept *concept; /* [count]: one each, or one for all pairs */
+    size_t count;
+    encoded_text *kept;
+    const char **kept_name;
+    size_t kept_count, kept_capacity;
+    size_t tokens;
+    edit edit;
+    double *moved; /* sketch * strength * change */
+    rng random;
+    leco_error *err;
+} solver;
+
+/* Calls back with the pairs of a concept in each context, for each of its targets. */
+leco_status erase_each_pair(solver *s, const concept *c,
+                            leco_status (*use)(solver *s, const state_pairs *p, void *user), void *user);
+
+/* How far concepts and kept texts moved, into the result. That nothing is to move is LECO_INVALID. */
+leco_status erase_measure(solver *s);
+
+#endif

@@ -1,0 +1,105 @@
+#include "solve/erase_internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The sketch of what states x [width, count] are read as, behind the edit or (`matrix`: s->sketch) by the model itself.
+ */
+static double *read_states(const solver *s, const double *matrix, const float *x, size_t count, arena *scratch)
+{
+    const int64_t width = s->readers.width, n = (int64_t)count;
+    double *from = dense_new(scratch, width, n, s->err);
+    double *out = from ? dense_new(scratch, READERS_SKETCH, n, s->err) : NULL;
+    if (!out) return NULL;
+    for (int64_t i = 0; i < width * n; i++) from[i] = (double)x[i];
+    dense_product(matrix, from, READERS_SKETCH, width, n, out);
+    return out;
+}
+
+/* Sums over columns of weight |y|^2, y [READERS_SKETCH, count]. */
+static double squares(const double *y, const float *of_state, size_t count)
+{
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) {
+        double square = 0;
+        for (size_t k = 0; k < READERS_SKETCH; k++) square += y[i * READERS_SKETCH + k] * y[i * READERS_SKETCH + k];
+        sum += (double)of_state[i] * square;
+    }
+    return sum;
+}
+
+typedef struct distances {
+    double before, after, weight; /* sums over the states of a concept, of squares */
+} distances;
+
+static leco_status add_distances(solver *s, const state_pairs *p, void *user)
+{
+    distances *d = user;
+    arena *scratch = arena_create();
+    if (!scratch) return error_memory(s->err, 0, "text states");
+    double *c = read_states(s, s->sketch, p->c, p->count, scratch), *g = NULL, *moved = NULL;
+    if (c) g = read_states(s, s->sketch, p->g, p->count, scratch);
+    if (g) moved = read_states(s, s->moved, p->c, p->count, scratch);
+    if (moved) {
+        const size_t elements = READERS_SKETCH * p->count;
+        for (size_t i = 0; i < elements; i++) g[i] -= c[i];
+        for (size_t i = 0; i < elements; i++) moved[i] -= g[i];
+        d->before += squares(g, p->weight, p->count);
+        d->after += squares(moved, p->weight, p->count);
+        for (size_t i = 0; i < p->count; i++) d->weight += (double)p->weight[i];
+    }
+    arena_destroy(scratch);
+    return moved ? LECO_OK : LECO_MEMORY;
+}
+
+static int most_moved_first(const void *left, const void *right)
+{
+    const kept_text *a = left, *b = right;
+    if (a->moved != b->moved) return a->moved > b->moved ? -1 : 1;
+    return strcmp(a->text, b->text);
+}
+
+static leco_status measure_kept(solver *s, double unit)
+{
+    const size_t length = tokenizer_length(s->model->tokenizer);
+    float *of_state = arena_alloc(s->texts, s->tokens, sizeof *of_state);
+    s->result->kept = arena_alloc(s->memory, s->kept_count, sizeof *s->result->kept);
+    if (!of_state || !s->result->kept) return error_memory(s->err, 0, "texts");
+    state_weights(s->tokens, length, of_state);
+    double all = 0;
+    for (size_t i = 0; i < s->kept_count; i++) {
+        arena *scratch = arena_create();
+        const double *y = scratch ? read_states(s, s->moved, s->kept[i].states, s->tokens, scratch) : NULL;
+        const double mean = y ? squares(y, of_state, s->tokens) / (double)length : 0;
+        arena_destroy(scratch);
+        if (!y) return error_memory(s->err, 0, "text states");
+        all += mean;
+        s->result->kept[i] = (kept_text){s->kept_name[i], sqrt(mean) / unit};
+    }
+    s->result->kept_count = s->kept_count;
+    s->result->kept_moved = sqrt(all / (double)s->kept_count) / unit;
+    qsort(s->result->kept, s->kept_count, sizeof *s->result->kept, most_moved_first);
+    return LECO_OK;
+}
+
+leco_status erase_measure(solver *s)
+{
+    distances all = {0};
+    s->moved = dense_new(s->texts, READERS_SKETCH, s->readers.width, s->err);
+    if (!s->moved) return LECO_MEMORY;
+    dense_product(s->sketch, s->edit.change, READERS_SKETCH, s->readers.width, s->readers.width, s->moved);
+    for (int64_t i = 0; i < READERS_SKETCH * s->readers.width; i++) s->moved[i] *= s->options->strength;
+    for (size_t i = 0; i < s->count; i++) {
+        distances d = {0};
+        LECO_TRY(erase_each_pair(s, &s->concept[i], add_distances, &d));
+        s->result->concept[i].left = d.before > 0 ? sqrt(d.after / d.before) : 0;
+        all.before += d.before;
+        all.weight += d.weight;
+    }
+    if (all.before == 0)
+        return error_set(s->err, LECO_INVALID,
+                         "\"%.60s\" and what comes in its place are the same to this model: nothing is to be changed",
+                         s->concept[0].word);
+    return measure_kept(s, sqrt(all.before / all.weight));
+}

@@ -1,0 +1,139 @@
+#include "solve/start.h"
+
+#include <string.h>
+
+#include "base/log.h"
+#include "model/wildcards.h"
+#include "train/modes.h"
+
+/* Texts that are drawn of each entry with wildcards, and of what is preserved. */
+enum { DRAWN = 32, PRESERVED = 64, SEED = 1 };
+
+/* What is gathered from a config. */
+typedef struct gathering {
+    arena *memory;
+    erase_pair *pair;
+    const char **keep;
+    size_t pairs, keeps;
+    rng random;
+    leco_error *err;
+} gathering;
+
+bool start_is_asked_for(const train_config *c)
+{
+    return c->network.start && !c->network.kind->alone;
+}
+
+static const char *expand(const wildcards *w, const wildcard_text *text, arena *memory)
+{
+    char *out = arena_alloc(memory, strlen(text->text) + 1, 1);
+    if (out) wildcards_expand(w, text, out);
+    return out;
+}
+
+/* Adds `count` drawn pairs of two texts whose wildcards belong together; those that don't differ are kept. */
+static leco_status add_pair(gathering *g, const char *text, const char *becomes, size_t count)
+{
+    wildcards w = {.memory = g->memory};
+    wildcard_text from, to;
+    LECO_TRY(wildcards_read(&w, text, &from, g->err));
+    LECO_TRY(wildcards_read(&w, becomes, &to, g->err));
+    for (size_t i = 0; i < (w.count ? count : 1); i++) {
+        wildcards_draw(&w, &g->random);
+        const erase_pair p = {expand(&w, &from, g->memory), expand(&w, &to, g->memory)};
+        if (!p.text || !p.becomes) return error_memory(g->err, 0, "a text");
+        if (strcmp(p.text, p.becomes) == 0)
+            g->keep[g->keeps++] = p.text;
+        else
+            g->pair[g->pairs++] = p;
+    }
+    return LECO_OK;
+}
+
+static leco_status gather(gathering *g, const train_config *c)
+{
+    const size_t most = c->prompt_count * DRAWN + PRESERVED;
+    g->pair = arena_alloc(g->memory, most, sizeof *g->pair);
+    g->keep = arena_alloc(g->memory, most, sizeof *g->keep);
+    if (!g->pair || !g->keep) return error_memory(g->err, most * sizeof *g->pair, "pairs of prompts");
+    for (size_t i = 0; i < c->prompt_count; i++) {
+        const train_prompt *p = &c->prompt[i];
+        const bool enhances = p->action == &mode_enhance;
+        if (p->teacher || (!enhances && p->action != &mode_erase)) continue;
+        LECO_TRY(add_pair(g, p->target, enhances ? p->positive : p->neutral, DRAWN));
+    }
+    return c->preserve.prompt ? add_pair(g, c->preserve.prompt, c->preserve.prompt, PRESERVED) : LECO_OK;
+}
+
+static leco_status solve_with(const train_config *c, const char *device_name, gathering *g, model *m, trainable **out)
+{
+    device d = {0};
+    erase_result result;
+    const erase_options o = {.pair = g->pair,
+                             .pairs = g->pairs,
+                             .keep = g->keep,
+                             .keeps = g->keeps,
+                             .lambda = ERASE_LAMBDA,
+                             .strength = 1,
+                             .rank = c->network.rank};
+    LECO_TRY(device_open(device_name, NULL, &d, g->err));
+    leco_status status = model_map(m, MODEL_UNET, g->err);
+    if (status == LECO_OK) status = model_load(m, MODEL_TEXT_ENCODER, g->err);
+    if (status == LECO_OK) status = erase_solve(m, &d, &o, &result, g->err);
+    if (status == LECO_OK) {
+        log_message(
+            LOG_INFO,
+            "starts from a closed form of %zu pairs: %.1f%% of the way is left, and rank %lld leaves out %.1f%% "
+            "of it; %zu kept texts move by %.1f%% of that",
+            g->pairs, 100 * result.concept[0].left, (long long)result.rank, 100 * result.lost, result.kept_count,
+            100 * result.kept_moved);
+        *out = result.trainable;
+        result.trainable = NULL;
+        erase_result_free(&result);
+    }
+    device_close(&d);
+    return status;
+}
+
+static leco_status check(const train_config *c, const gathering *g, leco_error *err)
+{
+    if (g->pairs == 0)
+        return error_set(err, LECO_INVALID,
+                         "%s: network.init: erase needs a pair that erases or enhances: none of these does", c->path);
+    if (c->network.kind == &kind_lora) return LECO_OK;
+    return error_set(err, LECO_INVALID, "%s: network.init: erase makes a lora, not a %s", c->path,
+                     c->network.kind->name);
+}
+
+leco_status start_solve(const train_config *c, const char *device_name, trainable **out, leco_error *err)
+{
+    gathering g = {.memory = arena_create(), .err = err};
+    *out = NULL;
+    if (!g.memory) return error_memory(err, 0, "pairs of prompts");
+    rng_seed(&g.random, RNG_CPU, SEED);
+    model *m = NULL;
+    leco_status status = gather(&g, c);
+    if (status == LECO_OK) status = check(c, &g, err);
+    if (status == LECO_OK) status = model_open(c->model, &m, err);
+    if (status == LECO_OK) status = solve_with(c, device_name, &g, m, out);
+    model_close(m);
+    arena_destroy(g.memory);
+    return status;
+}
+
+void start_copy(trainable *from, trainable *into)
+{
+    for (size_t i = 0; i < trainable_module_count(into); i++) {
+        trainable_module *to = trainable_module_at(into, i);
+        for (size_t k = 0; k < trainable_module_count(from); k++) {
+            const trainable_module *m = trainable_module_at(from, k);
+            if (m->layer.part != to->layer.part || strcmp(m->layer.path, to->layer.path) != 0) continue;
+            const size_t down = (size_t)shape_count(&m->param[0].shape), up = (size_t)shape_count(&m->param[1].shape);
+            float *values = m->param[1].value;
+            const float scale = to->alpha / (float)to->rank; /* from's is 1 */
+            for (size_t n = 0; n < up; n++) values[n] /= scale;
+            dtype_convert(to->param[0].value, to->param[0].type, m->param[0].value, m->param[0].type, down);
+            dtype_convert(to->param[1].value, to->param[1].type, values, m->param[1].type, up);
+        }
+    }
+}

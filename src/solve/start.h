@@ -1,0 +1,21 @@
+/* Where a training begins that network.init: erase asks for: its pairs, solved in closed form (erase.h) and cut to the
+ * rank of the adapter, in place of zeros.
+ *
+ * A pair that erases makes its target read like its neutral, one that enhances like its positive, wherever they differ;
+ * what the config preserves, and pairs that change nothing, are kept. Pairs of other modes begin at zero. */
+#ifndef LECO_SOLVE_START_H
+#define LECO_SOLVE_START_H
+
+#include "solve/erase.h"
+#include "train/config.h"
+
+bool start_is_asked_for(const train_config *c);
+
+/* Opens the model by itself, solves, and closes it. A config with no such pair, and a network without attn2's to_k and
+ * to_v or of another kind than LoRA, are LECO_INVALID. On failure *out is NULL. device: as device_open. */
+leco_status start_solve(const train_config *c, const char *device, trainable **out, leco_error *err);
+
+/* Puts the values of `from` in place of those of `into`, layer by layer; both have the same rank. */
+void start_copy(trainable *from, trainable *into);
+
+#endif
