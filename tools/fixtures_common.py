@@ -22,7 +22,7 @@ NOISE_LIMITS = {}
 # Fixture name -> what all its case files record besides their own recipe.
 EXTRA_RECIPE = {}
 
-_DTYPES = {torch.float32: "F32", torch.int64: "I64"}
+_DTYPES = {torch.float64: "F64", torch.float32: "F32", torch.int64: "I64"}
 
 
 def seed_of(name):
@@ -119,7 +119,7 @@ class CaseFile:
         tensor = tensor.detach().clone()
         note = ""
         if tensor.is_floating_point():
-            assert tensor.dtype == torch.float32, name
+            assert tensor.dtype in _DTYPES, name
             assert torch.isfinite(tensor).all(), f"{self.path}: {name} is not finite"
             assert may_vanish or tensor.abs().max() > 1e-6, f"{self.path}: {name} is all but zero"
         if exact is not None:

@@ -38,8 +38,8 @@ typedef struct erase_args {
          ARG(method),                                                                                                  \
          .choices = "uce|speed",                                                                                       \
          .fallback = "uce",                                                                                            \
-         .help = "uce weighs what is to change against what is to stay; speed leaves what is kept exactly as it is, "  \
-                 "and changes values only"},                                                                           \
+         .help = "uce weighs what is to change against what is to stay; speed changes only how directions are read "   \
+                 "that what is kept hardly has, and values only"},                                                     \
         {"rounds",                                                                                                     \
          0,                                                                                                            \
          OPTION_WHOLE,                                                                                                 \

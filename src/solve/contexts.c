@@ -38,13 +38,17 @@ static leco_status prepare(const char *template, arena *memory, draw *out, leco_
     return wildcards_read(&out->choices, text, &out->text, err);
 }
 
-/* Draws one; false where it was there before. */
+/* Draws one, and adds it where it wasn't there before. */
 static leco_status add_drawn(draw *d, rng *r, name_table *known, arena *memory, context_list *out, leco_error *err)
 {
     char *text = arena_alloc(memory, strlen(d->text.text) + 1, 1);
     if (!text) return error_memory(err, strlen(d->text.text), "a context");
     wildcards_draw(&d->choices, r);
     wildcards_expand(&d->choices, &d->text, text);
+    if (!strchr(text, PLACE))
+        return error_set(
+            err, LECO_INVALID,
+            "the {} of a context is one of several choices, so that \"%.100s\" lacks it: expected it outside", text);
     if (name_table_find(known, text)) return LECO_OK;
     char *name = arena_strdup(memory, text), *place = strchr(text, PLACE);
     if (!name || !name_table_add(known, name, out->count)) return error_memory(err, strlen(text), "a context");

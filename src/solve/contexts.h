@@ -17,7 +17,8 @@ typedef struct context_list {
 } context_list;
 
 /* Draws up to `wanted` different contexts from `templates` [count], which have {} once and may have wildcards; fewer
- * where there aren't as many. A template without its {}, or with two, is LECO_INVALID. */
+ * where there aren't as many. A template without its {}, with two, or with one that is part of a choice is
+ * LECO_INVALID. */
 leco_status contexts_draw(const char *const *templates, size_t count, size_t wanted, rng *r, arena *memory,
                           context_list *out, leco_error *err);
 

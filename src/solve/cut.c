@@ -68,7 +68,7 @@ static void balance(cut_layer *l, int64_t rank, int64_t width)
 /* Takes over what low_rank_of_product gave for this layer. */
 static leco_status put(cut *c, cut_layer *l, const low_rank *parts, leco_error *err)
 {
-    const int64_t rank = parts->rank;
+    const int64_t rank = l->rank = parts->rank;
     double *flat = turned(parts->down, c->width, rank, c->memory, err); /* [rank, width] column-major */
     l->up = turned(parts->up, rank, l->rows, c->memory, err);
     l->lost2 = arena_alloc(c->memory, (size_t)c->most + 1, sizeof *l->lost2);
@@ -123,8 +123,8 @@ double cut_lost(const cut *c, int64_t rank)
         lost += c->layer[i].lost2[rank];
         all += c->layer[i].lost2[0];
     }
-    const double relative = all > 0 ? lost / all + c->left_out : 0;
-    return sqrt(relative < 1 ? relative : 1);
+    /* The layers know nothing of what was left out before. */
+    return all > 0 ? sqrt(c->left_out + (1 - c->left_out) * lost / all) : 0;
 }
 
 int64_t cut_rank(const cut *c, double lost)

@@ -8,10 +8,10 @@
 
 /* The change of one matrix. */
 typedef struct cut_layer {
-    int64_t rows;
-    double *up;    /* [rows, most] column-major: its first columns are those of every lower rank */
-    double *down;  /* [most, width] row-major, likewise its first rows */
-    double *lost2; /* [most + 1] squared norm, in the metric, of what a rank of 0, 1, ... leaves out */
+    int64_t rows, rank; /* the rank is `most`, or less where the matrix has fewer rows */
+    double *up;         /* [rows, rank] column-major: its first columns are those of every lower rank */
+    double *down;       /* [rank, width] row-major, likewise its first rows */
+    double *lost2;      /* [most + 1] squared norm, in the metric, of what a rank of 0, 1, ... leaves out */
 } cut_layer;
 
 typedef struct cut {

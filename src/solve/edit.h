@@ -5,7 +5,7 @@
  *
  *     UCE:    change = (sum g c^T - sum c c^T) (sum c c^T + sum p p^T + lambda I)^-1
  *     SPEED:  change = (sum g c^T - sum c c^T) P (I - M K (K^T P M K + lambda I)^-1 K^T P) M,
- *             M = (sum c c^T P + lambda I)^-1, P the projector on what the states p don't reach, K two more states
+ *             M = (sum c c^T P + lambda I)^-1, P the projector on what the states p hardly reach, K two more states
  *             that stay
  *     RECE:   the same again, on states c' that the edited W reads like W did c: c' = (sum W'^T W' + lambda I)^-1
  *             (sum W'^T W) c

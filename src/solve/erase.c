@@ -321,7 +321,8 @@ static leco_status cut_all(solver *s, cut *c)
     for (size_t i = 0; i < s->readers.count; i++) {
         const reader *r = &s->readers.item[i];
         arena *scratch = arena_create();
-        double *matrix = scratch ? dense_new(scratch, s->readers.width, r->layer->out, s->err) : NULL;
+        if (!scratch) return no_memory(s, "a matrix");
+        double *matrix = dense_new(scratch, s->readers.width, r->layer->out, s->err);
         leco_status status = matrix ? reader_values(r, matrix, s->err) : LECO_MEMORY;
         if (status == LECO_OK) status = cut_add(c, i, matrix, r->layer->out, s->err);
         arena_destroy(scratch);
@@ -333,18 +334,12 @@ static leco_status cut_all(solver *s, cut *c)
     return LECO_OK;
 }
 
-/* SPEED leaves the keys as they are. */
-static bool is_edited(const solver *s, const char *path)
-{
-    const char *dot = strrchr(path, '.');
-    return s->options->method != EDIT_SPEED || !dot || strcmp(dot, ".to_v") == 0;
-}
-
+/* A matrix may have fewer rows than the rank: what it has no use for stays as it was made, with zeros in up. */
 static void fill_module(const solver *s, trainable_module *m, const cut_layer *l)
 {
     const int64_t rank = m->rank, width = s->readers.width;
     float *down = m->param[0].value, *up = m->param[1].value;
-    for (int64_t r = 0; r < rank; r++) {
+    for (int64_t r = 0; r < rank && r < l->rank; r++) {
         for (int64_t i = 0; i < width; i++) down[r * width + i] = (float)l->down[r * width + i];
         for (int64_t i = 0; i < l->rows; i++) up[i * rank + r] = (float)(l->up[i + r * l->rows] * s->options->strength);
     }
@@ -362,9 +357,23 @@ static leco_status make_trainable(solver *s, const cut *c)
     for (size_t i = 0; i < trainable_module_count(r->trainable); i++) {
         trainable_module *m = trainable_module_at(r->trainable, i);
         for (size_t k = 0; k < s->readers.count; k++)
-            if (strcmp(s->readers.item[k].layer->path, m->layer.path) == 0 && is_edited(s, m->layer.path))
-                fill_module(s, m, &c->layer[k]);
+            if (strcmp(s->readers.item[k].layer->path, m->layer.path) == 0) fill_module(s, m, &c->layer[k]);
     }
+    return LECO_OK;
+}
+
+/* SPEED leaves the keys as they are: all figures are of the values then, too. */
+static leco_status find_readers(solver *s)
+{
+    readers *r = &s->readers;
+    LECO_TRY(readers_find(s->model, s->texts, r, s->err));
+    if (s->options->method != EDIT_SPEED) return LECO_OK;
+    size_t count = 0;
+    for (size_t i = 0; i < r->count; i++) {
+        const char *dot = strrchr(r->item[i].layer->path, '.');
+        if (!dot || strcmp(dot, ".to_k") != 0) r->item[count++] = r->item[i];
+    }
+    r->count = count;
     return LECO_OK;
 }
 
@@ -377,7 +386,7 @@ static leco_status prepare(solver *s)
     if (!s->concept || !s->result->concept) return no_memory(s, "concepts");
     LECO_TRY(check_concepts(s));
     LECO_TRY(check_texts(s));
-    LECO_TRY(readers_find(s->model, s->texts, &s->readers, s->err));
+    LECO_TRY(find_readers(s));
     LECO_TRY(readers_sketch(&s->readers, s->texts, &s->sketch, s->err));
     for (size_t i = 0; i < o->concepts; i++) LECO_TRY(prepare_concept(s, i));
     return o->pairs ? place_pairs(s) : LECO_OK;

@@ -41,8 +41,8 @@ leco_status pair_states(const encoded_text *c, const encoded_text *g, size_t tok
         return error_memory(err, 2 * tokens * width * sizeof *out->c, "text states");
     state_weights(tokens, length, of_state);
     for (size_t i = c->place.from; i < tokens; i++) {
-        const size_t j = partner(&c->place, &g->place, i), n = out->count;
-        if (j >= tokens) break;
+        const size_t other = partner(&c->place, &g->place, i), n = out->count;
+        const size_t j = other < tokens ? other : tokens - 1;
         memcpy(out->c + n * width, c->states + i * width, width * sizeof *out->c);
         memcpy(out->g + n * width, g->states + j * width, width * sizeof *out->g);
         out->weight[n] = of_state[i];

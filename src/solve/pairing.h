@@ -23,7 +23,8 @@ typedef struct state_pairs {
 
 /* Pairs a text with the same text with another word in that place. Of a word of several tokens that becomes one of
  * fewer, the last ones become that one's last; no word at all is the token before it. All behind the word is paired one
- * by one. `length` is that of a whole sequence (77): the last state stands for the padding that wasn't computed. */
+ * by one, with g's last state from where g's end. `length` is that of a whole sequence (77): the last state stands for
+ * the padding that wasn't computed. */
 leco_status pair_states(const encoded_text *c, const encoded_text *g, size_t tokens, size_t width, size_t length,
                         arena *memory, state_pairs *out, leco_error *err);
 

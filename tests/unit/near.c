@@ -1,0 +1,213 @@
+/* How near words are, on models/shapes: the sketch of its cross-attention, and the words that it is nearest to. */
+#include "test_support.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "solve/dense.h"
+#include "solve/near.h"
+
+#define SHAPES LECO_SOURCE_DIR "/models/shapes"
+
+static leco_error err;
+static arena *memory;
+static model *m;
+static device d;
+static readers r;
+static double *sketch;
+
+static int setup(void **state)
+{
+    (void)state;
+    memory = arena_create();
+    if (!memory) return -1;
+    assert_works(model_open(SHAPES, &m, &err), &err);
+    assert_works(model_map(m, MODEL_UNET, &err), &err);
+    assert_works(model_load(m, MODEL_TEXT_ENCODER, &err), &err);
+    assert_works(device_open("cpu", "float32", &d, &err), &err);
+    assert_works(readers_find(m, memory, &r, &err), &err);
+    assert_works(readers_sketch(&r, memory, &sketch, &err), &err);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    device_close(&d);
+    model_close(m);
+    arena_destroy(memory);
+    return 0;
+}
+
+static void readers_are_keys_and_values(void **state)
+{
+    (void)state;
+    assert_int_equal(r.width, 128);
+    assert_int_equal(r.count, 14);
+    size_t keys = 0, values = 0;
+    for (size_t i = 0; i < r.count; i++) {
+        const char *path = r.item[i].layer->path;
+        keys += strstr(path, ".attn2.to_k") != NULL;
+        values += strstr(path, ".attn2.to_v") != NULL;
+        assert_int_equal(r.item[i].layer->in, r.width);
+    }
+    assert_true(keys == 7 && values == 7);
+}
+
+/* |W x|^2 of all readers. */
+static double exact_square(const double *x)
+{
+    double sum = 0;
+    for (size_t i = 0; i < r.count; i++) {
+        const int64_t rows = r.item[i].layer->out;
+        double *w = malloc((size_t)(rows * r.width) * sizeof *w);
+        assert_non_null(w);
+        assert_works(reader_values(&r.item[i], w, &err), &err);
+        for (int64_t row = 0; row < rows; row++) {
+            double y = 0;
+            for (int64_t k = 0; k < r.width; k++) y += w[row * r.width + k] * x[k];
+            sum += y * y;
+        }
+        free(w);
+    }
+    return sum;
+}
+
+static double sketched_square(const double *x)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < READERS_SKETCH; i++) {
+        double y = 0;
+        for (int64_t k = 0; k < r.width; k++) y += sketch[i + k * READERS_SKETCH] * x[k];
+        sum += y * y;
+    }
+    return sum;
+}
+
+static void the_sketch_has_about_the_same_norm(void **state)
+{
+    (void)state;
+    double worst = 0;
+    rng random;
+    rng_seed(&random, RNG_CPU, 3);
+    for (int trial = 0; trial < 50; trial++) {
+        float normal[128];
+        double x[128];
+        rng_normal(&random, normal, 128);
+        /* of all directions, or of a few */
+        for (int k = 0; k < 128; k++) x[k] = trial % 2 || k < 3 ? (double)normal[k] : 0;
+        const double off = fabs(sqrt(sketched_square(x) / exact_square(x)) - 1);
+        worst = off > worst ? off : worst;
+    }
+    print_message("the norm is off by %.1f%% at most\n", 100 * worst);
+    assert_true(worst < 0.15);
+}
+
+static void the_gram_is_the_exact_square(void **state)
+{
+    (void)state;
+    double *gram;
+    float normal[128];
+    double x[128], got = 0;
+    rng random;
+    rng_seed(&random, RNG_CPU, 5);
+    rng_normal(&random, normal, 128);
+    for (int k = 0; k < 128; k++) x[k] = (double)normal[k];
+    assert_works(readers_gram(&r, memory, &gram, &err), &err);
+    for (int i = 0; i < 128; i++)
+        for (int k = 0; k < 128; k++) got += x[i] * gram[i + 128 * k] * x[k];
+    assert_true(fabs(got / exact_square(x) - 1) < 1e-12);
+}
+
+static near_words find(const char *concept, const char *also)
+{
+    const char *const avoid[] = {concept, also};
+    const near_search search = {m, &r, sketch, &d, avoid, also ? 2 : 1};
+    near_words out;
+    assert_works(near_find(&search, concept, memory, &out, &err), &err);
+    print_message("%s (%s):", concept, out.topic->name);
+    for (size_t i = 0; i < out.count; i++) {
+        if (i < 5) print_message(" %s %.2f", out.item[i].word, out.item[i].distance);
+        assert_true(isfinite(out.item[i].distance) && out.item[i].distance >= 0);
+        assert_true(i == 0 || out.item[i].distance >= out.item[i - 1].distance);
+        assert_true(out.item[i].same == (out.item[i].distance < 0.25));
+        assert_string_not_equal(out.item[i].word, concept);
+        for (size_t k = 0; k < i; k++) assert_string_not_equal(out.item[i].word, out.item[k].word);
+    }
+    print_message("\n");
+    return out;
+}
+
+static void red_is_a_color_near_orange(void **state)
+{
+    (void)state;
+    const near_words near = find("red", NULL);
+    assert_string_equal(near.topic->name, "color");
+    assert_string_equal(near.item[0].word, "orange");
+    assert_true(near.item[0].of_topic && !near.item[0].same);
+    assert_true(fabs(near.item[near.count / 2].distance - 1) < 1e-12); /* the median */
+}
+
+static void what_is_to_be_avoided_is_not_found(void **state)
+{
+    (void)state;
+    const near_words near = find("red", "Orange");
+    for (size_t i = 0; i < near.count; i++) assert_string_not_equal(near.item[i].word, "orange");
+}
+
+static void letters_may_be_large(void **state)
+{
+    (void)state;
+    const near_words near = find("Red", NULL);
+    assert_string_equal(near.topic->name, "color");
+    assert_string_equal(near.item[0].word, "orange");
+    for (size_t i = 0; i < near.count; i++) assert_string_not_equal(near.item[i].word, "red");
+}
+
+static void stars_are_objects(void **state)
+{
+    (void)state;
+    assert_string_equal(find("star", NULL).topic->name, "object");
+    assert_string_equal(find("striped", NULL).topic->name, "style");
+}
+
+/* What no list has gets the topic of the nearest word; and what a model has no tokens for isn't lost. */
+static void other_words_have_topics_too(void **state)
+{
+    (void)state;
+    static const char *const others[] = {"crimson", "xylophone", "red star", "a", "vincent", "\xe7\xba\xa2"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        const near_words near = find(others[i], NULL);
+        assert_non_null(near.topic->name);
+        assert_true(near.count > 0);
+    }
+}
+
+static void long_concepts_are_named(void **state)
+{
+    (void)state;
+    char concept[400] = "";
+    for (int i = 0; i < 74; i++) strcat(concept, "red ");
+    const near_search search = {m, &r, sketch, &d, NULL, 0};
+    near_words out;
+    assert_fails(near_find(&search, concept, memory, &out, &err), LECO_INVALID, &err, "77 tokens");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(readers_are_keys_and_values),
+        cmocka_unit_test(the_sketch_has_about_the_same_norm),
+        cmocka_unit_test(the_gram_is_the_exact_square),
+        cmocka_unit_test(red_is_a_color_near_orange),
+        cmocka_unit_test(what_is_to_be_avoided_is_not_found),
+        cmocka_unit_test(letters_may_be_large),
+        cmocka_unit_test(stars_are_objects),
+        cmocka_unit_test(other_words_have_topics_too),
+        cmocka_unit_test(long_concepts_are_named),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
