@@ -49,10 +49,10 @@ static int run(int argc, char **argv)
             "rank allows: in each layer the change keeps its largest singular values, 3x3 convolutions included. "
             "Layers that are the same in both are left out. Prints the name of the file, and which share of the change "
             "was lost, in each part and at worst in one layer.",
-        .examples = "  # out/shapes-without-red is what 'leco merge out/erase_red.safetensors --into models/shapes -o "
-                    "out/shapes-without-red' writes\n"
+        .examples = "  # out/shapes-without-red is what the last example of 'leco merge --help' writes\n"
                     "  leco extract models/shapes out/shapes-without-red --rank 4 -o out/extracted.safetensors\n"
-                    "  leco extract models/shapes models/shapes-v --rank 32 --part unet -o out/v.safetensors --json\n",
+                    "  leco extract models/shapes out/shapes-without-red --rank 1 --part unet -o out/rough.safetensors "
+                    "--json\n",
         .groups = groups,
         .operand = "MODEL",
         .fewest = 2,

@@ -85,8 +85,7 @@ static int run(int argc, char **argv)
     const command_line line = {
         .program = "leco merge",
         .summary = "joins LoRAs into one, or into a model",
-        .usage = "FILE[:WEIGHT]... -o FILE.safetensors [options]\n"
-                 "       leco merge FILE[:WEIGHT]... --into MODEL -o FOLDER",
+        .usage = "FILE[:WEIGHT]... [--rank N | --into MODEL] -o FILE-OR-FOLDER [options]",
         .details =
             "The result does what the LoRAs do when they are used together at these weights (1 where none is given; 0 "
             "and below work, too). One file with --rank makes that file smaller. LoRAs must be for the same model; an "
