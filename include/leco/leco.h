@@ -208,8 +208,9 @@ typedef struct leco_lora {
 typedef struct leco_merge_report {
     size_t layers_unet, layers_text_encoder; /* that are changed */
     int64_t rank;                            /* the largest of any layer */
-    /* What the rank could not hold of the change: its share of the part's, NaN where the part has none; and of the one
-     * layer that lost most, whose path is NULL where nothing was lost. 0 where no rank was given. */
+    /* What the rank could not hold of the change (leco_merge_into: what the rounding of the model's types made of it):
+     * its share of the part's, NaN where the part has none; and of the one layer that lost most, whose path is NULL
+     * where nothing was lost. 0 where leco_merge was given no rank. */
     double lost_unet, lost_text_encoder, most_lost;
     char *most_lost_layer;
     size_t others; /* leco_extract: tensors that differ, too, and that no LoRA can hold: norms, biases, token tables */

@@ -69,8 +69,9 @@ bool lora_parse(const char *program, const char *text, lora_choice *out);
 /* The name of a result that must be a .safetensors file in a folder that is there. Returns as output_check does. */
 int lora_output_check(const char *program, const char *path);
 
-/* Says what leco_merge and the like did: `path` and figures on stdout, as text or as JSON, and frees the report. */
-void print_merge_report(const char *path, leco_merge_report *report, bool json);
+/* Says what leco_merge and the like did: `path` and figures on stdout, as text or as JSON, and frees the report. how:
+ * why something is lost, where the rank isn't the reason (" to rounding"). */
+void print_merge_report(const char *path, leco_merge_report *report, const char *how, bool json);
 
 #define SAVED_PRECISION_HELP                                                                                           \
     "type of the saved numbers: what is exact is so up to their rounding, some 0.05 % of each with float16, 0.4 % "    \

@@ -30,7 +30,7 @@ static int extract(const text_list *models, const extract_args *args, bool json,
     leco_status status = leco_extract(models->item[0], models->item[1], args->output, &options, &report, &err);
     progress_end(bar, status == LECO_OK);
     if (status != LECO_OK) return report_failure(status, &err);
-    print_merge_report(args->output, &report, json);
+    print_merge_report(args->output, &report, "", json);
     return EXIT_DONE;
 }
 

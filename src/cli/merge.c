@@ -51,7 +51,7 @@ static int merge(const leco_lora *loras, size_t count, const merge_args *args, c
                                     : leco_merge(loras, count, args->output, &options, &report, &err);
     progress_end(bar, status == LECO_OK);
     if (status != LECO_OK) return report_failure(status, &err);
-    print_merge_report(args->output, &report, general->json);
+    print_merge_report(args->output, &report, args->into ? " to rounding" : "", general->json);
     return EXIT_DONE;
 }
 

@@ -1,4 +1,5 @@
 /* Adding changes to the weights of a model's copy. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -6,7 +7,6 @@
 #include "base/folder.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/number.h"
 #include "format/safetensors.h"
 #include "model/part.h"
 #include "solve/merge.h"
@@ -54,22 +54,43 @@ static leco_status name_changes(baker *b, const change_list *changes, leco_error
 
 /* ---- tensors ---- */
 
-/* The sum of a tensor and its change, in the tensor's type. */
+/* out = tensor + change, in the tensor's type; *lost: the square of what rounding made of the change. False where a
+ * value isn't finite. */
+static bool add_rounded(const safetensors_entry *e, const double *delta, void *out, double *norm, double *lost)
+{
+    enum { CHUNK = 1024 };
+    double before[CHUNK], after[CHUNK];
+    const size_t size = dtype_size(e->type);
+    *norm = *lost = 0;
+    for (size_t from = 0; from < e->count; from += CHUNK) {
+        const size_t count = e->count - from < CHUNK ? e->count - from : CHUNK;
+        dtype_convert(before, DTYPE_F64, (const char *)e->data + from * size, e->type, count);
+        for (size_t i = 0; i < count; i++) after[i] = before[i] + delta[from + i];
+        dtype_convert((char *)out + from * size, e->type, after, DTYPE_F64, count);
+        dtype_convert(after, DTYPE_F64, (char *)out + from * size, e->type, count);
+        for (size_t i = 0; i < count; i++) {
+            const double wanted = delta[from + i], off = after[i] - before[i] - wanted;
+            if (!isfinite(after[i])) return false;
+            *norm += wanted * wanted;
+            *lost += off * off;
+        }
+    }
+    return true;
+}
+
+/* The sum of a tensor and its change, in the baker's memory until the next one. */
 static leco_status add_change(baker *b, const change *c, const safetensors_entry *e, void **out, leco_error *err)
 {
-    double *sum = arena_alloc(b->layer, e->count, sizeof *sum);
-    float *check = arena_alloc(b->layer, e->count, sizeof *check);
+    double norm, lost;
+    double *delta = arena_alloc(b->layer, e->count, sizeof *delta);
     *out = arena_alloc(b->layer, e->count, dtype_size(e->type));
-    if (!sum || !check || !*out) return error_memory(err, e->count * sizeof *sum, e->name);
-    dtype_convert(sum, DTYPE_F64, e->data, e->type, e->count);
-    LECO_TRY(change_add(c, sum, b->layer, err));
-    dtype_convert(*out, e->type, sum, DTYPE_F64, e->count);
-    dtype_convert(check, DTYPE_F32, *out, e->type, e->count);
-    if (number_first_bad(check, e->count) < e->count)
+    if (!delta || !*out) return error_memory(err, e->count * sizeof *delta, e->name);
+    LECO_TRY(change_add(c, delta, b->layer, err));
+    if (!add_rounded(e, delta, *out, &norm, &lost))
         return error_set(err, LECO_INVALID,
-                         "%s: tensor \"%s\" would get a value that is not a finite %s; nothing is "
-                         "written",
+                         "%s: tensor \"%s\" would get a value that is not a finite %s; nothing is written",
                          weights_path(b->m->weights[b->part]), e->name, dtype_name(e->type));
+    thin_note(b->report, c->layer, c->rank, sqrt(norm), norm > 0 ? sqrt(lost / norm) : 0);
     return LECO_OK;
 }
 
@@ -89,7 +110,6 @@ static leco_status replace_tensor(void *user, const safetensors_entry *e, const 
     void *sum;
     LECO_TRY(add_change(b, c, e, &sum, err));
     *data = sum;
-    thin_note(b->report, c->layer, c->rank, 0, 0);
     return work_step(b->work, (double)e->count, err);
 }
 
