@@ -1,6 +1,6 @@
-/* The kernels of this backend, as C calls them: each starts its kernel on the stream and returns. Pointers are the
- * device's; `type` is that of x, y and whatever else nothing is said of. Formulas: op/op.h. Sums are in f32 and in an
- * order that depends on the shapes alone. */
+/* The kernels of this backend, as C calls them (hadamard.h has its own): each starts its kernel on the stream and
+ * returns. Pointers are the device's; `type` is that of x, y and whatever else nothing is said of. Formulas: op/op.h.
+ * Sums are in f32 and in an order that depends on the shapes alone. */
 #ifndef LECO_CUDA_LAUNCH_H
 #define LECO_CUDA_LAUNCH_H
 
@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* LAUNCHER stands before those that other headers declare, such as hadamard.h. */
+/* Stands before each launcher that another header declares. */
 #ifdef __cplusplus
 #define LAUNCHER extern "C"
 extern "C" {
