@@ -243,6 +243,60 @@ LECO_API void leco_erase_report_free(leco_erase_report *report); /* safe on a ze
 LECO_API leco_status leco_erase(leco_model *model, const leco_erase_options *options, const char *path,
                                 leco_erase_report *report, leco_error *err);
 
+/* ---- joining and extracting ---- */
+
+typedef struct leco_lora {
+    const char *path;
+    double weight; /* any finite number, as of leco_model_add_lora */
+} leco_lora;
+
+/* What was made of how much. Shares are of Frobenius norms. */
+typedef struct leco_merge_report {
+    size_t layers_unet, layers_text_encoder; /* that are changed */
+    int64_t rank;                            /* the largest of any layer */
+    /* What the rank could not hold of the change (leco_merge_into: what the rounding of the model's types made of it):
+     * its share of the part's, NaN where the part has none; and of the one layer that lost most, whose path is NULL
+     * where nothing was lost. 0 where leco_merge was given no rank. */
+    double lost_unet, lost_text_encoder, most_lost;
+    char *most_lost_layer;
+    size_t others; /* leco_extract: tensors that differ, too, and that no LoRA can hold: norms, biases, token tables */
+    double seconds;
+} leco_merge_report;
+
+LECO_API void leco_merge_report_free(leco_merge_report *report); /* safe on a zeroed one */
+
+typedef struct leco_merge_options {
+    const char *model;     /* the folder of a model that the LoRAs are for: they are then checked against it; LoHas need
+                            * that. NULL: they only have to fit each other */
+    int64_t rank;          /* 0: exactly all of them, their ranks added up; else the best that this rank can do */
+    const char *precision; /* of the saved tensors: "float16" (NULL), "float32", "bfloat16" */
+    leco_progress_callback progress;
+    void *user;
+} leco_merge_options;
+
+/* Writes one LoRA, to the file `out`, which does what these do together at their weights. options and report may be
+ * NULL. `out` must be none of the inputs. */
+LECO_API leco_status leco_merge(const leco_lora *loras, size_t count, const char *out,
+                                const leco_merge_options *options, leco_merge_report *report, leco_error *err);
+
+/* Writes a copy of the model, to the new folder `out`, which draws as the model does with these LoRAs at their weights:
+ * each changed weight in its own type, everything else byte for byte. `out` must not be there, or be an empty folder.
+ * Of the options, progress counts alone. */
+LECO_API leco_status leco_merge_into(const char *model, const leco_lora *loras, size_t count, const char *out,
+                                     const leco_merge_options *options, leco_merge_report *report, leco_error *err);
+
+typedef struct leco_extract_options {
+    int64_t rank;          /* at least 1 */
+    const char *part;      /* "unet", "text-encoder", or "both" (NULL) */
+    const char *precision; /* as of leco_merge_options */
+    leco_progress_callback progress;
+    void *user;
+} leco_extract_options;
+
+/* Writes the difference of two models of the same shape, tuned - base, as a LoRA: the best that this rank can do. */
+LECO_API leco_status leco_extract(const char *base, const char *tuned, const char *out,
+                                  const leco_extract_options *options, leco_merge_report *report, leco_error *err);
+
 /* ---- looking ---- */
 
 /* Runs one module on tensors read from and written to safetensors files, with diffusers' names and shapes:

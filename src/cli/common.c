@@ -252,3 +252,47 @@ void print_json(json_t *document)
     putchar('\n');
     json_decref(document);
 }
+
+/* ---- LoRAs that are computed ---- */
+
+int lora_output_check(const char *program, const char *path)
+{
+    static const char end[] = ".safetensors";
+    const size_t length = strlen(path);
+    if (length <= strlen(end) || strcmp(path + length - strlen(end), end) != 0)
+        return options_mistake(program, "--output %s: a LoRA is a .safetensors file; call it something.safetensors",
+                               path);
+    return output_check(program, path, false);
+}
+
+#define WORTH_TELLING 1e-5 /* a share: less is the rounding of float32 */
+
+static void print_part(const char *name, size_t layers, double lost, const char *how)
+{
+    if (layers == 0) return;
+    printf("%s: %zu layer%s changed", name, layers, layers == 1 ? "" : "s");
+    if (lost >= WORTH_TELLING) printf(", %.3g %% of the change lost%s", 100 * lost, how);
+    putchar('\n');
+}
+
+void print_merge_report(const char *path, leco_merge_report *r, const char *how, bool json)
+{
+    if (json) {
+        print_json(json_pack("{s:o, s:I, s:I, s:I, s:o, s:o, s:f, s:o, s:I, s:f}", "file", json_text(path),
+                             "layers_unet", (json_int_t)r->layers_unet, "layers_text_encoder",
+                             (json_int_t)r->layers_text_encoder, "rank", (json_int_t)r->rank, "lost_unet",
+                             number_or_null(r->lost_unet), "lost_text_encoder", number_or_null(r->lost_text_encoder),
+                             "most_lost", r->most_lost, "most_lost_layer", json_text(r->most_lost_layer), "others",
+                             (json_int_t)r->others, "seconds", r->seconds));
+    } else {
+        printf("%s\n", path);
+        print_part("U-Net", r->layers_unet, r->lost_unet, how);
+        print_part("text encoder", r->layers_text_encoder, r->lost_text_encoder, how);
+        if (r->most_lost_layer && r->most_lost >= WORTH_TELLING)
+            printf("most lost in one layer: %.3g %%, in %s\n", 100 * r->most_lost, r->most_lost_layer);
+        if (r->others)
+            printf("not in the LoRA: %zu other tensor%s that differ%s (norms, biases, ...)\n", r->others,
+                   r->others == 1 ? "" : "s", r->others == 1 ? "s" : "");
+    }
+    leco_merge_report_free(r);
+}

@@ -7,15 +7,16 @@
 #include "cli/common.h"
 #include "cli/fault.h"
 
-static const command *const commands[] = {&command_erase, &command_enhance, &command_train,   &command_generate,
-                                          &command_grid,  &command_run,     &command_inspect, &command_bench};
+static const command *const commands[] = {&command_erase,   &command_enhance, &command_train,   &command_generate,
+                                          &command_grid,    &command_merge,   &command_extract, &command_run,
+                                          &command_inspect, &command_bench};
 #define COMMAND_COUNT (sizeof commands / sizeof *commands)
 
 static void print_help(FILE *to)
 {
     fputs(
         "leco changes what a Stable Diffusion model draws - erases something, or strengthens it - from prompts alone,\n"
-        "and writes the change as a LoRA that other programs load.\n\n"
+        "and writes the change as a LoRA that other programs load: in seconds (erase), or trained (train).\n\n"
         "Usage: leco COMMAND [options]\n\nCommands\n",
         to);
     for (size_t i = 0; i < COMMAND_COUNT; i++) fprintf(to, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
@@ -24,7 +25,8 @@ static void print_help(FILE *to)
           "  leco-probe --help     tells about counting what the models in models/ draw, with and without a LoRA\n",
           to);
     options_print_examples(
-        to, "  leco train examples/erase_red.yaml\n"
+        to, "  leco erase -m models/shapes red --grid \"a red star\" --guidance-scale 4\n"
+            "  leco train examples/erase_red.yaml\n"
             "  leco generate -m models/shapes --lora out/erase_red.safetensors -p \"a red star\" --guidance-scale 4 -o "
             "star.png\n");
     fputs("\nExit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.\n", to);

@@ -32,6 +32,8 @@ static const struct {
     [WORK_DRAWING] = {"pictures", NULL, "Stopping, and writing the pictures that are done.",
                       "leco: stopped before the first picture was done\n"},
     [WORK_SHEET] = {"pictures", NULL, NULL, "leco: stopped before the picture was done\n"},
+    [WORK_LAYERS] = {"layers", "Stopping before the first layer.", "Stopping after this layer; nothing is written.",
+                     "leco: stopped; nothing is written\n"},
     [WORK_TIMING] = {"runs", NULL, NULL, "leco: stopped\n"},
 };
 

@@ -439,3 +439,34 @@ void safetensors_metadata_at(const safetensors *file, size_t index, const char *
     *key = file->metadata[index][0];
     *value = file->metadata[index][1];
 }
+
+/* ---- copying ---- */
+
+static leco_status copy_parts(const safetensors *file, file_writer *w, safetensors_replace replace, void *user,
+                              leco_error *err)
+{
+    const unsigned char *at = file->map.data, *end = at + file->map.size;
+    for (size_t i = 0; i < file->known_count; i++) {
+        const safetensors_entry *e = &file->known[i]->entry;
+        const unsigned char *from = e->data;
+        const size_t bytes = e->count * dtype_size(e->type);
+        const void *other = NULL;
+        LECO_TRY(replace(user, e, &other, err));
+        if (!other || bytes == 0) continue;
+        LECO_TRY(file_writer_write(w, at, (size_t)(from - at), err));
+        LECO_TRY(file_writer_write(w, other, bytes, err));
+        at = from + bytes;
+    }
+    return file_writer_write(w, at, (size_t)(end - at), err);
+}
+
+leco_status safetensors_copy(const safetensors *file, const char *path, safetensors_replace replace, void *user,
+                             leco_error *err)
+{
+    file_writer *w;
+    LECO_TRY(file_writer_open(path, &w, err));
+    leco_status status = copy_parts(file, w, replace, user, err);
+    if (status == LECO_OK) return file_writer_commit(w, err);
+    file_writer_abort(w);
+    return status;
+}

@@ -75,6 +75,14 @@ void safetensors_metadata_at(const safetensors *file, size_t index, const char *
 leco_status safetensors_write(const char *path, const safetensors_entry *entries, size_t count,
                               const char *const (*metadata)[2], size_t metadata_count, leco_error *err);
 
+/* Writes a copy of an open file, atomically: byte for byte, but for the data of those tensors for which `replace` gives
+ * others: it sets *data to as many bytes of the same type, valid until it is asked for the next tensor, or leaves it
+ * alone. It is asked for all tensors of types that leco computes with, in order of their data. */
+typedef leco_status (*safetensors_replace)(void *user, const safetensors_entry *entry, const void **data,
+                                           leco_error *err);
+leco_status safetensors_copy(const safetensors *file, const char *path, safetensors_replace replace, void *user,
+                             leco_error *err);
+
 /* Where the tensors' data would begin in that file. */
 leco_status safetensors_data_begin(const char *path, const safetensors_entry *entries, size_t count,
                                    const char *const (*metadata)[2], size_t metadata_count, size_t *out,

@@ -72,6 +72,21 @@ leco_status trainable_load_embedding(const char *path, struct model *m, dtype ex
 /* Copies the values of a file into one that has the same modules, ranks and alphas (resume). */
 leco_status trainable_load_values(trainable *t, const char *path, leco_error *err);
 
+/* One that was neither trained nor loaded, of LoRAs, say, that were computed: these modules, with values of zero, to be
+ * used and saved as a loaded one. On failure *out is NULL. */
+typedef struct trainable_spec {
+    const trainable_kind *kind;
+    const layer_info *layer; /* copied */
+    int64_t rank;
+    float alpha;
+} trainable_spec;
+leco_status trainable_assemble(const trainable_spec *specs, size_t count, dtype exact, trainable **out,
+                               leco_error *err);
+
+/* The k-th param of a module of a loaded (or assembled) one as it is in files, at multiplier 1: of the exact dtype, in
+ * order of the param's shape. Whoever changes it calls trainable_set_multiplier afterwards. */
+void *trainable_in_file(const trainable *t, size_t module, size_t k);
+
 /* What a saved file says about itself; NULL members are left out. */
 typedef struct trainable_metadata {
     const char *output_name;       /* ss_output_name and modelspec.title */

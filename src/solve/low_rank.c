@@ -50,13 +50,15 @@ static leco_status take(low_rank *out, const double *left, int64_t row, int64_t 
     return LECO_OK;
 }
 
-/* s [count] has what there is of A's singular values; rest: the sum of the squares of all others. */
-static double lost_of(const double *s, int64_t count, int64_t rank, double rest)
+/* |A| and what is lost. s [count] has what there is of A's singular values; rest: the sum of the squares of all others.
+ */
+static void take_norms(low_rank *out, const double *s, int64_t count, double rest)
 {
     double kept = 0, left_out = rest;
-    for (int64_t i = 0; i < rank; i++) kept += s[i] * s[i];
-    for (int64_t i = rank; i < count; i++) left_out += s[i] * s[i];
-    return left_out > 0 ? sqrt(left_out / (kept + left_out)) : 0;
+    for (int64_t i = 0; i < out->rank; i++) kept += s[i] * s[i];
+    for (int64_t i = out->rank; i < count; i++) left_out += s[i] * s[i];
+    out->norm = sqrt(kept + left_out);
+    out->lost = left_out > 0 ? sqrt(left_out / (kept + left_out)) : 0;
 }
 
 /* Sum of squares, in rows, which keeps rounding small; not finite where an element isn't, or is beyond 1e150. */
@@ -99,7 +101,7 @@ static leco_status small_matrix(const double *a, low_rank *out, arena *scratch, 
         return LECO_MEMORY;
     memcpy(t, a, (size_t)m * (size_t)n * sizeof *a); /* column-major, it is the transpose: A = vt^T diag(s) u^T */
     LECO_TRY(dense_svd(t, n, m, u, s, vt, scratch, err));
-    out->lost = lost_of(s, k, out->rank, 0);
+    take_norms(out, s, k, 0);
     return take(out, vt, k, 1, s, u, err);
 }
 
@@ -140,7 +142,7 @@ static leco_status large_matrix(const double *a, double norm, low_rank *out, are
     LECO_TRY(dense_svd(z, n, l, u, s, vt, scratch, err)); /* A ~ q z^T = (q vt^T) diag(s) u^T */
     cblas_dgemm(CblasColMajor, CblasNoTrans, CblasTrans, (int)m, (int)l, (int)l, 1, q, (int)m, vt, (int)l, 0, left,
                 (int)m);
-    out->lost = lost_of(s, l, out->rank, rest);
+    take_norms(out, s, l, rest);
     return take(out, left, 1, m, s, u, err);
 }
 
@@ -184,7 +186,7 @@ static leco_status product(const double *up, const double *down, int64_t inner, 
     dense_product(q, u, m, k, between, left);
     cblas_dgemm(CblasColMajor, CblasNoTrans, CblasTrans, (int)n, (int)between, (int)l, 1, p, (int)n, vt, (int)between,
                 0, right, (int)n);
-    out->lost = lost_of(s, between, out->rank, 0);
+    take_norms(out, s, between, 0);
     return take(out, left, 1, m, s, right, err);
 }
 

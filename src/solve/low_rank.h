@@ -21,7 +21,8 @@ typedef struct low_rank {
     int64_t rows, columns, rank;
     double *up, *down; /* owned */
     double *singular;  /* [rank], falling; owned */
-    double lost; /* |A - up down| / |A|, Frobenius norms; what is below 1e-6 may be said to be 0. 0 where A is 0 */
+    double norm;       /* |A|, Frobenius */
+    double lost;       /* |A - up down| / |A|; what is below 1e-6 may be said to be 0. 0 where A is 0 */
 } low_rank;
 
 void low_rank_free(low_rank *r); /* safe on a zeroed one */

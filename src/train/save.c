@@ -1,41 +1,13 @@
 #include "train/save.h"
 
-#include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/date.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "train/modes.h"
-
-#define DATE_ROOM 32
-
-/* Now, or what SOURCE_DATE_EPOCH says (https://reproducible-builds.org/specs/source-date-epoch), so that the same run
- * can write the same file: seconds since 1970. */
-static leco_status write_date(char date[DATE_ROOM], leco_error *err)
-{
-    const intmax_t last = 253402300799; /* of the year 9999, which ISO 8601 has four digits for */
-    const char *text = getenv("SOURCE_DATE_EPOCH");
-    intmax_t seconds = (intmax_t)time(NULL);
-    if (text) {
-        errno = 0;
-        seconds = strtoimax(text, NULL, 10);
-        if (!*text || strspn(text, "0123456789") != strlen(text) || errno || seconds > last)
-            return error_set(err, LECO_INVALID,
-                             "the environment variable SOURCE_DATE_EPOCH is \"%.100s\": expected the seconds since "
-                             "1970, a whole number up to %jd",
-                             text, last);
-    }
-    time_t when = (time_t)seconds;
-    struct tm utc;
-    date[0] = '\0';
-    if (gmtime_r(&when, &utc)) strftime(date, DATE_ROOM, "%Y-%m-%dT%H:%M:%SZ", &utc);
-    return LECO_OK;
-}
 
 static char *describe(const train_config *c)
 {
@@ -52,7 +24,7 @@ static leco_status write_file(const train_config *c, const model *m, const train
                               const char *path, leco_error *err)
 {
     char date[DATE_ROOM], resolution[48], step_text[24], lr_text[32], seed_text[24];
-    LECO_TRY(write_date(date, err));
+    LECO_TRY(date_now(date, err));
     const int64_t factor = vae_factor(&m->vae);
     snprintf(resolution, sizeof resolution, "%lldx%lld", (long long)(m->unet.sample_width * factor),
              (long long)(m->unet.sample_height * factor));
@@ -145,7 +117,7 @@ static leco_status try_file(char *path, leco_error *err)
 leco_status save_check(const train_config *config, leco_error *err)
 {
     char date[DATE_ROOM];
-    LECO_TRY(write_date(date, err));
+    LECO_TRY(date_now(date, err));
     char *folder = mem_strdup(config->save_path);
     if (!folder) return error_memory(err, strlen(config->save_path), "a path");
     const size_t kept = existing_length(folder);

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "format/safetensors.h"
 #include "fuzz_tensors.h"
+#include "model/file_layers.h"
 #include "model/kinds.h"
 #include "model/model.h"
 
@@ -167,6 +168,36 @@ static void check_values(const char *path)
     check_finite(trainable_values(t), trainable_count(t));
 }
 
+/* Read with the layers that it has itself, as files are that are joined without a model. `known`: as many modules as
+ * the model has layers for; 0: it refused the file. */
+static void check_without_model(const char *path, size_t known)
+{
+    leco_error err = {0};
+    layer_list lists[PART_COUNT];
+    trainable *t = NULL;
+    char *other;
+    leco_status status = file_layers_need_model(path, &other, &err);
+    const bool plain = status == LECO_OK && !other;
+    if (status == LECO_OK) mem_free(other);
+    if (status == LECO_OK) status = file_layers_read(&path, 1, lists, &err);
+    if (status != LECO_OK) {
+        FUZZ_REFUSED(status, &err);
+        FUZZ_CHECK(known == 0);
+        return;
+    }
+    const adapter_layers layers = {{[PART_UNET] = &lists[PART_UNET], [PART_TEXT_ENCODER] = &lists[PART_TEXT_ENCODER]}};
+    status = trainable_load(path, &layers, DTYPE_F32, &t, &err);
+    if (status == LECO_OK) {
+        check_modules(t);
+        check_count(path, trainable_parameters(t));
+        FUZZ_CHECK(!plain || trainable_module_count(t) >= known);
+        trainable_destroy(t);
+    } else {
+        FUZZ_REFUSED(status, &err);
+    }
+    for (int part = 0; part < PART_COUNT; part++) layer_list_free(&lists[part]);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     leco_error err = {0};
@@ -174,6 +205,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const char *path = fuzz_path(data, size);
     leco_status status = trainable_load(path, layers_of_small(), DTYPE_F32, &t, &err);
     fuzz_accepted = status == LECO_OK;
+    check_without_model(path, fuzz_accepted ? trainable_module_count(t) : 0);
     if (fuzz_accepted) {
         check_modules(t);
         check_count(path, trainable_parameters(t));

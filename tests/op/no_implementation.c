@@ -47,9 +47,9 @@ static void nodes_without_any_way_are_named(void **state)
     assert_works(graph_finish(g, &err), &err);
     kernel_plan plan;
     const kernel_site at = {graph_node_at(g, 0), DTYPE_BF16, &host_memory};
-    assert_fails(kernel_plan_node(&cpu_conv2d, &at, &plan, &err), LECO_UNSUPPORTED, &err,
+    assert_fails(kernel_plan_node(&cpu_conv2d.once, &at, &plan, &err), LECO_UNSUPPORTED, &err,
                  "blocks.0.conv: ", "a matrix product");
-    kernel_release(&cpu_conv2d, &plan);
+    kernel_release(&cpu_conv2d.once, &plan);
     assert_null(plan.state);
     graph_destroy(g);
     weight_release(&w);

@@ -140,6 +140,7 @@ static void what_is_lost_is_near_the_least(void **state)
         assert_works(low_rank_of_matrix(a, m, n, rank, &r, &err), &err);
         assert_true(r.lost >= least * (1 - 1e-12) && r.lost <= least * (1 + cases[i].more));
         assert_true(fabs(difference(a, &r) - r.lost) < 1e-12);
+        assert_true(fabs(r.norm / sqrt(all) - 1) < 1e-12);
         for (int64_t p = 0; p < rank; p++) assert_true(fabs(r.singular[p] * (double)(p + 1) - 1) <= 1);
         low_rank_free(&r);
         free(a);

@@ -1,7 +1,6 @@
 /* backend_cpu: which kernel serves an operator on this processor. */
 #include "backend/backend.h"
 #include "backend/cpu/kernels.h"
-#include "base/cpu.h"
 
 /* oneDNN's bf16 kernels start at AVX-512; without VDPBF16PS they, and ours, convert to f32 on the way. */
 static bool supports(dtype compute)
@@ -9,32 +8,17 @@ static bool supports(dtype compute)
     return compute == DTYPE_F32 || (compute == DTYPE_BF16 && cpu_detect() >= CPU_AVX512);
 }
 
-static const kernel *const *isa_kernels(void)
-{
-#if defined(__x86_64__)
-    switch (cpu_detect()) {
-    case CPU_AVX512_BF16:
-        return isa_kernels_avx512_bf16;
-    case CPU_AVX512:
-        return isa_kernels_avx512;
-    case CPU_AVX2:
-        return isa_kernels_avx2;
-    case CPU_BASELINE:
-        break;
-    }
-#endif
-    return isa_kernels_baseline;
-}
-
 static const kernel *kernel_for(op_code op, dtype compute)
 {
-#define ONCE(code, name) [OP_##code] = &cpu_##name,
-    static const kernel *const once[OP_COUNT] = {CPU_KERNELS(ONCE, CPU_NOTHING)};
-#undef ONCE
+    static const cpu_kernel *const all[OP_COUNT] = {
+#define OP(code, name, ...) [OP_##code] = &cpu_##name,
+#include "graph/ops.def"
+#undef OP
+    };
     if (!supports(compute)) return NULL;
-    if (once[op] != NULL) return once[op];
-    const kernel *both = isa_kernels()[op];
-    return both != NULL ? &both[compute == DTYPE_BF16 ? 1 : 0] : NULL;
+    const kernel *both = all[op]->isa[cpu_detect()];
+    if (both != NULL) return &both[compute == DTYPE_BF16 ? 1 : 0];
+    return all[op]->once.run != NULL ? &all[op]->once : NULL;
 }
 
 static dtype preferred_dtype(void)

@@ -338,9 +338,10 @@ static const char *chosen(const kernel_plan *plan)
     return c->kind == CONV_PRODUCT ? c->product.primitive.implementation : c->primitive.implementation;
 }
 
-const kernel cpu_conv2d = {.plan = conv2d_plan, .prepare = prepare, .run = run, .release = release, .chosen = chosen};
-const kernel cpu_conv2d_dx = {
-    .plan = conv2d_dx_plan, .prepare = prepare, .run = run, .release = release, .chosen = chosen};
+const cpu_kernel cpu_conv2d = {
+    .once = {.plan = conv2d_plan, .prepare = prepare, .run = run, .release = release, .chosen = chosen}};
+const cpu_kernel cpu_conv2d_dx = {
+    .once = {.plan = conv2d_dx_plan, .prepare = prepare, .run = run, .release = release, .chosen = chosen}};
 const kernel cpu_conv2d_gathered = {
     .plan = conv2d_gathered_plan, .prepare = prepare, .run = run, .release = release, .chosen = chosen};
 const kernel cpu_conv2d_dx_gathered = {

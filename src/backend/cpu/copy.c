@@ -162,11 +162,11 @@ static void timestep_embedding_run(const kernel_args *args)
         }
 }
 
-const kernel cpu_concat = {.run = concat_run};
-const kernel cpu_slice = {.run = slice_run};
-const kernel cpu_upsample = {.run = upsample_run};
-const kernel cpu_select_rows = {.run = select_rows_run};
-const kernel cpu_embedding = {.run = embedding_run};
-const kernel cpu_add_rows = {.run = add_rows_run};
-const kernel cpu_add_rows_dw = {.run = add_rows_dw_run};
-const kernel cpu_timestep_embedding = {.run = timestep_embedding_run};
+const cpu_kernel cpu_concat = {.once = {.run = concat_run}};
+const cpu_kernel cpu_slice = {.once = {.run = slice_run}};
+const cpu_kernel cpu_upsample = {.once = {.run = upsample_run}};
+const cpu_kernel cpu_select_rows = {.once = {.run = select_rows_run}};
+const cpu_kernel cpu_embedding = {.once = {.run = embedding_run}};
+const cpu_kernel cpu_add_rows = {.once = {.run = add_rows_run}};
+const cpu_kernel cpu_add_rows_dw = {.once = {.run = add_rows_dw_run}};
+const cpu_kernel cpu_timestep_embedding = {.once = {.run = timestep_embedding_run}};

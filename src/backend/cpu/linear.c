@@ -57,6 +57,7 @@ static const char *chosen(const kernel_plan *plan)
     return p->primitive.implementation;
 }
 
-const kernel cpu_linear = {.plan = plan_linear, .prepare = prepare, .run = run, .release = release, .chosen = chosen};
-const kernel cpu_linear_dx = {
-    .plan = plan_linear_dx, .prepare = prepare, .run = run, .release = release, .chosen = chosen};
+const cpu_kernel cpu_linear = {
+    .once = {.plan = plan_linear, .prepare = prepare, .run = run, .release = release, .chosen = chosen}};
+const cpu_kernel cpu_linear_dx = {
+    .once = {.plan = plan_linear_dx, .prepare = prepare, .run = run, .release = release, .chosen = chosen}};

@@ -18,7 +18,7 @@ static const kernel *kernel_for(op_code op, dtype compute)
 #include "graph/ops.def"
 #undef OP
     };
-    return supports(compute) ? all[op] : NULL;
+    return supports(compute) && all[op]->run != NULL ? all[op] : NULL;
 }
 
 static dtype preferred_dtype(void)

@@ -1,5 +1,7 @@
 /* LoHa's weight, scale * (a b) * (c d) element by element, and the gradients of its factors, in f32. The gradients sum
  * masked(i, k) = scale * dw[i,k] * (c d)[i,k], eight ranks at a time. */
+#include "backend/cuda/hadamard.h"
+
 #include "backend/cuda/device.cuh"
 
 enum { THREADS = 256, RANKS = 8 };
@@ -11,11 +13,6 @@ DEVICE float product_at(const float *left, const float *right, int64_t rank, int
     for (int64_t r = 0; r < rank; r++) sum += left[row * rank + r] * right[r * columns + column];
     return sum;
 }
-
-struct hadamard_shape {
-    int64_t rows, columns, first, second;
-    float scale;
-};
 
 __global__ void __launch_bounds__(THREADS)
     hadamard_kernel(hadamard_shape s, const float *a, const float *b, const float *c, const float *d, float *w)
@@ -75,26 +72,26 @@ __global__ void __launch_bounds__(THREADS)
     }
 }
 
-void launch_hadamard(const float *a, const float *b, const float *c, const float *d, float scale, float *w,
-                     int64_t rows, int64_t columns, int64_t first, int64_t second)
+void launch_hadamard(const hadamard_shape *s, const float *a, const float *b, const float *c, const float *d, float *w)
 {
-    const hadamard_shape s = {rows, columns, first, second, scale};
-    LAUNCH(hadamard_kernel, blocks_for(rows * columns, THREADS), THREADS, 0, s, a, b, c, d, w);
+    LAUNCH(hadamard_kernel, blocks_for(s->rows * s->columns, THREADS), THREADS, 0, *s, a, b, c, d, w);
 }
 
-void launch_hadamard_da(const float *dw, const float *b, const float *c, const float *d, const float *add, float scale,
-                        float *da, int64_t rows, int64_t columns, int64_t rank, int64_t second)
+/* How often eight ranks are taken. */
+static unsigned rank_blocks(const hadamard_shape *s)
 {
-    const hadamard_shape s = {rows, columns, rank, second, scale};
-    LAUNCH(hadamard_da_kernel, dim3((unsigned)rows, (unsigned)((rank + RANKS - 1) / RANKS)), THREADS, 0, s, dw, b, c, d,
-           add, da);
+    return (unsigned)((s->first + RANKS - 1) / RANKS);
 }
 
-void launch_hadamard_db(const float *dw, const float *a, const float *c, const float *d, const float *add, float scale,
-                        float *db, int64_t rows, int64_t columns, int64_t rank, int64_t second)
+void launch_hadamard_da(const hadamard_shape *s, const float *dw, const float *b, const float *c, const float *d,
+                        const float *add, float *da)
 {
-    const hadamard_shape s = {rows, columns, rank, second, scale};
-    LAUNCH(hadamard_db_kernel,
-           dim3((unsigned)((columns + THREADS - 1) / THREADS), (unsigned)((rank + RANKS - 1) / RANKS)), THREADS, 0, s,
+    LAUNCH(hadamard_da_kernel, dim3((unsigned)s->rows, rank_blocks(s)), THREADS, 0, *s, dw, b, c, d, add, da);
+}
+
+void launch_hadamard_db(const hadamard_shape *s, const float *dw, const float *a, const float *c, const float *d,
+                        const float *add, float *db)
+{
+    LAUNCH(hadamard_db_kernel, dim3((unsigned)((s->columns + THREADS - 1) / THREADS), rank_blocks(s)), THREADS, 0, *s,
            dw, a, c, d, add, db);
 }

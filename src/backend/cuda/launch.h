@@ -1,6 +1,6 @@
-/* The kernels of this backend, as C calls them: each starts its kernel on the stream and returns. Pointers are the
- * device's; `type` is that of x, y and whatever else nothing is said of. Formulas: op/op.h. Sums are in f32 and in an
- * order that depends on the shapes alone. */
+/* The kernels of this backend, as C calls them (hadamard.h has its own): each starts its kernel on the stream and
+ * returns. Pointers are the device's; `type` is that of x, y and whatever else nothing is said of. Formulas: op/op.h.
+ * Sums are in f32 and in an order that depends on the shapes alone. */
 #ifndef LECO_CUDA_LAUNCH_H
 #define LECO_CUDA_LAUNCH_H
 
@@ -8,8 +8,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Stands before each launcher that another header declares. */
 #ifdef __cplusplus
+#define LAUNCHER extern "C"
 extern "C" {
+#else
+#define LAUNCHER
 #endif
 
 typedef enum gpu_type { GPU_F32, GPU_BF16, GPU_F16 } gpu_type;
@@ -140,15 +144,6 @@ void launch_narrow_expand(gpu_type type, const void *low, const narrow_weight *w
 size_t narrow_dw_scratch(int64_t rows, int64_t columns, int64_t rank);
 void launch_narrow_dw(gpu_type type, const void *narrow, const void *wide, const float *add, const narrow_weight *dw,
                       int64_t rows, int64_t columns, int64_t rank, float scale, float *parts);
-
-/* hadamard.cu, all f32: a [rows,first], b [first,columns], c [rows,second], d [second,columns]. */
-void launch_hadamard(const float *a, const float *b, const float *c, const float *d, float scale, float *w,
-                     int64_t rows, int64_t columns, int64_t first, int64_t second);
-/* da [rows,rank], b [rank,columns]; the mask is c d of rank `second`. */
-void launch_hadamard_da(const float *dw, const float *b, const float *c, const float *d, const float *add, float scale,
-                        float *da, int64_t rows, int64_t columns, int64_t rank, int64_t second);
-void launch_hadamard_db(const float *dw, const float *a, const float *c, const float *d, const float *add, float scale,
-                        float *db, int64_t rows, int64_t columns, int64_t rank, int64_t second);
 
 #ifdef __cplusplus
 }

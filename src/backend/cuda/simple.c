@@ -194,32 +194,6 @@ static void run_select_rows(const kernel_args *a)
                        x->dim[2]);
 }
 
-/* ---- LoHa ---- */
-
-static void run_hadamard(const kernel_args *a)
-{
-    const node *n = a->node;
-    const int64_t rows = n->output[0]->shape.dim[0], columns = count_of(n->output[0]) / rows;
-    launch_hadamard(a->input[0], a->input[1], a->input[2], a->input[3], n->attr.scale, a->output[0], rows, columns,
-                    n->input[0]->shape.dim[1], n->input[2]->shape.dim[1]);
-}
-
-static void run_hadamard_da(const kernel_args *a)
-{
-    const node *n = a->node;
-    const int64_t rows = n->input[0]->shape.dim[0], columns = count_of(n->input[0]) / rows;
-    launch_hadamard_da(a->input[0], a->input[1], a->input[2], a->input[3], a->input[4], n->attr.scale, a->output[0],
-                       rows, columns, n->input[1]->shape.dim[0], n->input[2]->shape.dim[1]);
-}
-
-static void run_hadamard_db(const kernel_args *a)
-{
-    const node *n = a->node;
-    const int64_t rows = n->input[0]->shape.dim[0], columns = count_of(n->input[0]) / rows;
-    launch_hadamard_db(a->input[0], a->input[1], a->input[2], a->input[3], a->input[4], n->attr.scale, a->output[0],
-                       rows, columns, n->input[1]->shape.dim[1], n->input[2]->shape.dim[1]);
-}
-
 const kernel cuda_group_norm = {.plan = plan_group_norm, .run = run_group_norm};
 const kernel cuda_group_norm_dx = {.plan = plan_group_norm, .run = run_group_norm_dx};
 const kernel cuda_layer_norm = {.run = run_layer_norm}, cuda_layer_norm_dx = {.run = run_layer_norm_dx};
@@ -233,5 +207,3 @@ const kernel cuda_upsample = {.run = run_upsample}, cuda_upsample_dx = {.run = r
 const kernel cuda_timestep_embedding = {.run = run_timestep_embedding}, cuda_embedding = {.run = run_embedding};
 const kernel cuda_add_rows = {.run = run_add_rows}, cuda_add_rows_dw = {.run = run_add_rows_dw};
 const kernel cuda_select_rows = {.run = run_select_rows};
-const kernel cuda_hadamard = {.run = run_hadamard};
-const kernel cuda_hadamard_da = {.run = run_hadamard_da}, cuda_hadamard_db = {.run = run_hadamard_db};

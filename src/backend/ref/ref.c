@@ -1,4 +1,8 @@
-#include "backend/ref/ref.h"
+#include "backend/backend.h"
+
+#define OP(code, name, ...) extern const kernel ref_##name##_float, ref_##name##_double;
+#include "graph/ops.def"
+#undef OP
 
 static bool ref_supports(dtype compute)
 {
@@ -7,9 +11,12 @@ static bool ref_supports(dtype compute)
 
 static const kernel *ref_kernel_for(op_code op, dtype compute)
 {
-    if (!ref_supports(compute)) return NULL;
-    const kernel *k = compute == DTYPE_F32 ? &ref_kernels_f32[op] : &ref_kernels_f64[op];
-    return k->run != NULL ? k : NULL;
+    static const kernel *const all[OP_COUNT][2] = {
+#define OP(code, name, ...) [OP_##code] = {&ref_##name##_float, &ref_##name##_double},
+#include "graph/ops.def"
+#undef OP
+    };
+    return ref_supports(compute) ? all[op][compute == DTYPE_F64 ? 1 : 0] : NULL;
 }
 
 static dtype ref_preferred_dtype(void)

@@ -19,10 +19,22 @@ static inline void isa_free_state(kernel_plan *plan)
     plan->state = NULL;
 }
 
-/* Defines the kernels of an operator, ISA(cpu_name)[2] for f32 and bf16, from two functions: name_threads(args), the
- * size of the team, and the always-inlined name_part(args, type, part, parts), which every thread of it runs. (OpenMP
- * outlines the body of a parallel region before the compiler propagates constants, so `type` must arrive as a literal
- * inside the region.) Behind the name: what else the kernels have, such as `.plan = name_plan`. */
+/* An operator's row, cpu_name, of all its builds: in one of them. */
+#if !defined(ISA_IS_baseline)
+#define ISA_ROW(name)
+#elif defined(__x86_64__)
+#define ISA_ROW(name)                                                                                                  \
+    extern const kernel cpu_##name##_avx2[2], cpu_##name##_avx512[2], cpu_##name##_avx512_bf16[2];                     \
+    const cpu_kernel cpu_##name = {                                                                                    \
+        .isa = {cpu_##name##_baseline, cpu_##name##_avx2, cpu_##name##_avx512, cpu_##name##_avx512_bf16}};
+#else
+#define ISA_ROW(name) const cpu_kernel cpu_##name = {.isa = {cpu_##name##_baseline}};
+#endif
+
+/* Defines the kernel of an operator, cpu_name, from two functions: name_threads(args), the size of the team, and the
+ * always-inlined name_part(args, type, part, parts), which every thread of it runs. (OpenMP outlines the body of a
+ * parallel region before the compiler propagates constants, so `type` must arrive as a literal inside the region.)
+ * Behind the name: what else the kernels have, such as `.plan = name_plan`. */
 #define ISA_KERNEL(name, ...)                                                                                          \
     static void name##_f32(const kernel_args *args)                                                                    \
     {                                                                                                                  \
@@ -36,10 +48,7 @@ static inline void isa_free_state(kernel_plan *plan)
         _Pragma("omp parallel num_threads(threads) if (threads > 1)")                                                  \
             name##_part(args, DTYPE_BF16, omp_get_thread_num(), omp_get_num_threads());                                \
     }                                                                                                                  \
-    const kernel ISA(cpu_##name)[2] = {{.run = name##_f32, __VA_ARGS__}, {.run = name##_bf16, __VA_ARGS__}};
-
-#define ISA_DECLARE(code, name) extern const kernel ISA(cpu_##name)[2];
-CPU_KERNELS(CPU_NOTHING, ISA_DECLARE)
-#undef ISA_DECLARE
+    const kernel ISA(cpu_##name)[2] = {{.run = name##_f32, __VA_ARGS__}, {.run = name##_bf16, __VA_ARGS__}};           \
+    ISA_ROW(name)
 
 #endif

@@ -1,4 +1,5 @@
-/* hadamard and the gradients of its factors, over `real`. `add` may be the output's own memory. */
+/* hadamard and the gradients of its factors. `add` may be the output's own memory. */
+#include "backend/ref/kernels/kernel.h"
 
 /* Element (row, column) of left [..,rank] right [rank,columns]. */
 static double product_at(const real *left, const real *right, int64_t rank, int64_t columns, int64_t row,
@@ -61,3 +62,7 @@ static void run_hadamard_db(const kernel_args *a)
         }
     }
 }
+
+const kernel REF(hadamard) = {.run = run_hadamard};
+const kernel REF(hadamard_da) = {.run = run_hadamard_da};
+const kernel REF(hadamard_db) = {.run = run_hadamard_db};

@@ -1,5 +1,9 @@
-/* group_norm and layer_norm with their gradients, over `real`. A norm's group is read whole before any of it is
- * written, so the output may take over x (forward) or add (gradient). */
+/* group_norm and layer_norm with their gradients. A norm's group is read whole before any of it is written, so
+ * the output may take over x (forward) or add (gradient). */
+#include <math.h>
+
+#include "backend/ref/kernels/functions.h"
+#include "backend/ref/kernels/kernel.h"
 
 /* Where one group lies: `runs` runs of `length` neighbours, `stride` elements apart, from `start` on. Its channels are
  * [channel, channel + length). A layer norm's row is one run. */
@@ -134,3 +138,8 @@ static void run_layer_norm_dx(const kernel_args *a)
         denormalise(&d, row_span(x, row), a->output[0]);
     }
 }
+
+const kernel REF(group_norm) = {.run = run_group_norm};
+const kernel REF(group_norm_dx) = {.run = run_group_norm_dx};
+const kernel REF(layer_norm) = {.run = run_layer_norm};
+const kernel REF(layer_norm_dx) = {.run = run_layer_norm_dx};

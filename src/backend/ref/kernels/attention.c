@@ -1,5 +1,8 @@
-/* attention and its gradient, over `real`. Scratch is one row of scores and one of a head, in double.
+/* attention and its gradient. Scratch is one row of scores and one of a head, in double.
  * A row of q is read whole before the same row of o is written, so o may take over q. */
+#include <math.h>
+
+#include "backend/ref/kernels/kernel.h"
 
 typedef struct attention_shape {
     int64_t batch, queries, keys, heads, width, channels; /* channels = heads * width */
@@ -140,3 +143,6 @@ static void run_attention_grad(const kernel_args *a)
         }
     }
 }
+
+const kernel REF(attention) = {.plan = plan_attention, .run = run_attention};
+const kernel REF(attention_grad) = {.plan = plan_attention, .run = run_attention_grad};

@@ -1,5 +1,6 @@
-/* linear and conv2d with their gradients, over `real`. In all of them `add` may be the output's own memory: each of its
- * elements is read just before the one output element that it belongs to is written. */
+/* linear and conv2d with their gradients. In all of them `add` may be the output's own memory: each of its elements is
+ * read just before the one output element that it belongs to is written. */
+#include "backend/ref/kernels/kernel.h"
 
 static void run_linear(const kernel_args *a)
 {
@@ -134,3 +135,9 @@ static void run_conv2d_dx(const kernel_args *a)
         }
     }
 }
+
+const kernel REF(linear) = {.run = run_linear};
+const kernel REF(linear_dx) = {.run = run_linear_dx};
+const kernel REF(linear_dw) = {.run = run_linear_dw};
+const kernel REF(conv2d) = {.run = run_conv2d};
+const kernel REF(conv2d_dx) = {.run = run_conv2d_dx};

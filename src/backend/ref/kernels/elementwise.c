@@ -1,5 +1,7 @@
-/* Operators that work element by element, over `real`. Each element is read before it is written, so the output may
- * take over the shared input. */
+/* Operators that work element by element. Each element is read before it is written, so the output may take over the
+ * shared input. */
+#include "backend/ref/kernels/functions.h"
+#include "backend/ref/kernels/kernel.h"
 
 static void run_geglu(const kernel_args *a)
 {
@@ -76,3 +78,11 @@ static void run_mse_dx(const kernel_args *a)
     double factor = 2 * (dloss == NULL ? 1 : (double)dloss[0]) / (double)count;
     for (int64_t i = 0; i < count; i++) dx[i] = (real)(((double)x[i] - (double)target[i]) * factor);
 }
+
+const kernel REF(geglu) = {.run = run_geglu};
+const kernel REF(geglu_dx) = {.run = run_geglu_dx};
+const kernel REF(activation) = {.run = run_activation};
+const kernel REF(activation_dx) = {.run = run_activation_dx};
+const kernel REF(add) = {.run = run_add};
+const kernel REF(mse) = {.run = run_mse};
+const kernel REF(mse_dx) = {.run = run_mse_dx};

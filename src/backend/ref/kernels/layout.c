@@ -1,4 +1,8 @@
-/* Operators that move, pick or sum elements, over `real`. */
+/* Operators that move, pick or sum elements. */
+#include <assert.h>
+#include <math.h>
+
+#include "backend/ref/kernels/kernel.h"
 
 static void run_add_spatial(const kernel_args *a)
 {
@@ -172,3 +176,15 @@ static void run_select_rows(const kernel_args *a)
         for (int64_t c = 0; c < width; c++) y[n * width + c] = x[(n * s->dim[1] + index[n]) * width + c];
     }
 }
+
+const kernel REF(add_spatial) = {.run = run_add_spatial};
+const kernel REF(sum_spatial) = {.run = run_sum_spatial};
+const kernel REF(concat) = {.run = run_concat};
+const kernel REF(slice) = {.run = run_slice};
+const kernel REF(upsample) = {.run = run_upsample};
+const kernel REF(upsample_dx) = {.run = run_upsample_dx};
+const kernel REF(timestep_embedding) = {.run = run_timestep_embedding};
+const kernel REF(embedding) = {.run = run_embedding};
+const kernel REF(add_rows) = {.run = run_add_rows};
+const kernel REF(add_rows_dw) = {.run = run_add_rows_dw};
+const kernel REF(select_rows) = {.run = run_select_rows};

@@ -1,0 +1,230 @@
+/* Adding changes to the weights of a model's copy. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/folder.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "format/safetensors.h"
+#include "model/part.h"
+#include "solve/merge.h"
+
+typedef struct named_change {
+    const char *tensor; /* "down_blocks.0.attentions.0.proj_in.weight" */
+    const change *change;
+} named_change;
+
+typedef struct baker {
+    const model *m;
+    const char *to; /* the folder that is written */
+    work *work;
+    thin_report *report;
+    named_change *changes[PART_COUNT]; /* by name */
+    size_t count[PART_COUNT];
+    arena *names;
+    const char *left_out; /* the first file that isn't copied, of so many: */
+    size_t left_out_count;
+    model_part part; /* whose file is being written, */
+    arena *layer;    /* and what its last tensor was made in */
+} baker;
+
+static int by_tensor(const void *a, const void *b)
+{
+    return strcmp(((const named_change *)a)->tensor, ((const named_change *)b)->tensor);
+}
+
+static leco_status name_changes(baker *b, const change_list *changes, leco_error *err)
+{
+    for (int part = 0; part < PART_COUNT; part++) {
+        b->changes[part] = arena_alloc(b->names, changes->count, sizeof **b->changes);
+        if (!b->changes[part]) return error_memory(err, changes->count * sizeof **b->changes, "the names of tensors");
+    }
+    for (size_t i = 0; i < changes->count; i++) {
+        const layer_info *layer = changes->at[i].layer;
+        const char *name = arena_printf(b->names, "%s.weight", layer->path);
+        if (!name) return error_memory(err, strlen(layer->path), "the names of tensors");
+        b->changes[layer->part][b->count[layer->part]++] = (named_change){name, &changes->at[i]};
+    }
+    for (int part = 0; part < PART_COUNT; part++)
+        if (b->count[part] > 0) qsort(b->changes[part], b->count[part], sizeof **b->changes, by_tensor);
+    return LECO_OK;
+}
+
+/* ---- tensors ---- */
+
+/* out = tensor + change, in the tensor's type; *lost: the square of what rounding made of the change. False where a
+ * value isn't finite. */
+static bool add_rounded(const safetensors_entry *e, const double *delta, void *out, double *norm, double *lost)
+{
+    enum { CHUNK = 1024 };
+    double before[CHUNK], after[CHUNK];
+    const size_t size = dtype_size(e->type);
+    *norm = *lost = 0;
+    for (size_t from = 0; from < e->count; from += CHUNK) {
+        const size_t count = e->count - from < CHUNK ? e->count - from : CHUNK;
+        dtype_convert(before, DTYPE_F64, (const char *)e->data + from * size, e->type, count);
+        for (size_t i = 0; i < count; i++) after[i] = before[i] + delta[from + i];
+        dtype_convert((char *)out + from * size, e->type, after, DTYPE_F64, count);
+        dtype_convert(after, DTYPE_F64, (char *)out + from * size, e->type, count);
+        for (size_t i = 0; i < count; i++) {
+            const double wanted = delta[from + i], off = after[i] - before[i] - wanted;
+            if (!isfinite(after[i])) return false;
+            *norm += wanted * wanted;
+            *lost += off * off;
+        }
+    }
+    return true;
+}
+
+/* The sum of a tensor and its change, in the baker's memory until the next one. */
+static leco_status add_change(baker *b, const change *c, const safetensors_entry *e, void **out, leco_error *err)
+{
+    double norm, lost;
+    double *delta = arena_alloc(b->layer, e->count, sizeof *delta);
+    *out = arena_alloc(b->layer, e->count, dtype_size(e->type));
+    if (!delta || !*out) return error_memory(err, e->count * sizeof *delta, e->name);
+    LECO_TRY(change_add(c, delta, b->layer, err));
+    if (!add_rounded(e, delta, *out, &norm, &lost))
+        return error_set(err, LECO_INVALID,
+                         "%s: tensor \"%s\" would get a value that is not a finite %s; nothing is written",
+                         weights_path(b->m->weights[b->part]), e->name, dtype_name(e->type));
+    thin_note(b->report, c->layer, c->rank, sqrt(norm), norm > 0 ? sqrt(lost / norm) : 0);
+    return LECO_OK;
+}
+
+static leco_status replace_tensor(void *user, const safetensors_entry *e, const void **data, leco_error *err)
+{
+    baker *b = user;
+    const named_change wanted = {.tensor = e->name};
+    const named_change *found = bsearch(&wanted, b->changes[b->part], b->count[b->part], sizeof wanted, by_tensor);
+    if (!found) return LECO_OK;
+    const change *c = found->change;
+    if ((int64_t)e->count != c->rows * c->columns) /* model_map has seen that it has the layer's shape */
+        return error_set(err, LECO_FORMAT, "%s: tensor \"%s\" has changed meanwhile",
+                         weights_path(b->m->weights[b->part]), e->name);
+    arena_destroy(b->layer);
+    b->layer = arena_create();
+    if (!b->layer) return error_memory(err, 0, e->name);
+    void *sum;
+    LECO_TRY(add_change(b, c, e, &sum, err));
+    *data = sum;
+    return work_step(b->work, (double)e->count, err);
+}
+
+/* ---- files ---- */
+
+static bool ends_in(const char *text, const char *end)
+{
+    const size_t length = strlen(text), of_end = strlen(end);
+    return length >= of_end && strcmp(text + length - of_end, end) == 0;
+}
+
+static bool may_hold_weights(const char *name)
+{
+    static const char *const ends[] = {".safetensors", ".safetensors.index.json",
+                                       ".bin",         ".bin.index.json",
+                                       ".ckpt",        ".pt",
+                                       ".pth",         ".msgpack",
+                                       ".h5",          ".onnx",
+                                       ".onnx_data",   ".gguf"};
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        if (ends_in(name, ends[i])) return true;
+    return false;
+}
+
+/* Whole checkpoints lie at the top, parts in other forms beside the file that leco reads: without the change they would
+ * be something else than what the folder says. */
+static bool is_stale(const baker *b, const char *relative)
+{
+    if (!may_hold_weights(relative)) return false;
+    if (!strchr(relative, '/')) return true;
+    for (int part = 0; part < PART_COUNT; part++) {
+        const size_t length = strlen(part_rows[part].name);
+        if (b->count[part] > 0 && strncmp(relative, part_rows[part].name, length) == 0 && relative[length] == '/')
+            return true;
+    }
+    return false;
+}
+
+/* The part whose weights this file holds; PART_OTHER: none, or one that stays as it is. */
+static model_part part_of(const baker *b, const char *path)
+{
+    for (int part = 0; part < PART_COUNT; part++)
+        if (b->count[part] > 0 && strcmp(weights_path(b->m->weights[part]), path) == 0) return (model_part)part;
+    return PART_OTHER;
+}
+
+static leco_status write_part(baker *b, const char *from, const char *to, leco_error *err)
+{
+    safetensors *file;
+    LECO_TRY(safetensors_open(from, &file, err));
+    leco_status status = safetensors_copy(file, to, replace_tensor, b, err);
+    safetensors_close(file);
+    return status;
+}
+
+static leco_status copy_one(baker *b, const char *relative, const char *from, const char *to, leco_error *err)
+{
+    b->part = part_of(b, from);
+    if (b->part != PART_OTHER) return write_part(b, from, to, err);
+    if (!is_stale(b, relative)) return folder_copy_file(from, to, err);
+    if (b->left_out_count++ == 0 && !(b->left_out = arena_strdup(b->names, from)))
+        return error_memory(err, strlen(from), "a path");
+    return LECO_OK;
+}
+
+static leco_status copy_entry(void *user, const char *relative, bool is_folder, leco_error *err)
+{
+    baker *b = user;
+    char *from = file_join(b->m->folder, relative), *to = file_join(b->to, relative);
+    leco_status status = from && to ? LECO_OK : error_memory(err, strlen(relative), "a path");
+    if (status == LECO_OK) status = is_folder ? file_make_folders(to, err) : copy_one(b, relative, from, to, err);
+    mem_free(from);
+    mem_free(to);
+    return status;
+}
+
+static void warn(const baker *b)
+{
+    if (b->left_out_count == 1)
+        log_message(LOG_WARNING, "%s is not copied: it may hold the weights without the change", b->left_out);
+    if (b->left_out_count > 1)
+        log_message(LOG_WARNING, "%s and %zu more files are not copied: they may hold the weights without the change",
+                    b->left_out, b->left_out_count - 1);
+}
+
+static leco_status bake(baker *b, const change_list *changes, const char *to, leco_error *err)
+{
+    folder_writer *w;
+    double cost = 0;
+    LECO_TRY(name_changes(b, changes, err));
+    for (size_t i = 0; i < changes->count; i++) cost += (double)(changes->at[i].rows * changes->at[i].columns);
+    work_begin(b->work, (int64_t)changes->count, cost);
+    LECO_TRY(folder_writer_open(to, &w, err));
+    b->to = folder_writer_place(w);
+    leco_status status = folder_walk(b->m->folder, copy_entry, b, err);
+    if (status == LECO_OK) {
+        warn(b);
+        return folder_writer_commit(w, err);
+    }
+    folder_writer_abort(w);
+    return status;
+}
+
+leco_status merge_into_model(const model *m, const change_list *changes, const char *to, work *w, thin_report *report,
+                             leco_error *err)
+{
+    *report = (thin_report){0};
+    if (changes->count == 0) return error_set(err, LECO_INVALID, "all weights are 0: the model would stay as it is");
+    if (folder_holds(m->folder, to))
+        return error_set(err, LECO_INVALID, "%s: lies in the model's own folder, %s; give another place", to,
+                         m->folder);
+    baker b = {.m = m, .work = w, .report = report, .names = arena_create()};
+    if (!b.names) return error_memory(err, 0, "the names of tensors");
+    leco_status status = bake(&b, changes, to, err);
+    arena_destroy(b.names);
+    arena_destroy(b.layer);
+    return status;
+}

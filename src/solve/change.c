@@ -1,0 +1,133 @@
+#include "solve/change.h"
+
+#include <cblas.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/cpu.h"
+#include "model/kinds.h"
+
+enum { ROWS_AT_ONCE = 64 };
+
+static const trainable_module *module_of(const struct change_part *p)
+{
+    return trainable_module_at(p->source->trainable, p->module);
+}
+
+static double scale_of(const struct change_part *p)
+{
+    const trainable_module *m = module_of(p);
+    return p->source->weight * (double)m->alpha / (double)m->rank;
+}
+
+static const double *values_of(const struct change_part *p, size_t k)
+{
+    return trainable_in_file(p->source->trainable, p->module, k);
+}
+
+/* ---- collecting ---- */
+
+static bool is_next(const change_source *s, size_t module, const layer_info *layer)
+{
+    if (module >= trainable_module_count(s->trainable)) return false;
+    const layer_info *other = &trainable_module_at(s->trainable, module)->layer;
+    return other->part == layer->part && strcmp(other->path, layer->path) == 0;
+}
+
+/* Notes what the sources have for a layer; next[i] is the first module of source i that wasn't reached yet: they are in
+ * the order of the layers. */
+static leco_status collect_layer(const layer_info *layer, const change_source *sources, size_t count, size_t *next,
+                                 arena *memory, change *c, leco_error *err)
+{
+    *c = (change){.layer = layer, .rows = layer->out, .columns = layer->in * layer->kernel * layer->kernel};
+    c->part = arena_alloc(memory, count, sizeof *c->part);
+    if (!c->part) return error_memory(err, count * sizeof *c->part, "the changes of a layer");
+    for (size_t i = 0; i < count; i++) {
+        if (!is_next(&sources[i], next[i], layer)) continue;
+        const struct change_part p = {&sources[i], next[i]++};
+        const trainable_module *m = module_of(&p);
+        if (sources[i].weight == 0) continue;
+        if (m->kind != &kind_lora && !c->no_product) c->no_product = sources[i].path;
+        c->rank += m->rank;
+        c->scale = fmax(c->scale, fabs(scale_of(&p)));
+        c->part[c->count++] = p;
+    }
+    return LECO_OK;
+}
+
+leco_status changes_collect(const adapter_layers *layers, const change_source *sources, size_t count, arena *memory,
+                            change_list *out, leco_error *err)
+{
+    size_t most = 0;
+    for (int part = 0; part < PART_COUNT; part++) most += layers->part[part] ? layers->part[part]->count : 0;
+    size_t *next = arena_alloc(memory, count, sizeof *next);
+    *out = (change_list){.at = arena_alloc(memory, most, sizeof *out->at)};
+    if (!next || !out->at) return error_memory(err, most * sizeof *out->at, "the changes of layers");
+    for (int part = 0; part < PART_COUNT; part++) {
+        const layer_list *list = layers->part[part];
+        for (size_t i = 0; list && i < list->count; i++) {
+            if (list->layer[i].class == LAYER_TOKENS) continue;
+            change *c = &out->at[out->count];
+            LECO_TRY(collect_layer(&list->layer[i], sources, count, next, memory, c, err));
+            if (c->count > 0) out->count++;
+        }
+    }
+    return LECO_OK;
+}
+
+/* ---- computing ---- */
+
+/* out [rows, columns] = keep * out + scale * up [rows, rank] down [rank, columns], row-major. */
+static void add_product(double scale, const double *up, const double *down, int64_t rows, int64_t rank, int64_t columns,
+                        double keep, double *out)
+{
+#pragma omp parallel for num_threads(cpu_threads()) schedule(dynamic)
+    for (int64_t i = 0; i < rows; i += ROWS_AT_ONCE) {
+        const int64_t count = rows - i < ROWS_AT_ONCE ? rows - i : ROWS_AT_ONCE;
+        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)count, (int)columns, (int)rank, scale,
+                    up + i * rank, (int)rank, down, (int)columns, keep, out + i * columns, (int)columns);
+    }
+}
+
+/* LoHa: (w1_a w1_b) * (w2_a w2_b). */
+static leco_status add_hadamard(const change *c, const struct change_part *p, double *matrix, arena *scratch,
+                                leco_error *err)
+{
+    const int64_t rank = module_of(p)->rank, elements = c->rows * c->columns;
+    double *first = arena_alloc(scratch, (size_t)elements, sizeof *first);
+    double *second = arena_alloc(scratch, (size_t)elements, sizeof *second);
+    if (!first || !second) return error_memory(err, (size_t)elements * sizeof *first, c->layer->path);
+    add_product(scale_of(p), values_of(p, 0), values_of(p, 1), c->rows, rank, c->columns, 0, first);
+    add_product(1, values_of(p, 2), values_of(p, 3), c->rows, rank, c->columns, 0, second);
+    for (int64_t i = 0; i < elements; i++) matrix[i] += first[i] * second[i];
+    return LECO_OK;
+}
+
+leco_status change_add(const change *c, double *matrix, arena *scratch, leco_error *err)
+{
+    for (size_t i = 0; i < c->count; i++) {
+        const struct change_part *p = &c->part[i];
+        const trainable_module *m = module_of(p);
+        if (m->kind == &kind_lora)
+            add_product(scale_of(p), values_of(p, 1), values_of(p, 0), c->rows, m->rank, c->columns, 1, matrix);
+        else if (m->kind == &kind_loha)
+            LECO_TRY(add_hadamard(c, p, matrix, scratch, err));
+        else
+            return error_set(err, LECO_UNSUPPORTED, "%s: a %s can't be joined with others yet", p->source->path,
+                             m->kind->name);
+    }
+    return LECO_OK;
+}
+
+void change_factors(const change *c, double *up, double *down)
+{
+    for (size_t i = 0, from = 0; i < c->count; i++) {
+        const struct change_part *p = &c->part[i];
+        const size_t rank = (size_t)module_of(p)->rank, columns = (size_t)c->columns;
+        const double scale = scale_of(p), *own_down = values_of(p, 0), *own_up = values_of(p, 1);
+        memcpy(down + from * columns, own_down, rank * columns * sizeof *down);
+        for (size_t row = 0; row < (size_t)c->rows; row++)
+            for (size_t k = 0; k < rank; k++) up[row * (size_t)c->rank + from + k] = scale * own_up[row * rank + k];
+        from += rank;
+    }
+}
