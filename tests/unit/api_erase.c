@@ -58,7 +58,7 @@ static void every_time_and_with_any_threads_the_same(void **state)
     (void)state;
     const leco_erase_options o = of(red, 1);
     for (int i = 0; i < 3; i++) {
-        char kept[8];
+        char kept[16];
         cpu_set_threads(i < 2 ? 1 : 2);
         leco_erase_report report = erase(SHAPES, &o, "red.safetensors"); /* its name is in the file */
         leco_erase_report_free(&report);
