@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Does diffusers draw the same picture with our LoRA as `leco generate`? (A check by hand: needs the exporter's venv.)
 
+    leco erase -m models/shapes red -o no-red.safetensors        # or leco train ...
     leco generate -m models/shapes -p "a red star" --lora no-red.safetensors --seed 7 -o leco.png
     tools/check_with_diffusers.py -m models/shapes -p "a red star" --lora no-red.safetensors --seed 7 leco.png
 

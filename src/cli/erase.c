@@ -159,7 +159,7 @@ static int do_it(const erase_line *line)
     leco_model *model = NULL;
     leco_erase_report report = {0};
     progress bar;
-    general_begin(line->general, &bar, WORK_SHEET);
+    general_begin(line->general, &bar, WORK_SOLVING);
     leco_erase_options o = leco_erase_defaults();
     o.concepts = line->concepts->item, o.concept_count = line->concepts->count;
     o.to = args->to.item, o.to_count = args->to.count;

@@ -22,7 +22,7 @@ static bool log_debug, log_info;
 
 /* What the kinds of work are, and what is said where they are told to stop. */
 static const struct {
-    const char *unit;    /* what is counted */
+    const char *unit;    /* what is counted; NULL: nothing that people ask the rate of */
     const char *early;   /* told before anything was reported; NULL: nothing would be left behind, so it ends at once */
     const char *stops;   /* what happens now; NULL: there never is anything to keep */
     const char *nothing; /* said where it ends at once */
@@ -34,6 +34,7 @@ static const struct {
     [WORK_SHEET] = {"pictures", NULL, NULL, "leco: stopped before the picture was done\n"},
     [WORK_LAYERS] = {"layers", "Stopping before the first layer.", "Stopping after this layer; nothing is written.",
                      "leco: stopped; nothing is written\n"},
+    [WORK_SOLVING] = {NULL, NULL, NULL, "leco: stopped before anything was written\n"},
     [WORK_TIMING] = {"runs", NULL, NULL, "leco: stopped\n"},
 };
 
@@ -160,7 +161,7 @@ static void append_figures(const progress *p, const leco_progress *state, char *
     size_t used = strlen(line);
     char left[32];
     if (!isnan(state->loss)) used += (size_t)snprintf(line + used, size - used, "  loss %.4g", p->loss);
-    if (state->seconds > 0 && state->done > 0) {
+    if (works[p->work].unit && state->seconds > 0 && state->done > 0) {
         double rate = (double)state->done / state->seconds;
         if (rate >= 0.5)
             used += (size_t)snprintf(line + used, size - used, "  %.3g %s/s", rate, works[p->work].unit);

@@ -15,6 +15,7 @@ typedef enum progress_work {
     WORK_DRAWING,  /* pictures, each of them worth having */
     WORK_SHEET,    /* pictures of which none is kept before the last is done */
     WORK_LAYERS,   /* of which one file or folder is made when all are done */
+    WORK_SOLVING,  /* nothing is kept before the end, and what is counted are parts of a hundred */
     WORK_TIMING    /* nothing is kept */
 } progress_work;
 

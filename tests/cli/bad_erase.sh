@@ -1,0 +1,125 @@
+#!/bin/bash
+# leco erase and leco enhance with what makes no sense: the exit status, one sentence that names it, no file.
+. "$(dirname "$0")/support.sh"
+
+wrong() { # STATUS PATTERN ARGUMENT...: of a command line whose file would be x.safetensors
+    local wanted=$1 pattern=$2
+    shift 2
+    run "$wanted" "$LECO" erase -m "$model" -o x.safetensors "$@"
+    says "^leco( erase)?: .*$pattern"
+    silent stdout
+    missing x.safetensors x.png
+    if [ "$wanted" = 1 ] && [ "$(grep -c . stderr)" != 1 ]; then complain 'more than one line'; fi
+}
+many() { # COUNT WORD: so many times
+    local words
+    words=$(printf "$2 %.0s" $(seq "$1"))
+    printf '%s' "${words% }"
+}
+
+# What contradicts itself.
+wrong 1 '"red" can.t be kept: it says "red"' red --keep red
+wrong 1 '"a Red star" can.t be kept: it says "red"' red --keep 'a Red star'
+wrong 1 '"red" can.t be kept' 'a star' red --keep red
+echo 'a red star' >keep.txt
+wrong 1 '"a red star" can.t be kept' red --keep-file keep.txt
+wrong 1 '"a red car" can.t be what comes in its place: it says "red"' red --to 'a red car'
+wrong 1 '"red" can.t be what comes in its place' red --to blue --to red:0.5
+
+# Concepts.
+wrong 2 'a CONCEPT is missing'
+wrong 2 'a CONCEPT is missing' ''
+wrong 1 'concept number 1 is empty' ' '
+wrong 1 'concept number 2 is empty' red ' '
+wrong 1 'the concept "red red .*more than the 77 tokens' "$(many 80 red)"
+wrong 1 '"(a|red) .*red red .*more than the 77 tokens' "$(many 74 red)"
+wrong 1 'not valid UTF-8' $'\xff'
+
+# Contexts.
+wrong 1 'the context "a star" has no \{\}' red --in 'a star'
+wrong 1 'the context "\{\} or \{\}" has more than one \{\}' red --in '{} or {}'
+wrong 1 'the context "a star" has no \{\}' red --in 'a {}' --in 'a star'
+wrong 1 'one of several choices' red --in '{a {}|b} star'
+wrong 1 'this \{ is never closed' red --in 'a {small|large {}'
+wrong 1 'this \} ' red --in 'a small} {}'
+wrong 1 'braces is not supported' red --in "{2\$\$a|b} {}"
+wrong 1 'more than the 77 tokens' red --in "$(many 80 a) {}"
+wrong 1 'not valid UTF-8' red --in $'\xff {}'
+wrong 1 'more than the 77 tokens' red --to "$(many 80 blue)"
+
+# Files of texts.
+: >empty.txt
+printf '\n \n\t\r\n' >blank.txt
+mkdir folder
+for option in --in-file --keep-file; do
+    wrong 1 'empty.txt: expected a text a line, found none' red $option empty.txt
+    wrong 1 'blank.txt: expected a text a line, found none' red $option blank.txt
+    wrong 1 'nowhere.txt: .*No such file' red $option nowhere.txt
+    wrong 1 'folder: ' red $option folder
+done
+head -c 2000000 /dev/zero | tr '\0' 'x' >long.txt
+wrong 1 'long.txt: ' red --keep-file long.txt
+
+# Numbers.
+for share in 0 -1 nan inf -0.5; do
+    wrong 1 "the share in \"blue:$share\" is $share: expected a number above 0" red --to "blue:$share"
+done
+wrong 2 '--rank 2000 is out of range' red --rank 2000
+wrong 2 '--rank -1 is out of range' red --rank -1
+wrong 2 '--rounds 4 is out of range' red --rounds 4
+wrong 2 '--lambda -1 is out of range' red --lambda -1
+wrong 2 '--lambda takes a number' red --lambda nan
+wrong 1 'the strength is 0: expected a number above 0' red --strength 0
+wrong 2 '--strength -1 is out of range' red --strength -1
+wrong 2 '--method takes one of uce, speed, not .esd.' red --method esd
+wrong 2 'without --lora' red --lora "$lora"
+
+# A few dozen states in a width of 128 leave most of it open.
+shapes=$SOURCE/models/shapes
+if [ -e "$shapes/unet/diffusion_pytorch_model.safetensors" ]; then
+    wrong 1 'singular.*lambda must be above 0' -m "$shapes" red --lambda 0 --in '{}' --to blue
+fi
+
+# Where to, and of what.
+run 1 "$LECO" erase -m "$model" red -o nowhere/x.safetensors
+says '^leco: nowhere/x.safetensors: .*No such file'
+run 1 "$LECO" erase -m "$model" red -o folder
+says '^leco: folder: .*not a file'
+run 1 "$LECO" erase -m "$model" red -o /dev/full
+says '^leco: /dev/full: .*not a file'
+run 1 "$LECO" erase -m nowhere red -o x.safetensors
+says '^leco: nowhere: not a folder'
+run 1 "$LECO" erase -m "$fixtures/vae-mid" red -o x.safetensors
+says '^leco: .*vae-mid.*cannot open'
+run 1 "$LECO" erase -m "$fixtures/sdxl-like" red -o x.safetensors
+says '^leco: .*sdxl-like.*two text encoders'
+run 1 "$LECO" erase -m "$lora" red -o x.safetensors
+says '^leco: .*lora.safetensors: '
+missing x.safetensors
+run 2 "$LECO" erase red
+says 'erase --help'
+
+# A model whose values are no numbers, and sequences of a few tokens.
+copy_model broken
+overwrite broken/unet/diffusion_pytorch_model.safetensors -64 '\0377\0377\0377\0177\0377\0377\0377\0177'
+run 0 "$LECO" erase -m broken red -o x.safetensors -q # which it doesn't read
+rm -f x.safetensors
+copy_model short
+sed -i 's/"model_max_length": *[0-9]*/"model_max_length": 5/' short/tokenizer/tokenizer_config.json
+run 1 "$LECO" erase -m short 'a strange word' -o x.safetensors
+says '^leco: .*more than the 5 tokens'
+missing x.safetensors
+
+# What went wrong leaves what was there.
+echo 'the old one' >x.safetensors
+run 1 "$LECO" erase -m "$model" red -o x.safetensors --keep red
+[ "$(cat x.safetensors)" = 'the old one' ] || complain 'the old file was damaged'
+run 1 "$LECO" enhance -m "$model" red -o x.safetensors --keep red
+[ "$(cat x.safetensors)" = 'the old one' ] || complain 'the old file was damaged'
+
+# And what may look wrong isn't.
+run 0 "$LECO" erase -m "$model" red 'a tiny' -o y.safetensors -q --to '' --to 'blue:0.5' --to 'ratio 16:9x' --rank 1000 \
+    --in '{}' --in 'a {small|large} {}' --keep 'a star:2' --in-file <(printf '\n{} {a|b}\r\n')
+exists y.safetensors
+run 0 "$LECO" inspect y.safetensors
+finish
