@@ -238,8 +238,8 @@ typedef struct leco_erase_report {
 LECO_API void leco_erase_report_free(leco_erase_report *report); /* safe on a zeroed one */
 
 /* Erases concepts from a model, or strengthens them, without training: solves for a change of the matrices by which its
- * U-Net reads the prompt (cross-attention's to_k and to_v), and writes it as a LoRA to `path`, replaced atomically. Takes
- * the model as it is on disk, without LoRAs that were added. On LECO_INTERRUPTED nothing is written. */
+ * U-Net reads the prompt (cross-attention's to_k and to_v), and writes it as a LoRA to `path`, replaced atomically.
+ * Takes the model as it is on disk, without LoRAs that were added. On LECO_INTERRUPTED nothing is written. */
 LECO_API leco_status leco_erase(leco_model *model, const leco_erase_options *options, const char *path,
                                 leco_erase_report *report, leco_error *err);
 

@@ -9,6 +9,7 @@
 #include "api/locale.h"
 #include "api/report.h"
 #include "base/cpu.h"
+#include "base/date.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/utf8.h"
@@ -143,7 +144,8 @@ static leco_status save(const erasing *e, leco_error *err)
 {
     const model *m = e->handle->model;
     const erased_concept *first = &e->result.concept[0];
-    char comment[512];
+    char comment[512], date[DATE_ROOM];
+    LECO_TRY(date_now(date, err));
     snprintf(comment, sizeof comment, "leco: %s %s \"%s\"%s, which becomes \"%s\", by a closed form (%s)",
              e->options->enhance ? "enhances" : "erases", first->near.topic->name, e->options->concepts[0],
              e->options->concept_count > 1 ? " and more" : "", first->becomes, e->options->method);
@@ -154,7 +156,8 @@ static leco_status save(const erasing *e, leco_error *err)
     const trainable_metadata metadata = {.output_name = stem,
                                          .comment = comment,
                                          .family = m->family,
-                                         .v_prediction = m->schedule.prediction == PREDICT_V};
+                                         .v_prediction = m->schedule.prediction == PREDICT_V,
+                                         .date = date};
     leco_status status = trainable_save(e->result.trainable, e->path, DTYPE_F16, &metadata, err);
     mem_free(stem);
     return status;
