@@ -1,6 +1,5 @@
-/* What the parts of an erasure share: erase.c makes it of what erase_pairs.c pairs, erase_measure.c says what came of
- * it.
- */
+/* What the parts of an erasure share: erase.c makes it, erase_measure.c says what came of it, and both go through its
+ * pairs of states. */
 #ifndef LECO_SOLVE_ERASE_INTERNAL_H
 #define LECO_SOLVE_ERASE_INTERNAL_H
 

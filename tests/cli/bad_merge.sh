@@ -117,6 +117,7 @@ mkdir taken.safetensors
 fails 'taken\.safetensors.*not a file' extract base base --rank 4 -o taken.safetensors
 
 # A write that fails on the way (no file may grow beyond 16 KiB).
+# shellcheck disable=SC2317 # run calls it
 limited() { bash -c 'ulimit -f 16; trap "" XFSZ; exec "$@"' limited "$@"; }
 run 1 limited "$LECO" merge "$lora" "$text" "$model/lora_c3lier.safetensors" -o out.safetensors
 says '^leco: .*(File too large|cannot write)'

@@ -1,0 +1,50 @@
+#!/bin/bash
+# Runs what docs/erase.md tells people to run, and the examples of --help, in a copy of the tree; and looks at what the
+# closed form says and does: of three words at once, of a training that begins with it.
+. "$(dirname "$0")/support.sh"
+needs_shapes
+mkdir -p tree/out bin
+(cd "$SOURCE" && tar cf - models docs examples) | tar xf - -C tree
+ln -s "$LECO" bin/leco
+try() { # NAME: runs the commands in the file of that name
+    exists "$1"
+    checks=$((checks + 1))
+    (cd tree && PATH=$work/bin:$PATH bash -eux "../$1") >stdout 2>stderr </dev/null || complain "a command fails: $(cat "$1")"
+}
+awk '/^```sh$/ { inside = 1; next } /^```/ { inside = 0 } inside' "$SOURCE/docs/erase.md" >commands
+try commands
+prints '^out/no_red\.safetensors$' '^out/no_stars\.safetensors$' '^out/no_stars\.png$' '^out/three\.safetensors$' '^out/dots\.safetensors$'
+is_png tree/out/no_stars.png
+for command in erase enhance; do
+    "$LECO" $command --help | sed -n '/^Examples$/,/^$/{s/^  //p}' | grep -v '^cp -r' >$command.commands
+    try $command.commands
+done
+is_png tree/striped.png
+
+# Three words at once are gone, and the rest is there.
+gone() { # WORD MOST
+    run 0 "$LECO_PROBE" --probe "$SOURCE/models/shapes-probe" -m "$SOURCE/models/shapes" --count 16 --guidance-scale 4 --steps 12 \
+        --batch 16 --seed 78 --json -q --lora tree/out/three.safetensors --weights 1 --require "$1" --expect "$1"
+    at_least "$2" "$(share "$1" 1)" || complain "$1 is still there"
+}
+gone color=red 0.07
+gone shape=star 0.07
+gone style=striped 0.13
+run 0 "$LECO_PROBE" --probe "$SOURCE/models/shapes-probe" -m "$SOURCE/models/shapes" --count 16 --guidance-scale 4 --steps 12 --batch 16 \
+    --seed 79 --json -q --lora tree/out/three.safetensors --weights 1 -p "a large blue heart on a white background, dotted style" \
+    --expect color=blue --expect shape=heart --expect style=dotted
+for kept in color=blue shape=heart style=dotted; do
+    at_least "$(share $kept 1)" 0.85 || complain "$kept went, too"
+done
+
+# What it says: the nearest word, and all of it as JSON.
+run 0 "$LECO" erase -m "$SOURCE/models/shapes" red --json -q -o x.safetensors
+prints '"concept": "red"' '"topic": "color"' '"becomes": "orange"' '"rank": [1-9]'
+
+# A training that begins there has begun well: with a learning rate of nearly 0, red is gone.
+run 0 "$LECO" train "$SOURCE/examples/erase_red.yaml" --set train.iterations=1 --set train.lr=1e-9 --set save.path="$work/begun"
+says 'starts from a closed form of [0-9]* pairs'
+run 0 "$LECO_PROBE" --probe "$SOURCE/models/shapes-probe" -m "$SOURCE/models/shapes" --count 16 --guidance-scale 4 --steps 12 --batch 16 \
+    --seed 80 --json -q --lora begun/erase_red.safetensors --weights 1 --require color=red --expect color=red
+at_least 0.07 "$(share color=red 1)" || complain "init: erase leaves red"
+finish
