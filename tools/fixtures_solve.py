@@ -18,7 +18,7 @@ def sum_of(weights, left, right):
 
 
 def uce(matrix, erased, goals, kept, weights, kept_weights):
-    """W' = (lambda W + sum W g c^T + sum W p p^T) (lambda I + sum c c^T + sum p p^T)^-1: equation 7 of Gandikota et al."""
+    """W' = (lambda W + sum W g c^T + sum W p p^T) (lambda I + sum c c^T + sum p p^T)^-1: Gandikota et al."""
     eye = torch.eye(WIDTH, dtype=torch.float64)
     left, right = LAMBDA * matrix, LAMBDA * eye
     left = left + sum_of(weights, goals @ matrix.T, erased)
@@ -94,7 +94,8 @@ def solve_cases(fixture="solve"):
     case.describe("anchors", f"F32 [2,{WIDTH}] SPEED's two states that stay besides")
     case.describe("<n>of<m>.c, .g", f"F32 [n,{WIDTH}] erased states, and what they become; .p [m,{WIDTH}] kept ones")
     case.describe("<n>of<m>.weight.c, .weight.p", "F32 [n], [m]")
-    case.describe("<n>of<m>.rounds<r>.W.<k>", "F64 W edited by UCE, and RECE so many times after it; .speed.W.<k>: by SPEED")
+    edited = "F64 W edited by UCE, and RECE so many times after it; .speed.W.<k>: by SPEED"
+    case.describe("<n>of<m>.rounds<r>.W.<k>", edited)
     case.describe("<n>of<m>.<way>.singular.<k>", "F64 of (edited W - W) L, L L^T = sum c c^T + sum p p^T + lambda I")
     case.add("lambda", torch.tensor([LAMBDA], dtype=torch.float64))
     matrices = [(draw(rows) / WIDTH**0.5).double() for rows in HEIGHTS]
