@@ -57,6 +57,7 @@ static void every_time_and_with_any_threads_the_same(void **state)
 {
     (void)state;
     const leco_erase_options o = of(red, 1);
+    setenv("SOURCE_DATE_EPOCH", "1700000000", 1); /* or files differ by their dates */
     for (int i = 0; i < 3; i++) {
         char kept[8];
         cpu_set_threads(i < 2 ? 1 : 2);
