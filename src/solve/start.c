@@ -121,6 +121,19 @@ leco_status start_solve(const train_config *c, const char *device_name, trainabl
     return status;
 }
 
+/* up [out, rank] of a module in another's, whose scale is another and whose rank may be higher: zeros behind. */
+static void copy_up(const trainable_module *from, trainable_module *into)
+{
+    const param *source = &from->param[1], *target = &into->param[1];
+    const float scale = into->alpha / (float)into->rank; /* from's is 1 */
+    for (int64_t i = 0; i < from->layer.out; i++)
+        for (int64_t r = 0; r < from->rank; r++) {
+            const float value = ((const float *)source->value)[i * from->rank + r] / scale;
+            char *at = (char *)target->value + (size_t)(i * into->rank + r) * dtype_size(target->type);
+            dtype_convert(at, target->type, &value, DTYPE_F32, 1);
+        }
+}
+
 void start_copy(trainable *from, trainable *into)
 {
     for (size_t i = 0; i < trainable_module_count(into); i++) {
@@ -128,12 +141,9 @@ void start_copy(trainable *from, trainable *into)
         for (size_t k = 0; k < trainable_module_count(from); k++) {
             const trainable_module *m = trainable_module_at(from, k);
             if (m->layer.part != to->layer.part || strcmp(m->layer.path, to->layer.path) != 0) continue;
-            const size_t down = (size_t)shape_count(&m->param[0].shape), up = (size_t)shape_count(&m->param[1].shape);
-            float *values = m->param[1].value;
-            const float scale = to->alpha / (float)to->rank; /* from's is 1 */
-            for (size_t n = 0; n < up; n++) values[n] /= scale;
-            dtype_convert(to->param[0].value, to->param[0].type, m->param[0].value, m->param[0].type, down);
-            dtype_convert(to->param[1].value, to->param[1].type, values, m->param[1].type, up);
+            const size_t down = (size_t)shape_count(&m->param[0].shape);
+            dtype_convert(to->param[0].value, to->param[0].type, m->param[0].value, DTYPE_F32, down);
+            copy_up(m, to);
         }
     }
 }

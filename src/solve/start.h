@@ -15,7 +15,8 @@ bool start_is_asked_for(const train_config *c);
  * to_v or of another kind than LoRA, are LECO_INVALID. On failure *out is NULL. device: as device_open. */
 leco_status start_solve(const train_config *c, const char *device, trainable **out, leco_error *err);
 
-/* Puts the values of `from` in place of those of `into`, layer by layer; both have the same rank. */
+/* Puts the values of `from`, as erase_solve made it, in place of those of `into`, whose up is 0, layer by layer. The
+ * rank of `into` may be higher: a closed form has none above the width of text states. */
 void start_copy(trainable *from, trainable *into);
 
 #endif

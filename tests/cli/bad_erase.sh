@@ -98,6 +98,9 @@ says '^leco: .*lora.safetensors: '
 missing x.safetensors
 run 2 "$LECO" erase red
 says 'erase --help'
+run 1 env SOURCE_DATE_EPOCH=never "$LECO" erase -m "$model" red -o x.safetensors
+says '^leco: .*SOURCE_DATE_EPOCH'
+missing x.safetensors
 
 # A model whose values are no numbers, and sequences of a few tokens.
 copy_model broken
