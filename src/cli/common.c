@@ -102,13 +102,13 @@ bool lora_parse(const char *program, const char *text, lora_choice *out)
     if (colon && colon > text) {
         bool odd = strcmp(colon + 1, "nan") == 0 || strcmp(colon + 1, "inf") == 0 || strcmp(colon + 1, "-inf") == 0;
         if (odd || (number_read(colon + 1, &weight) && fabs(weight) > 1000)) {
-            options_mistake(program, "--lora %s: the weight must be a number from -1000 to 1000", text);
+            options_mistake(program, "%s: the weight must be a number from -1000 to 1000", text);
             return false;
         }
         if (number_read(colon + 1, &weight)) length = (size_t)(colon - text);
     }
     if (length == 0 || length >= sizeof out->file) {
-        options_mistake(program, "--lora needs the name of a file");
+        options_mistake(program, "a LoRA needs the name of a file, not '%.80s'", text);
         return false;
     }
     memcpy(out->file, text, length);

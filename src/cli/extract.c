@@ -50,7 +50,7 @@ static int run(int argc, char **argv)
             "Layers that are the same in both are left out. Prints the name of the file, and which share of the change "
             "was lost, in each part and at worst in one layer.",
         .examples = "  # out/shapes-without-red is what the last example of 'leco merge --help' writes\n"
-                    "  leco extract models/shapes out/shapes-without-red --rank 4 -o out/extracted.safetensors\n"
+                    "  leco extract models/shapes out/shapes-without-red --rank 8 -o out/extracted.safetensors\n"
                     "  leco extract models/shapes out/shapes-without-red --rank 1 --part unet -o out/rough.safetensors "
                     "--json\n",
         .groups = groups,

@@ -36,6 +36,13 @@ struct trainable_kind {
         bool multiplied;    /* a loaded one's value is multiplier times the file's */
     } param[KIND_MAX_PARAMS + 1];
     int rank_param, rank_dim; /* this dimension (in files) of this param is the rank */
+    /* What it adds to the layer's weight [out, in k k], over alpha / rank: the product of the params `left` [out,rank]
+     * and `right` [rank, in k k]; or that of each of two pairs, multiplied element by element. 0: it can't be said so.
+     */
+    int products;
+    struct {
+        int left, right;
+    } product[2];
     /* Its file holds one module, whose tensors are named by their suffix alone, without the dot. It has no alpha, and
      * no multiplier but 1. */
     bool alone;

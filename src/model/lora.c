@@ -64,6 +64,8 @@ const trainable_kind kind_lora = {
     .param = {[DOWN] = {".lora_down.weight", false}, [UP] = {".lora_up.weight", true}},
     .rank_param = DOWN,
     .rank_dim = 0,
+    .products = 1,
+    .product = {{UP, DOWN}},
     .fits = fits,
     .rank = rank_of,
     .shapes = shapes,

@@ -20,9 +20,14 @@ static double scale_of(const struct change_part *p)
     return p->source->weight * (double)m->alpha / (double)m->rank;
 }
 
-static const double *values_of(const struct change_part *p, size_t k)
+static const double *left_of(const struct change_part *p, int product)
 {
-    return trainable_in_file(p->source->trainable, p->module, k);
+    return trainable_in_file(p->source->trainable, p->module, (size_t)module_of(p)->kind->product[product].left);
+}
+
+static const double *right_of(const struct change_part *p, int product)
+{
+    return trainable_in_file(p->source->trainable, p->module, (size_t)module_of(p)->kind->product[product].right);
 }
 
 /* ---- collecting ---- */
@@ -47,7 +52,10 @@ static leco_status collect_layer(const layer_info *layer, const change_source *s
         const struct change_part p = {&sources[i], next[i]++};
         const trainable_module *m = module_of(&p);
         if (sources[i].weight == 0) continue;
-        if (m->kind != &kind_lora && !c->no_product) c->no_product = sources[i].path;
+        if (m->kind->products == 0)
+            return error_set(err, LECO_UNSUPPORTED, "%s: a %s can't be joined with others yet", sources[i].path,
+                             m->kind->name);
+        if (m->kind->products > 1 && !c->no_product) c->no_product = sources[i].path, c->its_kind = m->kind->name;
         c->rank += m->rank;
         c->scale = fmax(c->scale, fabs(scale_of(&p)));
         c->part[c->count++] = p;
@@ -77,28 +85,30 @@ leco_status changes_collect(const adapter_layers *layers, const change_source *s
 
 /* ---- computing ---- */
 
-/* out [rows, columns] = keep * out + scale * up [rows, rank] down [rank, columns], row-major. */
-static void add_product(double scale, const double *up, const double *down, int64_t rows, int64_t rank, int64_t columns,
-                        double keep, double *out)
+/* out [rows, columns] = keep * out + scale * that product, [rows, rank] times [rank, columns], row-major. */
+static void add_product(const change *c, const struct change_part *p, int product, double scale, double keep,
+                        double *out)
 {
+    const double *left = left_of(p, product), *right = right_of(p, product);
+    const int64_t rows = c->rows, columns = c->columns, rank = module_of(p)->rank;
 #pragma omp parallel for num_threads(cpu_threads()) schedule(dynamic)
     for (int64_t i = 0; i < rows; i += ROWS_AT_ONCE) {
         const int64_t count = rows - i < ROWS_AT_ONCE ? rows - i : ROWS_AT_ONCE;
         cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)count, (int)columns, (int)rank, scale,
-                    up + i * rank, (int)rank, down, (int)columns, keep, out + i * columns, (int)columns);
+                    left + i * rank, (int)rank, right, (int)columns, keep, out + i * columns, (int)columns);
     }
 }
 
-/* LoHa: (w1_a w1_b) * (w2_a w2_b). */
-static leco_status add_hadamard(const change *c, const struct change_part *p, double *matrix, arena *scratch,
-                                leco_error *err)
+/* Two products, multiplied element by element. */
+static leco_status add_two_products(const change *c, const struct change_part *p, double *matrix, arena *scratch,
+                                    leco_error *err)
 {
-    const int64_t rank = module_of(p)->rank, elements = c->rows * c->columns;
+    const int64_t elements = c->rows * c->columns;
     double *first = arena_alloc(scratch, (size_t)elements, sizeof *first);
     double *second = arena_alloc(scratch, (size_t)elements, sizeof *second);
     if (!first || !second) return error_memory(err, (size_t)elements * sizeof *first, c->layer->path);
-    add_product(scale_of(p), values_of(p, 0), values_of(p, 1), c->rows, rank, c->columns, 0, first);
-    add_product(1, values_of(p, 2), values_of(p, 3), c->rows, rank, c->columns, 0, second);
+    add_product(c, p, 0, scale_of(p), 0, first);
+    add_product(c, p, 1, 1, 0, second);
     for (int64_t i = 0; i < elements; i++) matrix[i] += first[i] * second[i];
     return LECO_OK;
 }
@@ -107,14 +117,10 @@ leco_status change_add(const change *c, double *matrix, arena *scratch, leco_err
 {
     for (size_t i = 0; i < c->count; i++) {
         const struct change_part *p = &c->part[i];
-        const trainable_module *m = module_of(p);
-        if (m->kind == &kind_lora)
-            add_product(scale_of(p), values_of(p, 1), values_of(p, 0), c->rows, m->rank, c->columns, 1, matrix);
-        else if (m->kind == &kind_loha)
-            LECO_TRY(add_hadamard(c, p, matrix, scratch, err));
+        if (module_of(p)->kind->products == 1)
+            add_product(c, p, 0, scale_of(p), 1, matrix);
         else
-            return error_set(err, LECO_UNSUPPORTED, "%s: a %s can't be joined with others yet", p->source->path,
-                             m->kind->name);
+            LECO_TRY(add_two_products(c, p, matrix, scratch, err));
     }
     return LECO_OK;
 }
@@ -124,7 +130,7 @@ void change_factors(const change *c, double *up, double *down)
     for (size_t i = 0, from = 0; i < c->count; i++) {
         const struct change_part *p = &c->part[i];
         const size_t rank = (size_t)module_of(p)->rank, columns = (size_t)c->columns;
-        const double scale = scale_of(p), *own_down = values_of(p, 0), *own_up = values_of(p, 1);
+        const double scale = scale_of(p), *own_up = left_of(p, 0), *own_down = right_of(p, 0);
         memcpy(down + from * columns, own_down, rank * columns * sizeof *down);
         for (size_t row = 0; row < (size_t)c->rows; row++)
             for (size_t k = 0; k < rank; k++) up[row * (size_t)c->rank + from + k] = scale * own_up[row * rank + k];

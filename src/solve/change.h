@@ -21,7 +21,8 @@ typedef struct change {
     int64_t rows, columns;  /* out, in k k */
     int64_t rank;           /* the sum of the ranks */
     double scale;           /* the largest |weight * alpha / rank| */
-    const char *no_product; /* the file of the first that isn't the product of two thin matrices (a LoHa), or NULL */
+    const char *no_product; /* the file of the first that isn't the product of two thin matrices (a LoHa), or NULL; */
+    const char *its_kind;   /* and what that is */
     size_t count;
     struct change_part {
         const change_source *source;

@@ -187,11 +187,34 @@ leco_status contexts_of_topic(const topic *about, const tokenizer *t, size_t wan
 
 /* ---- token ids ---- */
 
+/* A copy of a text, which goes on with `next`, in which "a" before a vowel is "an". */
+static char *with_articles(const char *text, char next, arena *memory)
+{
+    const size_t length = strlen(text);
+    char *copy = arena_alloc(memory, 2 * length + 1, 1), *end = copy;
+    for (size_t i = 0; copy && i < length; i++) {
+        *end++ = text[i];
+        const bool article = text[i] == 'a' && (i == 0 || text[i - 1] == ' ') && text[i + 1] == ' ';
+        const char follows = i + 2 < length ? text[i + 2] : next;
+        if (article && follows && strchr("aeioAEIO", follows)) *end++ = 'n';
+    }
+    return copy;
+}
+
+/* What stands before and behind a word: "a {} star" of no word is "a star", of "orange" "an orange star". */
+static bool fit_context(const context *c, const char *word, arena *memory, context *out)
+{
+    const char *after = *word || *c->after != ' ' ? c->after : c->after + 1;
+    out->before = with_articles(c->before, *word ? *word : *after, memory);
+    out->after = with_articles(after, '\0', memory);
+    return out->before && out->after;
+}
+
 char *context_text(const context *c, const char *word, arena *memory)
 {
-    /* "a {} star" of no word is "a star". */
-    const char *after = *word || *c->after != ' ' ? c->after : c->after + 1;
-    return arena_printf(memory, "%s%s%s", c->before, word, after);
+    context fit;
+    if (!fit_context(c, word, memory, &fit)) return NULL;
+    return arena_printf(memory, "%s%s%s", fit.before, word, fit.after);
 }
 
 leco_status text_place(const char *text, const tokenizer *t, arena *memory, placed_text *out, leco_error *err)
@@ -213,11 +236,12 @@ static leco_status too_long(const char *text, const tokenizer *t, leco_error *er
 leco_status context_place(const context *c, const char *word, const tokenizer *t, arena *memory, placed_text *out,
                           leco_error *err)
 {
-    const char *text = context_text(c, word, memory);
+    context fit;
+    const char *text = fit_context(c, word, memory, &fit) ? context_text(c, word, memory) : NULL;
     if (!text) return error_memory(err, strlen(word), "a context");
     placed_text before, after;
-    LECO_TRY(text_place(c->before, t, memory, &before, err));
-    LECO_TRY(text_place(c->after, t, memory, &after, err));
+    LECO_TRY(text_place(fit.before, t, memory, &before, err));
+    LECO_TRY(text_place(fit.after, t, memory, &after, err));
     LECO_TRY(text_place(text, t, memory, out, err));
     /* How far the text begins like what stands before the word, and ends like what stands behind it. */
     size_t from = 0, to = 0;

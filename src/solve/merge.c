@@ -23,11 +23,10 @@ static leco_status check(const change_list *changes, int64_t rank, leco_error *e
     for (size_t i = 0; i < changes->count; i++) {
         const change *c = &changes->at[i];
         if (c->no_product && rank == 0)
-            return error_set(
-                err, LECO_UNSUPPORTED,
-                "%s: is a LoHa, which no LoRA equals exactly: give the rank (--rank) of the one that is to "
-                "come near it",
-                c->no_product);
+            return error_set(err, LECO_UNSUPPORTED,
+                             "%s: holds a %s, which no LoRA equals exactly: give the rank (--rank) of the one that is "
+                             "to come near it",
+                             c->no_product, c->its_kind);
         if (most_rank(c) > most) most = most_rank(c);
     }
     if (rank <= most) return LECO_OK;

@@ -52,8 +52,8 @@ fails 'unet.*safetensors.*not a LoRA with kohya' merge "$lora" "$model/unet/diff
 fails 'sd2-like/lora\.safetensors: this LoRA is for another model.* has shape' merge "$lora" "$other/lora.safetensors" -o out.safetensors
 fails 'this LoRA is for another model' merge "$lora" "$other/lora.safetensors" -m base -o out.safetensors --rank 2
 fails 'this LoRA is for another model' merge "$other/lora.safetensors" --into base -o out
-fails 'loha\.safetensors.*part of a LoHa.*-m MODEL.*--rank N' merge "$lora" "$loha" -o out.safetensors
-fails 'loha\.safetensors: is a LoHa.*--rank' merge "$lora" "$loha" -m base -o out.safetensors
+fails 'loha\.safetensors.*part of no plain LoRA.*-m MODEL.*--rank N' merge "$lora" "$loha" -o out.safetensors
+fails 'loha\.safetensors: holds a loha.*--rank' merge "$lora" "$loha" -m base -o out.safetensors
 fails 'a rank of 99 is above what there is: 4 at most' merge "$lora" --rank 99 -o out.safetensors
 fails 'a rank of 99 is above what there is: 24 at most' merge "$loha" -m base --rank 99 -o out.safetensors
 fails 'all weights are 0' merge "$lora:0" "$text:0" -o out.safetensors
