@@ -23,6 +23,8 @@ VOCABULARY = 914
 
 
 def main():
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+        sys.exit(__doc__)
     folder = sys.argv[1]
     torch.manual_seed(0)
     os.makedirs(folder, exist_ok=True)

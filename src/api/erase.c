@@ -11,6 +11,7 @@
 #include "base/cpu.h"
 #include "base/date.h"
 #include "base/file.h"
+#include "base/folder.h"
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "model/family.h"
@@ -56,6 +57,16 @@ static leco_status check(const leco_erase_options *o, leco_error *err)
     if (o->rank < 0 || o->rank > 1024)
         return error_set(err, LECO_INVALID, "the rank is %d: expected 1 to 1024, or 0 for as low as serves", o->rank);
     if (o->rounds < 0 || o->rounds > 3) return error_set(err, LECO_INVALID, "%d rounds: expected 0 to 3", o->rounds);
+    return LECO_OK;
+}
+
+/* Wildcards are for contexts: a concept, and what comes in its place, are words. */
+static leco_status check_words(const char *what, const char *const *text, size_t count, leco_error *err)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strpbrk(text[i], "{}"))
+            return error_set(err, LECO_INVALID, "%s \"%.100s\" has a brace: wildcards are for the texts of --in only",
+                             what, text[i]);
     return LECO_OK;
 }
 
@@ -118,6 +129,9 @@ static leco_status read_options(erasing *e, leco_error *err)
 {
     const leco_erase_options *o = e->options;
     LECO_TRY(check(o, err));
+    LECO_TRY(check_words("the concept", o->concepts, o->concept_count, err));
+    LECO_TRY(check_words("what comes in its place", o->to, o->to_count, err));
+    LECO_TRY(check_words("what is kept", o->keep, o->keep_count, err));
     e->what = (erase_options){.concept = o->concepts,
                               .concepts = o->concept_count,
                               .targets = o->to_count,
@@ -131,7 +145,9 @@ static leco_status read_options(erasing *e, leco_error *err)
                               .user = e};
     erase_target *target = arena_alloc(e->memory, o->to_count + 1, sizeof *target);
     if (!target) return error_memory(err, o->to_count * sizeof *target, "texts");
-    for (size_t i = 0; i < o->to_count; i++) LECO_TRY(read_target(o->to[i], e->memory, &target[i], err));
+    for (size_t i = 0; i < o->to_count; i++) target[i] = (erase_target){o->to[i], 1};
+    for (size_t i = 0; o->to_count > 1 && i < o->to_count; i++)
+        LECO_TRY(read_target(o->to[i], e->memory, &target[i], err));
     e->what.target = target;
     LECO_TRY(gather_texts(o->contexts, o->context_count, o->context_file, e->memory, &e->what.context,
                           &e->what.contexts, err));
@@ -257,6 +273,9 @@ static leco_status make_report(erasing *e, leco_erase_report *out, leco_error *e
 static leco_status erase(erasing *e, leco_erase_report *report, leco_error *err)
 {
     model *m = e->handle->model;
+    if (folder_holds(m->folder, e->path))
+        return error_set(err, LECO_INVALID, "%s: lies in the model's own folder, %s; give another place", e->path,
+                         m->folder);
     LECO_TRY(read_options(e, err));
     LECO_TRY(model_map(m, MODEL_UNET, err));
     LECO_TRY(model_load(m, MODEL_TEXT_ENCODER, err));

@@ -75,6 +75,7 @@ static leco_status train(trainer *t, const train_config *c, const leco_train_opt
     if (!report->summary) return error_memory(err, 0, "the summary");
     utf8_tidy(report->summary, true); /* it shows a prompt */
     report->resident_bytes = mem_peak_resident();
+    if (start_is_asked_for(c)) LECO_TRY(start_check(c, err));
     if (o->dry_run) return LECO_OK;
     LECO_TRY(prepare(t, c, o->device, err));
     train_result result = {0};

@@ -12,7 +12,7 @@ typedef struct erase_args {
 } erase_args;
 
 #define ARG(field) .offset = offsetof(erase_args, field)
-#define OPTIONS(TO_HELP, STRENGTH_HELP)                                                                                \
+#define OPTIONS(TO_HELP, STRENGTH, STRENGTH_HELP)                                                                      \
     {"to", 0, OPTION_TEXTS, "TEXT[:SHARE]", ARG(to), .help = TO_HELP},                                                 \
         {"in",                                                                                                         \
          0,                                                                                                            \
@@ -54,7 +54,7 @@ typedef struct erase_args {
          ARG(rank),                                                                                                    \
          .max = 1024,                                                                                                  \
          .help = "of the LoRA (default: as low as keeps 80% of the change, 32 at most)"},                              \
-        {"strength", 0, OPTION_NUMBER, "S", ARG(strength), .max = 100, .fallback = "1", .help = STRENGTH_HELP},        \
+        {"strength", 0, OPTION_NUMBER, "S", ARG(strength), .max = 100, .fallback = STRENGTH, .help = STRENGTH_HELP},   \
         {"lambda",                                                                                                     \
          0,                                                                                                            \
          OPTION_NUMBER,                                                                                                \
@@ -78,10 +78,24 @@ typedef struct erase_args {
 static const option_spec erase_option_list[] = {OPTIONS(
     "what comes in its place, \"\" for nothing; of several, each by its share, \"a man:0.5\" (default: the word "
     "nearest to it that the model knows)",
-    "how far to go: at 1 all the way")};
-static const option_spec enhance_option_list[] = {
-    OPTIONS("what it is to be told from more, \"\" for nothing (default: the word nearest to it that the model knows)",
-            "how much more: at 1 by as much as lies between the two")};
+    "1", "how far to go: at 1 all the way")};
+static const option_spec enhance_option_list[] = {OPTIONS(
+    "what it is to be told from more, \"\" for nothing (default: the word nearest to it that the model knows)", "0.3",
+    "how much more, in parts of what lies between the two: much more than this, and the model has never seen such a "
+    "word")};
+
+/* Of model_options those that make sense: the model is taken as it is, without LoRAs. */
+#define MODEL(field) .offset = offsetof(model_args, field)
+static const option_spec of_model[] = {
+    {"model", 'm', OPTION_TEXT, "MODEL", MODEL(model), .help = "the model: a folder as diffusers writes it"},
+    {"embedding", 0, OPTION_TEXTS, "FILE", MODEL(embedding), .help = EMBEDDING_HELP},
+    {"device", 0, OPTION_CHOICE, "DEVICE", MODEL(device), .choice_at = leco_device_name, .later = "cuda",
+     .help = DEVICE_HELP},
+    {"precision", 0, OPTION_CHOICE, "TYPE", MODEL(precision), .choices = "float32|bfloat16",
+     .help = "float32 or bfloat16 (default: bfloat16 where the device has it)"},
+    {"lora", 0, OPTION_REFUSED, .help = "has no place here: the model is taken as it is"},
+    {0},
+};
 
 /* ---- after the solve ---- */
 
@@ -199,7 +213,7 @@ static int check_and_do(erase_line *line)
     sheet_name(file, sheet, sizeof sheet);
     line->file = file;
     line->sheet = sheet;
-    if ((status = output_check(line->program, file, false)) != OPTIONS_READY) return status;
+    if ((status = lora_output_check(line->program, file)) != OPTIONS_READY) return status;
     if (line->args->grid.count > 0 && (status = output_check(line->program, sheet, true)) != OPTIONS_READY)
         return status;
     return do_it(line);
@@ -207,13 +221,13 @@ static int check_and_do(erase_line *line)
 
 static int run(int argc, char **argv, bool enhance, const option_spec *options, command_line *line)
 {
-    model_args model;
+    model_args model = {0}; /* with no LoRAs */
     erase_args args;
     drawing_args drawing;
     general_args general;
     text_list concepts;
     const option_group groups[] = {{"What", options, &args},
-                                   {"Of which model", model_options, &model},
+                                   {"Of which model", of_model, &model},
                                    {"How to draw the --grid", drawing_options, &drawing},
                                    {"Besides", general_options, &general},
                                    {0}};

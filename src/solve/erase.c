@@ -75,13 +75,19 @@ static leco_status draw_contexts(solver *s, concept *c, const near_words *near)
     return contexts_of_topic(near->topic, t, CONTEXTS, &s->random, s->texts, &c->at, s->err);
 }
 
-/* The nearest word that says something else, of the topic if it has one. */
-static const char *nearest(const near_words *near)
+/* The nearest word of its kind that says something else; of a kind of which the model knows no word, the nearest of the
+ * vocabulary. */
+static leco_status nearest(const solver *s, const char *of, const near_words *near, const char **out)
 {
-    for (int of_topic = 1; of_topic >= 0; of_topic--)
-        for (size_t i = 0; i < near->count; i++)
-            if (!near->item[i].same && (near->item[i].of_topic || !of_topic)) return near->item[i].word;
-    return "";
+    for (size_t i = 0; i < near->count; i++)
+        if (!near->item[i].same && (near->item[i].of_topic || near->known == 0)) {
+            *out = near->item[i].word;
+            return LECO_OK;
+        }
+    return error_set(
+        s->err, LECO_INVALID,
+        "no other %s that this model knows is left to come in place of \"%.60s\": say with --to what is to",
+        near->topic->name, of);
 }
 
 static leco_status choose_targets(solver *s, concept *c, erased_concept *told)
@@ -92,7 +98,8 @@ static leco_status choose_targets(solver *s, concept *c, erased_concept *told)
     if (o->targets == 0) {
         erase_target *chosen = arena_alloc(s->texts, 1, sizeof *chosen);
         if (!chosen) return no_memory(s, "a target");
-        *chosen = (erase_target){nearest(&told->near), 1};
+        chosen->share = 1;
+        LECO_TRY(nearest(s, c->word, &told->near, &chosen->text));
         c->targets = chosen;
         c->target_count = 1;
     }
@@ -376,8 +383,8 @@ static leco_status run(solver *s)
     LECO_TRY(keep_all(s));
     LECO_TRY(encode_all(s));
     LECO_TRY(solve(s));
-    LECO_TRY(erase_measure(s));
     LECO_TRY(cut_all(s, &c));
+    LECO_TRY(erase_measure(s, &c));
     return make_trainable(s, &c);
 }
 

@@ -32,7 +32,7 @@ typedef struct solver {
     size_t kept_count, kept_capacity;
     size_t tokens;
     edit edit;
-    double *moved; /* sketch * strength * change */
+    double *moved; /* the sketch of what the LoRA adds to the matrices */
     rng random;
     leco_error *err;
 } solver;
@@ -41,7 +41,8 @@ typedef struct solver {
 leco_status erase_each_pair(solver *s, const concept *c,
                             leco_status (*use)(solver *s, const state_pairs *p, void *user), void *user);
 
-/* How far concepts and kept texts moved, into the result. That nothing is to move is LECO_INVALID. */
-leco_status erase_measure(solver *s);
+/* How far concepts and kept texts move by what was cut, at the result's rank, into the result; what looks bad is
+ * logged. That nothing is to move is LECO_INVALID. */
+leco_status erase_measure(solver *s, const cut *c);
 
 #endif

@@ -4,6 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
+
+/* Parts of the way: above the first a concept is still itself; above the second what is kept no longer is. */
+#define HARDLY 0.75
+#define FAR 0.3
+
 /* The sketch of what states x [width, count] are read as, behind the edit or (`matrix`: s->sketch) by the model itself.
  */
 static double *read_states(const solver *s, const double *matrix, const float *x, size_t count, arena *scratch)
@@ -83,13 +89,49 @@ static leco_status measure_kept(solver *s, double unit)
     return LECO_OK;
 }
 
-leco_status erase_measure(solver *s)
+typedef struct adding {
+    const solver *s;
+    const cut *c;
+} adding;
+
+/* What the LoRA adds to one matrix. */
+static leco_status fill_product(void *user, size_t index, double *out, leco_error *err)
+{
+    (void)err;
+    const adding *a = user;
+    const cut_layer *l = &a->c->layer[index];
+    const int64_t width = a->s->readers.width;
+    for (int64_t r = 0; r < a->s->result->rank && r < l->rank; r++)
+        for (int64_t i = 0; i < l->rows; i++) {
+            const double times = a->s->options->strength * l->up[i + r * l->rows];
+            for (int64_t k = 0; k < width; k++) out[i * width + k] += times * l->down[r * width + k];
+        }
+    return LECO_OK;
+}
+
+static void warn(const solver *s)
+{
+    const erase_result *r = s->result;
+    for (size_t i = 0; i < s->count && s->options->strength > 0; i++)
+        if (r->concept[i].left > HARDLY)
+            log_message(
+                LOG_WARNING,
+                "%.0f%% of the way is left of \"%.60s\": it will hardly be erased; take fewer words at a time, or "
+                "say with --to what comes in its place",
+                100 * r->concept[i].left, s->concept[i].word);
+    if (r->kept_moved > FAR)
+        log_message(
+            LOG_WARNING,
+            "what is kept moves by %.0f%% of the way, too: look at pictures before you use this; perhaps the model "
+            "doesn't know the word, or more is to be kept",
+            100 * r->kept_moved);
+}
+
+leco_status erase_measure(solver *s, const cut *c)
 {
     distances all = {0};
-    s->moved = dense_new(s->texts, READERS_SKETCH, s->readers.width, s->err);
-    if (!s->moved) return LECO_MEMORY;
-    dense_product(s->sketch, s->edit.change, READERS_SKETCH, s->readers.width, s->readers.width, s->moved);
-    for (int64_t i = 0; i < READERS_SKETCH * s->readers.width; i++) s->moved[i] *= s->options->strength;
+    adding adds = {s, c};
+    LECO_TRY(readers_sketch_of(&s->readers, fill_product, &adds, s->texts, &s->moved, s->err));
     for (size_t i = 0; i < s->count; i++) {
         distances d = {0};
         LECO_TRY(erase_each_pair(s, &s->concept[i], add_distances, &d));
@@ -101,5 +143,7 @@ leco_status erase_measure(solver *s)
         return error_set(s->err, LECO_INVALID,
                          "\"%.60s\" and what comes in its place are the same to this model: nothing is to be changed",
                          s->concept[0].word);
-    return measure_kept(s, sqrt(all.before / all.weight));
+    LECO_TRY(measure_kept(s, sqrt(all.before / all.weight)));
+    warn(s);
+    return LECO_OK;
 }

@@ -108,6 +108,7 @@ static leco_status add_topic(const near_search *s, const topic *about, arena *me
     if (!out->item) return error_memory(err, count * sizeof *out->item, "near words");
     out->count = 0;
     out->topic = about;
+    out->known = count;
     for (size_t i = 0; i < count; i++)
         if (!avoided(s, word[i])) out->item[out->count++] = (near_word){.word = word[i], .of_topic = true};
     return LECO_OK;

@@ -16,6 +16,7 @@ typedef struct near_words {
     near_word *item; /* the nearest first; the arena's */
     size_t count;
     const topic *topic;
+    size_t known; /* words of the topic that the model knows, with those that are to be avoided */
 } near_words;
 
 typedef struct near_search {

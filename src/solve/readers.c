@@ -54,22 +54,6 @@ leco_status reader_values(const reader *r, double *out, leco_error *err)
     return LECO_OK;
 }
 
-/* Calls back with each matrix. */
-static leco_status each(const readers *r, void (*use)(void *user, const double *matrix, int64_t rows), void *user,
-                        leco_error *err)
-{
-    leco_status status = LECO_OK;
-    for (size_t i = 0; i < r->count && status == LECO_OK; i++) {
-        arena *scratch = arena_create();
-        if (!scratch) return error_memory(err, 0, "a matrix");
-        double *matrix = dense_new(scratch, r->width, r->item[i].layer->out, err);
-        status = matrix ? reader_values(&r->item[i], matrix, err) : LECO_MEMORY;
-        if (status == LECO_OK) use(user, matrix, r->item[i].layer->out);
-        arena_destroy(scratch);
-    }
-    return status;
-}
-
 typedef struct summing {
     double *out;
     int64_t width;
@@ -93,22 +77,46 @@ static void add_to_gram(void *user, const double *matrix, int64_t rows)
     dense_add_outer(matrix, matrix, s->width, s->width, rows, s->out);
 }
 
-static leco_status sum_up(const readers *r, int64_t rows, void (*use)(void *, const double *, int64_t), arena *memory,
-                          double **out, leco_error *err)
+/* The matrices themselves. */
+static leco_status fill_values(void *user, size_t index, double *out, leco_error *err)
+{
+    const readers *r = user;
+    return reader_values(&r->item[index], out, err);
+}
+
+static leco_status sum_up(const readers *r, int64_t rows, void (*use)(void *, const double *, int64_t),
+                          reader_fill fill, void *user, arena *memory, double **out, leco_error *err)
 {
     summing s = {.width = r->width, .out = dense_new(memory, rows, r->width, err)};
     if (!s.out) return LECO_MEMORY;
     rng_seed(&s.random, RNG_CPU, SKETCH_SEED);
     *out = s.out;
-    return each(r, use, &s, err);
+    leco_status status = LECO_OK;
+    for (size_t i = 0; i < r->count && status == LECO_OK; i++) {
+        arena *scratch = arena_create();
+        if (!scratch) return error_memory(err, 0, "a matrix");
+        double *matrix = dense_new(scratch, r->width, r->item[i].layer->out, err);
+        status = matrix ? fill(user, i, matrix, err) : LECO_MEMORY;
+        if (status == LECO_OK) use(&s, matrix, r->item[i].layer->out);
+        arena_destroy(scratch);
+    }
+    return status;
+}
+
+leco_status readers_sketch_of(const readers *r, reader_fill fill, void *user, arena *memory, double **out,
+                              leco_error *err)
+{
+    return sum_up(r, READERS_SKETCH, add_to_sketch, fill, user, memory, out, err);
 }
 
 leco_status readers_sketch(const readers *r, arena *memory, double **out, leco_error *err)
 {
-    return sum_up(r, READERS_SKETCH, add_to_sketch, memory, out, err);
+    readers all = *r;
+    return readers_sketch_of(r, fill_values, &all, memory, out, err);
 }
 
 leco_status readers_gram(const readers *r, arena *memory, double **out, leco_error *err)
 {
-    return sum_up(r, r->width, add_to_gram, memory, out, err);
+    readers all = *r;
+    return sum_up(r, r->width, add_to_gram, fill_values, &all, memory, out, err);
 }

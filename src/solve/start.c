@@ -98,11 +98,25 @@ static leco_status solve_with(const train_config *c, const char *device_name, ga
 static leco_status check(const train_config *c, const gathering *g, leco_error *err)
 {
     if (g->pairs == 0)
-        return error_set(err, LECO_INVALID,
-                         "%s: network.init: erase needs a pair that erases or enhances: none of these does", c->path);
+        return error_set(
+            err, LECO_INVALID,
+            "%s: network.init: erase needs an entry without teacher whose target is to become another text: one that "
+            "erases and has another neutral, or one that enhances and has another positive",
+            c->path);
     if (c->network.kind == &kind_lora) return LECO_OK;
     return error_set(err, LECO_INVALID, "%s: network.init: erase makes a lora, not a %s", c->path,
                      c->network.kind->name);
+}
+
+leco_status start_check(const train_config *c, leco_error *err)
+{
+    gathering g = {.memory = arena_create(), .err = err};
+    if (!g.memory) return error_memory(err, 0, "pairs of prompts");
+    rng_seed(&g.random, RNG_CPU, SEED);
+    leco_status status = gather(&g, c);
+    if (status == LECO_OK) status = check(c, &g, err);
+    arena_destroy(g.memory);
+    return status;
 }
 
 leco_status start_solve(const train_config *c, const char *device_name, trainable **out, leco_error *err)

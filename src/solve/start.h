@@ -10,6 +10,8 @@
 #include "train/config.h"
 
 bool start_is_asked_for(const train_config *c);
+/* What of start_solve's errors can be told without the model. */
+leco_status start_check(const train_config *c, leco_error *err);
 
 /* Opens the model by itself, solves, and closes it. A config with no such pair, and a network without attn2's to_k and
  * to_v or of another kind than LoRA, are LECO_INVALID. On failure *out is NULL. device: as device_open. */

@@ -68,6 +68,19 @@ static const char *const of_persons[] = {"{}",
                                          "{} standing on a $ground background",
                                          NULL};
 
+static const char *const of_sizes[] = {"a {} $object",
+                                       "{} $object",
+                                       "a {} $color $object",
+                                       "a {} $object on a $ground background",
+                                       "a {} $color $object on a $ground background, $style style",
+                                       "a {} $color $object on a $ground background, $style style",
+                                       "a {} $color $object on a $ground background",
+                                       "a {} $object, $style style",
+                                       "a photo of a {} $object",
+                                       "a {} $object next to a $color $object",
+                                       NULL};
+
+#define SIZES "small|large|big|tiny|huge"
 #define COLORS "red|orange|yellow|green|blue|purple|pink|brown|gold|silver|turquoise|beige"
 #define OBJECTS                                                                                                        \
     "star|heart|circle|square|triangle|ring|cross|moon|car|house|tree|flower|dog|cat|bird|horse|chair|table|boat|"     \
@@ -80,6 +93,7 @@ const topic topics[] = {
     {"color", COLORS "|black|white|gray|cyan|navy|cream", of_colors},
     {"object", OBJECTS, of_objects},
     {"style", STYLES, of_styles},
+    {"size", SIZES, of_sizes},
     {"artist",
      "vincent van gogh|claude monet|pablo picasso|rembrandt|salvador dali|andy warhol|gustav klimt|edvard munch|"
      "leonardo da vinci|johannes vermeer|katsushika hokusai|frida kahlo|paul cezanne|henri matisse|alphonse mucha|"
@@ -95,8 +109,8 @@ const topic topics[] = {
 static const struct {
     const char *name, *words;
 } lists[] = {
-    {"size", "small|large|big|tiny|huge"},          {"color", COLORS}, {"object", OBJECTS},
-    {"ground", "white|black|gray|cyan|cream|navy"}, {"style", STYLES},
+    {"size", SIZES},   {"color", COLORS}, {"object", OBJECTS}, {"ground", "white|black|gray|cyan|cream|navy"},
+    {"style", STYLES},
 };
 
 const char *topic_list(const char *name, size_t *length)

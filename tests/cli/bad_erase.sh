@@ -50,19 +50,22 @@ wrong 1 'more than the 77 tokens' red --to "$(many 80 blue)"
 # Files of texts.
 : >empty.txt
 printf '\n \n\t\r\n' >blank.txt
-mkdir folder
+mkdir folder.safetensors
 for option in --in-file --keep-file; do
     wrong 1 'empty.txt: expected a text a line, found none' red $option empty.txt
     wrong 1 'blank.txt: expected a text a line, found none' red $option blank.txt
     wrong 1 'nowhere.txt: .*No such file' red $option nowhere.txt
-    wrong 1 'folder: ' red $option folder
+    wrong 1 'folder.safetensors: ' red $option folder.safetensors
 done
 head -c 2000000 /dev/zero | tr '\0' 'x' >long.txt
 wrong 1 'long.txt: ' red --keep-file long.txt
 
 # Numbers.
+wrong 1 'the concept "\{red\|blue\}" has a brace' '{red|blue}'
+wrong 1 'what comes in its place "\{a\|b\}" has a brace' red --to '{a|b}'
+wrong 1 'what is kept "a \{\} b" has a brace' red --keep 'a {} b'
 for share in 0 -1 nan inf -0.5; do
-    wrong 1 "the share in \"blue:$share\" is $share: expected a number above 0" red --to "blue:$share"
+    wrong 1 "the share in \"blue:$share\" is $share: expected a number above 0" red --to "blue:$share" --to tiny
 done
 wrong 2 '--rank 2000 is out of range' red --rank 2000
 wrong 2 '--rank -1 is out of range' red --rank -1
@@ -72,7 +75,7 @@ wrong 2 '--lambda takes a number' red --lambda nan
 wrong 1 'the strength is 0: expected a number above 0' red --strength 0
 wrong 2 '--strength -1 is out of range' red --strength -1
 wrong 2 '--method takes one of uce, speed, not .esd.' red --method esd
-wrong 2 'without --lora' red --lora "$lora"
+wrong 2 '--lora has no place here' red --lora "$lora"
 
 # A few dozen states in a width of 128 leave most of it open.
 shapes=$SOURCE/models/shapes
@@ -83,10 +86,16 @@ fi
 # Where to, and of what.
 run 1 "$LECO" erase -m "$model" red -o nowhere/x.safetensors
 says '^leco: nowhere/x.safetensors: .*No such file'
-run 1 "$LECO" erase -m "$model" red -o folder
-says '^leco: folder: .*not a file'
-run 1 "$LECO" erase -m "$model" red -o /dev/full
-says '^leco: /dev/full: .*not a file'
+run 1 "$LECO" erase -m "$model" red -o folder.safetensors
+says '^leco: folder\.safetensors: .*not a file'
+for output in /dev/full x.png x; do
+    run 2 "$LECO" erase -m "$model" red -o $output
+    says 'a LoRA is a \.safetensors file'
+done
+cp -r "$SOURCE/models/shapes" shapes
+run 1 "$LECO" erase -m shapes red -o shapes/unet/diffusion_pytorch_model.safetensors
+says "lies in the model's own folder"
+same shapes/unet/diffusion_pytorch_model.safetensors "$SOURCE/models/shapes/unet/diffusion_pytorch_model.safetensors"
 run 1 "$LECO" erase -m nowhere red -o x.safetensors
 says '^leco: nowhere: not a folder'
 run 1 "$LECO" erase -m "$fixtures/vae-mid" red -o x.safetensors

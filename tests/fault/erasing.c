@@ -80,7 +80,9 @@ static void with_everything(void **state)
     options.to_count = 2;
     options.contexts = (const char *const[]){"a {small|large} {} star", "{}"};
     options.context_count = 2;
-    options.keep_file = test_path("keep.txt");
+    static char keep_file[1024]; /* test_path's room is used again */
+    snprintf(keep_file, sizeof keep_file, "%s", test_path("keep.txt"));
+    options.keep_file = keep_file;
     options.rounds = 1;
     options.method = "speed";
     test_write(options.keep_file, "star\na photo of a dog\n", 22);
