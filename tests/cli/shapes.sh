@@ -1,5 +1,5 @@
 #!/bin/bash
-# leco-probe as a person runs it, and the config to start from of examples/README.md, on the embedded model.
+# leco-probe as a person runs it, on the embedded model.
 . "$(dirname "$0")/support.sh"
 needs_shapes
 run 0 "$LECO_PROBE" --probe "$SOURCE/models/shapes-probe" -m "$SOURCE/models/shapes" -p 'a red circle' --count 4 --guidance-scale 4 -q
@@ -14,11 +14,4 @@ run 2 "$LECO_PROBE" --probe "$SOURCE/models/shapes-probe" -m "$SOURCE/models/sha
 says "'color=rot' is not WHAT=WORD"
 run 1 "$LECO_PROBE" --probe nowhere -m "$SOURCE/models/shapes"
 says 'nowhere'
-
-mkdir examples
-ln -s "$SOURCE/models" models
-awk '/^```yaml$/ { inside = 1; next } /^```/ { inside = 0 } inside' "$SOURCE/examples/README.md" >examples/start.yaml
-run 0 "$LECO" train examples/start.yaml --set train.iterations=4 -q
-prints '^out/start.safetensors$'
-exists out/start.safetensors
 finish
