@@ -199,8 +199,6 @@ LECO_API leco_status leco_train_keys(bool markdown, char **text, leco_error *err
 
 /* ---- erasing without training ---- */
 
-#define LECO_ERASE_LAMBDA 1e-4
-
 typedef struct leco_erase_options {
     const char *const *concepts; /* what is to go: words */
     size_t concept_count;

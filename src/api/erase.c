@@ -6,10 +6,10 @@
 #include <string.h>
 
 #include "api/internal.h"
+#include "api/layers.h"
 #include "api/locale.h"
 #include "api/report.h"
 #include "base/cpu.h"
-#include "base/date.h"
 #include "base/file.h"
 #include "base/folder.h"
 #include "base/mem.h"
@@ -21,7 +21,7 @@ enum { MOST_TOLD = 6, PROMPT_FILE_LIMIT = 1 << 20 };
 
 leco_erase_options leco_erase_defaults(void)
 {
-    return (leco_erase_options){.method = "uce", .strength = 1, .lambda = LECO_ERASE_LAMBDA};
+    return (leco_erase_options){.method = "uce", .strength = 1, .lambda = ERASE_LAMBDA};
 }
 
 void leco_erase_report_free(leco_erase_report *report)
@@ -160,23 +160,14 @@ static leco_status save(const erasing *e, leco_error *err)
 {
     const model *m = e->handle->model;
     const erased_concept *first = &e->result.concept[0];
-    char comment[512], date[DATE_ROOM];
-    LECO_TRY(date_now(date, err));
+    char comment[512];
     snprintf(comment, sizeof comment, "leco: %s %s \"%s\"%s, which becomes \"%s\", by a closed form (%s)",
              e->options->enhance ? "enhances" : "erases", first->near.topic->name, e->options->concepts[0],
              e->options->concept_count > 1 ? " and more" : "", first->becomes, e->options->method);
     utf8_tidy(comment, false);
-    const char *slash = strrchr(e->path, '/'), *name = slash ? slash + 1 : e->path, *dot = strrchr(name, '.');
-    char *stem = mem_strndup(name, dot && dot > name ? (size_t)(dot - name) : strlen(name));
-    if (!stem) return error_memory(err, strlen(name), "a name");
-    const trainable_metadata metadata = {.output_name = stem,
-                                         .comment = comment,
-                                         .family = m->family,
-                                         .v_prediction = m->schedule.prediction == PREDICT_V,
-                                         .date = date};
-    leco_status status = trainable_save(e->result.trainable, e->path, DTYPE_F16, &metadata, err);
-    mem_free(stem);
-    return status;
+    const trainable_metadata metadata = {
+        .comment = comment, .family = m->family, .v_prediction = m->schedule.prediction == PREDICT_V};
+    return layers_save(e->result.trainable, e->path, DTYPE_F16, &metadata, err);
 }
 
 /* ---- the report ---- */
@@ -233,8 +224,8 @@ static char *to_summary(const erasing *e, const leco_erase_report *report)
     size_t size;
     FILE *out = open_memstream(&text, &size);
     if (!out) return NULL;
-    for (size_t i = 0; i < e->options->concept_count; i++)
-        tell_concept(out, e->options->concepts[i], &r->concept[i], e -> options -> enhance);
+    const leco_erase_options *o = e->options;
+    for (size_t i = 0; i < o->concept_count; i++) tell_concept(out, o->concepts[i], &r->concept[i], o -> enhance);
     fprintf(out, "kept: %zu texts, moved by %.1f%% of that; most:\n", r->kept_count, 100 * report->moved);
     for (size_t i = 0; i < r->kept_count && i < 3; i++)
         fprintf(out, "  %5.1f%%  \"%s\"\n", 100 * r->kept[i].moved, r->kept[i].text);

@@ -53,8 +53,7 @@ leco_status layers_check_output(const char *out, const char *const *inputs, size
 
 char *layers_stem(const char *path)
 {
-    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path, *dot = strrchr(name, '.');
-    char *stem = mem_strndup(name, dot && dot > name ? (size_t)(dot - name) : strlen(name));
+    char *stem = file_stem(path);
     if (stem) utf8_tidy(stem, false);
     return stem;
 }

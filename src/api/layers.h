@@ -1,4 +1,4 @@
-/* What joining LoRAs and extracting one share: what is written of how it went, and checks of what is asked. */
+/* What joining LoRAs, extracting and solving one share: what is written of how it went, and checks of what is asked. */
 #ifndef LECO_API_LAYERS_H
 #define LECO_API_LAYERS_H
 

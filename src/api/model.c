@@ -3,6 +3,7 @@
 
 #include "api/internal.h"
 #include "api/locale.h"
+#include "base/file.h"
 #include "base/mem.h"
 #include "format/safetensors.h"
 #include "model/adapter_metadata.h"
@@ -60,12 +61,6 @@ leco_status leco_model_open(const char *path, const leco_model_options *options,
 
 /* ---- LoRAs ---- */
 
-static char *stem_of(const char *path)
-{
-    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path, *dot = strrchr(name, '.');
-    return mem_strndup(name, dot && dot > name ? (size_t)(dot - name) : strlen(name));
-}
-
 /* The hash that A1111 shows beside a LoRA's name; not having one is fine. */
 static char *short_hash(const char *path)
 {
@@ -95,7 +90,7 @@ leco_status leco_model_add_lora(leco_model *handle, const char *path, float mult
     dtype exact = handle->device.compute == DTYPE_F64 ? DTYPE_F64 : DTYPE_F32;
     loaded_lora l = {.weight = multiplier};
     LECO_TRY(trainable_load(path, &layers, exact, &l.trainable, err));
-    l.name = stem_of(path);
+    l.name = file_stem(path);
     if (!l.name) {
         trainable_destroy(l.trainable);
         return error_memory(err, strlen(path), "a LoRA's name");
@@ -129,7 +124,7 @@ leco_status leco_model_add_embedding(leco_model *handle, const char *path, leco_
     if (!grown) return error_memory(err, (handle->embedding_count + 1) * sizeof *grown, "an embedding");
     handle->embedding = grown;
     dtype exact = handle->device.compute == DTYPE_F64 ? DTYPE_F64 : DTYPE_F32;
-    loaded_embedding e = {.name = stem_of(path)};
+    loaded_embedding e = {.name = file_stem(path)};
     if (!e.name) return error_memory(err, strlen(path), "an embedding's name");
     leco_status status = trainable_load_embedding(path, handle->model, exact, &e.trainable, err);
     if (status != LECO_OK) {

@@ -449,3 +449,9 @@ char *file_folder_of(const char *path)
     while (length > 1 && path[length - 1] == '/') length--;
     return mem_strndup(path, length);
 }
+
+char *file_stem(const char *path)
+{
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path, *dot = strrchr(name, '.');
+    return mem_strndup(name, dot && dot > name ? (size_t)(dot - name) : strlen(name));
+}

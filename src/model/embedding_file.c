@@ -76,13 +76,6 @@ static leco_status check_rows(const safetensors *file, const safetensors_entry *
     return LECO_OK;
 }
 
-/* The file's name without folder and ending; mem_free it. */
-static char *stem_of(const char *path)
-{
-    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path, *dot = strrchr(name, '.');
-    return mem_strndup(name, dot && dot > name ? (size_t)(dot - name) : strlen(name));
-}
-
 /* What the file says that it is called, or NULL. A phrase of several words tells what else to write into a prompt. */
 static const char *told_token(const safetensors *file, const safetensors_entry *rows)
 {
@@ -96,7 +89,7 @@ static leco_status add_tokens(const safetensors *file, const safetensors_entry *
                               leco_error *err)
 {
     const char *told = told_token(file, rows);
-    char *stem = stem_of(safetensors_path(file));
+    char *stem = file_stem(safetensors_path(file));
     if (!stem) return error_memory(err, 0, "an embedding's name");
     const bool by_file = strcmp(rows->name, ROWS) == 0 && (!told || strcmp(told, stem) != 0);
     to->token = mem_strdup(told ? told : stem);

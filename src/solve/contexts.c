@@ -233,6 +233,26 @@ static leco_status too_long(const char *text, const tokenizer *t, leco_error *er
                      tokenizer_length(t));
 }
 
+/* How many ids a and b begin with alike, their last ones not counted; and end with alike, up to `most`. */
+static size_t same_start(const placed_text *a, const placed_text *b)
+{
+    size_t same = 0;
+    while (same + 1 < a->needed && same + 1 < b->needed && a->ids[same] == b->ids[same]) same++;
+    return same;
+}
+
+static size_t same_end(const placed_text *a, const placed_text *b, size_t most)
+{
+    size_t same = 0;
+    while (same < most && a->ids[a->needed - 1 - same] == b->ids[b->needed - 1 - same]) same++;
+    return same;
+}
+
+static size_t smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
 leco_status context_place(const context *c, const char *word, const tokenizer *t, arena *memory, placed_text *out,
                           leco_error *err)
 {
@@ -244,11 +264,8 @@ leco_status context_place(const context *c, const char *word, const tokenizer *t
     LECO_TRY(text_place(fit.after, t, memory, &after, err));
     LECO_TRY(text_place(text, t, memory, out, err));
     /* How far the text begins like what stands before the word, and ends like what stands behind it. */
-    size_t from = 0, to = 0;
-    while (from < before.needed - 1 && from < out->needed - 1 && out->ids[from] == before.ids[from]) from++;
-    while (to < after.needed - 1 && to < out->needed - from &&
-           out->ids[out->needed - 1 - to] == after.ids[after.needed - 1 - to])
-        to++;
+    const size_t from = same_start(out, &before);
+    const size_t to = same_end(out, &after, smaller(after.needed - 1, out->needed - from));
     out->from = from;
     out->length = out->needed - from - to;
     if (out->cut) return too_long(text, t, err);
@@ -262,10 +279,7 @@ leco_status pair_place(const char *text, const char *other, const tokenizer *t, 
     LECO_TRY(text_place(other, t, memory, &out[1], err));
     if (out[0].cut || out[1].cut) return too_long(out[0].cut ? text : other, t, err);
     const placed_text *a = &out[0], *b = &out[1];
-    const size_t shorter = a->needed < b->needed ? a->needed : b->needed;
-    size_t from = 0, to = 0;
-    while (from < shorter - 1 && a->ids[from] == b->ids[from]) from++;
-    while (to < shorter - from && a->ids[a->needed - 1 - to] == b->ids[b->needed - 1 - to]) to++;
+    const size_t from = same_start(a, b), to = same_end(a, b, smaller(a->needed, b->needed) - from);
     for (int i = 0; i < 2; i++) {
         out[i].from = from;
         out[i].length = out[i].needed - from - to;

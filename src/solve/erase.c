@@ -200,7 +200,10 @@ static leco_status keep_all(solver *s)
 {
     const erase_options *o = s->options;
     LECO_TRY(keep(s, ""));
-    for (size_t i = 0; i < o->concepts; i++) LECO_TRY(keep_near(s, &s->concept[i], &s -> result -> concept[i].near));
+    for (size_t i = 0; i < o->concepts; i++) {
+        const near_words *near = &s->result->concept[i].near;
+        LECO_TRY(keep_near(s, &s->concept[i], near));
+    }
     for (size_t i = 0; i < o->keeps; i++) {
         LECO_TRY(keep(s, arena_strdup(s->memory, o->keep[i])));
         const context_list *at = &s->concept[0].at;

@@ -95,7 +95,7 @@ typedef struct adding {
 } adding;
 
 /* What the LoRA adds to one matrix. */
-static leco_status fill_product(void *user, size_t index, double *out, leco_error *err)
+static leco_status fill_product(const void *user, size_t index, double *out, leco_error *err)
 {
     (void)err;
     const adding *a = user;
@@ -130,7 +130,7 @@ static void warn(const solver *s)
 leco_status erase_measure(solver *s, const cut *c)
 {
     distances all = {0};
-    adding adds = {s, c};
+    const adding adds = {s, c};
     LECO_TRY(readers_sketch_of(&s->readers, fill_product, &adds, s->texts, &s->moved, s->err));
     for (size_t i = 0; i < s->count; i++) {
         distances d = {0};

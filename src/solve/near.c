@@ -240,13 +240,11 @@ static bool in_list(const char *list, const char *word)
 static leco_status guess_topic(const near_search *s, const char *concept, arena *scratch, const topic **out,
                                leco_error *err)
 {
-    static const char *const plain[] = {"{}", NULL};
     double least = INFINITY;
     *out = &topics[1]; /* object: where nothing is known */
     for (const topic *about = topics; about->name; about++) {
-        const topic bare = {about->name, about->words, plain};
         near_words words;
-        LECO_TRY(add_topic(s, &bare, scratch, &words, err));
+        LECO_TRY(add_topic(s, about, scratch, &words, err));
         if (words.count == 0) continue;
         LECO_TRY(compare_in(s, &(context){"", ""}, concept, &words, scratch, err));
         for (size_t i = 0; i < words.count; i++) {

@@ -78,14 +78,14 @@ static void add_to_gram(void *user, const double *matrix, int64_t rows)
 }
 
 /* The matrices themselves. */
-static leco_status fill_values(void *user, size_t index, double *out, leco_error *err)
+static leco_status fill_values(const void *user, size_t index, double *out, leco_error *err)
 {
     const readers *r = user;
     return reader_values(&r->item[index], out, err);
 }
 
 static leco_status sum_up(const readers *r, int64_t rows, void (*use)(void *, const double *, int64_t),
-                          reader_fill fill, void *user, arena *memory, double **out, leco_error *err)
+                          reader_fill fill, const void *user, arena *memory, double **out, leco_error *err)
 {
     summing s = {.width = r->width, .out = dense_new(memory, rows, r->width, err)};
     if (!s.out) return LECO_MEMORY;
@@ -103,7 +103,7 @@ static leco_status sum_up(const readers *r, int64_t rows, void (*use)(void *, co
     return status;
 }
 
-leco_status readers_sketch_of(const readers *r, reader_fill fill, void *user, arena *memory, double **out,
+leco_status readers_sketch_of(const readers *r, reader_fill fill, const void *user, arena *memory, double **out,
                               leco_error *err)
 {
     return sum_up(r, READERS_SKETCH, add_to_sketch, fill, user, memory, out, err);
@@ -111,12 +111,10 @@ leco_status readers_sketch_of(const readers *r, reader_fill fill, void *user, ar
 
 leco_status readers_sketch(const readers *r, arena *memory, double **out, leco_error *err)
 {
-    readers all = *r;
-    return readers_sketch_of(r, fill_values, &all, memory, out, err);
+    return readers_sketch_of(r, fill_values, r, memory, out, err);
 }
 
 leco_status readers_gram(const readers *r, arena *memory, double **out, leco_error *err)
 {
-    readers all = *r;
-    return sum_up(r, r->width, add_to_gram, fill_values, &all, memory, out, err);
+    return sum_up(r, r->width, add_to_gram, fill_values, r, memory, out, err);
 }

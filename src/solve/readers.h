@@ -29,8 +29,8 @@ leco_status reader_values(const reader *r, double *out, leco_error *err);
 enum { READERS_SKETCH = 256 };
 leco_status readers_sketch(const readers *r, arena *memory, double **out, leco_error *err);
 /* The same of other matrices, of the same shapes: `fill` writes that of reader number `index`, [out, in] row-major. */
-typedef leco_status (*reader_fill)(void *user, size_t index, double *out, leco_error *err);
-leco_status readers_sketch_of(const readers *r, reader_fill fill, void *user, arena *memory, double **out,
+typedef leco_status (*reader_fill)(const void *user, size_t index, double *out, leco_error *err);
+leco_status readers_sketch_of(const readers *r, reader_fill fill, const void *user, arena *memory, double **out,
                               leco_error *err);
 
 /* sum W^T W [width, width]; the arena's. Slow: RECE wants it. */

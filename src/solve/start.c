@@ -108,26 +108,30 @@ static leco_status check(const train_config *c, const gathering *g, leco_error *
                      c->network.kind->name);
 }
 
+/* Fills g, whose memory is to be destroyed in any case. */
+static leco_status gather_checked(gathering *g, const train_config *c, leco_error *err)
+{
+    *g = (gathering){.memory = arena_create(), .err = err};
+    if (!g->memory) return error_memory(err, 0, "pairs of prompts");
+    rng_seed(&g->random, RNG_CPU, SEED);
+    LECO_TRY(gather(g, c));
+    return check(c, g, err);
+}
+
 leco_status start_check(const train_config *c, leco_error *err)
 {
-    gathering g = {.memory = arena_create(), .err = err};
-    if (!g.memory) return error_memory(err, 0, "pairs of prompts");
-    rng_seed(&g.random, RNG_CPU, SEED);
-    leco_status status = gather(&g, c);
-    if (status == LECO_OK) status = check(c, &g, err);
+    gathering g;
+    leco_status status = gather_checked(&g, c, err);
     arena_destroy(g.memory);
     return status;
 }
 
 leco_status start_solve(const train_config *c, const char *device_name, trainable **out, leco_error *err)
 {
-    gathering g = {.memory = arena_create(), .err = err};
-    *out = NULL;
-    if (!g.memory) return error_memory(err, 0, "pairs of prompts");
-    rng_seed(&g.random, RNG_CPU, SEED);
+    gathering g;
     model *m = NULL;
-    leco_status status = gather(&g, c);
-    if (status == LECO_OK) status = check(c, &g, err);
+    *out = NULL;
+    leco_status status = gather_checked(&g, c, err);
     if (status == LECO_OK) status = model_open(c->model, &m, err);
     if (status == LECO_OK) status = solve_with(c, device_name, &g, m, out);
     model_close(m);

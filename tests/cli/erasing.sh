@@ -3,20 +3,13 @@
 # closed form says and does: of three words at once, of a training that begins with it.
 . "$(dirname "$0")/support.sh"
 needs_shapes
-mkdir -p tree/out bin
-(cd "$SOURCE" && tar cf - models docs examples) | tar xf - -C tree
-ln -s "$LECO" bin/leco
-try() { # NAME: runs the commands in the file of that name
-    exists "$1"
-    checks=$((checks + 1))
-    (cd tree && PATH=$work/bin:$PATH bash -eux "../$1") >stdout 2>stderr </dev/null || complain "a command fails: $(cat "$1")"
-}
-awk '/^```sh$/ { inside = 1; next } /^```/ { inside = 0 } inside' "$SOURCE/docs/erase.md" >commands
+documented_tree
+commands_of "$SOURCE/docs/erase.md" >commands
 try commands
 prints '^out/no_red\.safetensors$' '^out/no_stars\.safetensors$' '^out/no_stars\.png$' '^out/three\.safetensors$' '^out/dots\.safetensors$'
 is_png tree/out/no_stars.png
 for command in erase enhance; do
-    "$LECO" $command --help | sed -n '/^Examples$/,/^$/{s/^  //p}' | grep -v '^cp -r' >$command.commands
+    examples_of $command >$command.commands
     try $command.commands
 done
 is_png tree/striped.png

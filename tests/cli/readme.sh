@@ -16,7 +16,7 @@ awk '/^```yaml$/ { inside = 1; next } /^```/ { inside = 0 } inside' "$SOURCE/REA
 run 0 "$LECO" train tree/examples/mine.yaml --dry-run
 prints 'training +200 steps'
 
-awk '/^```sh$/ { inside = 1; next } /^```/ { inside = 0 } inside' "$SOURCE/README.md" >commands
+commands_of "$SOURCE/README.md" >commands
 exists commands
 echo "-- commands of README.md:"
 cat commands

@@ -158,3 +158,18 @@ needs_trained() { # NAME...
 # The share that NAME has in the N-th column of leco-probe --json, the last command; and at_least A B: A >= B.
 share() { sed -n "s/.*\"$1\": \([0-9.]*\).*/\1/p" stdout | sed -n "$2p"; }
 at_least() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a != "" && a >= b) }'; }
+
+# ---- what documents tell people to run ----
+
+commands_of() { awk '/^```sh$/ { inside = 1; next } /^```/ { inside = 0 } inside' "$1"; } # FILE.md: its blocks fenced as sh
+examples_of() { "$LECO" "$1" --help | sed -n '/^Examples$/,/^$/{s/^  //p}' | grep -v '^cp -r'; } # COMMAND
+documented_tree() { # a copy of what documents' commands work on, for try
+    mkdir -p tree/out bin
+    (cd "$SOURCE" && tar cf - models docs examples) | tar xf - -C tree
+    ln -s "$LECO" bin/leco
+}
+try() { # NAME: runs the commands in the file of that name, there
+    exists "$1"
+    checks=$((checks + 1))
+    (cd tree && PATH=$work/bin:$PATH bash -eux "../$1") >stdout 2>stderr </dev/null || complain "a command fails: $(cat "$1")"
+}
