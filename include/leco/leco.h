@@ -151,6 +151,10 @@ LECO_API const char *leco_scheduler_name(size_t index); /* "ddim", ...; NULL: no
 LECO_API leco_status leco_generate(leco_model *model, const leco_generate_options *options, leco_images *images,
                                    leco_error *err);
 
+/* Refuses what leco_generate and leco_grid would refuse of these options, and draws nothing. */
+LECO_API leco_status leco_generate_check(const leco_model *model, const leco_generate_options *options,
+                                         leco_error *err);
+
 /* A contact sheet: prompts down, LoRA weights across, with their texts. Every row starts from the same noise. The
  * weights are given to the last LoRA added. */
 LECO_API leco_status leco_grid(leco_model *model, const leco_generate_options *options, const float *weights,

@@ -67,6 +67,15 @@ leco_status draw_check(const leco_model *handle, const leco_generate_options *o,
     return draw_choose_texts(request, err);
 }
 
+leco_status leco_generate_check(const leco_model *handle, const leco_generate_options *options, leco_error *err)
+{
+    IN_C_LOCALE;
+    draw_request request = {0};
+    leco_status status = draw_check(handle, options, &request, err);
+    draw_request_free(&request);
+    return status;
+}
+
 /* ---- given noise ---- */
 
 /* The file's "latents" [n,C,h,w] as [n,h,w,C]. Its size counts where no other was asked for. */

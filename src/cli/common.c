@@ -35,9 +35,7 @@ const option_spec model_options[] = {
      .help = DEVICE_HELP},
     {"precision", 0, OPTION_CHOICE, "TYPE", MODEL(precision), .choices = "float32|bfloat16",
      .help = "float32 or bfloat16 (default: bfloat16 where the device has it)"},
-    {"clip-skip", 0, OPTION_REFUSED,
-     .help = "is not there yet: for a clip skip of 2, give a copy of the model in whose text_encoder/config.json "
-             "num_hidden_layers is one lower"},
+    {"clip-skip", 0, OPTION_REFUSED, .help = CLIP_SKIP_HELP},
     {0},
 };
 
@@ -186,6 +184,19 @@ static bool ends_in_png(const char *path)
     return length > 4 && strcmp(path + length - 4, ".png") == 0;
 }
 
+/* mkdir -p; what there is already is left as it is. Returns 0 or errno. */
+static int make_folders(const char *folder)
+{
+    char part[4096];
+    snprintf(part, sizeof part, "%s", folder);
+    for (char *slash = strchr(part + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        if (mkdir(part, 0777) != 0 && errno != EEXIST && errno != EROFS && errno != EACCES) return errno;
+        *slash = '/';
+    }
+    return mkdir(part, 0777) == 0 || errno == EEXIST ? 0 : errno;
+}
+
 int output_check(const char *program, const char *path, bool png)
 {
     struct stat info;
@@ -206,7 +217,8 @@ int output_check(const char *program, const char *path, bool png)
     if (length >= sizeof folder) return options_mistake(program, "--output: the path is too long");
     snprintf(folder, sizeof folder, "%.*s", slash ? (int)length : 1, slash ? path : ".");
     if (slash == path) strcpy(folder, "/");
-    int why = stat(folder, &info) != 0                             ? errno
+    int why = stat(folder, &info) != 0 && errno == ENOENT          ? make_folders(folder)
+              : stat(folder, &info) != 0                           ? errno
               : !S_ISDIR(info.st_mode)                             ? ENOTDIR
               : faccessat(AT_FDCWD, folder, W_OK, AT_EACCESS) != 0 ? errno
                                                                    : 0;

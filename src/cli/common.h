@@ -46,6 +46,9 @@ extern const option_spec drawing_options[];
 #define DEVICE_HELP                                                                                                    \
     "where to compute: cuda is an NVIDIA card, where leco was built with it; cpu; or ref: slow, plain loops to "       \
     "compare with (default: cuda where a card is found, else cpu)"
+#define CLIP_SKIP_HELP                                                                                                 \
+    "is not there yet: for a clip skip of 2, give a copy of the model in whose text_encoder/config.json "              \
+    "num_hidden_layers is one lower"
 #define EMBEDDING_HELP                                                                                                 \
     "let prompts hold the word of a textual-inversion embedding: the file's name, or the token that it tells. May be " \
     "given several times"
@@ -66,7 +69,7 @@ typedef struct lora_choice {
 } lora_choice;
 bool lora_parse(const char *program, const char *text, lora_choice *out);
 
-/* The name of a result that must be a .safetensors file in a folder that is there. Returns as output_check does. */
+/* The name of a result that must be a .safetensors file. Returns as output_check does. */
 int lora_output_check(const char *program, const char *path);
 
 /* Says what leco_merge and the like did: `path` and figures on stdout, as text or as JSON, and frees the report. how:
@@ -95,8 +98,8 @@ void calm_idle_threads(char **argv);
 /* "leco: sentence" on stderr; the exit status that belongs to it. */
 int report_failure(leco_status status, const leco_error *err);
 
-/* Refuses, before any work is done, an output that isn't named *.png (where png), whose folder isn't there or can't be
- * written to, or that is something else than a file. Returns OPTIONS_READY or EXIT_FAILED or EXIT_USAGE. */
+/* Refuses, before any work is done, an output that isn't named *.png (where png), whose folder can't be written to, or
+ * that is something else than a file; a folder that isn't there is made. Returns OPTIONS_READY or EXIT_FAILED or EXIT_USAGE. */
 int output_check(const char *program, const char *path, bool png);
 
 /* `path`, or for several pictures "name-<number>.png". number counts from 1. */

@@ -54,7 +54,7 @@ typedef struct erase_args {
          ARG(rank),                                                                                                    \
          .max = 1024,                                                                                                  \
          .help = "of the LoRA (default: as low as keeps 80% of the change, 32 at most)"},                              \
-        {"strength", 0, OPTION_NUMBER, "S", ARG(strength), .max = 100, .fallback = STRENGTH, .help = STRENGTH_HELP},   \
+        {"strength", 0, OPTION_NUMBER, "S", ARG(strength), .max = 100, .above = true, .fallback = STRENGTH, .help = STRENGTH_HELP},   \
         {"lambda",                                                                                                     \
          0,                                                                                                            \
          OPTION_NUMBER,                                                                                                \
@@ -94,10 +94,19 @@ static const option_spec of_model[] = {
     {"precision", 0, OPTION_CHOICE, "TYPE", MODEL(precision), .choices = "float32|bfloat16",
      .help = "float32 or bfloat16 (default: bfloat16 where the device has it)"},
     {"lora", 0, OPTION_REFUSED, .help = "has no place here: the model is taken as it is"},
+    {"clip-skip", 0, OPTION_REFUSED, .help = CLIP_SKIP_HELP},
     {0},
 };
 
 /* ---- after the solve ---- */
+
+static leco_generate_options sheet_options(const drawing_args *drawing, const erase_args *args, progress *bar)
+{
+    leco_generate_options o = drawing_apply(drawing, bar);
+    o.prompts = args->grid.item;
+    o.prompt_count = args->grid.count;
+    return o;
+}
 
 static leco_status draw_sheet(const model_args *from, const drawing_args *drawing, const erase_args *args,
                               const char *lora, const char *sheet, progress *bar, leco_error *err)
@@ -108,9 +117,7 @@ static leco_status draw_sheet(const model_args *from, const drawing_args *drawin
     with.lora.count = 1;
     leco_model *model = NULL;
     leco_images images = {0};
-    leco_generate_options o = drawing_apply(drawing, bar);
-    o.prompts = args->grid.item;
-    o.prompt_count = args->grid.count;
+    const leco_generate_options o = sheet_options(drawing, args, bar);
     leco_status status = model_args_open(&with, &model, err);
     if (status == LECO_OK) status = leco_grid(model, &o, weights, 2, &images, err);
     progress_end(bar, status == LECO_OK);
@@ -158,6 +165,7 @@ static void sheet_name(const char *file, char *out, size_t size)
 
 typedef struct erase_line {
     const char *program, *file, *sheet;
+    const char *how_to_draw; /* an option of these that was given, or NULL */
     const model_args *model;
     const drawing_args *drawing;
     const erase_args *args;
@@ -187,6 +195,10 @@ static int do_it(const erase_line *line)
     o.rank = (int)args->rank;
     o.progress = progress_show, o.user = &bar;
     leco_status status = model_args_open(line->model, &model, &err);
+    if (status == LECO_OK && args->grid.count > 0) {
+        const leco_generate_options drawn = sheet_options(line->drawing, args, &bar);
+        status = leco_generate_check(model, &drawn, &err);
+    }
     if (status == LECO_OK) status = leco_erase(model, &o, line->file, &report, &err);
     progress_end(&bar, status == LECO_OK);
     leco_model_close(model);
@@ -204,6 +216,10 @@ static int check_and_do(erase_line *line)
 {
     char file[4096], sheet[4096 + 8];
     if (line->model->lora.count > 0) return options_mistake(line->program, "takes the model as it is, without --lora");
+    if (line->how_to_draw && line->args->grid.count == 0)
+        return options_mistake(line->program, "--%s is for a sheet: say with --grid what to draw", line->how_to_draw);
+    if (line->drawing->latents)
+        return options_mistake(line->program, "--latents: a grid draws its own noise; give a --seed instead");
     int status = model_args_check(line->program, line->model);
     if (status != OPTIONS_READY) return status;
     if (line->args->output)
@@ -226,6 +242,7 @@ static int run(int argc, char **argv, bool enhance, const option_spec *options, 
     drawing_args drawing;
     general_args general;
     text_list concepts;
+    const char *how_to_draw;
     const option_group groups[] = {{"What", options, &args},
                                    {"Of which model", of_model, &model},
                                    {"How to draw the --grid", drawing_options, &drawing},
@@ -235,9 +252,12 @@ static int run(int argc, char **argv, bool enhance, const option_spec *options, 
     line->operand = "CONCEPT";
     line->fewest = 1;
     line->most = LIST_MAX;
+    line->watched = drawing_options;
+    line->given = &how_to_draw;
     int status = options_read_several(line, argc, argv, &concepts);
     if (status != OPTIONS_READY) return status;
     erase_line all = {.program = line->program,
+                      .how_to_draw = how_to_draw,
                       .model = &model,
                       .drawing = &drawing,
                       .args = &args,

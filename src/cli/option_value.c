@@ -68,13 +68,15 @@ static bool read_whole(const option_spec *spec, const char *text, int64_t *value
 static bool read_number(const option_spec *spec, const char *text, double *value, char *why, size_t why_size)
 {
     double number;
+    char range[96];
+    snprintf(range, sizeof range, "a number %s %" PRId64 "%s %" PRId64, spec->above ? "above" : "from", spec->min,
+             spec->above ? " and up to" : " to", spec->max);
     if (!number_read(text, &number)) {
-        snprintf(why, why_size, "takes a number from %" PRId64 " to %" PRId64 ", not '%s'", spec->min, spec->max, text);
+        snprintf(why, why_size, "takes %s, not '%s'", range, text);
         return false;
     }
-    if (number < (double)spec->min || number > (double)spec->max) {
-        snprintf(why, why_size, "%s is out of range: it takes a number from %" PRId64 " to %" PRId64, text, spec->min,
-                 spec->max);
+    if (number < (double)spec->min || number > (double)spec->max || (spec->above && number <= (double)spec->min)) {
+        snprintf(why, why_size, "%s is out of range: it takes %s", text, range);
         return false;
     }
     *value = number;

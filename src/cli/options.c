@@ -202,11 +202,13 @@ static int read_option(const command_line *line, int argc, char **argv, int *at)
                                    "--%s needs a value, and %s is an option (write --%s=%s if it is meant)", spec->name,
                                    value, spec->name, value);
     }
+    if (line->watched && group->options == line->watched) *line->given = spec->name;
     return store(line, group, spec, value);
 }
 
 static int set_defaults(const command_line *line)
 {
+    if (line->watched) *line->given = NULL;
     for (const option_group *g = line->groups; g->title; g++) {
         for (const option_spec *s = g->options; s->name; s++) {
             memset(value_of(g, s), 0, option_value_size(s->kind));

@@ -6,8 +6,8 @@
 
 /* Contexts of a concept; how many states behind the longest text are computed: the padding tells of the concept, too,
  * and all of it says about the same; which words are kept most: so many of the nearest; in how many contexts each word
- * is kept that the caller names; and the parts of the progress bar. */
-enum { CONTEXTS = 24, BEHIND = 12, NEAREST = 4, KEPT_IN = 4, SEED = 20231108 };
+ * is kept that the caller names, and in how many all of them; and the parts of the progress bar. */
+enum { CONTEXTS = 24, BEHIND = 12, NEAREST = 4, KEPT_IN = 4, KEPT_TEXTS = 1000, SEED = 20231108 };
 #define NEAR_DONE 0.1
 #define ENCODED 0.7
 
@@ -158,23 +158,36 @@ static leco_status place_pairs(solver *s)
 
 /* ---- what is kept ---- */
 
+static leco_status grow_kept(solver *s)
+{
+    const size_t count = s->kept_count, grown = s->kept_capacity ? 2 * s->kept_capacity : 128;
+    encoded_text *kept = arena_alloc(s->texts, grown, sizeof *kept);
+    const char **name = arena_alloc(s->texts, grown, sizeof *name);
+    float *counted = arena_alloc(s->texts, grown, sizeof *counted);
+    if (!kept || !name || !counted) return no_memory(s, "texts");
+    for (size_t i = 0; i < count; i++) kept[i] = s->kept[i], name[i] = s->kept_name[i], counted[i] = s->kept_weight[i];
+    s->kept = kept;
+    s->kept_name = name;
+    s->kept_weight = counted;
+    s->kept_capacity = grown;
+    return LECO_OK;
+}
+
+/* A text that is there already counts once more. */
 static leco_status keep(solver *s, const char *text)
 {
     placed_text place;
     if (!text) return no_memory(s, "a text");
+    for (size_t i = 0; i < s->kept_count; i++)
+        if (strcmp(s->kept_name[i], text) == 0) {
+            s->kept_weight[i] += 1;
+            return LECO_OK;
+        }
     LECO_TRY(text_place(text, s->model->tokenizer, s->texts, &place, s->err));
     if (mentioned(s, &place)) return LECO_OK;
-    if (s->kept_count == s->kept_capacity) {
-        const size_t grown = s->kept_capacity ? 2 * s->kept_capacity : 128;
-        encoded_text *kept = arena_alloc(s->texts, grown, sizeof *kept);
-        const char **name = arena_alloc(s->texts, grown, sizeof *name);
-        if (!kept || !name) return no_memory(s, "texts");
-        for (size_t i = 0; i < s->kept_count; i++) kept[i] = s->kept[i], name[i] = s->kept_name[i];
-        s->kept = kept;
-        s->kept_name = name;
-        s->kept_capacity = grown;
-    }
+    if (s->kept_count == s->kept_capacity) LECO_TRY(grow_kept(s));
     s->kept[s->kept_count].place = place;
+    s->kept_weight[s->kept_count] = 1;
     s->kept_name[s->kept_count++] = text;
     return LECO_OK;
 }
@@ -196,6 +209,25 @@ static leco_status keep_near(solver *s, const concept *c, const near_words *near
     return LECO_OK;
 }
 
+/* What the caller names, in contexts, too. It comes on top of what is kept anyway, and weighs no more than that
+ * however long the list is: a thousand artists would else leave the solve nothing to tell red from orange by. */
+static leco_status keep_given(solver *s)
+{
+    const erase_options *o = s->options;
+    const context_list *at = &s->concept[0].at;
+    const size_t before = s->kept_count, most = o->keeps ? KEPT_TEXTS / o->keeps : 0;
+    for (size_t i = 0; i < o->keeps; i++) {
+        LECO_TRY(keep(s, arena_strdup(s->memory, o->keep[i])));
+        for (size_t k = 0; at->item && k < KEPT_IN && k < most && k < at->count; k++)
+            LECO_TRY(keep(s, context_text(&at->item[(i + k) % at->count], o->keep[i], s->memory)));
+    }
+    float own = 0, given = 0;
+    for (size_t i = 0; i < s->kept_count; i++) *(i < before ? &own : &given) += s->kept_weight[i];
+    for (size_t i = before; i < s->kept_count && !o->pairs && given > own; i++) s->kept_weight[i] *= own / given;
+    s->kept_own = o->pairs ? 1 : (double)(own / (own + (given > own ? own : given)));
+    return LECO_OK;
+}
+
 static leco_status keep_all(solver *s)
 {
     const erase_options *o = s->options;
@@ -204,13 +236,7 @@ static leco_status keep_all(solver *s)
         const near_words *near = &s->result->concept[i].near;
         LECO_TRY(keep_near(s, &s->concept[i], near));
     }
-    for (size_t i = 0; i < o->keeps; i++) {
-        LECO_TRY(keep(s, arena_strdup(s->memory, o->keep[i])));
-        const context_list *at = &s->concept[0].at;
-        for (size_t k = 0; at->item && k < KEPT_IN && k < at->count; k++)
-            LECO_TRY(keep(s, context_text(&at->item[k], o->keep[i], s->memory)));
-    }
-    return LECO_OK;
+    return keep_given(s);
 }
 
 /* ---- states ---- */
@@ -279,9 +305,12 @@ static leco_status gather(solver *s, moments *m)
     for (size_t i = 0; i < s->count; i++) LECO_TRY(erase_each_pair(s, &s->concept[i], add_pairs, m));
     float *of_state = arena_alloc(s->texts, s->tokens, sizeof *of_state);
     if (!of_state) return no_memory(s, "text states");
-    state_weights(s->tokens, length, of_state);
-    for (size_t i = 0; i < s->kept_count; i++)
+    for (size_t i = 0; i < s->kept_count; i++) {
+        state_weights(s->tokens, length, of_state);
+        for (size_t k = 0; k < s->tokens; k++) of_state[k] *= s->kept_weight[i];
         LECO_TRY(moments_keep(m, s->kept[i].states, of_state, (int64_t)s->tokens, s->err));
+    }
+    m->kept *= s->kept_own;
     moments_average(m);
     if (s->options->method == EDIT_SPEED) LECO_TRY(add_anchors(s, m));
     return s->options->rounds > 0 ? readers_gram(&s->readers, s->texts, &m->gram, s->err) : LECO_OK;

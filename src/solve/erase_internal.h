@@ -29,7 +29,9 @@ typedef struct solver {
     size_t count;
     encoded_text *kept;
     const char **kept_name;
+    float *kept_weight; /* how often each is counted */
     size_t kept_count, kept_capacity;
+    double kept_own; /* the part of their weights that the caller's own have no share in */
     size_t tokens;
     edit edit;
     double *moved; /* the sketch of what the LoRA adds to the matrices */

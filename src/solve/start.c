@@ -15,6 +15,7 @@ typedef struct gathering {
     erase_pair *pair;
     const char **keep;
     size_t pairs, keeps;
+    const char *dropped; /* that was to be kept, and is to change */
     rng random;
     leco_error *err;
 } gathering;
@@ -50,6 +51,21 @@ static leco_status add_pair(gathering *g, const char *text, const char *becomes,
     return LECO_OK;
 }
 
+/* What is to change can't stay. */
+static void drop_contradictions(gathering *g)
+{
+    size_t left = 0;
+    for (size_t i = 0; i < g->keeps; i++) {
+        bool changes = false;
+        for (size_t k = 0; k < g->pairs; k++) changes = changes || strcmp(g->keep[i], g->pair[k].text) == 0;
+        if (changes)
+            g->dropped = g->keep[i];
+        else
+            g->keep[left++] = g->keep[i];
+    }
+    g->keeps = left;
+}
+
 static leco_status gather(gathering *g, const train_config *c)
 {
     const size_t most = c->prompt_count * DRAWN + PRESERVED;
@@ -76,6 +92,9 @@ static leco_status solve_with(const train_config *c, const char *device_name, ga
                              .lambda = ERASE_LAMBDA,
                              .strength = 1,
                              .rank = c->network.rank};
+    if (g->dropped)
+        log_message(LOG_WARNING, "%s: \"%.100s\" is to change and to stay: the closed form changes it", c->path,
+                    g->dropped);
     LECO_TRY(device_open(device_name, NULL, &d, g->err));
     leco_status status = model_map(m, MODEL_UNET, g->err);
     if (status == LECO_OK) status = model_load(m, MODEL_TEXT_ENCODER, g->err);
@@ -115,6 +134,7 @@ static leco_status gather_checked(gathering *g, const train_config *c, leco_erro
     if (!g->memory) return error_memory(err, 0, "pairs of prompts");
     rng_seed(&g->random, RNG_CPU, SEED);
     LECO_TRY(gather(g, c));
+    drop_contradictions(g);
     return check(c, g, err);
 }
 

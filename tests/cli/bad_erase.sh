@@ -72,8 +72,9 @@ wrong 2 '--rank -1 is out of range' red --rank -1
 wrong 2 '--rounds 4 is out of range' red --rounds 4
 wrong 2 '--lambda -1 is out of range' red --lambda -1
 wrong 2 '--lambda takes a number' red --lambda nan
-wrong 1 'the strength is 0: expected a number above 0' red --strength 0
+wrong 2 '--strength 0 is out of range: it takes a number above 0 and up to 100' red --strength 0
 wrong 2 '--strength -1 is out of range' red --strength -1
+wrong 2 '--clip-skip is not there yet' red --clip-skip 2
 wrong 2 '--method takes one of uce, speed, not .esd.' red --method esd
 wrong 2 '--lora has no place here' red --lora "$lora"
 
@@ -83,9 +84,18 @@ if [ -e "$shapes/unet/diffusion_pytorch_model.safetensors" ]; then
     wrong 1 'singular.*lambda must be above 0' -m "$shapes" red --lambda 0 --in '{}' --to blue
 fi
 
+# A sheet: before the solve, and only where there is one.
+wrong 1 'a width of 63 pixels: expected a multiple' red --grid 'a red star' --width 63
+wrong 1 'this \{ is never closed' red --grid '{a'
+wrong 2 '--steps is for a sheet: say with --grid what to draw' red --steps 5
+wrong 2 '--latents: a grid draws its own noise' red --grid 'a red star' --latents x.safetensors
+
 # Where to, and of what.
-run 1 "$LECO" erase -m "$model" red -o nowhere/x.safetensors
-says '^leco: nowhere/x.safetensors: .*No such file'
+run 0 "$LECO" erase -m "$model" red -q -o new/folder/x.safetensors
+exists new/folder/x.safetensors
+: >file
+run 1 "$LECO" erase -m "$model" red -o file/x.safetensors
+says '^leco: file/x.safetensors: cannot write: folder file: Not a directory'
 run 1 "$LECO" erase -m "$model" red -o folder.safetensors
 says '^leco: folder\.safetensors: .*not a file'
 for output in /dev/full x.png x; do

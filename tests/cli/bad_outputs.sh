@@ -13,7 +13,7 @@ fails() { # PATTERN ARGUMENT...
 }
 generate=(generate -m "$model" -p 'a star' --steps 1)
 fails 'file/star\.png.*(Not a directory|cannot)' "${generate[@]}" -o file/star.png
-fails 'nowhere/star\.png.*No such file' "${generate[@]}" -o nowhere/star.png
+fails 'file/deeper/star\.png.*Not a directory' "${generate[@]}" -o file/deeper/star.png
 fails '/proc/star\.png' "${generate[@]}" -o /proc/star.png
 mkdir folder.png
 fails 'folder\.png.*not a file' "${generate[@]}" -o folder.png

@@ -34,6 +34,18 @@ done
 run 0 "$LECO" erase -m "$SOURCE/models/shapes" red --json -q -o x.safetensors
 prints '"concept": "red"' '"topic": "color"' '"becomes": "orange"' '"rank": [1-9]'
 
+# A long list of what is to stay doesn't crowd out what stays anyway; a text that comes twice is told once.
+seq 400 | sed 's/^/artist number /' >artists.txt
+run 0 "$LECO" erase -m "$SOURCE/models/shapes" red --json -q -o x.safetensors --keep-file artists.txt --keep blue
+prints '"text": "blue"' '"text": "artist number 400"' '"text": ""'
+[ -z "$(grep -o '"text": .*' stdout | sort | uniq -d)" ] || complain 'a kept text is told twice'
+moved=$(grep -B1 -A1 '"text": ".*orange' stdout | sed -n 's/.*"moved": \([0-9.]*\).*/\1/p' | sort -g | tail -n 1)
+at_least 0.5 "$moved" || complain "orange moves by $moved"
+printf 'prompts: [{target: red, neutral: blue}]\npreserve: [red, green]\nnetwork: {init: erase}\n' >contradiction.yaml
+printf 'pretrained_model: {name_or_path: %s}\ntrain: {iterations: 1}\n' "$SOURCE/models/shapes" >>contradiction.yaml
+run 0 "$LECO" train contradiction.yaml -q
+says 'contradiction\.yaml: "red" is to change and to stay'
+
 # A training that begins there has begun well: with a learning rate of nearly 0, red is gone.
 run 0 "$LECO" train "$SOURCE/examples/erase_red.yaml" --set train.iterations=1 --set train.lr=1e-9 --set save.path="$work/begun"
 says 'starts from a closed form of [0-9]* pairs'
