@@ -132,8 +132,8 @@ static leco_status read_options(erasing *e, leco_error *err)
     LECO_TRY(check_words("the concept", o->concepts, o->concept_count, err));
     LECO_TRY(check_words("what comes in its place", o->to, o->to_count, err));
     LECO_TRY(check_words("what is kept", o->keep, o->keep_count, err));
-    e->what = (erase_options){.concept = o->concepts,
-                              .concepts = o->concept_count,
+    e->what = (erase_options){.word = o->concepts,
+                              .words = o->concept_count,
                               .targets = o->to_count,
                               .method = strcmp(o->method, "speed") == 0 ? EDIT_SPEED : EDIT_UCE,
                               .rounds = o->rounds,
@@ -159,7 +159,7 @@ static leco_status read_options(erasing *e, leco_error *err)
 static leco_status save(const erasing *e, leco_error *err)
 {
     const model *m = e->handle->model;
-    const erased_concept *first = &e->result.concept[0];
+    const erased_concept *first = &e->result.erased[0];
     char comment[512];
     snprintf(comment, sizeof comment, "leco: %s %s \"%s\"%s, which becomes \"%s\", by a closed form (%s)",
              e->options->enhance ? "enhances" : "erases", first->near.topic->name, e->options->concepts[0],
@@ -188,9 +188,9 @@ static char *to_json(const erasing *e, const leco_erase_report *report)
     const erase_result *r = &e->result;
     for (size_t i = 0; i < e->options->concept_count; i++)
         json_array_append_new(concepts, json_pack("{s:s, s:s, s:s, s:I, s:f, s:o}", "concept", e->options->concepts[i],
-                                                  "topic", r->concept[i].near.topic->name, "becomes",
-                                                  r->concept[i].becomes, "contexts", (json_int_t)r->concept[i].contexts,
-                                                  "left", r->concept[i].left, "near", near_json(&r->concept[i].near)));
+                                                  "topic", r->erased[i].near.topic->name, "becomes",
+                                                  r->erased[i].becomes, "contexts", (json_int_t)r->erased[i].contexts,
+                                                  "left", r->erased[i].left, "near", near_json(&r->erased[i].near)));
     for (size_t i = 0; i < r->kept_count; i++)
         json_array_append_new(kept, json_pack("{s:s, s:f}", "text", r->kept[i].text, "moved", r->kept[i].moved));
     json_t *all = json_pack("{s:s, s:i, s:f, s:f, s:f, s:f, s:o, s:o}", "file", e->path, "rank", report->rank, "lost",
@@ -225,7 +225,7 @@ static char *to_summary(const erasing *e, const leco_erase_report *report)
     FILE *out = open_memstream(&text, &size);
     if (!out) return NULL;
     const leco_erase_options *o = e->options;
-    for (size_t i = 0; i < o->concept_count; i++) tell_concept(out, o->concepts[i], &r->concept[i], o -> enhance);
+    for (size_t i = 0; i < o->concept_count; i++) tell_concept(out, o->concepts[i], &r->erased[i], o->enhance);
     fprintf(out, "kept: %zu texts, moved by %.1f%% of that; most:\n", r->kept_count, 100 * report->moved);
     for (size_t i = 0; i < r->kept_count && i < 3; i++)
         fprintf(out, "  %5.1f%%  \"%s\"\n", 100 * r->kept[i].moved, r->kept[i].text);
@@ -247,7 +247,7 @@ static leco_status make_report(erasing *e, leco_erase_report *out, leco_error *e
     const erase_result *r = &e->result;
     leco_erase_report made = {.rank = (int)r->rank, .lost = r->lost, .moved = r->kept_moved};
     for (size_t i = 0; i < e->options->concept_count; i++)
-        if (r->concept[i].left > made.left) made.left = r->concept[i].left;
+        if (r->erased[i].left > made.left) made.left = r->erased[i].left;
     made.seconds = cpu_seconds() - e->start;
     made.summary = to_summary(e, &made);
     made.json = to_json(e, &made);
@@ -264,9 +264,7 @@ static leco_status make_report(erasing *e, leco_erase_report *out, leco_error *e
 static leco_status erase(erasing *e, leco_erase_report *report, leco_error *err)
 {
     model *m = e->handle->model;
-    if (folder_holds(m->folder, e->path))
-        return error_set(err, LECO_INVALID, "%s: lies in the model's own folder, %s; give another place", e->path,
-                         m->folder);
+    LECO_TRY(folder_refuse_inside(m->folder, e->path, err));
     LECO_TRY(read_options(e, err));
     LECO_TRY(model_map(m, MODEL_UNET, err));
     LECO_TRY(model_load(m, MODEL_TEXT_ENCODER, err));

@@ -193,7 +193,7 @@ leco_status folder_copy_file(const char *from, const char *to, leco_error *err)
 
 /* ---- where a path lies ---- */
 
-bool folder_holds(const char *folder, const char *path)
+static bool holds_path(const char *folder, const char *path)
 {
     char *outer = realpath(folder, NULL), *at = mem_strdup(path), *inner = NULL;
     while (outer && at && !(inner = realpath(at, NULL))) { /* the nearest folder that is there */
@@ -209,4 +209,10 @@ bool folder_holds(const char *folder, const char *path)
     free(inner);
     mem_free(at);
     return holds;
+}
+
+leco_status folder_refuse_inside(const char *folder, const char *path, leco_error *err)
+{
+    if (!holds_path(folder, path)) return LECO_OK;
+    return error_set(err, LECO_INVALID, "%s: lies in the model's own folder, %s; give another place", path, folder);
 }

@@ -24,7 +24,8 @@ leco_status folder_walk(const char *folder, folder_visit visit, void *user, leco
 /* Copies a file's bytes to where there is none yet, and has them on disk; `to` gets its permissions. */
 leco_status folder_copy_file(const char *from, const char *to, leco_error *err);
 
-/* Is `path`, which need not be there, `folder` itself or somewhere below it? Links are followed. */
-bool folder_holds(const char *folder, const char *path);
+/* A `path`, which need not be there, that is a model's `folder` itself or lies below it is LECO_INVALID: what is
+ * computed must not get among what it was computed from. Links are followed. */
+leco_status folder_refuse_inside(const char *folder, const char *path, leco_error *err);
 
 #endif

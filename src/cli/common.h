@@ -99,7 +99,8 @@ void calm_idle_threads(char **argv);
 int report_failure(leco_status status, const leco_error *err);
 
 /* Refuses, before any work is done, an output that isn't named *.png (where png), whose folder can't be written to, or
- * that is something else than a file; a folder that isn't there is made. Returns OPTIONS_READY or EXIT_FAILED or EXIT_USAGE. */
+ * that is something else than a file; a folder that isn't there is made. Returns OPTIONS_READY or EXIT_FAILED or
+ * EXIT_USAGE. */
 int output_check(const char *program, const char *path, bool png);
 
 /* `path`, or for several pictures "name-<number>.png". number counts from 1. */

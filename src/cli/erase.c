@@ -54,7 +54,8 @@ typedef struct erase_args {
          ARG(rank),                                                                                                    \
          .max = 1024,                                                                                                  \
          .help = "of the LoRA (default: as low as keeps 80% of the change, 32 at most)"},                              \
-        {"strength", 0, OPTION_NUMBER, "S", ARG(strength), .max = 100, .above = true, .fallback = STRENGTH, .help = STRENGTH_HELP},   \
+        {"strength",           0, OPTION_NUMBER, "S", ARG(strength), .max = 100, .above = true, .fallback = STRENGTH,  \
+         .help = STRENGTH_HELP},                                                                                       \
         {"lambda",                                                                                                     \
          0,                                                                                                            \
          OPTION_NUMBER,                                                                                                \

@@ -46,7 +46,7 @@ typedef struct option_spec {
     const char *argument; /* what --help calls the value; NULL for flags */
     size_t offset;        /* of the value in the group's struct */
     int64_t min, max;
-    bool above; /* of OPTION_NUMBER: min itself is too small */
+    bool above;                             /* of OPTION_NUMBER: min itself is too small */
     const char *choices;                    /* "a|b|c" */
     const char *(*choice_at)(size_t index); /* instead: the names one by one, NULL after the last */
     const char *later;                      /* a choice that is known but not there yet, or NULL */
@@ -68,8 +68,8 @@ typedef struct command_line {
     const char *details; /* a paragraph, or NULL */
     const char *examples;
     const option_group *groups;
-    const char *operand; /* what stands without a dash, "CONFIG.yaml". NULL: nothing may */
-    size_t fewest, most; /* how many of these; 0: one. `most` LIST_MAX: as many as are given */
+    const char *operand;        /* what stands without a dash, "CONFIG.yaml". NULL: nothing may */
+    size_t fewest, most;        /* how many of these; 0: one. `most` LIST_MAX: as many as are given */
     const option_spec *watched; /* the options of a group, or NULL: */
     const char **given;         /* the name of that which was given last, or NULL where none was */
 } command_line;

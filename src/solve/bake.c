@@ -218,9 +218,7 @@ leco_status merge_into_model(const model *m, const change_list *changes, const c
 {
     *report = (thin_report){0};
     if (changes->count == 0) return error_set(err, LECO_INVALID, "all weights are 0: the model would stay as it is");
-    if (folder_holds(m->folder, to))
-        return error_set(err, LECO_INVALID, "%s: lies in the model's own folder, %s; give another place", to,
-                         m->folder);
+    LECO_TRY(folder_refuse_inside(m->folder, to, err));
     baker b = {.m = m, .work = w, .report = report, .names = arena_create()};
     if (!b.names) return error_memory(err, 0, "the names of tensors");
     leco_status status = bake(&b, changes, to, err);

@@ -31,19 +31,6 @@ static double *columns_of(const float *x, const float *weight, int64_t width, in
     return out;
 }
 
-/* into [width, width] += sum of weight x y^T */
-static leco_status add(double *into, const float *x, const float *y, const float *weight, int64_t width, int64_t count,
-                       leco_error *err)
-{
-    arena *scratch = arena_create();
-    if (!scratch) return error_memory(err, 0, "text states");
-    const double *a = columns_of(x, weight, width, count, scratch, err);
-    const double *b = a ? columns_of(y, NULL, width, count, scratch, err) : NULL;
-    if (b) dense_add_outer(a, b, width, width, count, into);
-    arena_destroy(scratch);
-    return b ? LECO_OK : LECO_MEMORY;
-}
-
 static double sum(const float *weight, int64_t count)
 {
     double total = 0;
@@ -54,17 +41,34 @@ static double sum(const float *weight, int64_t count)
 leco_status moments_erase(moments *m, const float *c, const float *g, const float *weight, int64_t count,
                           leco_error *err)
 {
-    LECO_TRY(add(m->cc, c, c, weight, m->width, count, err));
-    LECO_TRY(add(m->gc, g, c, weight, m->width, count, err));
-    m->erased += sum(weight, count);
-    return LECO_OK;
+    const int64_t width = m->width;
+    arena *scratch = arena_create();
+    if (!scratch) return error_memory(err, 0, "text states");
+    const double *from = columns_of(c, NULL, width, count, scratch, err), *to = NULL, *weighted = NULL;
+    if (from) to = columns_of(g, NULL, width, count, scratch, err);
+    if (to) weighted = columns_of(c, weight, width, count, scratch, err);
+    if (weighted) {
+        dense_add_outer(from, weighted, width, width, count, m->cc);
+        dense_add_outer(to, weighted, width, width, count, m->gc);
+        m->erased += sum(weight, count);
+    }
+    arena_destroy(scratch);
+    return weighted ? LECO_OK : LECO_MEMORY;
 }
 
 leco_status moments_keep(moments *m, const float *p, const float *weight, int64_t count, leco_error *err)
 {
-    LECO_TRY(add(m->pp, p, p, weight, m->width, count, err));
-    m->kept += sum(weight, count);
-    return LECO_OK;
+    const int64_t width = m->width;
+    arena *scratch = arena_create();
+    if (!scratch) return error_memory(err, 0, "text states");
+    const double *state = columns_of(p, NULL, width, count, scratch, err), *weighted = NULL;
+    if (state) weighted = columns_of(p, weight, width, count, scratch, err);
+    if (weighted) {
+        dense_add_outer(state, weighted, width, width, count, m->pp);
+        m->kept += sum(weight, count);
+    }
+    arena_destroy(scratch);
+    return weighted ? LECO_OK : LECO_MEMORY;
 }
 
 void moments_average(moments *m)

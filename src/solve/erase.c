@@ -27,9 +27,9 @@ static leco_status no_memory(const solver *s, const char *what)
 static leco_status check_concepts(solver *s)
 {
     const erase_options *o = s->options;
-    for (size_t i = 0; i < o->concepts; i++) {
-        concept *c = &s->concept[i];
-        c->word = o->concept[i];
+    for (size_t i = 0; i < o->words; i++) {
+        subject *c = &s->subject[i];
+        c->word = o->word[i];
         LECO_TRY(text_place(c->word, s->model->tokenizer, s->texts, &c->alone, s->err));
         if (c->alone.needed <= 2)
             return error_set(s->err, LECO_INVALID, "concept number %zu is empty: expected words", i + 1);
@@ -42,10 +42,10 @@ static leco_status check_concepts(solver *s)
 }
 
 /* The concept that a text mentions; NULL: none. */
-static const concept *mentioned(const solver *s, const placed_text *text)
+static const subject *mentioned(const solver *s, const placed_text *text)
 {
-    for (size_t i = 0; i < s->options->concepts; i++)
-        if (text_mentions(text, &s->concept[i].alone)) return &s->concept[i];
+    for (size_t i = 0; i < s->options->words; i++)
+        if (text_mentions(text, &s->subject[i].alone)) return &s->subject[i];
     return NULL;
 }
 
@@ -57,7 +57,7 @@ static leco_status check_texts(const solver *s)
         const bool keep = i >= o->targets;
         const char *text = keep ? o->keep[i - o->targets] : o->target[i].text;
         LECO_TRY(text_place(text, s->model->tokenizer, s->texts, &place, s->err));
-        const concept *c = mentioned(s, &place);
+        const subject *c = mentioned(s, &place);
         if (c)
             return error_set(s->err, LECO_INVALID, "\"%.100s\" can't be %s: it says \"%.60s\", which is to change",
                              text, keep ? "kept" : "what comes in its place", c->word);
@@ -67,7 +67,7 @@ static leco_status check_texts(const solver *s)
 
 /* ---- contexts and targets ---- */
 
-static leco_status draw_contexts(solver *s, concept *c, const near_words *near)
+static leco_status draw_contexts(solver *s, subject *c, const near_words *near)
 {
     const erase_options *o = s->options;
     const tokenizer *t = s->model->tokenizer;
@@ -90,7 +90,7 @@ static leco_status nearest(const solver *s, const char *of, const near_words *ne
         near->topic->name, of);
 }
 
-static leco_status choose_targets(solver *s, concept *c, erased_concept *told)
+static leco_status choose_targets(solver *s, subject *c, erased_concept *told)
 {
     const erase_options *o = s->options;
     c->targets = o->target;
@@ -121,9 +121,9 @@ static leco_status place_all(const solver *s, const context_list *at, const char
 
 static leco_status prepare_concept(solver *s, size_t index)
 {
-    concept *c = &s->concept[index];
-    erased_concept *told = &s->result->concept[index];
-    const near_search search = {s->model, &s->readers, s->sketch, s->device, s->options->concept, s->options->concepts};
+    subject *c = &s->subject[index];
+    erased_concept *told = &s->result->erased[index];
+    const near_search search = {s->model, &s->readers, s->sketch, s->device, s->options->word, s->options->words};
     LECO_TRY(near_find(&search, c->word, s->memory, &told->near, s->err));
     LECO_TRY(choose_targets(s, c, told));
     LECO_TRY(draw_contexts(s, c, &told->near));
@@ -132,17 +132,17 @@ static leco_status prepare_concept(solver *s, size_t index)
     c->target = arena_alloc(s->texts, c->target_count, sizeof *c->target);
     if (!c->target) return no_memory(s, "contexts");
     for (size_t i = 0; i < c->target_count; i++) LECO_TRY(place_all(s, &c->at, c->targets[i].text, &c->target[i]));
-    return report(s, NEAR_DONE * (double)(index + 1) / (double)s->options->concepts);
+    return report(s, NEAR_DONE * (double)(index + 1) / (double)s->options->words);
 }
 
 static leco_status place_pairs(solver *s)
 {
     const erase_options *o = s->options;
     static const erase_target whole = {"", 1};
-    concept *c = &s->concept[0];
-    *c = (concept){.word = o->pair[0].text, .targets = &whole, .target_count = 1, .at.count = o->pairs};
-    s->result->concept[0].becomes = "";
-    s->result->concept[0].contexts = o->pairs;
+    subject *c = &s->subject[0];
+    *c = (subject){.word = o->pair[0].text, .targets = &whole, .target_count = 1, .at.count = o->pairs};
+    s->result->erased[0].becomes = "";
+    s->result->erased[0].contexts = o->pairs;
     c->text = arena_alloc(s->texts, o->pairs, sizeof *c->text);
     c->target = arena_alloc(s->texts, 1, sizeof *c->target);
     if (!c->text || !c->target) return no_memory(s, "pairs");
@@ -193,7 +193,7 @@ static leco_status keep(solver *s, const char *text)
 }
 
 /* Each context once with one of the nearest words and once with any other of its kind. */
-static leco_status keep_near(solver *s, const concept *c, const near_words *near)
+static leco_status keep_near(solver *s, const subject *c, const near_words *near)
 {
     const char **word = arena_alloc(s->texts, near->count + 1, sizeof *word);
     size_t count = 0;
@@ -214,7 +214,7 @@ static leco_status keep_near(solver *s, const concept *c, const near_words *near
 static leco_status keep_given(solver *s)
 {
     const erase_options *o = s->options;
-    const context_list *at = &s->concept[0].at;
+    const context_list *at = &s->subject[0].at;
     const size_t before = s->kept_count, most = o->keeps ? KEPT_TEXTS / o->keeps : 0;
     for (size_t i = 0; i < o->keeps; i++) {
         LECO_TRY(keep(s, arena_strdup(s->memory, o->keep[i])));
@@ -232,9 +232,9 @@ static leco_status keep_all(solver *s)
 {
     const erase_options *o = s->options;
     LECO_TRY(keep(s, ""));
-    for (size_t i = 0; i < o->concepts; i++) {
-        const near_words *near = &s->result->concept[i].near;
-        LECO_TRY(keep_near(s, &s->concept[i], near));
+    for (size_t i = 0; i < o->words; i++) {
+        const near_words *near = &s->result->erased[i].near;
+        LECO_TRY(keep_near(s, &s->subject[i], near));
     }
     return keep_given(s);
 }
@@ -253,7 +253,7 @@ static void choose_length(solver *s)
     size_t most = longest(0, s->kept, s->kept_count);
     const size_t length = tokenizer_length(s->model->tokenizer);
     for (size_t i = 0; i < s->count; i++) {
-        const concept *c = &s->concept[i];
+        const subject *c = &s->subject[i];
         most = longest(most, c->text, c->at.count);
         for (size_t k = 0; k < c->target_count; k++) most = longest(most, c->target[k], c->at.count);
     }
@@ -267,7 +267,7 @@ static leco_status encode_all(solver *s)
     LECO_TRY(text_states_create(s->device, s->model, (int64_t)s->tokens, &states, s->err));
     leco_status status = encode_texts(states, s->kept, s->kept_count, s->texts, s->err);
     for (size_t i = 0; i < s->count && status == LECO_OK; i++) {
-        concept *c = &s->concept[i];
+        subject *c = &s->subject[i];
         status = encode_texts(states, c->text, c->at.count, s->texts, s->err);
         for (size_t k = 0; k < c->target_count && status == LECO_OK; k++)
             status = encode_texts(states, c->target[k], c->at.count, s->texts, s->err);
@@ -302,7 +302,7 @@ static leco_status gather(solver *s, moments *m)
 {
     const size_t length = tokenizer_length(s->model->tokenizer);
     LECO_TRY(moments_create(s->readers.width, s->texts, m, s->err));
-    for (size_t i = 0; i < s->count; i++) LECO_TRY(erase_each_pair(s, &s->concept[i], add_pairs, m));
+    for (size_t i = 0; i < s->count; i++) LECO_TRY(erase_each_pair(s, &s->subject[i], add_pairs, m));
     float *of_state = arena_alloc(s->texts, s->tokens, sizeof *of_state);
     if (!of_state) return no_memory(s, "text states");
     for (size_t i = 0; i < s->kept_count; i++) {
@@ -396,15 +396,15 @@ static leco_status find_readers(solver *s)
 static leco_status prepare(solver *s)
 {
     const erase_options *o = s->options;
-    s->count = o->pairs ? 1 : o->concepts;
-    s->concept = arena_alloc(s->texts, s->count, sizeof *s->concept);
-    s->result->concept = arena_alloc(s->memory, s->count, sizeof *s->result->concept);
-    if (!s->concept || !s->result->concept) return no_memory(s, "concepts");
+    s->count = o->pairs ? 1 : o->words;
+    s->subject = arena_alloc(s->texts, s->count, sizeof *s->subject);
+    s->result->erased = arena_alloc(s->memory, s->count, sizeof *s->result->erased);
+    if (!s->subject || !s->result->erased) return no_memory(s, "concepts");
     LECO_TRY(check_concepts(s));
     LECO_TRY(check_texts(s));
     LECO_TRY(find_readers(s));
     LECO_TRY(readers_sketch(&s->readers, s->texts, &s->sketch, s->err));
-    for (size_t i = 0; i < o->concepts; i++) LECO_TRY(prepare_concept(s, i));
+    for (size_t i = 0; i < o->words; i++) LECO_TRY(prepare_concept(s, i));
     return o->pairs ? place_pairs(s) : LECO_OK;
 }
 

@@ -21,8 +21,8 @@ typedef struct erase_pair {
 } erase_pair;
 
 typedef struct erase_options {
-    const char *const *concept;
-    size_t concepts;
+    const char *const *word; /* the concepts */
+    size_t words;
     const erase_pair *pair; /* instead of concepts with contexts and targets */
     size_t pairs;
     const erase_target *target; /* what the concepts become, in these shares; none: for each the nearest word */
@@ -61,9 +61,9 @@ typedef struct kept_text {
 typedef struct erase_result {
     trainable *trainable;
     int64_t rank;
-    double lost;             /* cut_lost */
-    erased_concept *concept; /* one each, or one for all pairs */
-    kept_text *kept;         /* the most moved first */
+    double lost;            /* cut_lost */
+    erased_concept *erased; /* one each, or one for all pairs */
+    kept_text *kept;        /* the most moved first */
     size_t kept_count;
     double kept_moved; /* root mean square of all */
     arena *memory;

@@ -6,7 +6,7 @@
 #include "solve/erase.h"
 
 /* One concept at work. */
-typedef struct concept {
+typedef struct subject {
     const char *word;
     placed_text alone;
     context_list at;
@@ -14,8 +14,7 @@ typedef struct concept {
     encoded_text **target; /* [targets][at.count] and with what it becomes */
     const erase_target *targets;
     size_t target_count;
-}
-concept;
+} subject;
 
 typedef struct solver {
     model *model;
@@ -25,7 +24,7 @@ typedef struct solver {
     arena *memory, *texts; /* the result's; of what is needed until the end */
     readers readers;
     double *sketch;
-    concept *concept; /* [count]: one each, or one for all pairs */
+    subject *subject; /* [count]: one each, or one for all pairs */
     size_t count;
     encoded_text *kept;
     const char **kept_name;
@@ -40,7 +39,7 @@ typedef struct solver {
 } solver;
 
 /* Calls back with the pairs of a concept in each context, for each of its targets. */
-leco_status erase_each_pair(solver *s, const concept *c,
+leco_status erase_each_pair(solver *s, const subject *c,
                             leco_status (*use)(solver *s, const state_pairs *p, void *user), void *user);
 
 /* How far concepts and kept texts move by what was cut, at the result's rank, into the result; what looks bad is

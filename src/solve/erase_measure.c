@@ -113,12 +113,12 @@ static void warn(const solver *s)
 {
     const erase_result *r = s->result;
     for (size_t i = 0; i < s->count && s->options->strength > 0; i++)
-        if (r->concept[i].left > HARDLY)
+        if (r->erased[i].left > HARDLY)
             log_message(
                 LOG_WARNING,
                 "%.0f%% of the way is left of \"%.60s\": it will hardly be erased; take fewer words at a time, or "
                 "say with --to what comes in its place",
-                100 * r->concept[i].left, s->concept[i].word);
+                100 * r->erased[i].left, s->subject[i].word);
     if (r->kept_moved > FAR)
         log_message(
             LOG_WARNING,
@@ -134,15 +134,15 @@ leco_status erase_measure(solver *s, const cut *c)
     LECO_TRY(readers_sketch_of(&s->readers, fill_product, &adds, s->texts, &s->moved, s->err));
     for (size_t i = 0; i < s->count; i++) {
         distances d = {0};
-        LECO_TRY(erase_each_pair(s, &s->concept[i], add_distances, &d));
-        s->result->concept[i].left = d.before > 0 ? sqrt(d.after / d.before) : 0;
+        LECO_TRY(erase_each_pair(s, &s->subject[i], add_distances, &d));
+        s->result->erased[i].left = d.before > 0 ? sqrt(d.after / d.before) : 0;
         all.before += d.before;
         all.weight += d.weight;
     }
     if (all.before == 0)
         return error_set(s->err, LECO_INVALID,
                          "\"%.60s\" and what comes in its place are the same to this model: nothing is to be changed",
-                         s->concept[0].word);
+                         s->subject[0].word);
     LECO_TRY(measure_kept(s, sqrt(all.before / all.weight)));
     warn(s);
     return LECO_OK;

@@ -1,6 +1,6 @@
 #include "solve/erase_internal.h"
 
-leco_status erase_each_pair(solver *s, const concept *c,
+leco_status erase_each_pair(solver *s, const subject *c,
                             leco_status (*use)(solver *s, const state_pairs *p, void *user), void *user)
 {
     const size_t width = (size_t)s->readers.width, length = tokenizer_length(s->model->tokenizer);

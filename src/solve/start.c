@@ -104,7 +104,7 @@ static leco_status solve_with(const train_config *c, const char *device_name, ga
             LOG_INFO,
             "starts from a closed form of %zu pairs: %.1f%% of the way is left, and rank %lld leaves out %.1f%% "
             "of it; %zu kept texts move by %.1f%% of that",
-            g->pairs, 100 * result.concept[0].left, (long long)result.rank, 100 * result.lost, result.kept_count,
+            g->pairs, 100 * result.erased[0].left, (long long)result.rank, 100 * result.lost, result.kept_count,
             100 * result.kept_moved);
         *out = result.trainable;
         result.trainable = NULL;
