@@ -159,11 +159,13 @@ static leco_status read_options(erasing *e, leco_error *err)
 static leco_status save(const erasing *e, leco_error *err)
 {
     const model *m = e->handle->model;
-    const erased_concept *first = &e->result.erased[0];
     char comment[512];
-    snprintf(comment, sizeof comment, "leco: %s %s \"%s\"%s, which becomes \"%s\", by a closed form (%s)",
-             e->options->enhance ? "enhances" : "erases", first->near.topic->name, e->options->concepts[0],
-             e->options->concept_count > 1 ? " and more" : "", first->becomes, e->options->method);
+    size_t used = (size_t)snprintf(comment, sizeof comment, "leco: %s ", e->options->enhance ? "enhances" : "erases");
+    for (size_t i = 0; i < e->options->concept_count && used < sizeof comment; i++)
+        used += (size_t)snprintf(comment + used, sizeof comment - used, "%s\"%s\", which becomes \"%s\"", i ? "; " : "",
+                                 e->options->concepts[i], e->result.erased[i].becomes);
+    if (used < sizeof comment)
+        snprintf(comment + used, sizeof comment - used, ", by a closed form (%s)", e->options->method);
     utf8_tidy(comment, false);
     const trainable_metadata metadata = {
         .comment = comment, .family = m->family, .v_prediction = m->schedule.prediction == PREDICT_V};
@@ -206,7 +208,11 @@ static void tell_concept(FILE *out, const char *name, const erased_concept *c, b
 {
     fprintf(out, "%s (%s, %zu contexts) %s \"%s\"", name, c->near.topic->name, c->contexts,
             enhance ? "goes away from" : "becomes", c->becomes);
-    if (!enhance) fprintf(out, "; %.1f%% of the way is left", 100 * c->left);
+    if (!enhance)
+        fprintf(out, "; %.1f%% of the way is left (%s)", 100 * c->left,
+                c->left < 0.5            ? "gone, as a rule"
+                : c->left < ERASE_HARDLY ? "look at pictures: it may be gone"
+                                         : "hardly changed");
     fprintf(out, "\n  nearest to it:");
     size_t told = 0;
     for (size_t i = 0; i < c->near.count && told < MOST_TOLD; i++)

@@ -107,7 +107,8 @@ static leco_status begin(folder_writer *w, leco_error *err)
     if (there && !is_empty(w->path))
         return error_set(
             err, LECO_IO,
-            "%s: cannot write: is a folder that isn't empty, which leco doesn't replace; give another name", w->path);
+            "%s: cannot write: there is a folder with something in it, and leco replaces none; give another name",
+            w->path);
     char *beside = file_folder_of(w->path);
     w->temporary = beside ? mem_printf("%s/.leco-%ld.new", beside, (long)getpid()) : NULL;
     mem_free(beside);

@@ -107,6 +107,7 @@ static const char *const synonyms[][2] = {
     {"train-method", "training-method"},
     {"target-modules", "training-method"},
     {"prompt", "target"},
+    {"prompt", "prompts"},
     {"concept", "target"},
     {"save-every", "per-steps"},
     {"save-steps", "per-steps"},

@@ -95,6 +95,7 @@ leco_generate_options drawing_apply(const drawing_args *args, progress *p)
 bool lora_parse(const char *program, const char *text, lora_choice *out)
 {
     const char *colon = strrchr(text, ':');
+    char before[sizeof out->file];
     double weight = 1;
     size_t length = strlen(text);
     if (colon && colon > text) {
@@ -104,6 +105,11 @@ bool lora_parse(const char *program, const char *text, lora_choice *out)
             return false;
         }
         if (number_read(colon + 1, &weight)) length = (size_t)(colon - text);
+        snprintf(before, sizeof before, "%.*s", (int)(colon - text), text);
+        if (length == strlen(text) && access(text, F_OK) != 0 && access(before, F_OK) == 0) {
+            options_mistake(program, "%s: '%s' is no weight: expected a number from -1000 to 1000", before, colon + 1);
+            return false;
+        }
     }
     if (length == 0 || length >= sizeof out->file) {
         options_mistake(program, "a LoRA needs the name of a file, not '%.80s'", text);
@@ -112,6 +118,7 @@ bool lora_parse(const char *program, const char *text, lora_choice *out)
     memcpy(out->file, text, length);
     out->file[length] = '\0';
     out->weight = (float)weight;
+    out->weighted = text[length] != '\0';
     return true;
 }
 

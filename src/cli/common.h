@@ -66,6 +66,7 @@ leco_generate_options drawing_apply(const drawing_args *args, progress *p);
 typedef struct lora_choice {
     char file[4096];
     float weight;
+    bool weighted; /* the text says the weight */
 } lora_choice;
 bool lora_parse(const char *program, const char *text, lora_choice *out);
 

@@ -67,6 +67,11 @@ static int run(int argc, char **argv)
     if (args.prompts.count == 0) return options_mistake(line.program, "what shall it draw? Give prompts with -p");
     if ((status = model_args_check(line.program, &model)) != OPTIONS_READY) return status;
     if (model.lora.count == 0) return options_mistake(line.program, "whose weight shall vary? Give a LoRA with --lora");
+    lora_choice varied;
+    if (!lora_parse(line.program, model.lora.item[model.lora.count - 1], &varied)) return EXIT_USAGE;
+    if (varied.weighted)
+        return options_mistake(line.program, "%s: the weight of the last LoRA is what varies: say with --weights how",
+                               varied.file);
     if ((status = output_check(line.program, args.output, true)) != OPTIONS_READY) return status;
     progress bar;
     general_begin(&general, &bar, WORK_SHEET);

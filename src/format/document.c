@@ -52,8 +52,11 @@ static leco_status next_event(reader *r, yaml_event_t *event, leco_error *err)
     const yaml_parser_t *p = &r->parser;
     if (p->error == YAML_MEMORY_ERROR) return error_memory(err, 0, "the YAML parser");
     size_t line = p->problem_mark.line ? p->problem_mark.line : p->context_mark.line;
-    return error_set(err, LECO_FORMAT, "%s: not valid YAML: %s", place_of(r, line),
-                     p->problem ? p->problem : "unreadable");
+    const char *what = p->problem ? p->problem : "unreadable", *hint = "";
+    if (strstr(what, "expected key") || strstr(what, "expected ',' or"))
+        hint = "; a text with braces, colons or commas wants quotes: \"{small|large} star\"";
+    if (strstr(what, "cannot start any token")) hint = "; indent by spaces, not tabs, and put texts into quotes";
+    return error_set(err, LECO_FORMAT, "%s: not valid YAML: %s%s", place_of(r, line), what, hint);
 }
 
 static leco_status new_node(reader *r, const char *place, int depth, doc_node **out, leco_error *err)

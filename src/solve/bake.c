@@ -186,8 +186,17 @@ static leco_status copy_entry(void *user, const char *relative, bool is_folder, 
     return status;
 }
 
+#define MOSTLY 0.5 /* a share of a change */
+
 static void warn(const baker *b)
 {
+    double square = 0, lost = 0;
+    for (int i = 0; i < PART_COUNT; i++) square += b->report->square[i], lost += b->report->lost[i];
+    if (lost > MOSTLY * MOSTLY * square)
+        log_message(LOG_WARNING,
+                    "%.0f%% of the change is lost in rounding: it is too small for the type of this model's weights; "
+                    "give the LoRA a larger weight, or keep it beside the model",
+                    100 * sqrt(lost / square));
     if (b->left_out_count == 1)
         log_message(LOG_WARNING, "%s is not copied: it may hold the weights without the change", b->left_out);
     if (b->left_out_count > 1)

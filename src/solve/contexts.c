@@ -233,6 +233,14 @@ static leco_status too_long(const char *text, const tokenizer *t, leco_error *er
                      tokenizer_length(t));
 }
 
+/* Of "van gogh" those of "van". */
+static size_t lead_of(const char *words, size_t length, const tokenizer *t)
+{
+    const char *space = strrchr(words, ' ');
+    const size_t last = space ? count_tokens(t, space + 1) : length;
+    return last < length ? length - last : 0;
+}
+
 /* How many ids a and b begin with alike, their last ones not counted; and end with alike, up to `most`. */
 static size_t same_start(const placed_text *a, const placed_text *b)
 {
@@ -268,6 +276,7 @@ leco_status context_place(const context *c, const char *word, const tokenizer *t
     const size_t to = same_end(out, &after, smaller(after.needed - 1, out->needed - from));
     out->from = from;
     out->length = out->needed - from - to;
+    out->lead = lead_of(word, out->length, t);
     if (out->cut) return too_long(text, t, err);
     return LECO_OK;
 }

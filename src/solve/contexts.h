@@ -42,6 +42,7 @@ typedef struct placed_text {
     size_t needed;       /* ids without padding */
     bool cut;            /* there were more */
     size_t from, length; /* the word's tokens; length is 0 of an empty word and of a text without a place */
+    size_t lead;         /* of these, those before the last word of several */
 } placed_text;
 
 /* A text that is too long, or a word that is, is LECO_INVALID and names it. */

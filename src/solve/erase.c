@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "base/log.h"
+#include "base/suggest.h"
 #include "model/kinds.h"
 
 /* Contexts of a concept; how many states behind the longest text are computed: the padding tells of the concept, too,
@@ -49,13 +51,44 @@ static const subject *mentioned(const solver *s, const placed_text *text)
     return NULL;
 }
 
+/* The known word of any topic that a misspelt one is nearest to; NULL: none is near. */
+static leco_status suggest_word(const solver *s, const char *word, const char **out)
+{
+    *out = NULL;
+    for (const topic *about = topics; about->name && !*out; about++) {
+        const char **known;
+        size_t count;
+        LECO_TRY(topic_words(about, s->model->tokenizer, s->texts, &known, &count, s->err));
+        *out = suggest(word, known, count);
+    }
+    return LECO_OK;
+}
+
+/* Of each word of a text: does the model know it? One that the tokenizer takes apart is likely misspelt. */
+static leco_status warn_of_unknown(const solver *s, const char *text)
+{
+    char *copy = arena_strdup(s->texts, text), *rest = copy;
+    if (!copy) return no_memory(s, "a text");
+    if (word_is_known(s->model->tokenizer, text)) return LECO_OK;
+    for (char *word; (word = strtok_r(rest, " ,.", &rest));) {
+        if (word_is_known(s->model->tokenizer, word)) continue;
+        const char *near = NULL;
+        LECO_TRY(suggest_word(s, word, &near));
+        log_message(LOG_WARNING, "\"%.60s\" is no word of this model's tokenizer, and perhaps none that it knows%s%s%s",
+                    word, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+    }
+    return LECO_OK;
+}
+
 static leco_status check_texts(const solver *s)
 {
     const erase_options *o = s->options;
     placed_text place;
+    for (size_t i = 0; i < o->words; i++) LECO_TRY(warn_of_unknown(s, o->word[i]));
     for (size_t i = 0; i < o->targets + o->keeps; i++) {
         const bool keep = i >= o->targets;
         const char *text = keep ? o->keep[i - o->targets] : o->target[i].text;
+        if (!keep) LECO_TRY(warn_of_unknown(s, text));
         LECO_TRY(text_place(text, s->model->tokenizer, s->texts, &place, s->err));
         const subject *c = mentioned(s, &place);
         if (c)
@@ -192,19 +225,37 @@ static leco_status keep(solver *s, const char *text)
     return LECO_OK;
 }
 
-/* Each context once with one of the nearest words and once with any other of its kind. */
+/* Words of the concept's kind that say something else; of those that share its first words ("red heart" with "red
+ * star") alone, where `leading`. */
+static size_t others_of(const near_words *near, const char *concept, bool leading, const char **out)
+{
+    const char *space = strrchr(concept, ' ');
+    const size_t lead = space ? (size_t)(space - concept) + 1 : 0;
+    size_t count = 0;
+    for (size_t i = 0; i < near->count; i++) {
+        const near_word *w = &near->item[i];
+        const bool shares = lead > 0 && strncasecmp(w->word, concept, lead) == 0;
+        if (w->of_topic && !w->same && (shares || !leading)) out[count++] = w->word;
+    }
+    return count;
+}
+
+/* Each context once with one of the nearest words, once with any other of its kind, and twice with one that shares the
+ * concept's first words: to tell these from it is hardest. */
 static leco_status keep_near(solver *s, const subject *c, const near_words *near)
 {
     const char **word = arena_alloc(s->texts, near->count + 1, sizeof *word);
-    size_t count = 0;
-    if (!word) return no_memory(s, "near words");
-    for (size_t i = 0; i < near->count; i++)
-        if (near->item[i].of_topic && !near->item[i].same) word[count++] = near->item[i].word;
+    const char **sharing = arena_alloc(s->texts, near->count + 1, sizeof *sharing);
+    if (!word || !sharing) return no_memory(s, "near words");
+    size_t count = others_of(near, c->word, false, word);
+    const size_t sharers = others_of(near, c->word, true, sharing);
     if (count == 0) word[count++] = "";
     for (size_t i = 0; i < c->at.count; i++) {
         const size_t any = (size_t)rng_randint(&s->random, 0, (int64_t)count);
         LECO_TRY(keep(s, context_text(&c->at.item[i], word[i % (count < NEAREST ? count : NEAREST)], s->memory)));
         LECO_TRY(keep(s, context_text(&c->at.item[i], word[any], s->memory)));
+        for (size_t k = 0; k < 2 && sharers > 0; k++)
+            LECO_TRY(keep(s, context_text(&c->at.item[i], sharing[(2 * i + k) % sharers], s->memory)));
     }
     return LECO_OK;
 }

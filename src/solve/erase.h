@@ -44,6 +44,8 @@ typedef struct erase_options {
 enum { ERASE_MAX_RANK = 32 };
 #define ERASE_LAMBDA 1e-4
 #define ERASE_LOST 0.2
+/* A part of the way: with more of it left, a concept is still itself. */
+#define ERASE_HARDLY 0.75
 
 /* What happens to one concept. */
 typedef struct erased_concept {

@@ -6,8 +6,7 @@
 
 #include "base/log.h"
 
-/* Parts of the way: above the first a concept is still itself; above the second what is kept no longer is. */
-#define HARDLY 0.75
+/* A part of the way: moved further, what is kept no longer is itself. */
 #define FAR 0.3
 
 /* The sketch of what states x [width, count] are read as, behind the edit or (`matrix`: s->sketch) by the model itself.
@@ -113,12 +112,12 @@ static void warn(const solver *s)
 {
     const erase_result *r = s->result;
     for (size_t i = 0; i < s->count && s->options->strength > 0; i++)
-        if (r->erased[i].left > HARDLY)
-            log_message(
-                LOG_WARNING,
-                "%.0f%% of the way is left of \"%.60s\": it will hardly be erased; take fewer words at a time, or "
-                "say with --to what comes in its place",
-                100 * r->erased[i].left, s->subject[i].word);
+        if (r->erased[i].left > ERASE_HARDLY)
+            log_message(LOG_WARNING, "%.0f%% of the way is left of \"%.60s\": it will hardly be erased; %s",
+                        100 * r->erased[i].left, s->subject[i].word,
+                        s->options->strength < 1 ? "the strength is below 1"
+                        : s->count > 1           ? "take fewer words at a time"
+                                                 : "say with --to what comes in its place");
     if (r->kept_moved > FAR)
         log_message(
             LOG_WARNING,

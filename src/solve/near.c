@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "solve/compound.h"
 #include "solve/dense.h"
 
 /* Contexts in which words are compared; how many states behind the longest text; how many of the vocabulary are looked
@@ -225,17 +226,6 @@ static leco_status compare(const near_search *s, const char *concept, near_words
 
 /* ---- topics ---- */
 
-/* Is it one of the words, or of the words of one, as "van gogh" is of "vincent van gogh"? */
-static bool in_list(const char *list, const char *word)
-{
-    const size_t length = strlen(word);
-    for (const char *at = strcasestr(list, word); at; at = strcasestr(at + 1, word)) {
-        const bool begins = at == list || at[-1] == '|' || at[-1] == ' ';
-        if (begins && (at[length] == '|' || at[length] == ' ' || !at[length])) return true;
-    }
-    return false;
-}
-
 /* Of a concept that no topic lists: the one whose nearest word is nearest in plain texts. */
 static leco_status guess_topic(const near_search *s, const char *concept, arena *scratch, const topic **out,
                                leco_error *err)
@@ -259,9 +249,9 @@ static leco_status guess_topic(const near_search *s, const char *concept, arena 
 static leco_status find(const near_search *s, const char *concept, arena *memory, arena *scratch, near_words *out,
                         leco_error *err)
 {
-    const topic *about = topics;
-    while (about->name && !in_list(about->words, concept)) about++;
-    if (!about->name) LECO_TRY(guess_topic(s, concept, scratch, &about, err));
+    const topic *about = topic_listing(concept);
+    if (!about) LECO_TRY(compound_topic(concept, s->model->tokenizer, memory, &about, err));
+    if (!about) LECO_TRY(guess_topic(s, concept, scratch, &about, err));
     LECO_TRY(add_topic(s, about, memory, out, err));
     LECO_TRY(add_vocabulary(s, concept, memory, out, err));
     return compare(s, concept, out, scratch, err);

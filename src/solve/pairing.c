@@ -26,7 +26,7 @@ static size_t partner(const placed_text *c, const placed_text *g, size_t i)
 {
     if (i >= c->from + c->length) return i - c->length + g->length;
     if (g->length == 0) return g->from - 1;
-    const size_t nth = i - c->from;
+    const size_t nth = i - c->from - c->lead + g->lead;
     return g->from + (nth < g->length ? nth : g->length - 1);
 }
 
@@ -40,7 +40,7 @@ leco_status pair_states(const encoded_text *c, const encoded_text *g, size_t tok
     if (!out->c || !out->g || !out->weight || !of_state)
         return error_memory(err, 2 * tokens * width * sizeof *out->c, "text states");
     state_weights(tokens, length, of_state);
-    for (size_t i = c->place.from; i < tokens; i++) {
+    for (size_t i = c->place.from + c->place.lead; i < tokens; i++) {
         const size_t other = partner(&c->place, &g->place, i), n = out->count;
         const size_t j = other < tokens ? other : tokens - 1;
         memcpy(out->c + n * width, c->states + i * width, width * sizeof *out->c);

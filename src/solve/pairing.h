@@ -21,10 +21,11 @@ typedef struct state_pairs {
     size_t count;
 } state_pairs;
 
-/* Pairs a text with the same text with another word in that place. Of a word of several tokens that becomes one of
- * fewer, the last ones become that one's last; no word at all is the token before it. All behind the word is paired one
- * by one, with g's last state from where g's end. `length` is that of a whole sequence (77): the last state stands for
- * the padding that wasn't computed. */
+/* Pairs a text with the same text with another word in that place. Of several words the last one counts: what a causal
+ * encoder makes of those before is the same in other company, the "red" of "red star" that of "red heart". Of a word of
+ * several tokens that becomes one of fewer, the last ones become that one's last; no word at all is the token before
+ * it. All behind the word is paired one by one, with g's last state from where g's end. `length` is that of a whole
+ * sequence (77): the last state stands for the padding that wasn't computed. */
 leco_status pair_states(const encoded_text *c, const encoded_text *g, size_t tokens, size_t width, size_t length,
                         arena *memory, state_pairs *out, leco_error *err);
 

@@ -1,5 +1,7 @@
+#define _GNU_SOURCE /* strcasestr */
 #include "solve/topics.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 static const char *const of_colors[] = {"a {} $object",
@@ -119,5 +121,23 @@ const char *topic_list(const char *name, size_t *length)
         *length = strlen(lists[i].name);
         if (strncmp(name, lists[i].name, *length) == 0) return lists[i].words;
     }
+    return NULL;
+}
+
+/* Is it one of the words, or of the words of one? */
+static bool in_list(const char *list, const char *word)
+{
+    const size_t length = strlen(word);
+    for (const char *at = strcasestr(list, word); at; at = strcasestr(at + 1, word)) {
+        const bool begins = at == list || at[-1] == '|' || at[-1] == ' ';
+        if (begins && (at[length] == '|' || at[length] == ' ' || !at[length])) return true;
+    }
+    return false;
+}
+
+const topic *topic_listing(const char *word)
+{
+    for (const topic *about = topics; about->name; about++)
+        if (in_list(about->words, word)) return about;
     return NULL;
 }

@@ -15,6 +15,9 @@ typedef struct topic {
 
 extern const topic topics[]; /* a name of NULL ends them */
 
+/* The topic that lists a word, or lists one that it is part of, as "van gogh" is of "vincent van gogh"; NULL: none. */
+const topic *topic_listing(const char *word);
+
 /* The words of the list that "$name" stands for, up to a character that isn't a letter; NULL: there is no such list. */
 const char *topic_list(const char *name, size_t *length);
 

@@ -121,12 +121,24 @@ static leco_status settle_network(train_config *c, const char *place, leco_error
     return LECO_OK;
 }
 
+/* People write the file's whole name. */
+static leco_status settle_name(train_config *c, leco_error *err)
+{
+    static const char end[] = ".safetensors";
+    const size_t length = strlen(c->save_name), tail = strlen(end);
+    if (length <= tail || strcmp(c->save_name + length - tail, end) != 0) return LECO_OK;
+    c->save_name = arena_printf(c->memory, "%.*s", (int)(length - tail), c->save_name);
+    return c->save_name ? LECO_OK : error_memory(err, length, "a file's name");
+}
+
 static leco_status read_tree(train_config *c, const doc_node *root, leco_error *err)
 {
     LECO_TRY(read_sections(c, root, err));
     LECO_TRY(settle_network(c, place_of(c, root, "network"), err));
     LECO_TRY(check(c, root, err));
+    LECO_TRY(settle_name(c, err));
     c->model_written = c->model;
+    c->model_place = doc_find(doc_find(root, "pretrained_model"), "name_or_path")->place;
     LECO_TRY(config_find(c, c->model, &c->model, err));
     /* A config whose files were found in the working directory was written for being there. */
     if (!c->in_working_directory) LECO_TRY(config_beside(c, c->save_path, &c->save_path, err));

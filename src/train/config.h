@@ -86,7 +86,8 @@ typedef struct train_config {
     const char *path;
 
     const char *model;         /* resolved */
-    const char *model_written; /* as the config has it */
+    const char *model_written; /* as the config has it, */
+    const char *model_place;   /* and where: "erase.yaml:3" */
     bool in_working_directory; /* the model or the prompts_file were found there, not beside the config */
     int v2, v_prediction;      /* 0 or 1 as the config claims, -1: as the model's files say */
     int64_t clip_skip;         /* A1111's count: 1 or 0 use all layers, 2 leaves the last one out */
@@ -131,8 +132,9 @@ typedef struct train_config {
  */
 leco_status train_config_read(const char *path, const char *const *overrides, size_t override_count, train_config *out,
                               leco_error *err);
-/* LECO_IO: what `key` names, `written` in the config, is neither at `path` nor in the working directory. */
-leco_status train_config_missing(const train_config *c, const char *key, const char *path, const char *written,
+/* LECO_IO: what `key` names, `written` in the config at that place, is neither at `path` nor in the working directory.
+ */
+leco_status train_config_missing(const char *place, const char *key, const char *path, const char *written,
                                  leco_error *err);
 void train_config_free(train_config *config); /* safe on a zeroed one */
 

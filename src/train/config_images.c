@@ -16,7 +16,7 @@ static leco_status find_folder(train_config *c, const doc_node *map, const char 
     if (!written || !*written)
         return error_set(err, LECO_INVALID, "%s: %s is missing: a folder of pictures", map->place, name);
     LECO_TRY(config_find(c, written, path, err));
-    if (!file_exists(*path)) return train_config_missing(c, name, *path, written, err);
+    if (!file_exists(*path)) return train_config_missing(doc_find(map, key)->place, name, *path, written, err);
     if (file_is_folder(*path)) return LECO_OK;
     return error_set(err, LECO_INVALID, "%s: %s: %s is not a folder", doc_find(map, key)->place, name, *path);
 }

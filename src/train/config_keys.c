@@ -267,7 +267,7 @@ static const key_row train_keys[] = {
 };
 
 static const key_row save_keys[] = {
-    TEXT("name", save_name, "untitled", "the files' name, without folder and `.safetensors`"),
+    TEXT("name", save_name, "untitled", "the files' name, without folder; `.safetensors` is added where it is missing"),
     TEXT("path", save_path, "output", "folder; made if it isn't there"),
     INT("per_steps", save_every, 0, 1e9, "200", "how often to save on the way; 0: never"),
     CHOICE("precision", save_precision, dtype, saving_types, "float32", "$names"),

@@ -28,11 +28,11 @@ leco_status config_find(train_config *c, const char *path, const char **out, lec
     return LECO_OK;
 }
 
-leco_status train_config_missing(const train_config *c, const char *key, const char *path, const char *written,
+leco_status train_config_missing(const char *place, const char *key, const char *path, const char *written,
                                  leco_error *err)
 {
     const bool other_place = written[0] != '/' && strcmp(path, written) != 0;
-    return error_set(err, LECO_IO, "%s: %s: there is no %s%s%s%s", c->path, key, path,
+    return error_set(err, LECO_IO, "%s: %s: there is no %s%s%s%s", place, key, path,
                      other_place ? ", and in the working directory no " : "", other_place ? written : "",
                      other_place ? " either" : "");
 }

@@ -98,7 +98,7 @@ leco_status config_read_prompts(train_config *c, const doc_node *list, leco_erro
     if (c->prompts_file) {
         doc_node *file;
         LECO_TRY(config_find(c, c->prompts_file, &where, err));
-        if (!file_exists(where)) return train_config_missing(c, "prompts_file", where, c->prompts_file, err);
+        if (!file_exists(where)) return train_config_missing(c->path, "prompts_file", where, c->prompts_file, err);
         LECO_TRY(document_read(c->memory, where, &file, err));
         list = file;
     }

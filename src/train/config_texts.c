@@ -98,7 +98,7 @@ static leco_status add_file(joining *j, const doc_node *map, leco_error *err)
         return doc_wrong(map, j->key, "a text, a list of texts, or {file: NAME}", err);
     LECO_TRY(doc_text(map->item[0].value, j->key, &name, err));
     LECO_TRY(config_find(j->config, name, &path, err));
-    if (!file_exists(path)) return train_config_missing(j->config, j->key, path, name, err);
+    if (!file_exists(path)) return train_config_missing(map->place, j->key, path, name, err);
     LECO_TRY(file_read_text(path, LARGEST_FILE, &lines, NULL, err));
     leco_status status = add_lines(j, lines, path, err);
     mem_free(lines);

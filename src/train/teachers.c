@@ -76,10 +76,10 @@ static leco_status check_latents(const teacher_config *t, model *student, model 
 
 /* ---- opening ---- */
 
-static leco_status open_model(const train_config *c, const char *key, const char *path, const char *written,
-                              frozen_model *out, leco_error *err)
+static leco_status open_model(const train_config *c, const char *place, const char *key, const char *path,
+                              const char *written, frozen_model *out, leco_error *err)
 {
-    if (!file_exists(path)) return train_config_missing(c, key, path, written, err);
+    if (!file_exists(path)) return train_config_missing(place, key, path, written, err);
     LECO_TRY(model_open(path, &out->model, err));
     out->name = key;
     schedule_config schedule = out->model->schedule;
@@ -92,11 +92,11 @@ static leco_status open_model(const train_config *c, const char *key, const char
 
 leco_status teachers_open(const train_config *c, frozen_model *out, leco_error *err)
 {
-    LECO_TRY(open_model(c, "pretrained_model.name_or_path", c->model, c->model_written, &out[0], err));
+    LECO_TRY(open_model(c, c->model_place, "pretrained_model.name_or_path", c->model, c->model_written, &out[0], err));
     LECO_TRY(train_config_check_model(c, out[0].model, err));
     for (size_t i = 0; i < c->teacher_count; i++) {
         const teacher_config *t = &c->teacher[i];
-        LECO_TRY(open_model(c, t->key, t->path, t->written, &out[1 + i], err));
+        LECO_TRY(open_model(c, t->place, t->key, t->path, t->written, &out[1 + i], err));
         LECO_TRY(check_latents(t, out[0].model, out[1 + i].model, err));
     }
     return LECO_OK;

@@ -77,6 +77,24 @@ static void words_of_any_length_are_paired(void **state)
     check_partners(0, 1, 1, (const int[]){0, 1, 2, 3, 4, 5, 6, 7});
 }
 
+/* "red star": the last word becomes the other's last, and what stands before it stays. */
+static void of_several_words_the_last_one_counts(void **state)
+{
+    (void)state;
+    encoded_text c = text_with(2, 2, -1), g = text_with(2, 1, -2), h = text_with(2, 3, -3);
+    c.place.lead = 1;
+    h.place.lead = 2;
+    state_pairs p;
+    assert_works(pair_states(&c, &g, TOKENS, WIDTH, LENGTH, memory, &p, &err), &err);
+    assert_int_equal(p.count, TOKENS - 3);
+    for (size_t i = 0; i < p.count; i++)
+        assert_true(p.c[i * WIDTH] == (float)(3 + i) && p.g[i * WIDTH] == (float)(2 + i));
+    assert_works(pair_states(&c, &h, TOKENS, WIDTH, LENGTH, memory, &p, &err), &err);
+    assert_true(p.count == TOKENS - 3 && p.g[0] == 4 && p.g[WIDTH] == 5);
+    assert_works(pair_states(&g, &h, TOKENS, WIDTH, LENGTH, memory, &p, &err), &err);
+    assert_true(p.count == TOKENS - 2 && p.c[0] == 2 && p.g[0] == 4 && p.g[WIDTH] == 5);
+}
+
 static void weights_add_up_to_the_sequence(void **state)
 {
     (void)state;
@@ -154,6 +172,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(words_of_any_length_are_paired),
+        cmocka_unit_test(of_several_words_the_last_one_counts),
         cmocka_unit_test(weights_add_up_to_the_sequence),
         cmocka_unit_test(states_are_those_of_prompts),
     };
