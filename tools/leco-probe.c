@@ -115,6 +115,36 @@ static bool find_word(vocabulary *v, const char *text, head **h, size_t *word)
     return false;
 }
 
+/* Is it about the same thing, as "color=red" and "color=blue" are? */
+static bool is_same_head(const char *a, const char *b)
+{
+    const size_t length = strcspn(a, "=");
+    return strncmp(a, b, length + 1) == 0;
+}
+
+/* What would be ignored otherwise. */
+static bool check_choices(const probe_args *args)
+{
+    const text_list *require = &args->require, *forbid = &args->forbid;
+    if (args->prompts.count > 0 && (require->count > 0 || forbid->count > 0 || args->donor)) {
+        options_mistake("leco-probe", "--%s is for prompts that are drawn at random; with -p they are what you give",
+                        require->count > 0  ? "require"
+                        : forbid->count > 0 ? "forbid"
+                                            : "donor");
+        return false;
+    }
+    for (size_t i = 0; i < require->count; i++) {
+        for (size_t k = 0; k < i + forbid->count; k++) {
+            const char *other = k < i ? require->item[k] : forbid->item[k - i];
+            if (!is_same_head(require->item[i], other)) continue;
+            options_mistake("leco-probe", "--%s %s says nothing beside --require %s", k < i ? "require" : "forbid",
+                            other, require->item[i]);
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool choose_words(vocabulary *v, const probe_args *args)
 {
     static const char *const donor[] = {"hexagon", "arrow", "gold", "checkered"};
@@ -378,7 +408,7 @@ static int probe_model(const model_args *model, const probe_args *args, const dr
     column *columns = calloc(count, sizeof *columns);
     int status = EXIT_FAILED;
     if (columns && read_vocabulary(args->probe, &words)) {
-        if (!choose_words(&words, args)) {
+        if (!check_choices(args) || !choose_words(&words, args)) {
             status = EXIT_USAGE;
         } else if (make_prompts(&words, args, (uint64_t)drawing->seed, &prompts, &captions)) {
             progress bar;

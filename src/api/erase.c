@@ -145,9 +145,7 @@ static leco_status read_options(erasing *e, leco_error *err)
                               .user = e};
     erase_target *target = arena_alloc(e->memory, o->to_count + 1, sizeof *target);
     if (!target) return error_memory(err, o->to_count * sizeof *target, "texts");
-    for (size_t i = 0; i < o->to_count; i++) target[i] = (erase_target){o->to[i], 1};
-    for (size_t i = 0; o->to_count > 1 && i < o->to_count; i++)
-        LECO_TRY(read_target(o->to[i], e->memory, &target[i], err));
+    for (size_t i = 0; i < o->to_count; i++) LECO_TRY(read_target(o->to[i], e->memory, &target[i], err));
     e->what.target = target;
     LECO_TRY(gather_texts(o->contexts, o->context_count, o->context_file, e->memory, &e->what.context,
                           &e->what.contexts, err));
@@ -276,6 +274,7 @@ static leco_status erase(erasing *e, leco_erase_report *report, leco_error *err)
     LECO_TRY(model_load(m, MODEL_TEXT_ENCODER, err));
     LECO_TRY(erase_solve(m, &e->handle->device, &e->what, &e->result, err));
     leco_status status = make_report(e, report, err);
+    if (status == LECO_OK) status = model_unchanged(m, err);
     if (status == LECO_OK) status = save(e, err);
     if (status != LECO_OK) leco_erase_report_free(report);
     erase_result_free(&e->result);

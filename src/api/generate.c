@@ -48,6 +48,10 @@ static leco_status check_numbers(const leco_generate_options *o, leco_error *err
                          number_shown(o->guidance_scale));
     if (o->rng && strcmp(o->rng, "cpu") != 0 && strcmp(o->rng, "cuda") != 0)
         return error_set(err, LECO_INVALID, "rng \"%s\" is not known; there are \"cpu\" and \"cuda\"", o->rng);
+    const size_t pictures = o->prompt_count * (size_t)o->images_per_prompt;
+    if (o->seed > 0 && pictures > 1 && (uint64_t)(pictures - 1) > (uint64_t)(INT64_MAX - o->seed))
+        return error_set(err, LECO_INVALID, "a seed of %lld leaves no larger ones for the other pictures",
+                         (long long)o->seed);
     if (o->seed < -1) return error_set(err, LECO_INVALID, "a seed of %lld: expected -1 or more", (long long)o->seed);
     return LECO_OK;
 }
@@ -217,7 +221,8 @@ leco_status draw_pictures(leco_model *handle, const draw_request *request, leco_
                            .go_on = go_on,
                            .keep = keep,
                            .user = &d};
-    return painter_draw(handle->painter, &what, done, err);
+    LECO_TRY(painter_draw(handle->painter, &what, done, err));
+    return model_unchanged(handle->model, err);
 }
 
 leco_status leco_generate(leco_model *handle, const leco_generate_options *options, leco_images *images,

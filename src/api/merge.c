@@ -36,6 +36,18 @@ static void joining_close(joining *j)
     arena_destroy(j->memory);
 }
 
+/* Do the weights of each file add up to nothing? */
+static bool cancel(const joining *j)
+{
+    for (size_t i = 0; i < j->count; i++) {
+        double sum = 0;
+        for (size_t k = 0; k < j->count; k++)
+            if (strcmp(j->paths[i], j->paths[k]) == 0) sum += (double)j->loras[k].weight;
+        if (sum != 0) return false;
+    }
+    return true;
+}
+
 static leco_status check_loras(joining *j, leco_error *err)
 {
     if (j->count == 0) return error_set(err, LECO_INVALID, "no LoRA given");
@@ -49,6 +61,7 @@ static leco_status check_loras(joining *j, leco_error *err)
         if (!isfinite(j->loras[i].weight))
             return error_set(err, LECO_INVALID, "%s: a LoRA's weight must be a finite number", j->paths[i]);
     }
+    if (cancel(j)) return error_set(err, LECO_INVALID, "the weights add up to 0: there would be nothing in the result");
     return LECO_OK;
 }
 

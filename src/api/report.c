@@ -136,7 +136,7 @@ leco_status report_text(const json_t *document, bool json, char **text, leco_err
         print_items(out, document, 0);
     failed = fclose(out) != 0 || failed;
     if (!failed && !json) utf8_tidy(buffer, true);
-    char *copy = failed ? NULL : mem_strdup(buffer); /* leco_free is not free */
+    char *copy = failed ? NULL : json ? utf8_escape_json(buffer) : mem_strdup(buffer); /* leco_free is not free */
     free(buffer);
     if (!copy) return error_memory(err, size, "a report");
     *text = copy;

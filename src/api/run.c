@@ -137,6 +137,7 @@ static leco_status take_picture(module_run *r, const char *name, const tensor *t
 static leco_status write_out(const module_run *r, const safetensors_entry *entries, size_t count, leco_error *err)
 {
     const char *const metadata[][2] = {{"made_by", "leco " LECO_VERSION}, {"model", r->handle->model->folder}};
+    LECO_TRY(model_unchanged(r->handle->model, err));
     return safetensors_write(r->out_path, entries, count, metadata, 2, err);
 }
 

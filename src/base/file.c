@@ -25,13 +25,15 @@ typedef struct mapping {
     struct mapping *next; /* set before the record can be found */
     const unsigned char *_Atomic data;
     size_t size;
+    dev_t device; /* which file it is */
+    ino_t number;
     char path[1000]; /* a longer one is cut */
 } mapping;
 
 static mapping *_Atomic mappings;
 static pthread_mutex_t mappings_lock = PTHREAD_MUTEX_INITIALIZER; /* held while one is taken or given back */
 
-static leco_status mapping_add(const char *path, const file_map *map, leco_error *err)
+static leco_status mapping_add(const char *path, const file_map *map, const struct stat *info, leco_error *err)
 {
     pthread_mutex_lock(&mappings_lock);
     mapping *m = atomic_load(&mappings);
@@ -41,6 +43,8 @@ static leco_status mapping_add(const char *path, const file_map *map, leco_error
     if (m) {
         snprintf(m->path, sizeof m->path, "%s", path);
         m->size = map->size;
+        m->device = info->st_dev;
+        m->number = info->st_ino;
         atomic_store(&m->data, map->data);
     }
     if (m && fresh) {
@@ -57,6 +61,20 @@ static void mapping_remove(const file_map *map)
     for (mapping *m = atomic_load(&mappings); m; m = m->next)
         if (atomic_load(&m->data) == map->data) atomic_store(&m->data, NULL);
     pthread_mutex_unlock(&mappings_lock);
+}
+
+leco_status file_map_check(const file_map *map, leco_error *err)
+{
+    struct stat info;
+    leco_status status = LECO_OK;
+    pthread_mutex_lock(&mappings_lock);
+    const mapping *m = atomic_load(&mappings);
+    while (m && atomic_load(&m->data) != map->data) m = m->next;
+    if (m && map->data && stat(m->path, &info) == 0 && info.st_dev == m->device && info.st_ino == m->number &&
+        (uintmax_t)info.st_size < m->size)
+        status = error_set(err, LECO_IO, "%s: became shorter while it was read", m->path);
+    pthread_mutex_unlock(&mappings_lock);
+    return status;
 }
 
 const char *file_mapped_at(const void *address)
@@ -99,7 +117,7 @@ leco_status file_map_open(const char *path, file_map *map, leco_error *err)
             *map = (file_map){data, (size_t)info.st_size};
     }
     close(fd);
-    if (map->data) status = mapping_add(path, map, err);
+    if (map->data) status = mapping_add(path, map, &info, err);
     if (status != LECO_OK) file_map_close(map);
     return status;
 }

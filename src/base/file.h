@@ -16,6 +16,10 @@ typedef struct file_map {
 leco_status file_map_open(const char *path, file_map *map, leco_error *err);
 void file_map_close(file_map *map); /* safe on a zeroed map */
 
+/* LECO_IO where the file has become shorter since it was mapped: within its last page that raises no signal, and zeros
+ * were read. Another file of that name, which replaced it, is none of its business. */
+leco_status file_map_check(const file_map *map, leco_error *err);
+
 /* The path of the mapped file that `address` lies in, or NULL. Reading from a map raises SIGBUS where the file has
  * become shorter, or its disk fails: a handler of that signal may call this. */
 const char *file_mapped_at(const void *address);

@@ -18,12 +18,14 @@
 
 int options_mistake(const char *program, const char *format, ...)
 {
+    char text[4096];
     va_list args;
     va_start(args, format);
-    fprintf(stderr, "%s: ", program);
-    vfprintf(stderr, format, args);
-    fprintf(stderr, "\n'%s --help' tells more.\n", program);
+    vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    for (unsigned char *c = (unsigned char *)text; *c; c++) /* whatever was typed must not steer the terminal */
+        if (*c < 0x20 || *c == 0x7f || (*c == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0)) *c = '?';
+    fprintf(stderr, "%s: %s\n'%s --help' tells more.\n", program, text, program);
     return EXIT_USAGE;
 }
 

@@ -14,8 +14,9 @@
 #define BAR_SECONDS 0.1    /* between two drawings of the bar */
 #define PLAIN_SECONDS 10.0 /* between two plain lines */
 #define BAR_WIDTH 28
-#define SLOW_SECONDS 2.0 /* a step that takes longer is shown with the part of it that is done */
-#define LOSS_STEPS 50    /* that the shown loss is averaged over: a single step's says little */
+#define SLOW_SECONDS 2.0    /* a step that takes longer is shown with the part of it that is done */
+#define AT_ONCE_SECONDS 0.1 /* signals that come together are one */
+#define LOSS_STEPS 50       /* that the shown loss is averaged over: a single step's says little */
 
 static progress *volatile current;
 static bool log_debug, log_info;
@@ -83,18 +84,29 @@ static void acknowledge(int number)
                             : "\n");
 }
 
+/* A second Ctrl-C or SIGTERM ends the program; not one that comes with the first: timeout(1) tells a process, and then
+ * its group. A lost connection is often told twice, by the shell and by the system, or beside a SIGTERM: that is no
+ * impatience. Spent CPU time is told every second. */
+static bool is_impatient(int number)
+{
+    static struct timespec first;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if (first.tv_sec == 0) first = now;
+    const double seconds = (double)(now.tv_sec - first.tv_sec) + 1e-9 * (double)(now.tv_nsec - first.tv_nsec);
+    return (number == SIGINT || number == SIGTERM) && seconds > AT_ONCE_SECONDS;
+}
+
 static void on_signal(int number)
 {
     const int before = errno;
-    const bool first = !interrupted;
+    const bool first = !interrupted, impatient = is_impatient(number);
     interrupted = 1;
     if (ends_at_once) end_now(number);
     if (first) acknowledge(number);
-    /* A second Ctrl-C ends the program. A lost connection is often told twice, by the shell and by the system, or
-     * beside a SIGTERM: that is no impatience. Spent CPU time is told every second. */
-    if (number == SIGINT || number == SIGTERM) {
-        signal(SIGINT, SIG_DFL);
-        signal(SIGTERM, SIG_DFL);
+    if (!first && impatient) {
+        signal(number, SIG_DFL);
+        raise(number); /* when this handler is left */
     }
     errno = before;
 }

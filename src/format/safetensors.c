@@ -305,6 +305,11 @@ leco_status safetensors_open(const char *path, safetensors **out, leco_error *er
     return LECO_OK;
 }
 
+leco_status safetensors_unchanged(const safetensors *file, leco_error *err)
+{
+    return file_map_check(&file->map, err);
+}
+
 void safetensors_close(safetensors *file)
 {
     if (!file) return;

@@ -37,7 +37,8 @@ const char *safetensors_type_name(dtype type);
 
 /* Maps and checks a file. Entries and their data live until safetensors_close. */
 leco_status safetensors_open(const char *path, safetensors **out, leco_error *err);
-void safetensors_close(safetensors *file); /* NULL is fine */
+void safetensors_close(safetensors *file);                                   /* NULL is fine */
+leco_status safetensors_unchanged(const safetensors *file, leco_error *err); /* file_map_check */
 
 const char *safetensors_path(const safetensors *file);
 size_t safetensors_count(const safetensors *file);

@@ -236,6 +236,13 @@ leco_status model_load(model *m, int parts, leco_error *err)
     return LECO_OK;
 }
 
+leco_status model_unchanged(const model *m, leco_error *err)
+{
+    for (int i = 0; i < PART_COUNT; i++)
+        if (m->weights[i]) LECO_TRY(weights_unchanged(m->weights[i], err));
+    return LECO_OK;
+}
+
 void model_unload(model *m, model_part part)
 {
     weights_close(m->weights[part]);

@@ -70,6 +70,9 @@ leco_status model_map(model *m, int parts, leco_error *err);
 /* The same, and checks that the values are finite: they are ready for use. */
 leco_status model_load(model *m, int parts, leco_error *err);
 
+/* Before anything is made of what was computed: are the files of all open parts as long as they were? */
+leco_status model_unchanged(const model *m, leco_error *err);
+
 /* Closes a part's weights; nothing that runs over them may be left. */
 void model_unload(model *m, model_part part);
 

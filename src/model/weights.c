@@ -372,6 +372,11 @@ void weights_warn_of_unused(const weights *w)
                     unused == 1 ? " is" : "s are", first);
 }
 
+leco_status weights_unchanged(const weights *w, leco_error *err)
+{
+    return w->file ? safetensors_unchanged(w->file, err) : LECO_OK;
+}
+
 leco_status weights_check(const weights *w, leco_error *err)
 {
     LECO_TRY(weights_check_values(w, err));

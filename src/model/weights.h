@@ -41,6 +41,8 @@ bool weights_has(const weights *w, const char *name); /* true for random and bla
 leco_status weights_check_values(const weights *w, leco_error *err);
 void weights_warn_of_unused(const weights *w);
 leco_status weights_check(const weights *w, leco_error *err); /* both of them */
+/* LECO_IO where their file became shorter in the meantime: what was computed is wrong then. */
+leco_status weights_unchanged(const weights *w, leco_error *err);
 
 const char *weights_path(const weights *w);     /* the file, or "(random)" or "(blank)" */
 size_t weights_mapped_bytes(const weights *w);  /* of the tensors in the file */

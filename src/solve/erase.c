@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/suggest.h"
 #include "model/kinds.h"
+#include "model/prompt_syntax.h"
 
 /* Contexts of a concept; how many states behind the longest text are computed: the padding tells of the concept, too,
  * and all of it says about the same; which words are kept most: so many of the nearest; in how many contexts each word
@@ -62,6 +63,17 @@ static leco_status suggest_word(const solver *s, const char *word, const char **
         *out = suggest(word, known, count);
     }
     return LECO_OK;
+}
+
+/* What people write in other programs' prompts is taken literally here, too. */
+static void tell_of_syntax(const solver *s)
+{
+    const erase_options *o = s->options;
+    bool told = false;
+    for (size_t i = 0; i < o->words; i++) prompt_syntax_tell(o->word[i], s->model->tokenizer, &told);
+    for (size_t i = 0; i < o->targets; i++) prompt_syntax_tell(o->target[i].text, s->model->tokenizer, &told);
+    for (size_t i = 0; i < o->keeps; i++) prompt_syntax_tell(o->keep[i], s->model->tokenizer, &told);
+    for (size_t i = 0; i < o->contexts; i++) prompt_syntax_tell(o->context[i], s->model->tokenizer, &told);
 }
 
 /* Of each word of a text: does the model know it? One that the tokenizer takes apart is likely misspelt. */
@@ -451,6 +463,7 @@ static leco_status prepare(solver *s)
     s->subject = arena_alloc(s->texts, s->count, sizeof *s->subject);
     s->result->erased = arena_alloc(s->memory, s->count, sizeof *s->result->erased);
     if (!s->subject || !s->result->erased) return no_memory(s, "concepts");
+    tell_of_syntax(s);
     LECO_TRY(check_concepts(s));
     LECO_TRY(check_texts(s));
     LECO_TRY(find_readers(s));

@@ -121,6 +121,38 @@ static leco_status settle_network(train_config *c, const char *place, leco_error
     return LECO_OK;
 }
 
+/* Keys of `network` that say nothing to what is trained: whoever writes them expects something. */
+static leco_status check_network_keys(const train_config *c, const doc_node *network, leco_error *err)
+{
+    static const char *const of_layers[] = {"rank", "alpha", "training_method", NULL};
+    static const char *const of_embeddings[] = {"vectors", NULL};
+    const bool embedding = c->network.kind == &kind_embedding;
+    for (const char *const *key = embedding ? of_layers : of_embeddings; network && *key; key++) {
+        const doc_node *n = doc_find(network, *key);
+        if (!doc_is_null(n))
+            return error_set(err, LECO_INVALID, "%s: network.%s: %s has none", n->place, *key,
+                             embedding                       ? "an embedding"
+                             : c->network.kind == &kind_lora ? "a lora"
+                                                             : "this kind");
+    }
+    return LECO_OK;
+}
+
+static void warn_of_idle_teachers(const train_config *c)
+{
+    for (size_t k = 0; k < c->teacher_count; k++) {
+        bool asked = false;
+        for (size_t i = 0; i < c->prompt_count; i++) {
+            const train_prompt *p = &c->prompt[i];
+            asked = asked || p->teacher == k + 1;
+            for (size_t t = 0; t < p->term_count; t++) asked = asked || p->term[t].teacher == k + 1;
+        }
+        if (!asked)
+            log_message(LOG_WARNING, "%s: teachers.%s: no entry names it: it is opened for nothing",
+                        c->teacher[k].place, c->teacher[k].name);
+    }
+}
+
 /* People write the file's whole name. */
 static leco_status settle_name(train_config *c, leco_error *err)
 {
@@ -137,6 +169,8 @@ static leco_status read_tree(train_config *c, const doc_node *root, leco_error *
     LECO_TRY(settle_network(c, place_of(c, root, "network"), err));
     LECO_TRY(check(c, root, err));
     LECO_TRY(settle_name(c, err));
+    LECO_TRY(check_network_keys(c, doc_find(root, "network"), err));
+    warn_of_idle_teachers(c);
     c->model_written = c->model;
     c->model_place = doc_find(doc_find(root, "pretrained_model"), "name_or_path")->place;
     LECO_TRY(config_find(c, c->model, &c->model, err));

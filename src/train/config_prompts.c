@@ -23,6 +23,9 @@ static leco_status read_term(const doc_node *n, train_config *c, train_term *t, 
     LECO_TRY(config_join_texts(c, n, section->name, "prompt", err));
     LECO_TRY(keys_read(n, section, config_sections, t, err));
     if (!t->prompt) return error_set(err, LECO_INVALID, "%s: terms: an entry needs a prompt", n->place);
+    if (number_is_lost(t->weight))
+        return error_set(err, LECO_INVALID, "%s: terms.weight: expected another number than 0: it would count nothing",
+                         doc_find(n, "weight")->place);
     return LECO_OK;
 }
 

@@ -61,6 +61,7 @@ static leco_status add_list(joining *j, const doc_node *list, leco_error *err)
     if (list->count == 0) return error_set(err, LECO_INVALID, "%s: %s: the list is empty", j->place, j->key);
     for (size_t i = 0; i < list->count; i++) {
         const char *text;
+        if (doc_is_null(list->item[i].value)) return doc_wrong(list->item[i].value, j->key, "a text", err);
         LECO_TRY(doc_text(list->item[i].value, j->key, &text, err));
         LECO_TRY(check(j, list->item[i].value->place, text, err));
         LECO_TRY(add(j, text, err));

@@ -191,8 +191,10 @@ static const char *guided_remedy(const train_prompt *p, bool *meant)
 
 static const char *distilled_remedy(const train_prompt *p, bool *meant)
 {
-    (void)p;
     *meant = false;
+    if (p->guidance_scale != 1)
+        return "positive and unconditional are the same text to the model: there is nothing to guide it by; give a "
+               "prompt";
     return "a guidance_scale of 1 is no guidance; give that of the pictures it is to look like (7.5, for instance)";
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "model/text_clean.h"
 #include "picture/picture.h"
 #include "train/phrases.h"
 
@@ -93,7 +94,8 @@ static leco_status keep_caption(char *text, const char *path, arena *memory, con
     size_t length = strcspn(text, "\r\n");
     while (length > 0 && strchr(" \t", text[length - 1])) length--;
     text[length] = '\0';
-    leco_status status = phrase_ways(text, &ways, err);
+    leco_status status = text_check_utf8(text, length, err);
+    if (status == LECO_OK) status = phrase_ways(text, &ways, err);
     if (status != LECO_OK) return error_prefix(err, status, "%s", path);
     *caption = arena_strdup(memory, text);
     return *caption ? LECO_OK : error_memory(err, length, "a caption");

@@ -60,12 +60,29 @@ static void texts_of(train_prompt *p, const char **texts[PROMPT_TEXTS])
     texts[3] = &p->neutral;
 }
 
+/* Those of the entry's own terms: a teacher's tokenizer may be another one. */
+static leco_status make_terms_canonical(spellings *s, train_prompt *p, leco_error *err)
+{
+    if (p->term_count == 0) return LECO_OK;
+    train_term *copy = arena_alloc(s->memory, p->term_count, sizeof *copy);
+    if (!copy) return error_memory(err, p->term_count * sizeof *copy, "the prompts");
+    memcpy(copy, p->term, p->term_count * sizeof *copy);
+    p->term = copy;
+    for (size_t i = 0; i < p->term_count; i++) {
+        leco_status status = copy[i].teacher == 0 ? canonical(s, &copy[i].prompt, err) : LECO_OK;
+        if (status != LECO_OK) return error_prefix(err, status, "%s", p->place);
+    }
+    return LECO_OK;
+}
+
 /* prompts [count] */
 static leco_status make_canonical(spellings *s, train_prompt *prompts, size_t count, leco_error *err)
 {
     s->ids = arena_alloc(s->memory, tokenizer_length(s->tokens), sizeof *s->ids);
-    s->first = arena_alloc(s->memory, PROMPT_TEXTS * count, sizeof *s->first);
-    if (!s->first || !s->ids) return error_memory(err, PROMPT_TEXTS * count * sizeof *s->first, "token ids");
+    size_t texts_in_all = PROMPT_TEXTS * count;
+    for (size_t i = 0; i < count; i++) texts_in_all += prompts[i].term_count;
+    s->first = arena_alloc(s->memory, texts_in_all, sizeof *s->first);
+    if (!s->first || !s->ids) return error_memory(err, texts_in_all * sizeof *s->first, "token ids");
     for (size_t i = 0; i < count; i++) {
         const char **texts[PROMPT_TEXTS];
         texts_of(&prompts[i], texts);
@@ -73,6 +90,7 @@ static leco_status make_canonical(spellings *s, train_prompt *prompts, size_t co
             leco_status status = canonical(s, texts[k], err);
             if (status != LECO_OK) return error_prefix(err, status, "%s", prompts[i].place);
         }
+        LECO_TRY(make_terms_canonical(s, &prompts[i], err));
     }
     return LECO_OK;
 }

@@ -2,9 +2,11 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "base/dtype.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/mem.h"
 
 /* ---- latent spaces ---- */
@@ -90,6 +92,12 @@ static leco_status open_model(const train_config *c, const char *place, const ch
     return noise_schedule_create(&schedule, &out->schedule, err);
 }
 
+static bool is_same_folder(const char *a, const char *b)
+{
+    struct stat one, other;
+    return stat(a, &one) == 0 && stat(b, &other) == 0 && one.st_dev == other.st_dev && one.st_ino == other.st_ino;
+}
+
 leco_status teachers_open(const train_config *c, frozen_model *out, leco_error *err)
 {
     LECO_TRY(open_model(c, c->model_place, "pretrained_model.name_or_path", c->model, c->model_written, &out[0], err));
@@ -98,6 +106,9 @@ leco_status teachers_open(const train_config *c, frozen_model *out, leco_error *
         const teacher_config *t = &c->teacher[i];
         LECO_TRY(open_model(c, t->place, t->key, t->path, t->written, &out[1 + i], err));
         LECO_TRY(check_latents(t, out[0].model, out[1 + i].model, err));
+        if (is_same_folder(c->model, t->path))
+            log_message(LOG_WARNING, "%s: teachers.%s is the model that is trained: it has nothing to teach it",
+                        t->place, t->name);
     }
     return LECO_OK;
 }

@@ -181,6 +181,7 @@ static bool on_learnt(void *user, double loss)
 static leco_status save(training_run *r, bool last, leco_error *err)
 {
     char *path = NULL;
+    for (size_t i = 0; i < r->t->frozen_count; i++) LECO_TRY(model_unchanged(r->t->frozen[i].model, err));
     LECO_TRY(save_adapter(r->t->config, r->t->frozen[0].model, r->t->trainable, r->progress.done, last, &path, err));
     mem_free(r->result->path);
     r->result->path = path;

@@ -114,6 +114,7 @@ leco_status trainer_encode_texts(trainer *t, size_t which, leco_error *err)
     const size_t bytes = encoding_bytes(t, which, workspace_bytes(t->device.workspace),
                                         weights_packed_bytes(m->weights[PART_TEXT_ENCODER]));
     if (bytes > t->encoding_bytes) t->encoding_bytes = bytes;
+    LECO_TRY(model_unchanged(m, err));
     if (conditioner_streams(texts)) return LECO_OK;
     conditioner_release_encoder(texts);
     if (trainer_keeps_encoder(t, which)) return LECO_OK; /* in sessions of its own */

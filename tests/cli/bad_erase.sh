@@ -64,6 +64,7 @@ wrong 1 'long.txt: ' red --keep-file long.txt
 wrong 1 'the concept "\{red\|blue\}" has a brace' '{red|blue}'
 wrong 1 'what comes in its place "\{a\|b\}" has a brace' red --to '{a|b}'
 wrong 1 'what is kept "a \{\} b" has a brace' red --keep 'a {} b'
+wrong 1 'the share in "blue:0" is 0: expected a number above 0' red --to blue:0 # one alone has a share, too
 for share in 0 -1 nan inf -0.5; do
     wrong 1 "the share in \"blue:$share\" is $share: expected a number above 0" red --to "blue:$share" --to tiny
 done

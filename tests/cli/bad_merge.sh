@@ -56,8 +56,9 @@ fails 'loha\.safetensors.*part of no plain LoRA.*-m MODEL.*--rank N' merge "$lor
 fails 'loha\.safetensors: holds a loha.*--rank' merge "$lora" "$loha" -m base -o out.safetensors
 fails 'a rank of 99 is above what there is: 4 at most' merge "$lora" --rank 99 -o out.safetensors
 fails 'a rank of 99 is above what there is: 24 at most' merge "$loha" -m base --rank 99 -o out.safetensors
-fails 'all weights are 0' merge "$lora:0" "$text:0" -o out.safetensors
-fails 'all weights are 0' merge "$lora:0" --into base -o out
+fails 'the weights add up to 0' merge "$lora:0" "$text:0" -o out.safetensors
+fails 'the weights add up to 0' merge "$lora:0" --into base -o out
+fails 'the weights add up to 0' merge "$lora" "$text:0.5" "$lora:-1" "$text:-0.5" -o out.safetensors
 one() { printf '"%s":{"dtype":"%s","shape":%s,"data_offsets":[%s]}' "$@"; } # NAME DTYPE SHAPE FROM,TO
 key=lora_unet_mid_block_attentions_0_proj_in
 safetensors half.safetensors "{$(one $key.lora_up.weight F32 '[24,2]' 0,192)}" 192
@@ -96,7 +97,7 @@ fails 'out\.safetensors: leco writes models as folders only' merge "$lora" --int
 fails 'nowhere.*not a folder' merge "$lora" --into nowhere -o out
 fails 'nowhere/out.*No such file' merge "$lora" --into base -o nowhere/out
 mkdir full && echo kept >full/file
-fails 'full: cannot write: is a folder that isn.t empty' merge "$lora" --into base -o full
+fails 'full: cannot write: there is a folder with something in it' merge "$lora" --into base -o full
 [ "$(cat full/file)" = kept ] || complain 'a file in the way was changed'
 fails 'full/file: cannot write: is there already, and not a folder' merge "$lora" --into base -o full/file
 fails 'lies in the model.s own folder' merge "$lora" --into base -o base/out

@@ -34,6 +34,26 @@ done
 run 0 "$LECO" erase -m "$SOURCE/models/shapes" red --json -q -o x.safetensors
 prints '"concept": "red"' '"topic": "color"' '"becomes": "orange"' '"rank": [1-9]'
 
+# Two words are told from others with one of them: a red star becomes an orange one, red hearts and blue stars stay.
+run 0 "$LECO" erase -m "$SOURCE/models/shapes" "red star" --json -q -o two.safetensors
+prints '"topic": "color and object"' '"becomes": "orange star"'
+two() { # WORD AT_LEAST AT_MOST PROMPT
+    run 0 "$LECO_PROBE" --probe "$SOURCE/models/shapes-probe" -m "$SOURCE/models/shapes" --count 8 --guidance-scale 4 --steps 12 \
+        --batch 8 --seed 81 --json -q --lora two.safetensors --weights 1 -p "$4" --expect "$1"
+    at_least "$(share "$1" 1)" "$2" || complain "$4: too few are $1"
+    at_least "$3" "$(share "$1" 1)" || complain "$4: $1 is still there"
+}
+two color=red 0 0.3 'a red star'
+two shape=star 0.87 1 'a red star'
+two color=red 0.87 1 'a large red heart on a white background, flat style'
+two color=blue 0.87 1 'a large blue star on a white background, flat style'
+run 0 "$LECO" erase -m "$SOURCE/models/shapes" red --to orenge -q -o x.safetensors
+says 'warning: "orenge" is no word of this model.s tokenizer, .*did you mean "orange"'
+run 0 "$LECO" erase -m "$SOURCE/models/shapes" red --strength 0.05 -q -o x.safetensors
+says 'will hardly be erased; the strength is below 1'
+run 0 "$LECO" erase -m "$SOURCE/models/shapes" '(red:1.3)' -q -o x.safetensors
+says 'warning: .*\(red:1\.3\)'
+
 # A long list of what is to stay doesn't crowd out what stays anyway; a text that comes twice is told once.
 seq 400 | sed 's/^/artist number /' >artists.txt
 run 0 "$LECO" erase -m "$SOURCE/models/shapes" red --json -q -o x.safetensors --keep-file artists.txt --keep blue

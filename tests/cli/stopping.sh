@@ -55,6 +55,17 @@ exists "$(cat stdout)"
 grep -qi 'nan' stderr && complain 'a loss that is none is shown'
 rm -r out
 
+# Two that come together are one: timeout(1) signals a process, and then its group.
+"$LECO" "${long[@]}" --set save.per_steps=5 >stdout 2>stderr </dev/null &
+pid=$!
+started out/small_000005.safetensors
+kill -TERM "$pid"
+kill -TERM "$pid" 2>/dev/null
+ended "$pid"
+[ "$status" = 130 ] || complain "exit status $status after two SIGTERMs at once, not 130"
+exists "$(cat stdout)"
+rm -r out
+
 # Where nothing would be lost, the first one ends it as if leco weren't there, and nothing is left behind.
 at_once() { # SIGNAL STATUS ARGUMENT...
     local signal=$1 wanted=$2 caught i number

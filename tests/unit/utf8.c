@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "base/utf8.h"
 
 static const struct {
@@ -23,10 +24,11 @@ static const struct {
     {"\xf0\x9f\x98\x80", "\xf0\x9f\x98\x80", "\xf0\x9f\x98\x80"},
     {"\xe2\x80\xaegnp.exe\xe2\x80\xac", "?gnp.exe?", "?gnp.exe?"},                        /* U+202E, U+202C */
     {"\xe2\x81\xa6x\xe2\x81\xa9\xe2\x81\xa5", "?x?\xe2\x81\xa5", "?x?\xe2\x81\xa5"},      /* U+2066, 2069; not U+2065 */
-    {"\xe2\x80\xa9\xe2\x80\xaf", "\xe2\x80\xa9\xe2\x80\xaf", "\xe2\x80\xa9\xe2\x80\xaf"}, /* U+2029, U+202F */
+    {"\xe2\x80\xa7\xe2\x80\xaf", "\xe2\x80\xa7\xe2\x80\xaf", "\xe2\x80\xa7\xe2\x80\xaf"}, /* U+2027, U+202F */
     {"caf\xe9 \xff\xfe", "caf? ??", "caf? ??"},                                           /* Latin-1; no UTF-8 at all */
     {"\xc0\x9b\xed\xa0\x80\xf4\x90\x80\x80", "?????????", "?????????"}, /* overlong, surrogate, too large */
     {"cut \xe2\x82", "cut ??", "cut ??"},
+    {"a\xe2\x80\xa8\xe2\x80\xa9\xe2\x80\x8e\xd8\x9c\xf3\xa0\x81\x81z", "a?????z", "a?????z"}, /* U+2028, ... U+E0041 */
     {"a\n\tb\r\nc\rd", "a  b? c?d", "a\n\tb\nc?d"},
 };
 
@@ -42,6 +44,24 @@ static void texts_are_tidied(void **state)
                 assert_string_equal(text, lines ? cases[i].lines : cases[i].line);
             }
         }
+    }
+}
+
+static void json_says_controls_by_number(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *json, *escaped;
+    } texts[] = {
+        {"{\n  \"a\": \"\\u001b\"\n}\n", "{\n  \"a\": \"\\u001b\"\n}\n"}, /* as it was */
+        {"\"\x7f\xc2\x9b\xe2\x80\xae\"", "\"\\u007f\\u009b\\u202e\""},
+        {"\"\xf3\xa0\x81\x81 \xc3\xa4\xf0\x9f\x98\x80\"", "\"\\udb40\\udc41 \xc3\xa4\xf0\x9f\x98\x80\""},
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        char *out = utf8_escape_json(texts[i].json);
+        assert_non_null(out);
+        assert_string_equal(out, texts[i].escaped);
+        mem_free(out);
     }
 }
 
@@ -79,6 +99,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(texts_are_tidied),
+        cmocka_unit_test(json_says_controls_by_number),
         cmocka_unit_test(errors_are_tidy),
         cmocka_unit_test(the_log_is_tidy),
     };
