@@ -135,6 +135,9 @@ typedef struct leco_generate_options {
     int steps;
     double guidance_scale; /* u + s (c - u) */
     const char *scheduler; /* one of leco_scheduler_name's */
+    const char *spacing;   /* of the timesteps: "leading", "linspace" or "trailing"; NULL: as the model's files say, or
+                            * else as diffusers has it for the scheduler */
+    bool karras;           /* space sigmas as Karras et al.; not of "ddim" and "ddpm", which know none */
     int64_t seed;          /* of the first picture; the others follow by 1. -1: from the clock */
     const char *rng;       /* "cpu" (torch, ComfyUI) or "cuda" (A1111) */
     int width, height;     /* pixels; 0: the model's own size */

@@ -60,9 +60,12 @@ leco_status draw_check(const leco_model *handle, const leco_generate_options *o,
 {
     LECO_TRY(check_numbers(o, err));
     *request = (draw_request){.options = o, .width = o->width, .height = o->height, .seed = o->seed, .what = "drawing"};
-    LECO_TRY(sampler_parse(o->scheduler ? o->scheduler : LECO_DEFAULT_SCHEDULER, &request->sampler, err));
+    request->sampling = (sampling){.steps = o->steps, .spacing = handle->model->schedule.spacing, .karras = o->karras};
+    LECO_TRY(sampler_parse(o->scheduler ? o->scheduler : LECO_DEFAULT_SCHEDULER, &request->sampling.sampler, err));
+    if (o->spacing) LECO_TRY(spacing_parse(o->spacing, &request->sampling.spacing, err));
     denoising *run;
-    LECO_TRY(denoising_create(request->sampler, handle->schedule, o->steps, (latent_size){0}, &run, err));
+    LECO_TRY(denoising_plan(&request->sampling, handle->schedule, (latent_size){0}, &run, err));
+    request->model_runs = run->steps;
     denoising_destroy(run);
     LECO_TRY(model_picture_size(handle, &request->width, &request->height, err));
     if (request->seed == -1) request->seed = (int64_t)(time(NULL) % 4294967296);
@@ -133,9 +136,10 @@ static bool go_on(void *user, size_t first, int64_t batch, int64_t step)
 {
     const drawing *d = user;
     const leco_generate_options *o = d->request->options;
+    const int64_t runs = d->request->model_runs;
     if (!o->progress) return true;
     const size_t done = d->request->before + first;
-    const double part = (double)done + (double)batch * (double)step / (double)o->steps;
+    const double part = (double)done + (double)batch * (double)step / (double)runs;
     leco_progress p = {.what = d->request->what,
                        .done = (int64_t)done,
                        .total = (int64_t)d->request->overall,
@@ -144,7 +148,7 @@ static bool go_on(void *user, size_t first, int64_t batch, int64_t step)
                        .loss = NAN,
                        .part = "denoising",
                        .part_done = step,
-                       .part_total = o->steps};
+                       .part_total = runs};
     if (part > 0) p.seconds_left = p.seconds / part * ((double)d->request->overall - part);
     IN_HOST_LOCALE;
     return o->progress(o->user, &p);
@@ -185,9 +189,6 @@ static void tell_of_sampler(leco_model *handle)
     const char *const file = "scheduler/scheduler_config.json";
     if (handle->told_of_sampler) return;
     handle->told_of_sampler = true;
-    if (s->spacing != SPACING_LEADING)
-        log_message(LOG_WARNING, "%s/%s: key \"timestep_spacing\": \"%s\" is not followed; drawing with \"leading\"",
-                    handle->model->folder, file, s->spacing == SPACING_TRAILING ? "trailing" : "linspace");
     if (s->clip_sample)
         log_message(LOG_WARNING,
                     "%s/%s: key \"clip_sample\": true is not followed; Stable Diffusion's latents don't bear it",
@@ -209,8 +210,7 @@ leco_status draw_pictures(leco_model *handle, const draw_request *request, leco_
     drawing d = {handle, request, images};
     const painting what = {.text = request->texts,
                            .count = o->prompt_count * (size_t)o->images_per_prompt,
-                           .sampler = request->sampler,
-                           .steps = o->steps,
+                           .sampling = request->sampling,
                            .guidance_scale = (float)o->guidance_scale,
                            .height = request->height,
                            .width = request->width,

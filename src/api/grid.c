@@ -28,12 +28,12 @@ static const char *make_title(const grid *g)
     const leco_generate_options *o = g->request.options;
     const char *slash = strrchr(handle->model->folder, '/');
     const long long first = g->request.seed, last = (long long)((uint64_t)first + g->rows - 1);
-    char seeds[64];
+    char seeds[64], label[SAMPLING_LABEL];
     snprintf(seeds, sizeof seeds, g->rows > 1 ? "seeds %lld to %lld, one a row" : "seed %lld", first, last);
     return arena_printf(g->memory, "%s on %s. %s, %d steps, guidance scale %g, %s",
                         handle->lora[handle->lora_count - 1].name,
-                        slash && slash[1] ? slash + 1 : handle->model->folder, g->request.sampler->label, o->steps,
-                        o->guidance_scale, seeds);
+                        slash && slash[1] ? slash + 1 : handle->model->folder,
+                        sampling_label(&g->request.sampling, label), o->steps, o->guidance_scale, seeds);
 }
 
 static leco_status make_sheet(grid *g, leco_error *err)

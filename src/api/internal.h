@@ -46,7 +46,8 @@ leco_status model_picture_size(const leco_model *model, int *width, int *height,
 /* Draws with checked options into images->image[0..]; *done counts the finished ones, also on failure. */
 typedef struct draw_request {
     const leco_generate_options *options;
-    const sampler *sampler;
+    sampling sampling;
+    int64_t model_runs; /* of a picture */
     int width, height;
     int64_t seed;           /* not -1 */
     arena *memory;          /* of texts that were made of wildcards */

@@ -54,14 +54,14 @@ static char *embedding_hashes(const leco_model *handle, const picture_text *of)
 char *generation_parameters(const leco_model *handle, const draw_request *request, const picture_text *of, int64_t seed)
 {
     const leco_generate_options *o = request->options;
-    char *text = mem_strdup(of->prompt);
+    char label[SAMPLING_LABEL], *text = mem_strdup(of->prompt);
     for (size_t i = 0; i < handle->lora_count; i++)
         text = append(text, mem_printf(" <lora:%s:%g>", handle->lora[i].name, (double)handle->lora[i].weight));
     if (*of->negative) text = append(text, mem_printf("\nNegative prompt: %s", of->negative));
     const char *model_name = last_part(handle->model->folder);
     text = append(text, mem_printf("\nSteps: %d, Sampler: %s, CFG scale: %g, Seed: %lld, Size: %dx%d, Model: %s",
-                                   o->steps, request->sampler->label, o->guidance_scale, (long long)seed,
-                                   request->width, request->height, model_name));
+                                   o->steps, sampling_label(&request->sampling, label), o->guidance_scale,
+                                   (long long)seed, request->width, request->height, model_name));
     text = append(text, lora_hashes(handle));
     text = append(text, embedding_hashes(handle, of));
     if (o->rng && strcmp(o->rng, "cpu") == 0) text = append(text, mem_strdup(", RNG: CPU"));

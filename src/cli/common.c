@@ -50,7 +50,15 @@ const option_spec drawing_options[] = {
      .fallback = TEXT_OF(LECO_DEFAULT_GUIDANCE_SCALE),
      .help = "how closely to follow the prompt; 1 is without guidance, the small models in models/ want 4"},
     {"scheduler", 0, OPTION_CHOICE, "NAME", DRAWING(scheduler), .choice_at = leco_scheduler_name,
-     .fallback = LECO_DEFAULT_SCHEDULER, .help = "how to denoise: $names"},
+     .fallback = LECO_DEFAULT_SCHEDULER,
+     .help = "how to denoise: $names. heun runs the model twice a step; ddpm, euler_a and dpmpp_2m_sde add noise on "
+             "the way"},
+    {"spacing", 0, OPTION_CHOICE, "KIND", DRAWING(spacing), .choices = "leading|linspace|trailing",
+     .help =
+         "how the steps lie on the timesteps: $names (default: as the model's files say, or else as diffusers has it "
+         "for the scheduler)"},
+    {"karras", 0, OPTION_FLAG, DRAWING(karras),
+     .help = "space the noise levels as Karras et al. (2022) do; for all schedulers but ddim and ddpm"},
     {"seed", 0, OPTION_WHOLE, "N", DRAWING(seed), .min = -1, .max = INT64_MAX, .fallback = TEXT_OF(LECO_DEFAULT_SEED),
      .help = "of the first picture, the next ones count up; -1 takes one from the clock"},
     {"rng", 0, OPTION_CHOICE, "KIND", DRAWING(rng), .choices = "cpu|cuda", .fallback = LECO_DEFAULT_RNG,
@@ -80,6 +88,8 @@ leco_generate_options drawing_apply(const drawing_args *args, progress *p)
     o.steps = (int)args->steps;
     o.guidance_scale = args->guidance_scale;
     o.scheduler = args->scheduler;
+    o.spacing = args->spacing;
+    o.karras = args->karras;
     o.seed = args->seed;
     o.rng = args->rng;
     o.width = (int)args->width;

@@ -38,6 +38,8 @@ extern const option_spec model_options[];
 
 typedef struct drawing_args {
     const char *negative, *scheduler, *rng, *latents;
+    const char *spacing;
+    bool karras;
     int64_t steps, seed, width, height, batch;
     double guidance_scale;
 } drawing_args;

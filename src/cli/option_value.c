@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "leco/leco.h"
+
 size_t option_value_size(option_kind kind)
 {
     switch (kind) {
@@ -148,6 +150,19 @@ void option_choices_text(const option_spec *spec, char *text, size_t size)
         used += (size_t)snprintf(text + used, size - used, "%s%.*s", i > 0 ? ", " : "", (int)length, name);
 }
 
+/* Of names that stand one by one. */
+static const char *choice_near(const option_spec *spec, const char *text)
+{
+    const char *known[32];
+    size_t count = 0;
+    if (!spec->choice_at) return NULL;
+    while (count < sizeof known / sizeof *known && spec->choice_at(count)) {
+        known[count] = spec->choice_at(count);
+        count++;
+    }
+    return leco_suggest(text, known, count);
+}
+
 static bool read_choice(const option_spec *spec, const char *text, const char **value, char *why, size_t why_size)
 {
     const char *name;
@@ -159,10 +174,12 @@ static bool read_choice(const option_spec *spec, const char *text, const char **
     }
     char all[256];
     option_choices_text(spec, all, sizeof all);
+    const char *near = choice_near(spec, text);
     if (spec->later && strcmp(text, spec->later) == 0)
         snprintf(why, why_size, "%s was not built into this leco: it takes one of %s", text, all);
     else
-        snprintf(why, why_size, "takes one of %s, not '%s'", all, text);
+        snprintf(why, why_size, "takes one of %s, not '%s'%s%s%s", all, text, near ? "; did you mean " : "",
+                 near ? near : "", near ? "?" : "");
     return false;
 }
 

@@ -190,7 +190,7 @@ static leco_status prepare_batch(batch_run *b, latent_size size, leco_error *err
     b->rng = mem_calloc((size_t)size.batch, sizeof *b->rng);
     b->rgb = mem_calloc((size_t)size.batch, bytes);
     if (!b->x || !b->rng || !b->rgb) return error_memory(err, (size_t)size.batch * bytes, "the pictures");
-    LECO_TRY(denoising_create(what->sampler, p->schedule, what->steps, size, &b->run, err));
+    LECO_TRY(denoising_create(&what->sampling, p->schedule, size, &b->run, err));
     return guided_create(b->easel->denoiser, what->guidance_scale, &b->guided, err);
 }
 

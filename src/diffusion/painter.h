@@ -28,8 +28,7 @@ typedef struct picture_text {
 typedef struct painting {
     const picture_text *text; /* [count] one a picture */
     size_t count;
-    const sampler *sampler;
-    int64_t steps;
+    sampling sampling;
     float guidance_scale;
     int64_t height, width; /* pixels: multiples of the VAE's factor */
     int64_t batch;         /* pictures computed together at most */

@@ -7,15 +7,22 @@
 
 #include "diffusion/sampler.h"
 
-static leco_status start(denoising *d, leco_error *err)
+static int64_t stride_of(const denoising *d)
 {
-    return schedule_leading(d->schedule, d->steps, d->timestep, err);
+    return d->schedule->train_timesteps / d->steps;
+}
+
+/* As diffusers has it, a step goes down by the stride, and the model is told the next timestep of its list: with
+ * linspace spacing that is one of less noise. */
+static void levels(denoising *d)
+{
+    for (int64_t i = 1; i < d->steps; i++) d->level[i] = fmax(d->timestep[i - 1] - (double)stride_of(d), 0);
 }
 
 static void step(denoising *d, int64_t done, const float *output, float *x)
 {
     const noise_schedule *s = d->schedule;
-    int64_t t = (int64_t)denoising_timestep(d, done), previous = t - s->train_timesteps / d->steps;
+    int64_t t = (int64_t)denoising_timestep(d, done), previous = t - stride_of(d);
     float a = s->alpha_bar[t];
     float a_previous = previous >= 0 ? s->alpha_bar[previous] : s->final_alpha_bar;
     float signal = sqrtf(a), noise = sqrtf(1.0f - a);
@@ -27,4 +34,5 @@ static void step(denoising *d, int64_t done, const float *output, float *x)
     }
 }
 
-const sampler sampler_ddim = {.name = "ddim", .label = "DDIM", .start = start, .step = step};
+const sampler sampler_ddim = {
+    .name = "ddim", .label = "DDIM", .spacing = SPACING_LEADING, .grid = GRID_WHOLE, .step = step, .levels = levels};

@@ -4,12 +4,20 @@
 
 #include "diffusion/sampler.h"
 
-static const sampler *const samplers[] = {&sampler_ddim, &sampler_euler};
+static const sampler *const samplers[] = {&sampler_ddim,         &sampler_ddpm,    &sampler_lms,
+                                          &sampler_euler,        &sampler_euler_a, &sampler_dpmpp_2m,
+                                          &sampler_dpmpp_2m_sde, &sampler_heun,    &sampler_uni_pc};
 #define SAMPLERS (sizeof samplers / sizeof *samplers)
 
 const sampler *sampler_at(size_t index)
 {
     return index < SAMPLERS ? samplers[index] : NULL;
+}
+
+const char *sampling_label(const sampling *asked, char text[SAMPLING_LABEL])
+{
+    snprintf(text, SAMPLING_LABEL, "%s%s", asked->sampler->label, asked->karras ? " Karras" : "");
+    return text;
 }
 
 leco_status sampler_parse(const char *name, const sampler **out, leco_error *err)

@@ -22,7 +22,31 @@ static float beta_at(const schedule_config *config, int64_t i)
     return root * root;
 }
 
-leco_status noise_schedule_create(const schedule_config *config, noise_schedule **out, leco_error *err)
+/* torch.cumprod, which accumulates f32 in double on the CPU. */
+static void multiply_up(float *alpha, size_t count)
+{
+    double product = 1.0;
+    for (size_t i = 0; i < count; i++) {
+        product *= (double)alpha[i];
+        alpha[i] = (float)product;
+    }
+}
+
+/* Alphas to those of zero terminal SNR, by way of alpha-bar and betas: each step of diffusers rounds to f32. */
+static void rescale(float *alpha, size_t count)
+{
+    multiply_up(alpha, count);
+    const float first = sqrtf(alpha[0]), last = sqrtf(alpha[count - 1]), factor = first / (first - last);
+    float before = 1.0f;
+    for (size_t i = 0; i < count; i++) {
+        const float root = (sqrtf(alpha[i]) - last) * factor, bar = root * root;
+        const float beta = 1.0f - (i == 0 ? bar : bar / before);
+        before = bar;
+        alpha[i] = 1.0f - beta;
+    }
+}
+
+static leco_status check(const schedule_config *config, leco_error *err)
 {
     if (config->train_timesteps < 1 || config->train_timesteps > SCHEDULE_MAX_TIMESTEPS)
         return error_set(err, LECO_INVALID, "noise schedule: num_train_timesteps is %lld, expected 1 to %d",
@@ -30,10 +54,20 @@ leco_status noise_schedule_create(const schedule_config *config, noise_schedule 
     if (!(config->beta_start > 0 && config->beta_start < 1 && config->beta_end > 0 && config->beta_end < 1))
         return error_set(err, LECO_INVALID, "noise schedule: beta_start %g and beta_end %g must lie between 0 and 1",
                          config->beta_start, config->beta_end);
+    if (config->zero_terminal_snr && config->prediction == PREDICT_EPSILON)
+        return error_set(
+            err, LECO_INVALID,
+            "noise schedule: rescale_betas_zero_snr leaves nothing but noise at the last timestep, of which "
+            "a model that predicts epsilon can say nothing; it needs prediction_type \"v_prediction\"");
     if (config->steps_offset < 0 || config->steps_offset >= config->train_timesteps)
         return error_set(err, LECO_INVALID, "noise schedule: steps_offset is %lld, expected 0 to %lld",
                          (long long)config->steps_offset, (long long)config->train_timesteps - 1);
+    return LECO_OK;
+}
 
+leco_status noise_schedule_create(const schedule_config *config, noise_schedule **out, leco_error *err)
+{
+    LECO_TRY(check(config, err));
     size_t count = (size_t)config->train_timesteps;
     size_t bytes = sizeof(noise_schedule) + count * sizeof(float);
     noise_schedule *s = mem_calloc(1, bytes);
@@ -41,24 +75,17 @@ leco_status noise_schedule_create(const schedule_config *config, noise_schedule 
     s->train_timesteps = config->train_timesteps;
     s->prediction = config->prediction;
     s->steps_offset = config->steps_offset;
-    double product = 1.0; /* torch.cumprod accumulates f32 in double on the CPU */
-    for (size_t i = 0; i < count; i++) {
-        product *= (double)(1.0f - beta_at(config, (int64_t)i));
-        s->alpha_bar[i] = (float)product;
+    for (size_t i = 0; i < count; i++) s->alpha_bar[i] = 1.0f - beta_at(config, (int64_t)i);
+    if (config->zero_terminal_snr) rescale(s->alpha_bar, count);
+    multiply_up(s->alpha_bar, count);
+    if (!isfinite(s->alpha_bar[count - 1])) { /* the first timestep is the last, or as noisy */
+        mem_free(s);
+        return error_set(err, LECO_INVALID,
+                         "noise schedule: rescale_betas_zero_snr needs betas that add noise from one timestep to the "
+                         "next");
     }
     s->final_alpha_bar = config->set_alpha_to_one ? 1.0f : s->alpha_bar[0];
     *out = s;
-    return LECO_OK;
-}
-
-leco_status schedule_leading(const noise_schedule *s, int64_t steps, double *timestep, leco_error *err)
-{
-    int64_t stride = s->train_timesteps / steps;
-    if ((steps - 1) * stride + s->steps_offset >= s->train_timesteps)
-        return error_set(err, LECO_INVALID,
-                         "%lld denoising steps with a steps_offset of %lld pass the noise schedule's end",
-                         (long long)steps, (long long)s->steps_offset);
-    for (int64_t i = 0; i < steps; i++) timestep[i] = (double)((steps - 1 - i) * stride + s->steps_offset);
     return LECO_OK;
 }
 

@@ -15,17 +15,16 @@ typedef struct noise_schedule {
     prediction prediction; /* what the model's output is */
     int64_t steps_offset;
     float final_alpha_bar; /* alpha-bar where a step leads below timestep 0 */
-    float alpha_bar[];     /* [train_timesteps], falling */
+    float alpha_bar[];     /* [train_timesteps], falling; 0 at the last with zero terminal SNR */
 } noise_schedule;
 
 /* Owned by the caller (mem_free). Betas outside (0, 1), or timesteps outside [1, SCHEDULE_MAX_TIMESTEPS], are
- * LECO_INVALID. The config's spacing and clip_sample are a sampler's matter and not looked at. */
+ * LECO_INVALID. The config's spacing and clip_sample are a sampler's matter and not looked at.
+ *
+ * With zero_terminal_snr, sqrt(a_t) is shifted and stretched so that it is 0 at the last timestep and stays as it is at
+ * the first: nothing but noise is left there, and only v says something about it; a model that predicts epsilon is
+ * LECO_INVALID. Source: Lin et al., "Common diffusion noise schedules and sample steps are flawed" (2023). */
 leco_status noise_schedule_create(const schedule_config *config, noise_schedule **out, leco_error *err);
-
-/* The "leading" timesteps of a run of `steps` steps, falling:  timestep[i] = (steps - 1 - i) * stride + steps_offset,
- * stride = train_timesteps / steps, 1 <= steps <= train_timesteps. Timesteps that pass the schedule's end are
- * LECO_INVALID. */
-leco_status schedule_leading(const noise_schedule *s, int64_t steps, double *timestep, leco_error *err);
 
 /* The timestep of `to` at which as much of a latent is noise as at `timestep` of `from`, between two of its timesteps
  * where it must be; the nearest end where it has none. With equal schedules, `timestep` itself. */

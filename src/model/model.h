@@ -9,6 +9,7 @@
 #define LECO_MODEL_MODEL_H
 
 #include "model/layers.h"
+#include "model/spacing.h"
 #include "model/text_encoder.h"
 #include "model/tokenizer.h"
 #include "model/unet.h"
@@ -17,7 +18,6 @@
 
 typedef enum beta_schedule { BETA_SCALED_LINEAR, BETA_LINEAR } beta_schedule;
 typedef enum prediction { PREDICT_EPSILON, PREDICT_V } prediction;
-typedef enum timestep_spacing { SPACING_LEADING, SPACING_TRAILING, SPACING_LINSPACE } timestep_spacing;
 
 enum { SCHEDULE_MAX_TIMESTEPS = 100000 };
 
@@ -29,8 +29,9 @@ typedef struct schedule_config {
     prediction prediction;
     int64_t steps_offset;
     bool set_alpha_to_one;
+    bool zero_terminal_snr;   /* rescale_betas_zero_snr */
     timestep_spacing spacing; /* these two are what the folder asks of a sampler that draws: */
-    bool clip_sample;         /* leco's takes leading timesteps and never clips */
+    bool clip_sample;         /* leco's never clip */
 } schedule_config;
 
 leco_status schedule_config_read(const char *folder, schedule_config *config, leco_error *err);

@@ -40,12 +40,12 @@ static const config_key keys[] = {
     {"steps_offset", "*a whole number"},
     {"set_alpha_to_one", "*true or false"},
     {"timestep_spacing", "\"leading\"|\"trailing\"|\"linspace\""},
+    {"rescale_betas_zero_snr", NULL},
     {"clip_sample", NULL},
     /* other noise, or another thing to predict */
     {"trained_betas", "null"},
     {"betas", "null"}, /* what somebody may have meant by these; diffusers would ignore them */
     {"alphas_cumprod", "null"},
-    {"rescale_betas_zero_snr", "false|null"},
     {"snr_shift_scale", "1|null"},
     {"predict_epsilon", "true|null"}, /* prediction_type before diffusers 0.9 */
     {"variance_type", "\"fixed_small\"|\"fixed_small_log\"|\"fixed_large\"|\"fixed_large_log\"|null"},
@@ -115,8 +115,9 @@ static leco_status check_betas(const schedule_config *c, const char *path, leco_
         json_number(c->beta_start, start), json_number(c->beta_end, end));
 }
 
-/* leco draws and trains with DDIM: what is absent is what diffusers' DDIMScheduler.from_config makes of it, whatever
- * the folder's own class would. The one exception is clip_sample, which StableDiffusionPipeline turns off. */
+/* What is absent is what diffusers' DDIMScheduler.from_config makes of it, whatever the folder's own class would. Two
+ * exceptions: clip_sample, which StableDiffusionPipeline turns off, and timestep_spacing, of which each of diffusers'
+ * classes has its own default. */
 static leco_status read_config(const json_t *root, const char *path, void *config, leco_error *err)
 {
     schedule_config *c = config;
@@ -130,15 +131,24 @@ static leco_status read_config(const json_t *root, const char *path, void *confi
     LECO_TRY(check_betas(c, path, err));
     LECO_TRY(json_get_string(root, path, "beta_schedule", "linear", &beta, err));
     LECO_TRY(json_get_string(root, path, "prediction_type", "epsilon", &predicts, err));
-    LECO_TRY(json_get_string(root, path, "timestep_spacing", "leading", &spacing, err));
+    LECO_TRY(json_get_string(root, path, "timestep_spacing", "", &spacing, err));
     LECO_TRY(json_get_int(root, path, "steps_offset", 0, 0, c->train_timesteps - 1, &c->steps_offset, err));
     LECO_TRY(json_get_bool(root, path, "set_alpha_to_one", true, &c->set_alpha_to_one, err));
     LECO_TRY(json_get_bool(root, path, "clip_sample", false, &c->clip_sample, err));
+    if (!json_is_null(json_object_get(root, "rescale_betas_zero_snr")))
+        LECO_TRY(json_get_bool(root, path, "rescale_betas_zero_snr", false, &c->zero_terminal_snr, err));
     c->beta = is(beta, "linear") ? BETA_LINEAR : BETA_SCALED_LINEAR;
     c->prediction = is(predicts, "v_prediction") ? PREDICT_V : PREDICT_EPSILON;
     c->spacing = is(spacing, "leading")    ? SPACING_LEADING
                  : is(spacing, "trailing") ? SPACING_TRAILING
-                                           : SPACING_LINSPACE;
+                 : is(spacing, "linspace") ? SPACING_LINSPACE
+                                           : SPACING_UNSAID;
+    if (c->zero_terminal_snr && c->prediction == PREDICT_EPSILON)
+        return error_set(
+            err, LECO_INVALID,
+            "%s: key \"rescale_betas_zero_snr\": true leaves nothing but noise at the last timestep, of which "
+            "a model that predicts epsilon can say nothing: expected \"prediction_type\": \"v_prediction\"",
+            path);
     return LECO_OK;
 }
 

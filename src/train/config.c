@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "diffusion/sampler.h"
 #include "model/family.h"
 #include "train/config_internal.h"
 #include "train/config_keys.h"
@@ -31,10 +32,37 @@ static const char *place_of(const train_config *c, const doc_node *root, const c
     return n ? n->place : c->path;
 }
 
+/* What goes with the sampler, and what with p1atdev's timesteps. */
+static leco_status check_sampling(const train_config *c, const char *train, leco_error *err)
+{
+    static const char *const theirs[] = {"ddim", "ddpm", "lms", "euler_a"};
+    bool known = false;
+    for (size_t i = 0; i < sizeof theirs / sizeof *theirs; i++)
+        known = known || strcmp(c->sampler->name, theirs[i]) == 0;
+    if (c->karras && c->sampler->grid == GRID_WHOLE)
+        return error_set(err, LECO_INVALID,
+                         "%s: train.karras_sigmas: %s steps on timesteps, not on sigmas; another noise_scheduler does",
+                         train, c->sampler->name);
+    if (c->timestep_jitter && (c->karras || c->spacing == SPACING_LINSPACE))
+        return error_set(
+            err, LECO_INVALID,
+            "%s: train.timestep_jitter: %s leave no room for it; it goes with timestep_spacing leading and "
+            "trailing",
+            train, c->karras ? "Karras' sigmas" : "timesteps of linspace spacing");
+    if (c->compat == TIMESTEPS_P1ATDEV && (!known || c->karras))
+        return error_set(
+            err, LECO_INVALID,
+            "%s: train.timestep_compat: p1atdev's trainer has the noise_scheduler ddim, ddpm, lms or euler_a, "
+            "without karras_sigmas",
+            train);
+    return LECO_OK;
+}
+
 static leco_status check(const train_config *c, const doc_node *root, leco_error *err)
 {
     const char *train = place_of(c, root, "train");
     const bool as_p1atdev = c->compat == TIMESTEPS_P1ATDEV;
+    LECO_TRY(check_sampling(c, train, err));
     if (c->samples_per_trajectory > c->denoising_steps - as_p1atdev)
         return error_set(err, LECO_INVALID,
                          "%s: train.samples_per_trajectory: %lld samples can't be taken from %lld denoising steps",
@@ -167,6 +195,8 @@ static leco_status read_tree(train_config *c, const doc_node *root, leco_error *
 {
     LECO_TRY(read_sections(c, root, err));
     LECO_TRY(settle_network(c, place_of(c, root, "network"), err));
+    if (c->spacing == SPACING_UNSAID)
+        c->spacing = c->compat == TIMESTEPS_P1ATDEV ? c->sampler->spacing : SPACING_LEADING;
     LECO_TRY(check(c, root, err));
     LECO_TRY(settle_name(c, err));
     LECO_TRY(check_network_keys(c, doc_find(root, "network"), err));

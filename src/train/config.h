@@ -7,6 +7,7 @@
 #include "base/arena.h"
 #include "base/dtype.h"
 #include "model/kinds.h"
+#include "model/spacing.h"
 #include "train/lr_schedule.h"
 #include "train/optimizer.h"
 
@@ -105,6 +106,8 @@ typedef struct train_config {
     optimizer_options optimizer;
     const char *optimizer_args; /* as written, or NULL; they are in `optimizer` */
     int64_t denoising_steps;
+    timestep_spacing spacing; /* said, once it is read */
+    bool karras;
     int64_t samples_per_trajectory;
     bool timestep_jitter;
     timestep_compat compat;

@@ -22,7 +22,15 @@ static void sampler_store(void *field, const choice *chosen)
     *(const sampler **)field = chosen->row;
 }
 
-static const choice_list samplers = {sampler_choice, sampler_store, NAMES("ddpm", "lms", "euler_a"), later};
+static const choice_list samplers = {sampler_choice, sampler_store, NULL, NULL};
+
+static const choice timestep_spacing_names[] = {
+    {"leading", .value = SPACING_LEADING},
+    {"linspace", .value = SPACING_LINSPACE},
+    {"trailing", .value = SPACING_TRAILING},
+    {0},
+};
+ENUM_CHOICES(timestep_spacing, NULL, NULL)
 
 static choice kind_choice(size_t index)
 {
@@ -244,7 +252,14 @@ static const key_row train_keys[] = {
            "a gradient longer than this, over all that is trained, is shortened to it before the optimizer's step, as "
            "torch's clip_grad_norm_ does; 0: never"),
     CHOICE("noise_scheduler", sampler, const sampler *, samplers, "ddim",
-           "how trajectories are denoised: $names. p1atdev's others are not supported yet"),
+           "how trajectories are denoised: $names. `heun` runs the model twice a step; `ddpm`, `euler_a` and "
+           "`dpmpp_2m_sde` add noise on the way"),
+    CHOICE("timestep_spacing", spacing, timestep_spacing, timestep_spacing_choices,
+           UNSET("as `timestep_compat` asks: leading, or what p1atdev's trainer has"),
+           "how their steps lie on the timesteps: $names, as in diffusers. A model with zero terminal SNR wants "
+           "`trailing`: only then is its last timestep visited"),
+    BOOL("karras_sigmas", karras, "false",
+         "space their noise levels as Karras et al. (2022) do; not of `ddim` and `ddpm`"),
     INT("max_denoising_steps", denoising_steps, 2, 1000, "50", "denoising steps of a whole picture, 2 to 1000"),
     INT("samples_per_trajectory", samples_per_trajectory, 1, 1000, "1",
         "how many latents of one denoising run are trained on. Each is an optimizer step; more of them make training "

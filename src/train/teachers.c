@@ -88,6 +88,7 @@ static leco_status open_model(const train_config *c, const char *place, const ch
     if (c->compat == TIMESTEPS_P1ATDEV) { /* the scheduler that p1atdev's trainer makes, whatever the files say */
         schedule.steps_offset = 0;
         schedule.set_alpha_to_one = true;
+        schedule.zero_terminal_snr = false;
     }
     return noise_schedule_create(&schedule, &out->schedule, err);
 }

@@ -9,6 +9,7 @@
 #include "train/still.h"
 #include "train/teachers.h"
 #include "train/token_check.h"
+#include "train/trajectory.h"
 
 static void drop_lessons(trainer *t)
 {
@@ -51,7 +52,8 @@ static leco_status open_models(trainer *t, leco_error *err)
     for (size_t i = 0; i < t->frozen_count; i++) {
         denoising *run;
         const noise_schedule *s = t->frozen[i].schedule;
-        leco_status status = denoising_plan(c->sampler, s, c->denoising_steps, (latent_size){0}, &run, err);
+        const sampling asked = trajectory_sampling(c);
+        leco_status status = denoising_plan(&asked, s, (latent_size){0}, &run, err);
         denoising_destroy(run);
         if (status != LECO_OK) return error_prefix(err, status, "%s: train.max_denoising_steps", c->path);
     }

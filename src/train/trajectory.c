@@ -25,18 +25,22 @@ int64_t trajectory_first_step(const train_config *config)
     return config->compat == TIMESTEPS_P1ATDEV ? 1 : 0;
 }
 
-source_pass trajectory_draw(rng *r, const train_config *config, int64_t jitter_range, int64_t *kept)
+source_pass trajectory_draw(rng *r, const train_config *config, int64_t steps, int64_t jitter_range, int64_t *kept)
 {
     source_pass pass = {.kept_count = (size_t)config->samples_per_trajectory, .kept = kept};
-    for (size_t i = 0; i < pass.kept_count; i++)
-        draw_step(r, trajectory_first_step(config), config->denoising_steps, kept, i);
+    for (size_t i = 0; i < pass.kept_count; i++) draw_step(r, trajectory_first_step(config), steps, kept, i);
     if (config->timestep_jitter) pass.jitter = rng_randint(r, 0, jitter_range);
     return pass;
 }
 
+sampling trajectory_sampling(const train_config *config)
+{
+    return (sampling){config->sampler, config->denoising_steps, config->spacing, config->karras};
+}
+
 double trajectory_timestep(const denoising *run, timestep_compat compat, int64_t done)
 {
-    if (compat == TIMESTEPS_RIGHT) return denoising_timestep(run, done);
+    if (compat == TIMESTEPS_RIGHT) return denoising_level(run, done);
     /* p1atdev's trainer looks the step up in the schedule of all timesteps, which starts higher than the run did. */
     int64_t all = run->schedule->train_timesteps;
     return (double)(all - 1 - done * all / run->steps);
@@ -73,8 +77,8 @@ static leco_status plan(trajectory *t, const training_setting *in, leco_error *e
     latent_size asked = t->base.size;
     asked.batch = guided_batch(asked.batch, (float)t->spec->guidance_scale);
     LECO_TRY(setting_denoiser(in, t->spec->model, asked, t->spec->multiplier, false, &t->denoiser, err));
-    return denoising_plan(in->config->sampler, in->frozen[t->spec->model].schedule, in->config->denoising_steps,
-                          t->base.size, &t->run, err);
+    const sampling how = trajectory_sampling(in->config);
+    return denoising_plan(&how, in->frozen[t->spec->model].schedule, t->base.size, &t->run, err);
 }
 
 static leco_status prepare(source *s, const training_setting *in, leco_error *err)
@@ -114,7 +118,7 @@ static size_t bytes(const source *s)
 static source_pass draw(const source *s, rng *r, int64_t *kept)
 {
     const trajectory *t = of(s);
-    return trajectory_draw(r, t->config, denoising_jitter_range(t->run), kept);
+    return trajectory_draw(r, t->config, t->run->steps, denoising_jitter_range(t->run), kept);
 }
 
 static leco_status run(source *s, const source_pass *pass, rng *r, float *noise, float *kept, const source_watch *watch,
@@ -145,9 +149,9 @@ static double timestep(const source *s, int64_t kept)
 
 static double steps(const source *s, const source_pass *pass)
 {
-    const train_config *c = of(s)->config;
+    const trajectory *t = of(s);
     if (pass) return (double)pass->kept[pass->kept_count - 1];
-    return pace_mean_largest(trajectory_first_step(c), c->denoising_steps, c->samples_per_trajectory);
+    return pace_mean_largest(trajectory_first_step(t->config), t->run->steps, t->config->samples_per_trajectory);
 }
 
 const source_row source_trajectory = {.name = "trajectory",

@@ -63,6 +63,10 @@ if ! "$LECO" "${generate[@]}" --device none 2>&1 | grep -q 'takes one of cuda'; 
 fi
 wrong "--precision takes one of float32, bfloat16, not 'fp8'" "${generate[@]}" --precision fp8
 wrong "--scheduler takes one of ddim,.* not ''" "${generate[@]}" --scheduler ''
+wrong "--scheduler takes one of ddim, ddpm, lms, euler, euler_a, dpmpp_2m, dpmpp_2m_sde, heun, uni_pc, not 'pndmm'" "${generate[@]}" --scheduler pndmm
+wrong "not 'DPM\+\+ 2M Karras'; did you mean dpmpp_2m\?" "${generate[@]}" --scheduler 'DPM++ 2M Karras'
+wrong "not 'Euler a'; did you mean euler_a\?" "${generate[@]}" --scheduler 'Euler a'
+wrong "--spacing takes one of leading, linspace, trailing, not 'even'" "${generate[@]}" --spacing even
 wrong "--rng takes one of cpu, cuda, not 'mps'" "${generate[@]}" --rng mps
 wrong "--preset takes one of sd15, sd21, sdxl, not 'sd3'" bench --preset sd3
 wrong '--resume is not there yet' train some.yaml --resume

@@ -19,6 +19,36 @@ differ a.png b.png
 run 0 "${draw[@]}" -p '' -o empty.png
 is_png empty.png
 
+# Every scheduler, spacing and Karras' sigmas: each draws something else, and says so as A1111 does.
+for scheduler in ddim ddpm lms euler euler_a dpmpp_2m dpmpp_2m_sde heun uni_pc; do
+    run 0 "${draw[@]}" -p 'a red circle' --seed 5 --scheduler $scheduler -o $scheduler.png
+    is_png $scheduler.png
+    sha256sum <$scheduler.png >>pictures
+    case $scheduler in
+    dd*)
+        run 1 "${draw[@]}" -p 'a red circle' --seed 5 --scheduler $scheduler --karras -o karras.png
+        says "scheduler \"$scheduler\" steps on timesteps"
+        missing karras.png
+        ;;
+    *)
+        run 0 "${draw[@]}" -p 'a red circle' --seed 5 --scheduler $scheduler --karras -o $scheduler-karras.png
+        sha256sum <$scheduler-karras.png >>pictures
+        ;;
+    esac
+done
+[ "$(sort -u pictures | wc -l)" -eq 16 ] || complain 'not 16 different pictures'
+same a.png ddim.png
+run 0 "$LECO" inspect dpmpp_2m_sde-karras.png
+prints 'Sampler: DPM\+\+ 2M SDE Karras,'
+run 0 "$LECO" inspect euler_a.png
+prints 'Sampler: Euler a,'
+run 0 "${draw[@]}" -p 'a red circle' --seed 5 --spacing leading -o b.png
+same a.png b.png
+run 0 "${draw[@]}" -p 'a red circle' --seed 5 --spacing trailing -o b.png
+differ a.png b.png
+run 1 "${draw[@]}" -p 'a red circle' --steps 1000 --scheduler dpmpp_2m --spacing linspace -o c.png
+says '1000 denoising steps with "linspace" spacing visit timestep [0-9]+ twice'
+
 # Several: their names, their seeds, and that computing them together or apart makes no difference to speak of.
 run 0 "${draw[@]}" -p 'a red circle' -p 'a blue square' --count 2 --seed 4 --batch 3 -o many.png
 exists many-1.png many-2.png many-3.png many-4.png

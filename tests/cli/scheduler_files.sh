@@ -1,6 +1,6 @@
 #!/bin/bash
-# Folders that were saved with another scheduler: the noise in scheduler_config.json counts, what it asks of a sampler
-# stops nothing and is told of where something is drawn, once.
+# Folders that were saved with another scheduler: the noise in scheduler_config.json counts, and its spacing where
+# something is drawn. What else it asks of a sampler stops nothing and is told of where something is drawn, once.
 . "$(dirname "$0")/support.sh"
 cases=$fixtures/sd1-like
 
@@ -13,7 +13,11 @@ saved() {
 warnings() { # COUNT
     [ "$(grep -c '^warning: ' stderr)" -eq "$1" ] || complain "not $1 warnings"
 }
-draw() { run 0 "$LECO" generate -m "$1/model" -p 'a star' -p 'a circle' --batch 1 --steps 2 --seed 3 --precision float32 -o "$1.png"; }
+draw() { # NAME OPTION...
+    local name=$1
+    shift
+    run 0 "$LECO" generate -m "$name/model" -p 'a star' -p 'a circle' --batch 1 --steps 2 --seed 3 --precision float32 -o "$name.png" "$@"
+}
 
 # Everything else works, and says nothing of it.
 others() {
@@ -39,21 +43,26 @@ others plain
 saved infinity 's/PNDMScheduler/DPMSolverMultistepScheduler/; s/"num_train/"lambda_min_clipped": -Infinity,\n  &/'
 saved linspace 's/PNDMScheduler/EulerDiscreteScheduler/; s/"leading"/"linspace"/'
 saved trailing 's/"leading"/"trailing"/'
-for name in infinity linspace trailing; do
+draw infinity
+warnings 0
+same plain-1.png infinity-1.png
+same plain-2.png infinity-2.png
+others infinity
+same plain.loss infinity.loss
+for name in linspace trailing; do
     draw $name
-    if [ $name = infinity ]; then
-        warnings 0
-    else
-        warnings 1
-        says "^warning: $name/model/scheduler/scheduler_config\.json: key \"timestep_spacing\": \"$name\""
-    fi
+    warnings 0
+    mv $name-1.png as-$name.png
+    differ plain-1.png as-$name.png
+    draw plain --spacing $name
+    same plain-1.png as-$name.png
+    draw plain
+    draw $name --spacing leading # training's default, too
     same plain-1.png $name-1.png
     same plain-2.png $name-2.png
     others $name
     same plain.loss $name.loss
 done
-run 0 "$LECO" grid -m linspace/model -p 'a star' -p 'a circle' --lora "$lora" --weights 0,1 --steps 1 -o grid.png
-warnings 1
 
 # Clipping is turned off by diffusers' pipeline, too.
 saved clipped 's/"num_train/"clip_sample": true,\n  &/'
@@ -63,6 +72,22 @@ says 'key "clip_sample": true'
 same plain-1.png clipped-1.png
 others clipped
 exists plain.loss
+
+# Zero terminal SNR: for models that predict v; drawn with trailing spacing, whose first timestep is nothing but noise.
+saved zero 's/"num_train/"rescale_betas_zero_snr": true,\n  &/'
+run 1 "$LECO" inspect zero/model
+says 'scheduler_config\.json: key "rescale_betas_zero_snr": true .*expected "prediction_type": "v_prediction"$'
+saved zero 's/"num_train/"rescale_betas_zero_snr": true,\n  &/; s/"epsilon"/"v_prediction"/; s/"leading"/"trailing"/'
+for scheduler in ddim ddpm lms euler euler_a dpmpp_2m dpmpp_2m_sde heun uni_pc; do
+    draw zero --scheduler $scheduler
+    warnings 0
+    is_png zero-2.png
+done
+model=$PWD/zero/model config zero.yaml
+run 0 "$LECO" train zero.yaml --set train.iterations=4 --set train.timestep_spacing=trailing --set "save.path=$work/zero-out" \
+    --set train.samples_per_trajectory=2
+exists zero-out/small.safetensors
+says 'loss [0-9.]+ at first, [0-9.]+ at last'
 
 # A number that no machine holds spoils no other one.
 saved huge 's/"num_train/"thresholding_limit": 1e400,\n  "sample_limit": 1000000000000000000000000000000,\n  &/'

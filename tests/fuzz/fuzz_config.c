@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "diffusion/sampler.h"
 #include "train/config.h"
 #include "train/modes.h"
 
@@ -105,6 +106,7 @@ static void check_config(const train_config *c)
     FUZZ_CHECK(!strchr(c->save_name, '/') && c->save_name[0]);
     FUZZ_CHECK(!c->precision || strcmp(c->precision, "bfloat16") == 0 || strcmp(c->precision, "float32") == 0);
     FUZZ_CHECK(c->compat == TIMESTEPS_RIGHT || (!c->timestep_jitter && c->samples_per_trajectory == 1));
+    FUZZ_CHECK(c->spacing != SPACING_UNSAID && (!c->karras || c->sampler->grid != GRID_WHOLE));
     FUZZ_CHECK(c->prompt_count > 0 || c->images.path);
     check_images(&c->images);
     for (size_t i = 0; i < c->prompt_count; i++) check_prompt(&c->prompt[i]);
@@ -147,6 +149,8 @@ static void put_train(FILE *out, const train_config *c)
     fprintf(out, "  seed: %llu\n  trajectory_guidance_scale: %.17g\n  timestep_compat: %s\n",
             (unsigned long long)c->seed, c->trajectory_guidance_scale,
             c->compat == TIMESTEPS_P1ATDEV ? "p1atdev" : "none");
+    fprintf(out, "  noise_scheduler: %s\n  timestep_spacing: %s\n  karras_sigmas: %s\n", c->sampler->name,
+            spacing_name(c->spacing), c->karras ? "true" : "false");
     if (c->precision) fprintf(out, "  precision: %s\n", c->precision);
     fprintf(out, "  optimizer: %s\n  optimizer_args: \"", optimizer_rows[c->optimizer.kind]->name);
     fuzz_put_arguments(out, &c->optimizer);

@@ -52,13 +52,13 @@ static void check_config(const schedule_config *c)
 
 static json_t *written(const schedule_config *c)
 {
-    static const char *const spacings[] = {"leading", "trailing", "linspace"};
-    json_t *o = json_pack("{s:I, s:f, s:f, s:s, s:s, s:s, s:I, s:b, s:b}", "num_train_timesteps",
-                          (json_int_t)c->train_timesteps, "beta_start", c->beta_start, "beta_end", c->beta_end,
-                          "beta_schedule", c->beta == BETA_LINEAR ? "linear" : "scaled_linear", "prediction_type",
-                          c->prediction == PREDICT_V ? "v_prediction" : "epsilon", "timestep_spacing",
-                          spacings[c->spacing], "steps_offset", (json_int_t)c->steps_offset, "set_alpha_to_one",
-                          (int)c->set_alpha_to_one, "clip_sample", (int)c->clip_sample);
+    json_t *o =
+        json_pack("{s:I, s:f, s:f, s:s, s:s, s:s*, s:I, s:b, s:b, s:b}", "num_train_timesteps",
+                  (json_int_t)c->train_timesteps, "beta_start", c->beta_start, "beta_end", c->beta_end, "beta_schedule",
+                  c->beta == BETA_LINEAR ? "linear" : "scaled_linear", "prediction_type",
+                  c->prediction == PREDICT_V ? "v_prediction" : "epsilon", "timestep_spacing", spacing_name(c->spacing),
+                  "steps_offset", (json_int_t)c->steps_offset, "set_alpha_to_one", (int)c->set_alpha_to_one,
+                  "rescale_betas_zero_snr", (int)c->zero_terminal_snr, "clip_sample", (int)c->clip_sample);
     FUZZ_CHECK(o);
     return o;
 }
@@ -78,12 +78,12 @@ static void check_again(const schedule_config *c)
 }
 
 /* A run of any number of steps that starts stays within the schedule, with the largest jitter, too. */
-static void check_run(const noise_schedule *s, int64_t steps)
+static void check_run(const noise_schedule *s, const sampling *asked)
 {
     leco_error err = {0};
     denoising *d;
     rng none;
-    leco_status status = denoising_create(&sampler_ddim, s, steps, (latent_size){1, 1, 1, 1}, &d, &err);
+    leco_status status = denoising_create(asked, s, (latent_size){1, 1, 1, 1}, &d, &err);
     if (status != LECO_OK) {
         FUZZ_REFUSED(status, &err);
         FUZZ_CHECK(!d);
@@ -91,9 +91,10 @@ static void check_run(const noise_schedule *s, int64_t steps)
     }
     FUZZ_CHECK(denoising_jitter_range(d) >= 1);
     denoising_begin(d, denoising_jitter_range(d) - 1, &none, 1);
-    for (int64_t done = 0; done < steps; done++) {
+    for (int64_t done = 0; done < d->steps; done++) {
         double t = denoising_timestep(d, done);
         FUZZ_CHECK(t >= 0 && t < (double)s->train_timesteps);
+        FUZZ_CHECK(d->sigma[done] >= 0 && (done == 0 || d->sigma[done] <= d->sigma[done - 1]));
     }
     denoising_destroy(d);
 }
@@ -113,7 +114,13 @@ static void check_schedule(const schedule_config *c)
         FUZZ_CHECK(s->alpha_bar[i] >= 0 && s->alpha_bar[i] <= (i ? s->alpha_bar[i - 1] : 1.0f));
     FUZZ_CHECK(s->final_alpha_bar > 0 && s->final_alpha_bar <= 1);
     static const int64_t steps[] = {0, 1, 3, 25, 50, 1000, 1001};
-    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) check_run(s, steps[i]);
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)
+        for (size_t k = 0; sampler_at(k); k++) {
+            sampling asked = {sampler_at(k), steps[i], c->spacing, false};
+            check_run(s, &asked);
+            asked.karras = sampler_at(k)->grid != GRID_WHOLE;
+            check_run(s, &asked);
+        }
     mem_free(s);
 }
 

@@ -75,7 +75,8 @@ static void check_timesteps(const char *way, int steps)
     const safetensors_entry *expected = find("%s.timesteps%.0s.%d", way, "", steps);
     noise_schedule *s = schedule_of(way, "epsilon");
     denoising *run;
-    assert_works(denoising_create(looked_at, s, steps, (latent_size){0}, &run, &err), &err);
+    const sampling asked = {looked_at, .steps = steps, .spacing = SPACING_LEADING};
+    assert_works(denoising_create(&asked, s, (latent_size){0}, &run, &err), &err);
     assert_int_equal(expected->count, steps);
     for (int step = 0; step < steps; step++) {
         int64_t t;
@@ -83,7 +84,8 @@ static void check_timesteps(const char *way, int steps)
         assert_true(denoising_timestep(run, step) == (double)t);
     }
     float scale = 1.0f;
-    if (looked_at->latent) memcpy(&scale, find("%s.noise_scale%.0s.%d", way, "", steps)->data, sizeof scale);
+    if (looked_at->grid == GRID_BETWEEN)
+        memcpy(&scale, find("%s.noise_scale%.0s.%d", way, "", steps)->data, sizeof scale);
     assert_true(fabsf(run->noise_scale - scale) <= 1e-6f * scale);
     denoising_destroy(run);
     mem_free(s);
@@ -116,13 +118,14 @@ static void check_steps(const char *way, const char *kind, int steps)
 {
     const safetensors_entry *outputs = find("%s.%s.%d.model_output", way, kind, steps);
     const safetensors_entry *states = find("%s.%s.%d.x", way, kind, steps);
-    const safetensors_entry *seen = looked_at->latent ? find("%s.%s.%d.x_t", way, kind, steps) : states;
+    const safetensors_entry *seen = looked_at->grid == GRID_BETWEEN ? find("%s.%s.%d.x_t", way, kind, steps) : states;
     assert_int_equal(outputs->count, steps * COUNT);
     assert_int_equal(states->count, (steps + 1) * COUNT);
     noise_schedule *s = schedule_of(way, kind);
     denoising *run;
     rng none;
-    assert_works(denoising_create(looked_at, s, steps, (latent_size){1, 1, COUNT, 1}, &run, &err), &err);
+    const sampling asked = {looked_at, .steps = steps, .spacing = SPACING_LEADING};
+    assert_works(denoising_create(&asked, s, (latent_size){1, 1, COUNT, 1}, &run, &err), &err);
     denoising_begin(run, 0, &none, 1);
     for (int i = 0; i < steps; i++) {
         const float *at = (const float *)states->data + (size_t)i * COUNT;
@@ -150,9 +153,134 @@ static void steps_are_diffusers(void **state)
     }
 }
 
+/* ---- whole runs: fixtures/samplers ---- */
+
+enum { ELEMENTS = 16, ROW = 1 + ELEMENTS }; /* of [1,4,2,2]; with its timestep */
+static const latent_size run_size = {1, 2, 2, 4};
+
+static safetensors *runs;
+
+/* "<sampler>.<kind>.<spacing>.<prediction>.<steps>" */
+typedef struct run_case {
+    sampling asked;
+    schedule_config schedule;
+    const safetensors_entry *rows; /* [model runs + 1, ROW] */
+} run_case;
+
+static bool read_case(const safetensors_entry *e, run_case *out)
+{
+    char name[32], kind[16], spacing[16], predicts[16];
+    int steps;
+    if (sscanf(e->name, "%31[^.].%15[^.].%15[^.].%15[^.].%d", name, kind, spacing, predicts, &steps) != 5) return false;
+    *out = (run_case){.schedule = stable_diffusion, .rows = e};
+    assert_works(sampler_parse(name, &out->asked.sampler, &err), &err);
+    assert_works(spacing_parse(spacing, &out->asked.spacing, &err), &err);
+    out->asked.steps = steps;
+    out->asked.karras = strcmp(kind, "karras") == 0;
+    out->schedule.zero_terminal_snr = strcmp(kind, "zero") == 0;
+    out->schedule.prediction = strcmp(predicts, "v_prediction") == 0 ? PREDICT_V : PREDICT_EPSILON;
+    out->schedule.steps_offset = 1;
+    return true;
+}
+
+/* fixtures_samplers.py's model(), x_t and output [1,4,2,2]. */
+static void stand_in(const float *x_t, double t, float *output)
+{
+    for (int i = 0; i < ELEMENTS; i++) output[i] = 0.9f * x_t[i] + (float)(0.3 * sin(0.01 * t + i));
+}
+
+/* The largest difference of two states, in units of the larger one's largest element, or of 1. */
+static double apart(const float *a, const float *b)
+{
+    double most = 0, largest = 1;
+    for (int i = 0; i < ELEMENTS; i++) {
+        most = fmax(most, fabs((double)a[i] - (double)b[i]));
+        largest = fmax(largest, fabs((double)b[i]));
+    }
+    return isfinite(most) ? most / largest : INFINITY;
+}
+
+static void check_run(const run_case *c, uint64_t seed, double *worst)
+{
+    noise_schedule *s;
+    denoising *run;
+    rng r;
+    float x[ELEMENTS], x_t[ELEMENTS], nchw[ELEMENTS], output[ELEMENTS];
+    const float *row = c->rows->data;
+    assert_works(noise_schedule_create(&c->schedule, &s, &err), &err);
+    assert_works(denoising_create(&c->asked, s, run_size, &run, &err), &err);
+    assert_true(c->rows->shape[0] == run->steps + 1 && c->rows->shape[1] == ROW);
+    rng_seed(&r, RNG_CPU, seed);
+    denoising_begin(run, 0, &r, 1);
+    denoising_noise(run, x);
+    for (int i = 0; i < ELEMENTS; i++) x[i] *= run->noise_scale;
+    for (int64_t done = 0; done < run->steps; done++, row += ROW) {
+        const double t = denoising_timestep(run, done);
+        if (fabs(t - (double)row[0]) > (t == rint(t) ? 0 : 1e-3))
+            fail_msg("%s: timestep %lld is %.9g, expected %.9g", c->rows->name, (long long)done, t, (double)row[0]);
+        denoising_latent(run, done, x, x_t);
+        latents_to_nchw(x_t, nchw, run_size);
+        *worst = fmax(*worst, apart(nchw, row + 1));
+        if (*worst > 1e-5) fail_msg("%s: x_t after %lld runs is off by %.1e", c->rows->name, (long long)done, *worst);
+        stand_in(nchw, t, output);
+        latents_from_nchw(output, x_t, run_size);
+        denoising_step(run, done, x_t, x);
+    }
+    latents_to_nchw(x, nchw, run_size);
+    *worst = fmax(*worst, apart(nchw, row + 1));
+    if (*worst > 1e-5) fail_msg("%s: the end is off by %.1e", c->rows->name, *worst);
+    denoising_destroy(run);
+    mem_free(s);
+}
+
+/* Each sampler's runs from noise to a clean latent, by the noise of one seed: timesteps, all that the model sees, and
+ * what comes out. Every sampler has 5, 12 and 20 steps of 3 spacings and 2 predictions, most of them more. */
+static void whole_runs_are_diffusers(void **state)
+{
+    (void)state;
+    int64_t seed;
+    memcpy(&seed, safetensors_find(runs, "seed")->data, sizeof seed);
+    for (size_t i = 0; sampler_at(i); i++) {
+        double worst = 0;
+        int count = 0;
+        run_case c;
+        for (size_t k = 0; k < safetensors_count(runs); k++) {
+            if (!read_case(safetensors_at(runs, k), &c) || c.asked.sampler != sampler_at(i)) continue;
+            check_run(&c, (uint64_t)seed, &worst);
+            count++;
+        }
+        printf("    %-12s %d runs within %.1e\n", sampler_at(i)->name, count, worst);
+        assert_true(count >= 18);
+    }
+}
+
+/* But for torch's square roots in f32, of which one in five isn't the nearest float; where all but nothing is left of
+ * them, that is the sixth digit. */
+static void zero_terminal_snr_is_diffusers(void **state)
+{
+    (void)state;
+    schedule_config config = stable_diffusion;
+    config.zero_terminal_snr = true;
+    config.prediction = PREDICT_V;
+    noise_schedule *s;
+    assert_works(noise_schedule_create(&config, &s, &err), &err);
+    const float *expected = safetensors_find(runs, "zero.alphas_cumprod")->data;
+    double worst = 0, most = 0;
+    for (int t = 0; t < 999; t++) {
+        const double off = fabs((double)s->alpha_bar[t] - (double)expected[t]);
+        worst = fmax(worst, off);
+        most = fmax(most, off / (double)expected[t]);
+    }
+    printf("    within %.1e, of itself %.1e\n", worst, most);
+    assert_true(worst < 5e-7 && most < 1e-5 && s->alpha_bar[999] == 0 && expected[999] == 0);
+    mem_free(s);
+}
+
 static int open_fixtures(void **state)
 {
     (void)state;
+    if (safetensors_open(LECO_SOURCE_DIR "/tests/parity/fixtures/samplers/samplers.safetensors", &runs, &err))
+        return -1;
     for (size_t i = 0; i < SAMPLERS; i++) {
         char path[512];
         snprintf(path, sizeof path, LECO_SOURCE_DIR "/tests/parity/fixtures/scheduler/%s.safetensors",
@@ -166,6 +294,7 @@ static int close_fixtures(void **state)
 {
     (void)state;
     for (size_t i = 0; i < SAMPLERS; i++) safetensors_close(samplers[i].cases);
+    safetensors_close(runs);
     return 0;
 }
 
@@ -175,6 +304,8 @@ int main(void)
         cmocka_unit_test(alpha_bar_is_torch_s_to_the_bit),
         cmocka_unit_test(timesteps_are_diffusers),
         cmocka_unit_test(steps_are_diffusers),
+        cmocka_unit_test(zero_terminal_snr_is_diffusers),
+        cmocka_unit_test(whole_runs_are_diffusers),
     };
     return cmocka_run_group_tests_name("parity/scheduler", tests, open_fixtures, close_fixtures);
 }

@@ -153,6 +153,12 @@ static void mistakes_are_named(void **state)
     o.scheduler = "oiler";
     assert_fails(leco_generate(model, &o, &images, &err), LECO_INVALID, &err, "oiler", "ddim");
     o = quick(1);
+    o.spacing = "even";
+    assert_fails(leco_generate(model, &o, &images, &err), LECO_INVALID, &err, "even", "trailing");
+    o = quick(1);
+    o.karras = true;
+    assert_fails(leco_generate(model, &o, &images, &err), LECO_INVALID, &err, "\"ddim\"", "Karras");
+    o = quick(1);
     o.rng = "dice";
     assert_fails(leco_generate(model, &o, &images, &err), LECO_INVALID, &err, "dice");
     o = quick(1);

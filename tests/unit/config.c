@@ -178,7 +178,8 @@ static void what_p_has_and_leco_hasn_t_is_said_so(void **state)
                    "c3lier", "not supported yet");
     assert_refused(with("train:\n  optimizer: prodigy\n"), NULL, LECO_UNSUPPORTED, "train.optimizer", "prodigy");
     assert_refused(with("train:\n  lr_scheduler: linear\n"), NULL, LECO_UNSUPPORTED, "train.lr_scheduler", "linear");
-    assert_refused(with("train:\n  noise_scheduler: euler_a\n"), NULL, LECO_UNSUPPORTED, "euler_a", "ddim");
+    assert_refused(with("train:\n  noise_scheduler: DPM++ 2M\n"), NULL, LECO_INVALID, "train.noise_scheduler",
+                   "did you mean \"dpmpp_2m\"", "euler_a");
     assert_refused(with("train:\n  precision: float16\n"), NULL, LECO_UNSUPPORTED, "train.precision", "float16");
     assert_refused(with("logging:\n  use_wandb: true\n"), NULL, LECO_UNSUPPORTED, "logging.use_wandb");
     assert_refused("prompts: [{target: x, dynamic_resolution: true}]\n", NULL, LECO_UNSUPPORTED, "config.yaml:1",

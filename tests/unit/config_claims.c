@@ -63,18 +63,58 @@ static void a_wrong_v_pred_is_refused(void **state)
     assert_works(check(false, "  v_pred: false\n"), &err);
 }
 
+static const char *least_config(void)
+{
+    static const char text[] = "pretrained_model: {name_or_path: m}\nprompts: [{target: x}]\n";
+    test_write(test_path("config.yaml"), text, strlen(text));
+    return test_path("config.yaml");
+}
+
 static void the_scheduler_is_a_row_of_the_samplers(void **state)
 {
     (void)state;
-    static const char text[] = "pretrained_model: {name_or_path: m}\nprompts: [{target: x}]\n";
-    test_write(test_path("config.yaml"), text, strlen(text));
     for (size_t i = 0; sampler_at(i); i++) {
         char override[64];
         const char *overrides[] = {override};
         train_config c;
         snprintf(override, sizeof override, "train.noise_scheduler=%s", sampler_at(i)->name);
-        assert_works(train_config_read(test_path("config.yaml"), overrides, 1, &c, &err), &err);
+        assert_works(train_config_read(least_config(), overrides, 1, &c, &err), &err);
         assert_ptr_equal(c.sampler, sampler_at(i));
+        train_config_free(&c);
+    }
+}
+
+static void what_goes_with_the_scheduler(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *train, *says[2]; /* says[0] NULL: nothing is wrong */
+        timestep_spacing spacing;
+    } cases[] = {
+        {"noise_scheduler: ddim", {NULL}, SPACING_LEADING},
+        {"noise_scheduler: lms", {NULL}, SPACING_LEADING},
+        {"noise_scheduler: lms, timestep_compat: p1atdev", {NULL}, SPACING_LINSPACE},
+        {"noise_scheduler: ddpm, timestep_compat: p1atdev", {NULL}, SPACING_LEADING},
+        {"noise_scheduler: uni_pc, timestep_spacing: trailing, timestep_jitter: true", {NULL}, SPACING_TRAILING},
+        {"noise_scheduler: heun, karras_sigmas: true", {NULL}, SPACING_LEADING},
+        {"noise_scheduler: ddpm, karras_sigmas: true", {"train.karras_sigmas", "ddpm"}, 0},
+        {"noise_scheduler: euler, karras_sigmas: true, timestep_jitter: true", {"train.timestep_jitter", "Karras"}, 0},
+        {"timestep_spacing: linspace, timestep_jitter: true", {"train.timestep_jitter", "linspace"}, 0},
+        {"noise_scheduler: heun, timestep_compat: p1atdev", {"train.timestep_compat", "euler_a"}, 0},
+        {"timestep_spacing: even", {"train.timestep_spacing", "trailing"}, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char override[256];
+        const char *const overrides[] = {override};
+        train_config c;
+        snprintf(override, sizeof override, "train={%s}", cases[i].train);
+        leco_status status = train_config_read(least_config(), overrides, 1, &c, &err);
+        if (cases[i].says[0]) {
+            assert_fails(status, LECO_INVALID, &err, cases[i].says[0], cases[i].says[1]);
+            continue;
+        }
+        assert_works(status, &err);
+        assert_int_equal(c.spacing, cases[i].spacing);
         train_config_free(&c);
     }
 }
@@ -85,6 +125,7 @@ int main(void)
         cmocka_unit_test(a_wrong_v2_gives_a_warning),
         cmocka_unit_test(a_wrong_v_pred_is_refused),
         cmocka_unit_test(the_scheduler_is_a_row_of_the_samplers),
+        cmocka_unit_test(what_goes_with_the_scheduler),
     };
     return cmocka_run_group_tests_name("unit/config_claims", tests, NULL, NULL);
 }

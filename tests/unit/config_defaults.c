@@ -23,9 +23,9 @@ static leco_status read_schedule(const char *folder, char *told, size_t capacity
 {
     schedule_config c;
     leco_status status = schedule_config_read(folder, &c, err);
-    snprintf(told, capacity, "%lld %.9g %.9g %d %d %lld %d %d %d", (long long)c.train_timesteps, c.beta_start,
+    snprintf(told, capacity, "%lld %.9g %.9g %d %d %lld %d %d %d %d", (long long)c.train_timesteps, c.beta_start,
              c.beta_end, (int)c.beta, (int)c.prediction, (long long)c.steps_offset, c.set_alpha_to_one, (int)c.spacing,
-             c.clip_sample);
+             c.clip_sample, c.zero_terminal_snr);
     return status;
 }
 
@@ -348,7 +348,7 @@ static void what_is_absent_is_ddims(void **state)
                             json_string_value(json_object_get(ddim, "beta_schedule")));
         assert_int_equal(c.set_alpha_to_one, json_is_true(json_object_get(ddim, "set_alpha_to_one")));
         assert_int_equal(c.prediction, PREDICT_EPSILON);
-        assert_int_equal(c.spacing, SPACING_LEADING);
+        assert_int_equal(c.spacing, SPACING_UNSAID); /* each of diffusers' classes has its own */
         json_decref(config);
     }
 }

@@ -185,7 +185,7 @@ static void schedule_refusals(void **state)
 {
     (void)state;
     static const edit edits[] = {
-        {"rescale_betas_zero_snr", "true", LECO_UNSUPPORTED, "true"},
+        {"rescale_betas_zero_snr", "7", LECO_INVALID, "expected true or false, found 7"},
         {"trained_betas", "[0.1]", LECO_UNSUPPORTED, "0.1"},
         {"betas", "[0.1]", LECO_UNSUPPORTED, "0.1"},
         {"Beta_end", "0.5", LECO_UNSUPPORTED, "did you mean \"beta_end\"?"},
@@ -201,6 +201,14 @@ static void schedule_refusals(void **state)
     schedule_config config;
     refuse(FIXTURE("sd2-like/scheduler"), "scheduler_config.json", read_schedule, &config, edits,
            sizeof edits / sizeof *edits);
+}
+
+static void zero_terminal_snr_is_for_v(void **state)
+{
+    (void)state;
+    static const edit edits[] = {{"rescale_betas_zero_snr", "true", LECO_INVALID, "v_prediction"}};
+    schedule_config config;
+    refuse(FIXTURE("odd/scheduler"), "scheduler_config.json", read_schedule, &config, edits, 1);
 }
 
 static void schedules(void **state)
@@ -238,9 +246,15 @@ static void presets(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(unet_refusals), cmocka_unit_test(unet_acceptance), cmocka_unit_test(unet_lists_and_heads),
-        cmocka_unit_test(text_refusals), cmocka_unit_test(vae_refusals),    cmocka_unit_test(schedule_refusals),
-        cmocka_unit_test(schedules),     cmocka_unit_test(presets),
+        cmocka_unit_test(unet_refusals),
+        cmocka_unit_test(unet_acceptance),
+        cmocka_unit_test(unet_lists_and_heads),
+        cmocka_unit_test(text_refusals),
+        cmocka_unit_test(vae_refusals),
+        cmocka_unit_test(schedule_refusals),
+        cmocka_unit_test(schedules),
+        cmocka_unit_test(presets),
+        cmocka_unit_test(zero_terminal_snr_is_for_v),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,7 +22,7 @@ static void kept_steps_are_distinct_ascending_and_cover_all(void **state)
     int seen[10] = {0};
     for (int i = 0; i < 2000; i++) {
         int64_t kept[4];
-        source_pass t = trajectory_draw(&r, &c, no_jitter, kept);
+        source_pass t = trajectory_draw(&r, &c, c.denoising_steps, no_jitter, kept);
         assert_true(t.kept_count == 4 && t.kept == kept && t.jitter == 0);
         for (int k = 0; k < 4; k++) {
             assert_in_range(kept[k], 0, 9);
@@ -40,7 +40,7 @@ static void all_steps_can_be_kept(void **state)
     rng r;
     rng_seed(&r, RNG_CPU, 3);
     int64_t kept[5];
-    trajectory_draw(&r, &c, no_jitter, kept);
+    trajectory_draw(&r, &c, c.denoising_steps, no_jitter, kept);
     for (int k = 0; k < 5; k++) assert_int_equal(kept[k], k);
 }
 
@@ -55,7 +55,7 @@ static void compatibility_draws_what_p1atdev_draws(void **state)
     rng_seed(&torch, RNG_CPU, 42);
     for (int i = 0; i < 100; i++) {
         int64_t kept;
-        source_pass t = trajectory_draw(&ours, &c, no_jitter, &kept);
+        source_pass t = trajectory_draw(&ours, &c, c.denoising_steps, no_jitter, &kept);
         assert_ptr_equal(t.kept, &kept);
         assert_int_equal(kept, rng_randint(&torch, 1, 50));
     }
@@ -72,7 +72,7 @@ static void jitter_covers_its_range(void **state)
     int seen[20] = {0};
     for (int i = 0; i < 1000; i++) {
         int64_t kept;
-        source_pass t = trajectory_draw(&r, &c, most_jitter, &kept);
+        source_pass t = trajectory_draw(&r, &c, c.denoising_steps, most_jitter, &kept);
         assert_in_range(t.jitter, 0, 19);
         seen[t.jitter]++;
     }
@@ -90,7 +90,8 @@ static void timesteps_are_right_or_p1atdev_s(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         denoising *run;
-        assert_works(denoising_create(&sampler_ddim, schedule, cases[i].steps, (latent_size){0}, &run, &err), &err);
+        const sampling asked = {&sampler_ddim, .steps = cases[i].steps};
+        assert_works(denoising_create(&asked, schedule, (latent_size){0}, &run, &err), &err);
         assert_true(trajectory_timestep(run, TIMESTEPS_RIGHT, cases[i].done) == cases[i].right);
         assert_true(trajectory_timestep(run, TIMESTEPS_P1ATDEV, cases[i].done) == cases[i].p);
         denoising_destroy(run);
