@@ -5,6 +5,7 @@
     leco generate -m models/shapes -p "a red star" --lora no-red.safetensors --seed 7 -o leco.png
     tools/check_with_diffusers.py -m models/shapes -p "a red star" --lora no-red.safetensors --seed 7 leco.png
 
+--scheduler, --spacing and --karras are those of `leco generate`.
 The noise comes from torch's CPU generator with that seed, or from the tensor `latents` [1,4,h,w] of a safetensors file.
 Prints the mean and the largest absolute difference in 0..255; exit status 1 if the mean is above --limit.
 """
@@ -14,9 +15,11 @@ import sys
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline
 from PIL import Image
 from safetensors.torch import load_file
+
+from fixtures_samplers import KARRAS, SAMPLERS, SPACINGS
 
 
 def parse():
@@ -28,6 +31,9 @@ def parse():
     parser.add_argument("--lora", action="append", default=[], metavar="FILE[:WEIGHT]")
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--guidance-scale", type=float, default=4.0)
+    parser.add_argument("--scheduler", choices=SAMPLERS, default="ddim")
+    parser.add_argument("--spacing", choices=SPACINGS, help="default: what the folder says")
+    parser.add_argument("--karras", action="store_true", help="of " + ", ".join(KARRAS))
     parser.add_argument("--limit", type=float, default=2.0)
     parser.add_argument("-o", "--output", metavar="PNG", help="where to keep what diffusers drew")
     noise = parser.add_mutually_exclusive_group(required=True)
@@ -50,23 +56,34 @@ def load_loras(pipeline, loras):
     return sum("lora" in name for name, _ in pipeline.unet.named_parameters())
 
 
+def scheduler_for(options, config):
+    made, more = SAMPLERS[options.scheduler]
+    more = {key: value for key, value in more.items() if key != "set_alpha_to_one"}  # the folder says it
+    if options.spacing:
+        more["timestep_spacing"] = options.spacing
+    if options.karras:
+        more["use_karras_sigmas"] = True
+    return made.from_config(config, **more)
+
+
 def main():
     options = parse()
     theirs = np.asarray(Image.open(options.picture).convert("RGB"), dtype=np.float64)
     height, width = theirs.shape[:2]
     pipeline = StableDiffusionPipeline.from_pretrained(options.model, safety_checker=None, torch_dtype=torch.float32)
-    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
+    pipeline.scheduler = scheduler_for(options, pipeline.scheduler.config)
     print(f"diffusers sees {load_loras(pipeline, options.lora)} LoRA tensors")
+    rng = torch.Generator().manual_seed(options.seed or 0)  # of the noise that some samplers add, too
     if options.latents:
         latents = load_file(options.latents)["latents"]
     else:
         factor = pipeline.vae_scale_factor
-        rng = torch.Generator().manual_seed(options.seed)
         latents = torch.randn(1, 4, height // factor, width // factor, generator=rng)
     picture = pipeline(
         options.prompt,
         negative_prompt=options.negative,
         latents=latents,
+        generator=rng,
         num_inference_steps=options.steps,
         guidance_scale=options.guidance_scale,
         height=height,

@@ -21,6 +21,7 @@ from fixtures_common import EXTRA_RECIPE, FIXTURES, NOISE_LIMITS
 from fixtures_lora import curve, loha_cases, lora_cases, lora_init
 from fixtures_photos import photo_curve
 from fixtures_plain import TEXTS as TOKENIZER_TEXTS
+from fixtures_samplers import sampler_cases
 from fixtures_plain import load_tokenizer, optimizer_cases, rng_cases, scheduler_cases, tokenizer_cases, train_tokenizer
 from fixtures_solve import solve_cases
 from fixtures_text import text_training
@@ -192,6 +193,7 @@ NAMES = {
     "tokenizer": tokenizer,
     "rng": rng_cases,
     "scheduler": scheduler_cases,
+    "samplers": sampler_cases,
     "optimizer": optimizer_cases,
     "solve": solve_cases,
     "sd1-like": sd1_like,

@@ -65,7 +65,7 @@ leco_status draw_check(const leco_model *handle, const leco_generate_options *o,
     if (o->spacing) LECO_TRY(spacing_parse(o->spacing, &request->sampling.spacing, err));
     denoising *run;
     LECO_TRY(denoising_plan(&request->sampling, handle->schedule, (latent_size){0}, &run, err));
-    request->model_runs = run->steps;
+    request->model_runs = sampling_runs(&request->sampling);
     denoising_destroy(run);
     LECO_TRY(model_picture_size(handle, &request->width, &request->height, err));
     if (request->seed == -1) request->seed = (int64_t)(time(NULL) % 4294967296);

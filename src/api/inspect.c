@@ -254,10 +254,11 @@ static leco_status inspect_model(const char *path, json_t *o, leco_error *err)
         json_object_set_new(o, names[i], parts[i]);
     }
     json_object_set_new(o, "scheduler",
-                        json_pack("{s:I, s:f, s:f, s:s, s:I, s:b}", "train_timesteps", s->train_timesteps, "beta_start",
-                                  s->beta_start, "beta_end", s->beta_end, "beta_schedule",
+                        json_pack("{s:I, s:f, s:f, s:s, s:I, s:b, s:b, s:s*}", "train_timesteps", s->train_timesteps,
+                                  "beta_start", s->beta_start, "beta_end", s->beta_end, "beta_schedule",
                                   s->beta == BETA_LINEAR ? "linear" : "scaled_linear", "steps_offset", s->steps_offset,
-                                  "set_alpha_to_one", (int)s->set_alpha_to_one));
+                                  "set_alpha_to_one", (int)s->set_alpha_to_one, "zero_terminal_snr",
+                                  (int)s->zero_terminal_snr, "timestep_spacing", spacing_name(s->spacing)));
     model_close(m);
     return status;
 }

@@ -71,6 +71,11 @@ static leco_status plan(denoising *d, leco_error *err)
     return lay_out(d, err);
 }
 
+int64_t sampling_runs(const sampling *asked)
+{
+    return asked->sampler->twice ? 2 * asked->steps - 1 : asked->steps;
+}
+
 leco_status denoising_plan(const sampling *asked, const noise_schedule *schedule, latent_size size, denoising **out,
                            leco_error *err)
 {
@@ -86,7 +91,7 @@ leco_status denoising_plan(const sampling *asked, const noise_schedule *schedule
     if (!d) return error_memory(err, sizeof *d, "a sampler");
     *d = (denoising){.sampler = s, .schedule = schedule, .asked = *asked, .size = size};
     if (d->asked.spacing == SPACING_UNSAID) d->asked.spacing = s->spacing;
-    d->steps = s->twice ? 2 * asked->steps - 1 : asked->steps;
+    d->steps = sampling_runs(asked);
     d->count = latent_count(size);
     leco_status status = plan(d, err);
     if (status != LECO_OK) {

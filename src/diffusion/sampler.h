@@ -70,6 +70,8 @@ leco_status sampler_parse(const char *name, const sampler **out, leco_error *err
 enum { SAMPLING_LABEL = 40 };
 const char *sampling_label(const sampling *asked, char text[SAMPLING_LABEL]);
 
+int64_t sampling_runs(const sampling *asked); /* of the model */
+
 /* What the schedule or the sampler can't do is LECO_INVALID. The schedule outlives it. On failure *out is NULL. */
 leco_status denoising_create(const sampling *asked, const noise_schedule *schedule, latent_size size, denoising **out,
                              leco_error *err);

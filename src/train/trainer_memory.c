@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "train/save.h"
+#include "train/trajectory.h"
 
 uint64_t memory_total(const memory_use *use)
 {
@@ -110,11 +111,12 @@ static void tell_samples(const trainer *t, char *out, size_t size)
 {
     const objective_list *o = &t->objectives;
     const long long samples = (long long)t->config->samples_per_trajectory;
+    const sampling how = trajectory_sampling(t->config);
     size_t with_photos = 0;
     for (size_t i = 0; i < o->count; i++) with_photos += o->item[i].source.photo_count > 0;
     if (with_photos < o->count)
         snprintf(out, size, "trains on %lld of each denoising run's %lld steps", samples,
-                 (long long)t->config->denoising_steps);
+                 (long long)sampling_runs(&how));
     else
         snprintf(out, size, "%lld for each noise that is added to pictures", samples);
 }

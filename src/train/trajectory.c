@@ -1,5 +1,6 @@
 #include "train/trajectory.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -44,6 +45,19 @@ double trajectory_timestep(const denoising *run, timestep_compat compat, int64_t
     /* p1atdev's trainer looks the step up in the schedule of all timesteps, which starts higher than the run did. */
     int64_t all = run->schedule->train_timesteps;
     return (double)(all - 1 - done * all / run->steps);
+}
+
+/* x, denoised `done` steps -> the latent that is kept. In sigma's space p1atdev's trainer scales x by the timestep that
+ * it tells the U-Net. */
+static void keep(const denoising *run, timestep_compat compat, int64_t done, const float *x, float *kept)
+{
+    if (compat == TIMESTEPS_RIGHT || run->sampler->grid != GRID_BETWEEN) {
+        denoising_latent(run, done, x, kept);
+        return;
+    }
+    const float sigma = schedule_sigma(run->schedule, trajectory_timestep(run, compat, done));
+    const float scale = sqrtf(sigma * sigma + 1.0f);
+    for (size_t i = 0; i < run->count; i++) kept[i] = x[i] / scale;
 }
 
 /* ---- the row ---- */
@@ -135,7 +149,7 @@ static leco_status run(source *s, const source_pass *pass, rng *r, float *noise,
             LECO_TRY(guided_step(&t->guided, t->run, done, x, err));
             if (watch->denoised && !watch->denoised(watch->user)) return error_set(err, LECO_INTERRUPTED, "stopped");
         }
-        denoising_latent(t->run, done, x, kept + i * t->run->count);
+        keep(t->run, t->config->compat, done, x, kept + i * t->run->count);
     }
     return LECO_OK;
 }

@@ -70,4 +70,29 @@ sed "s|path: .*|path: ../trained|; s|name_or_path: .*|name_or_path: ../copied|" 
 copy_model copied
 (cd deep/er && "$LECO" train ../moved.yaml -q >/dev/null) || complain 'a config elsewhere fails'
 exists trained/small*.safetensors
+# Every scheduler makes trajectories, jittered where there is room, also with Karras' sigmas where it knows them.
+config small.yaml
+for scheduler in ddim ddpm lms euler euler_a dpmpp_2m dpmpp_2m_sde heun uni_pc; do
+    for spacing in leading trailing; do
+        run 0 "$LECO" train small.yaml --set train.noise_scheduler=$scheduler --set train.timestep_spacing=$spacing \
+            --set train.timestep_jitter=true --set train.samples_per_trajectory=3 --set save.name=$scheduler-$spacing
+        exists out/$scheduler-$spacing.safetensors
+        says 'loss [0-9.]+ at first, [0-9.]+ at last'
+    done
+    case $scheduler in
+    dd*)
+        run 1 "$LECO" train small.yaml --set train.noise_scheduler=$scheduler --set train.karras_sigmas=true
+        says "train\.karras_sigmas: $scheduler steps on timesteps"
+        ;;
+    *)
+        run 0 "$LECO" train small.yaml --set train.noise_scheduler=$scheduler --set train.karras_sigmas=true --set save.name=k
+        says 'loss [0-9.]+ at first, [0-9.]+ at last'
+        ;;
+    esac
+done
+run 0 "$LECO" train small.yaml --dry-run --set train.noise_scheduler=heun
+prints "1 of each denoising run's 7 steps"
+for scheduler in ddpm lms euler_a; do
+    run 0 "$LECO" train small.yaml --set train.noise_scheduler=$scheduler --set train.timestep_compat=p1atdev --set save.name=p
+done
 finish
