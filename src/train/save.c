@@ -1,5 +1,6 @@
 #include "train/save.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -60,6 +61,24 @@ static char *file_name(const train_config *c, int64_t steps, bool last)
 char *save_name(const train_config *config)
 {
     return file_name(config, config->iterations, true);
+}
+
+char *save_state_name(const train_config *config)
+{
+    char *name = mem_printf("%s.state.safetensors", config->save_name);
+    char *full = name ? file_join(config->save_path, name) : NULL;
+    mem_free(name);
+    return full;
+}
+
+leco_status save_remove(const train_config *config, int64_t steps, leco_error *err)
+{
+    char *path = file_name(config, steps, false);
+    if (!path) return error_memory(err, 0, "a file's name");
+    leco_status status = LECO_OK;
+    if (unlink(path) != 0 && errno != ENOENT) status = error_errno(err, path, "cannot remove", errno);
+    mem_free(path);
+    return status;
 }
 
 leco_status save_adapter(const train_config *config, const model *m, trainable *t, int64_t steps, bool last,
@@ -127,4 +146,45 @@ leco_status save_check(const train_config *config, leco_error *err)
     remove_folders(folder, kept);
     mem_free(folder);
     return status;
+}
+
+/* ---- one training at a time ---- */
+
+static leco_status take_lock(const train_config *config, save_claim *c, leco_error *err)
+{
+    long holder;
+    char *name = mem_printf(".leco-%s.lock", config->save_name), *path = name ? file_join(c->folder, name) : NULL;
+    leco_status status = path ? LECO_OK : error_memory(err, 0, "a file's name");
+    if (status == LECO_OK) status = lock_take(path, &c->lock, &holder, err);
+    mem_free(name);
+    mem_free(path);
+    if (status != LECO_OK || c->lock) return status;
+    char process[48] = "";
+    if (holder > 0) snprintf(process, sizeof process, " (process %ld)", holder);
+    return error_set(err, LECO_IO,
+                     "%s/%s: another training%s is writing files of this name; wait for its end, or give this one "
+                     "another save.name",
+                     c->folder, config->save_name, process);
+}
+
+leco_status save_claim_take(const train_config *config, save_claim *out, leco_error *err)
+{
+    save_claim c = {.folder = mem_strdup(config->save_path)};
+    if (!c.folder) return error_memory(err, strlen(config->save_path), "a path");
+    c.kept = existing_length(c.folder);
+    leco_status status = file_make_folders(c.folder, err);
+    if (status == LECO_OK) status = take_lock(config, &c, err);
+    if (status == LECO_OK)
+        *out = c;
+    else
+        save_claim_give_back(&c);
+    return status;
+}
+
+void save_claim_give_back(save_claim *c)
+{
+    lock_give_back(c->lock);
+    if (c->folder) remove_folders(c->folder, c->kept);
+    mem_free(c->folder);
+    *c = (save_claim){0};
 }
