@@ -30,7 +30,6 @@ static void sampler_store(void *field, const choice *chosen)
 {
     *(const sampler **)field = chosen->row;
 }
-
 NAME_OF(sampler, sampler *, (*stored)->name)
 
 static const choice_list samplers = {sampler_choice, sampler_store, sampler_name, NAMES("ddpm", "lms", "euler_a"),
@@ -46,7 +45,6 @@ static void kind_store(void *field, const choice *chosen)
 {
     *(const trainable_kind **)field = chosen->row;
 }
-
 NAME_OF(kind, trainable_kind *, (*stored)->name)
 
 static const choice_list kinds = {kind_choice, kind_store, kind_name, NULL, NULL};
@@ -60,7 +58,6 @@ static void optimizer_store(void *field, const choice *chosen)
 {
     *(optimizer_options *)field = optimizer_defaults((optimizer_kind)chosen->value);
 }
-
 NAME_OF(optimizer, optimizer_options, optimizer_rows[stored->kind]->name)
 
 static const choice_list optimizers = {
@@ -99,7 +96,6 @@ static void lr_schedule_store(void *field, const choice *chosen)
 {
     *(lr_schedule *)field = (lr_schedule)chosen->value;
 }
-
 NAME_OF(lr_schedule, lr_schedule, lr_schedule_rows[*stored].name)
 
 static const choice_list lr_schedules = {lr_schedule_choice, lr_schedule_store, lr_schedule_name,
@@ -143,7 +139,6 @@ static void mode_store(void *field, const choice *chosen)
 {
     *(const train_mode **)field = chosen->row;
 }
-
 NAME_OF(mode, train_mode *, (*stored)->name)
 
 static const choice_list modes = {mode_choice, mode_store, mode_name, NULL, NULL};
@@ -173,7 +168,6 @@ static void computing_store(void *field, const choice *chosen)
 {
     *(const char **)field = dtype_name((dtype)chosen->value);
 }
-
 NAME_OF(computing, char *, *stored)
 
 static const choice_list computing_types = {computing_choice, computing_store, computing_name, NAMES("float16", "fp16"),
@@ -189,7 +183,6 @@ static void saving_store(void *field, const choice *chosen)
 {
     *(dtype *)field = (dtype)chosen->value;
 }
-
 NAME_OF(saving, dtype, dtype_name(*stored))
 
 static const choice_list saving_types = {saving_choice, saving_store, saving_name, NULL, NULL};
@@ -343,8 +336,8 @@ static leco_status read_preserve_resolution(const doc_node *n, const char *name,
 
 static char *show_preserve_resolution(const void *values)
 {
-    const preserve_config *p = &((const train_config *)values)->preserve;
-    return show_size(p->height, p->width);
+    const train_config *c = values;
+    return show_size(c->preserve.height, c->preserve.width);
 }
 
 static const key_row preserve_keys[] = {
@@ -367,8 +360,8 @@ static leco_status read_images_resolution(const doc_node *n, const char *name, v
 
 static char *show_images_resolution(const void *values)
 {
-    const images_config *p = &((const train_config *)values)->images;
-    return show_size(p->height, p->width);
+    const train_config *c = values;
+    return show_size(c->images.height, c->images.width);
 }
 
 static const key_row images_keys[] = {
