@@ -8,6 +8,7 @@
 #include "base/date.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "train/metadata.h"
 #include "train/modes.h"
 
 static char *describe(const train_config *c)
@@ -21,18 +22,14 @@ static char *describe(const train_config *c)
         c->prompt_count > 1 ? ", and more" : "");
 }
 
-static leco_status write_file(const train_config *c, const model *m, const trainable *t, int64_t steps,
+static leco_status write_file(const train_config *c, const model *m, const trainable *t, const setting_list *extra,
                               const char *path, leco_error *err)
 {
-    char date[DATE_ROOM], resolution[48], step_text[24], lr_text[32], seed_text[24];
+    char date[DATE_ROOM], resolution[48];
     LECO_TRY(date_now(date, err));
     const int64_t factor = vae_factor(&m->vae);
     snprintf(resolution, sizeof resolution, "%lldx%lld", (long long)(m->unet.sample_width * factor),
              (long long)(m->unet.sample_height * factor));
-    snprintf(step_text, sizeof step_text, "%lld", (long long)steps);
-    snprintf(lr_text, sizeof lr_text, "%g", c->lr);
-    snprintf(seed_text, sizeof seed_text, "%llu", (unsigned long long)c->seed);
-    const char *const extra[][2] = {{"ss_steps", step_text}, {"ss_learning_rate", lr_text}, {"ss_seed", seed_text}};
     char *comment = describe(c);
     if (!comment) return error_memory(err, 0, "the metadata");
     const trainable_metadata metadata = {.output_name = c->save_name,
@@ -41,8 +38,8 @@ static leco_status write_file(const train_config *c, const model *m, const train
                                          .v_prediction = m->schedule.prediction == PREDICT_V,
                                          .resolution = resolution,
                                          .date = date,
-                                         .extra = extra,
-                                         .extra_count = sizeof extra / sizeof extra[0]};
+                                         .extra = (const char *const(*)[2])extra->pair,
+                                         .extra_count = extra->count};
     leco_status status = trainable_save(t, path, c->save_precision, &metadata, err);
     mem_free(comment);
     return status;
@@ -81,13 +78,16 @@ leco_status save_remove(const train_config *config, int64_t steps, leco_error *e
     return status;
 }
 
-leco_status save_adapter(const train_config *config, const model *m, trainable *t, int64_t steps, bool last,
-                         char **path, leco_error *err)
+leco_status save_adapter(const train_config *config, const model *m, dtype computed, trainable *t, int64_t steps,
+                         bool last, char **path, leco_error *err)
 {
+    setting_list extra = {0};
     LECO_TRY(file_make_folders(config->save_path, err));
     char *full = file_name(config, steps, last);
     if (!full) return error_memory(err, 0, "a file's name");
-    leco_status status = write_file(config, m, t, steps, full, err);
+    leco_status status = metadata_of_run(config, m, computed, steps, &extra, err);
+    if (status == LECO_OK) status = write_file(config, m, t, &extra, full, err);
+    settings_free(&extra);
     if (status == LECO_OK)
         *path = full;
     else

@@ -163,16 +163,24 @@ static leco_status find_entries(reader *r, leco_error *err)
     return LECO_OK;
 }
 
+bool state_checksum(const safetensors *file, char text[DIGEST_TEXT])
+{
+    const size_t count = safetensors_metadata_count(file);
+    const char *(*pairs)[2] = mem_calloc(count, sizeof *pairs);
+    const safetensors_entry *entries[TENSORS];
+    if (!pairs) return false;
+    for (size_t i = 0; i < count; i++) safetensors_metadata_at(file, i, &pairs[i][0], &pairs[i][1]);
+    for (size_t i = 0; i < TENSORS; i++) entries[i] = safetensors_find(file, tensors[i].name);
+    const bool good = checksum((const char *const(*)[2])pairs, count, entries, text);
+    mem_free(pairs);
+    return good;
+}
+
 static leco_status check_sum(const reader *r, leco_error *err)
 {
-    const size_t count = safetensors_metadata_count(r->file);
-    const char *said = safetensors_metadata(r->file, CHECKSUM), *(*pairs)[2] = mem_calloc(count, sizeof *pairs);
     char found[DIGEST_TEXT];
-    if (!pairs) return error_memory(err, count * sizeof *pairs, "the metadata");
-    for (size_t i = 0; i < count; i++) safetensors_metadata_at(r->file, i, &pairs[i][0], &pairs[i][1]);
-    const bool good = checksum((const char *const(*)[2])pairs, count, r->entry, found);
-    mem_free(pairs);
-    if (!good) return error_set(err, LECO_INTERNAL, "%s: libcrypto could not compute a SHA-256", r->path);
+    const char *said = safetensors_metadata(r->file, CHECKSUM);
+    if (!state_checksum(r->file, found)) return error_memory(err, 0, "a SHA-256");
     if (said && strcmp(said, found) == 0) return LECO_OK;
     return error_set(err, LECO_FORMAT, "%s: is damaged: its contents don't have the SHA-256 that it says", r->path);
 }
@@ -256,6 +264,7 @@ static leco_status check_numbers(const reader *r, leco_error *err)
     for (size_t i = 0; i < s->saved_count; i++)
         if (!within(s->saved[i], 1, s->done) || (i > 0 && s->saved[i] <= s->saved[i - 1]))
             return damaged(r, "the steps of files that it lists can't be", err);
+    if (s->value_count == 0) return damaged(r, "it has no values", err);
     for (size_t i = 0; i < s->value_count; i++) {
         float value;
         memcpy(&value, (const char *)s->values + i * sizeof value, sizeof value);

@@ -3,7 +3,7 @@
  *     values     [count] f32, all that is trained, as it lies in the flat buffer
  *     optimizer  [count] f32, its state; not there where the kind has none
  *     rng        [2, RNG_NUMBERS] i64: now, and as it was when the pass in progress was drawn (the same where none is)
- *     counters   [STATE_COUNTERS] i64 and sums [STATE_SUMS] f64
+ *     counters   i64 and sums f64: the numbers below
  *     kept       [count] f32, the latents of the pass in progress; not there where none is
  *     saved      [count] i64, the steps of the files that were saved on the way and may have to go
  *
@@ -17,6 +17,7 @@
 #ifndef LECO_TRAIN_STATE_H
 #define LECO_TRAIN_STATE_H
 
+#include "base/digest.h"
 #include "base/rng.h"
 #include "train/settings.h"
 
@@ -45,5 +46,8 @@ leco_status state_write(const train_state *s, const char *path, leco_error *err)
  * number possible. Release with state_free. */
 leco_status state_read(const char *path, train_state *out, leco_error *err);
 void state_free(train_state *s); /* of one that was read; safe on a zeroed one */
+
+/* Of all that such a file holds besides; for tests, which make files that lie in nothing else. False: no memory. */
+bool state_checksum(const struct safetensors *file, char text[DIGEST_TEXT]);
 
 #endif

@@ -254,9 +254,11 @@ static leco_status remove_old(training_run *r, leco_error *err)
 
 static leco_status save_adapter_of(training_run *r, bool last, leco_error *err)
 {
+    const trainer *t = r->t;
     char *path = NULL;
-    for (size_t i = 0; i < r->t->frozen_count; i++) LECO_TRY(model_unchanged(r->t->frozen[i].model, err));
-    LECO_TRY(save_adapter(r->t->config, r->t->frozen[0].model, r->t->trainable, r->progress.done, last, &path, err));
+    for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(model_unchanged(t->frozen[i].model, err));
+    LECO_TRY(save_adapter(t->config, t->frozen[0].model, t->device.compute, t->trainable, r->progress.done, last, &path,
+                          err));
     mem_free(r->result->path);
     r->result->path = path;
     return LECO_OK;

@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <jansson.h>
+
 #include "base/file.h"
 #include "base/rng.h"
 #include "leco/leco.h"
@@ -412,6 +414,55 @@ static void numbers_that_cannot_be_are_refused(void **state)
     }
 }
 
+/* ---- what a file says of its training ---- */
+
+static void the_metadata_tell_all(void **state)
+{
+    (void)state;
+    static const char *const overrides[] = {"pretrained_model.clip_skip=2",  "train.lr_scheduler=cosine",
+                                            "train.optimizer_args=eps=1e-7", "network.text_encoder=true",
+                                            "prompts.0.target=say \"red\"",  NULL};
+    static const char *const expected[][2] = {
+        {"ss_sd_model_name", "sd1-like"},
+        {"ss_v2", "False"},
+        {"ss_mixed_precision", "no"},
+        {"ss_clip_skip", "2"},
+        {"ss_steps", "7"},
+        {"ss_max_train_steps", "7"},
+        {"ss_learning_rate", "0.001"},
+        {"ss_unet_lr", "0.001"},
+        {"ss_text_encoder_lr", "0.001"},
+        {"ss_lr_scheduler", "cosine"},
+        {"ss_optimizer", "adamw(betas=(0.9,0.999),eps=1e-07,weight_decay=0.01)"},
+        {"ss_max_grad_norm", "0"},
+        {"ss_batch_size_per_device", "1"},
+        {"ss_seed", "0"},
+        {"ss_network_dim", "2"},
+        {"modelspec.date", "2023-11-14T22:13:20Z"},
+    };
+    safetensors *file;
+    assert_works(train(overrides, false, NULL), &err);
+    assert_works(safetensors_open(test_path(RESULT), &file, &err), &err);
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
+        const char *found = safetensors_metadata(file, expected[i][0]);
+        if (!found || strcmp(found, expected[i][1]) != 0)
+            fail_msg("%s is %s", expected[i][0], found ? found : "missing");
+    }
+    json_t *told = json_loads(safetensors_metadata(file, "leco_config"), 0, NULL);
+    assert_non_null(told);
+    assert_string_equal(json_string_value(json_object_get(told, "prompts[1].target")), "say \"red\"");
+    assert_string_equal(json_string_value(json_object_get(told, "train.lr_scheduler")), "cosine");
+    assert_string_equal(json_string_value(json_object_get(told, "prompts[1].action")), "erase");
+    json_decref(told);
+    for (size_t i = 0; i < safetensors_metadata_count(file); i++) { /* nobody's folders */
+        const char *key, *value;
+        safetensors_metadata_at(file, i, &key, &value);
+        assert_null(strstr(value, LECO_SOURCE_DIR));
+    }
+    safetensors_close(file);
+    test_remove_files("out");
+}
+
 /* ---- files that go ---- */
 
 static void only_the_last_files_are_kept(void **state)
@@ -479,6 +530,7 @@ int main(void)
         cmocka_unit_test(without_a_state_there_is_nothing_to_resume),
         cmocka_unit_test(a_damaged_state_is_refused),
         cmocka_unit_test(numbers_that_cannot_be_are_refused),
+        cmocka_unit_test(the_metadata_tell_all),
         cmocka_unit_test(only_the_last_files_are_kept),
         cmocka_unit_test(two_trainings_of_one_name_are_one_too_many),
     };
