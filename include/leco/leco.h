@@ -172,6 +172,8 @@ typedef struct leco_train_options {
     size_t embedding_count;
     bool dry_run; /* check everything but the weights' values, which it doesn't read, also that the LoRA could be
                    * written; plan and report, train nothing */
+    bool resume;  /* go on with a training that was stopped, from the state beside its output; everything that decides
+                   * what  comes out must be as it was, and the result is the same, to the bit, as without the stop */
     const char *device;
     uint64_t memory; /* budget for planned_bytes: within it, fewer activations are kept, and more computed again, or
                       * LECO_MEMORY says by how much it is too small; 0: none */
@@ -181,7 +183,8 @@ typedef struct leco_train_options {
 
 typedef struct leco_train_report {
     char *path;         /* the LoRA that was written last; NULL in a dry run */
-    int64_t iterations; /* optimizer steps done */
+    char *state;        /* of one that was stopped: what `resume` goes on from; NULL: nothing */
+    int64_t iterations; /* optimizer steps done, and the time they took: with those before it was resumed */
     double seconds;
     double first_loss, last_loss; /* means over the first and the last tenth; NaN where no step of these was done */
     uint64_t planned_bytes;       /* the most memory that leco will allocate, as planned: weights, activations, texts,
@@ -196,7 +199,8 @@ typedef struct leco_train_report {
 LECO_API void leco_train_report_free(leco_train_report *report);
 
 /* Trains what the YAML file at `config` says (docs/config.md) and writes the LoRA. On LECO_INTERRUPTED the report holds
- * the file that was saved; none where no step was done yet. */
+ * the files that were saved; none where no step was done yet. While it runs, another training that would write the same
+ * files is LECO_IO. */
 LECO_API leco_status leco_train(const char *config, const leco_train_options *options, leco_train_report *report,
                                 leco_error *err);
 

@@ -4,6 +4,7 @@
 
 #include "api/internal.h"
 #include "api/locale.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/number.h"
@@ -15,6 +16,7 @@
 void leco_train_report_free(leco_train_report *report)
 {
     mem_free(report->path);
+    mem_free(report->state);
     mem_free(report->summary);
     *report = (leco_train_report){0};
 }
@@ -53,15 +55,30 @@ static leco_status check_budget(const trainer *t, uint64_t budget, leco_error *e
 }
 
 /* Takes what was planned; where the config asks for it, the adapter starts from a closed form, which is solved before
- * the training takes its memory. */
-static leco_status prepare(trainer *t, const train_config *c, const char *device_name, leco_error *err)
+ * the training takes its memory. One that is resumed has started. */
+static leco_status prepare(trainer *t, const train_config *c, const leco_train_options *o, leco_error *err)
 {
-    if (!start_is_asked_for(c)) return trainer_prepare(t, err);
+    if (!start_is_asked_for(c) || o->resume) return trainer_prepare(t, err);
     trainable *start;
-    LECO_TRY(start_solve(c, device_name, &start, err));
+    LECO_TRY(start_solve(c, o->device, &start, err));
     leco_status status = trainer_prepare(t, err);
     if (status == LECO_OK) start_copy(start, trainer_trainable(t));
     trainable_destroy(start);
+    return status;
+}
+
+/* Goes on from the state that is there, or warns that it will be lost. */
+static leco_status resume(trainer *t, const train_config *c, const leco_train_options *o, leco_error *err)
+{
+    char *path = save_state_name(c);
+    if (!path) return error_memory(err, 0, "a file's name");
+    leco_status status = o->resume ? trainer_resume(t, path, err) : LECO_OK;
+    if (!o->resume && !o->dry_run && file_exists(path))
+        log_message(LOG_WARNING,
+                    "%s is of a training that was not finished: --resume would go on with it; this one begins anew and "
+                    "replaces it",
+                    path);
+    mem_free(path);
     return status;
 }
 
@@ -76,12 +93,14 @@ static leco_status train(trainer *t, const train_config *c, const leco_train_opt
     utf8_tidy(report->summary, true); /* it shows a prompt */
     report->resident_bytes = mem_peak_resident();
     if (start_is_asked_for(c)) LECO_TRY(start_check(c, err));
+    LECO_TRY(resume(t, c, o, err));
     if (o->dry_run) return LECO_OK;
-    LECO_TRY(prepare(t, c, o->device, err));
+    LECO_TRY(prepare(t, c, o, err));
     train_result result = {0};
     leco_train_options copy = *o;
     leco_status status = trainer_run(t, o->progress ? forward_progress : NULL, &copy, &result, err);
     report->path = result.path;
+    report->state = result.state;
     report->iterations = result.iterations;
     report->seconds = result.seconds;
     report->first_loss = number_shown(result.first_loss);
@@ -105,12 +124,15 @@ leco_status leco_train(const char *config, const leco_train_options *options, le
     c.embeddings = o->embeddings;
     c.embedding_count = o->embedding_count;
     if (c.verbose) log_raise_debug(true);
+    save_claim claim = {0};
     leco_status status = save_check(&c, err);
+    if (status == LECO_OK && !o->dry_run) status = save_claim_take(&c, &claim, err);
     if (status == LECO_OK) status = trainer_plan(&c, o->device, o->memory, &t, err);
     if (status == LECO_OK) {
         status = train(t, &c, o, &made, err);
         trainer_destroy(t);
     }
+    save_claim_give_back(&claim);
     log_raise_debug(false);
     train_config_free(&c);
     if (status == LECO_OK || status == LECO_INTERRUPTED)

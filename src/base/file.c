@@ -9,12 +9,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/lock.h"
 #include "base/mem.h"
 
 /* ---- what is mapped ---- */
@@ -256,16 +256,6 @@ static void host_name(char name[HOST_SIZE])
         if (*c == '/') *c = '_';
 }
 
-/* Locks without waiting; false where another process holds the lock. A file system without locks locks nothing. */
-static bool lock(int fd, bool *supported)
-{
-    int result;
-    do result = flock(fd, LOCK_EX | LOCK_NB);
-    while (result != 0 && errno == EINTR);
-    *supported = result == 0 || errno == EWOULDBLOCK;
-    return result == 0 || errno != EWOULDBLOCK;
-}
-
 static bool is_temporary(const char *name, const char *host, bool *own)
 {
     const size_t length = strlen(name), start = strlen(TEMPORARY_START), end = strlen(TEMPORARY_END);
@@ -281,7 +271,7 @@ static void remove_orphan(int folder, const char *name, bool own)
     int fd = openat(folder, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) return; /* gone, or somebody else's */
     struct stat info;
-    bool lockable, orphan = fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && lock(fd, &lockable) && lockable;
+    bool lockable, orphan = fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && lock_file(fd, &lockable) && lockable;
     if (orphan && (own || time(NULL) - info.st_mtime > OLD_SECONDS)) unlinkat(folder, name, 0);
     close(fd);
 }
@@ -319,7 +309,7 @@ static leco_status try_temporary(file_writer *w, const char *host, bool *made, l
     if (w->fd < 0) return errno == EEXIST ? LECO_OK : error_errno(err, w->path, "cannot create", errno);
     struct stat info;
     bool lockable;
-    *made = lock(w->fd, &lockable) && (!lockable || fstat(w->fd, &info) != 0 || info.st_nlink > 0);
+    *made = lock_file(w->fd, &lockable) && (!lockable || fstat(w->fd, &info) != 0 || info.st_nlink > 0);
     if (*made) return LECO_OK;
     close(w->fd);
     w->fd = -1;

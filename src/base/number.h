@@ -6,6 +6,8 @@
 #include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 /* For printf's sake: a NaN without its sign, which says nothing and would be shown ("-nan"); all others as they are. */
 static inline double number_shown(double value)
@@ -25,6 +27,14 @@ static inline size_t number_first_bad(const float *values, size_t count)
     size_t i = 0;
     while (i < count && isfinite(values[i])) i++;
     return i;
+}
+
+/* A number as text, in as few digits as give it back exactly; room of 32 suffices. */
+static inline void number_exact(double value, char *out, size_t size)
+{
+    int digits = 6;
+    do snprintf(out, size, "%.*g", digits, value);
+    while (strtod(out, NULL) != value && ++digits <= 17);
 }
 
 #endif

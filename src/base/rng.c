@@ -201,3 +201,40 @@ void rng_normal(rng *r, float *out, size_t count)
         for (size_t i = 0; i < count; i++) out[i] = (float)normal_scalar(r);
     }
 }
+
+/* ---- as numbers ---- */
+
+void rng_export(const rng *r, int64_t out[RNG_NUMBERS])
+{
+    int64_t *at = out;
+    for (size_t i = 0; i < MT_WORDS; i++) *at++ = (int64_t)r->state[i];
+    *at++ = (int64_t)r->kind;
+    *at++ = (int64_t)r->next;
+    *at++ = (int64_t)r->has_normal;
+    memcpy(at++, &r->normal, sizeof r->normal);
+    memcpy(at++, &r->seed, sizeof r->seed);
+    *at = (int64_t)r->offset;
+}
+
+static bool is_word(int64_t number)
+{
+    return number >= 0 && number <= UINT32_MAX;
+}
+
+bool rng_import(rng *r, const int64_t numbers[RNG_NUMBERS])
+{
+    const int64_t *at = numbers + MT_WORDS;
+    rng made = {.kind = at[0] == RNG_CUDA ? RNG_CUDA : RNG_CPU, .next = (uint32_t)at[1], .offset = (uint32_t)at[5]};
+    bool good =
+        at[0] == (int64_t)made.kind && at[1] >= 0 && at[1] <= MT_WORDS && (at[2] == 0 || at[2] == 1) && is_word(at[5]);
+    made.has_normal = at[2] == 1;
+    memcpy(&made.normal, &at[3], sizeof made.normal);
+    memcpy(&made.seed, &at[4], sizeof made.seed);
+    good = good && isfinite(made.normal);
+    for (size_t i = 0; i < MT_WORDS; i++) {
+        good = good && is_word(numbers[i]);
+        made.state[i] = (uint32_t)numbers[i];
+    }
+    if (good) *r = made;
+    return good;
+}

@@ -8,6 +8,7 @@
 #ifndef LECO_BASE_RNG_H
 #define LECO_BASE_RNG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -37,6 +38,11 @@ int64_t rng_randint(rng *r, int64_t low, int64_t high);
 /* torch.randn of `count` elements in one call. RNG_CPU gives the numbers of torch on processors with AVX2, bit for bit;
  * torch without AVX2 differs from itself, and so from this, by up to 2e-6. */
 void rng_normal(rng *r, float *out, size_t count);
+
+/* The whole generator as numbers, for files; and back. false, and r untouched, where they are no generator. */
+#define RNG_NUMBERS (624 + 6)
+void rng_export(const rng *r, int64_t out[RNG_NUMBERS]);
+bool rng_import(rng *r, const int64_t numbers[RNG_NUMBERS]);
 
 /* The block function of Philox 4x32-10: replaces `counter` by its random words under the key `seed`. */
 void rng_philox(uint32_t counter[4], uint64_t seed);

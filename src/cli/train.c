@@ -21,7 +21,7 @@ static int print_keys(const char *format)
 
 typedef struct train_args {
     text_list set, embedding;
-    bool dry_run;
+    bool dry_run, resume;
     const char *device;
     uint64_t memory;
 } train_args;
@@ -34,6 +34,10 @@ static const option_spec train_options[] = {
     {"dry-run", 0, OPTION_FLAG, ARG(dry_run),
      .help = "check everything but the weights' values, also that the LoRA could be written, and plan the memory, but "
              "train nothing"},
+    {"resume", 0, OPTION_FLAG, ARG(resume),
+     .help =
+         "go on with a training that was stopped or killed, from NAME.state.safetensors beside its output, with the "
+         "same config: the result is the same, to the bit, as if it had never been stopped"},
     {"device", 0, OPTION_CHOICE, "DEVICE", ARG(device), .choice_at = leco_device_name, .later = "cuda",
      .help = DEVICE_HELP},
     {"memory", 0, OPTION_BYTES, "SIZE", ARG(memory),
@@ -43,7 +47,6 @@ static const option_spec train_options[] = {
          "libraries take (some 50M, more with a large model), aren't counted"},
     {"help-config", 0, OPTION_ANSWER, .answer = print_keys,
      .help = "print every key that a config may hold, with its default and what it means (=markdown: as tables)"},
-    {"resume", 0, OPTION_REFUSED, .help = "is not there yet: start the training again, it is repeatable"},
     {0},
 };
 
@@ -51,12 +54,12 @@ static void print_report(const leco_train_report *report, bool dry_run, bool jso
 {
     const double mib = 1024.0 * 1024.0;
     if (json) {
-        print_json(json_pack("{s:o, s:I, s:f, s:o, s:o, s:I, s:I, s:I, s:o}", "file", json_text(report->path),
-                             "iterations", (json_int_t)report->iterations, "seconds", report->seconds, "first_loss",
-                             number_or_null(report->first_loss), "last_loss", number_or_null(report->last_loss),
-                             "planned_bytes", (json_int_t)report->planned_bytes, "measured_bytes",
-                             (json_int_t)report->measured_bytes, "resident_bytes", (json_int_t)report->resident_bytes,
-                             "summary", json_text(report->summary)));
+        print_json(json_pack("{s:o, s:o, s:I, s:f, s:o, s:o, s:I, s:I, s:I, s:o}", "file", json_text(report->path),
+                             "state", json_text(report->state), "iterations", (json_int_t)report->iterations, "seconds",
+                             report->seconds, "first_loss", number_or_null(report->first_loss), "last_loss",
+                             number_or_null(report->last_loss), "planned_bytes", (json_int_t)report->planned_bytes,
+                             "measured_bytes", (json_int_t)report->measured_bytes, "resident_bytes",
+                             (json_int_t)report->resident_bytes, "summary", json_text(report->summary)));
         return;
     }
     if (dry_run) {
@@ -88,7 +91,39 @@ static void print_summary(const leco_train_report *report)
     fputc('\n', stderr);
 }
 
-static int train(const char *config, const leco_train_options *options, const general_args *general, progress *bar)
+/* As a shell takes it for one word. */
+static void print_word(const char *word)
+{
+    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-+=./:,@%";
+    if (*word && word[strspn(word, plain)] == '\0') {
+        fprintf(stderr, " %s", word);
+        return;
+    }
+    fputs(" '", stderr);
+    for (; *word; word++) {
+        if (*word == '\'')
+            fputs("'\\''", stderr);
+        else
+            fputc(*word, stderr);
+    }
+    fputc('\'', stderr);
+}
+
+/* The same command once more, with --resume. */
+static void print_how_to_resume(int argc, char **argv)
+{
+    bool said = false;
+    fputs("To go on from there: leco", stderr);
+    for (int i = 0; i < argc; i++) {
+        if (!said && strcmp(argv[i], "--") == 0) print_word("--resume");
+        said = said || strcmp(argv[i], "--resume") == 0 || strcmp(argv[i], "--") == 0;
+        print_word(argv[i]);
+    }
+    fputs(said ? "\n" : " --resume\n", stderr);
+}
+
+static int train(const char *config, const leco_train_options *options, const general_args *general, progress *bar,
+                 bool *resumable)
 {
     leco_error err = {0};
     leco_train_report report = {0};
@@ -99,6 +134,7 @@ static int train(const char *config, const leco_train_options *options, const ge
         if (report.iterations > 0 && !general->quiet) print_summary(&report);
         print_report(&report, options->dry_run, general->json);
     }
+    *resumable = stopped && report.state;
     leco_train_report_free(&report);
     return status == LECO_OK ? EXIT_DONE : report_failure(status, &err);
 }
@@ -116,7 +152,8 @@ static int run(int argc, char **argv)
         .details =
             "The config says which model, which prompts and where to; --help-config explains every key, examples/ has "
             "some to start from. Prints the name of the file it has written. Ctrl-C finishes the step and saves; so do "
-            "SIGTERM, a connection that is lost, and CPU time that is spent.",
+            "SIGTERM, a connection that is lost, and CPU time that is spent. --resume goes on from there, and from the "
+            "last save.per_steps after a crash.",
         .examples = "  leco train examples/erase_red.yaml\n"
                     "  leco train examples/erase_red.yaml --set train.iterations=50 --set save.name=short\n"
                     "  leco train examples/erase_red.yaml --dry-run --memory 4G\n",
@@ -139,12 +176,16 @@ static int run(int argc, char **argv)
         .embeddings = args.embedding.item,
         .embedding_count = args.embedding.count,
         .dry_run = args.dry_run,
+        .resume = args.resume,
         .device = args.device,
         .memory = args.memory,
         .progress = progress_show,
         .user = &bar,
     };
-    return train(config, &options, &general, &bar);
+    bool resumable;
+    status = train(config, &options, &general, &bar, &resumable);
+    if (resumable) print_how_to_resume(argc, argv);
+    return status;
 }
 
 const command command_train = {"train", "change what a model draws: train a LoRA from prompts alone", run};

@@ -4,8 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <openssl/evp.h>
-
+#include "base/digest.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "model/family.h"
@@ -86,39 +85,34 @@ static leco_status add_modelspec(adapter_file *f, const trainable *t, const trai
 
 /* ---- hashes, as sd-scripts computes them for sd-webui-additional-networks ---- */
 
-#define SHA256_TEXT 65
 #define LEGACY_FROM 0x100000 /* the legacy hash covers 64 KiB of the file from 1 MiB on, whatever lies there */
 #define LEGACY_BYTES 0x10000
 
 /* SHA-256 of bytes [from, from + length) of the tensors' data laid end to end, in hexadecimal. */
-static bool hash_data(const adapter_file *f, size_t from, size_t length, char text[SHA256_TEXT])
+static bool hash_data(const adapter_file *f, size_t from, size_t length, char text[DIGEST_TEXT])
 {
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned int digest_size = 0;
-    EVP_MD_CTX *context = EVP_MD_CTX_new();
-    bool good = context && EVP_DigestInit_ex(context, EVP_sha256(), NULL) == 1;
+    digest *d = digest_create();
     size_t position = 0; /* of the entry in the data */
-    for (size_t i = 0; i < f->count && good && length; i++) {
+    for (size_t i = 0; i < f->count && d && length; i++) {
         const safetensors_entry *e = &f->entries[i];
         size_t size = e->count * dtype_size(e->type);
         if (from < position + size) {
             size_t skip = from - position;
             size_t part = size - skip < length ? size - skip : length;
-            good = EVP_DigestUpdate(context, (const unsigned char *)e->data + skip, part) == 1;
+            digest_add(d, (const unsigned char *)e->data + skip, part);
             from += part;
             length -= part;
         }
         position += size;
     }
-    good = good && EVP_DigestFinal_ex(context, digest, &digest_size) == 1 && 2 * digest_size + 1 == SHA256_TEXT;
-    EVP_MD_CTX_free(context);
-    for (unsigned int i = 0; good && i < digest_size; i++) snprintf(text + 2 * (size_t)i, 3, "%02x", digest[i]);
+    const bool good = d && digest_text(d, text);
+    digest_destroy(d);
     return good;
 }
 
-static leco_status add_hashes(adapter_file *f, char model_hash[SHA256_TEXT], leco_error *err)
+static leco_status add_hashes(adapter_file *f, char model_hash[DIGEST_TEXT], leco_error *err)
 {
-    char legacy[SHA256_TEXT];
+    char legacy[DIGEST_TEXT];
     size_t begin; /* of the data in a file with the metadata so far: what the legacy hash counts from */
     LECO_TRY(safetensors_data_begin(f->path, f->entries, f->count, (const char *const(*)[2])f->pairs, f->pair_count,
                                     &begin, err));
@@ -132,7 +126,7 @@ static leco_status add_hashes(adapter_file *f, char model_hash[SHA256_TEXT], lec
 
 leco_status adapter_metadata_add(adapter_file *f, const trainable *t, const trainable_metadata *m, leco_error *err)
 {
-    char model_hash[SHA256_TEXT];
+    char model_hash[DIGEST_TEXT];
     f->pair_capacity = OWN_PAIRS + m->extra_count;
     f->pairs = arena_alloc(f->memory, f->pair_capacity, sizeof *f->pairs);
     if (!f->pairs) return no_memory(f, err);
@@ -145,12 +139,12 @@ leco_status adapter_metadata_add(adapter_file *f, const trainable *t, const trai
 char *adapter_file_hash(const char *path)
 {
     file_map map;
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned int size = 0;
-    char text[13] = "";
+    char text[DIGEST_TEXT];
     if (file_map_open(path, &map, NULL) != LECO_OK) return NULL;
-    const bool good = EVP_Digest(map.data, map.size, digest, &size, EVP_sha256(), NULL) == 1 && size >= 6;
+    digest *d = digest_create();
+    if (d) digest_add(d, map.data, map.size);
+    const bool good = d && digest_text(d, text);
+    digest_destroy(d);
     file_map_close(&map);
-    for (size_t i = 0; good && i < 6; i++) snprintf(text + 2 * i, 3, "%02x", digest[i]);
-    return good ? mem_strdup(text) : NULL;
+    return good ? mem_strndup(text, 12) : NULL;
 }

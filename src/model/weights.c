@@ -5,6 +5,7 @@
 
 #include "backend/weight_form.h"
 #include "base/cpu.h"
+#include "base/digest.h"
 #include "base/dtype.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -402,6 +403,22 @@ size_t weights_packed_bytes(const weights *w)
     size_t bytes = 0;
     for (size_t i = 0; i < w->count; i++) bytes += weight_taken_bytes(&w->slots[i]->w);
     return bytes;
+}
+
+void weights_digest(const weights *w, struct digest *d)
+{
+    enum { PIECE = 256 };
+    for (size_t i = 0; i < w->count; i++) {
+        const weight *each = &w->slots[i]->w;
+        if (!each->data) continue;
+        const size_t bytes = (size_t)shape_count(&each->shape) * dtype_size(each->type);
+        const size_t piece = bytes < PIECE ? bytes : PIECE;
+        digest_add_text(d, each->name);
+        digest_add_text(d, dtype_name(each->type));
+        for (int k = 0; k < each->shape.rank; k++) digest_add(d, &each->shape.dim[k], sizeof each->shape.dim[k]);
+        digest_add(d, each->data, piece);
+        digest_add(d, (const unsigned char *)each->data + bytes - piece, piece);
+    }
 }
 
 size_t weights_mapped_bytes(const weights *w)

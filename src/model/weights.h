@@ -49,4 +49,9 @@ size_t weights_mapped_bytes(const weights *w);  /* of the tensors in the file */
 size_t weights_planned_bytes(const weights *w); /* of the copies that backends want or have */
 size_t weights_packed_bytes(const weights *w);  /* of those that they have */
 
+/* What tells these weights from others, after the modules have asked for all they use: of each tensor name, type,
+ * shape, and its first and last bytes. It doesn't read the whole file. */
+struct digest;
+void weights_digest(const weights *w, struct digest *d);
+
 #endif

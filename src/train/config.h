@@ -10,6 +10,7 @@
 #include "model/spacing.h"
 #include "train/lr_schedule.h"
 #include "train/optimizer.h"
+#include "train/settings.h"
 
 /* Whose denoising an entry's latents come from. */
 typedef enum trajectory_choice {
@@ -118,7 +119,9 @@ typedef struct train_config {
 
     const char *save_name, *save_path; /* save_path is resolved */
     int64_t save_every;                /* 0: only at the end */
+    int64_t keep_last;                 /* of the files saved on the way; 0: all */
     dtype save_precision;
+    bool save_state, keep_state;
 
     bool verbose;
     const char *prompts_file; /* as written, or NULL */
@@ -143,6 +146,10 @@ void train_config_free(train_config *config); /* safe on a zeroed one */
 
 /* All keys as text, or as the tables of docs/config.md: keys_text. */
 leco_status train_config_keys(bool markdown, char **text, leco_error *err);
+
+/* Adds all that decides what comes out of a training, "train.lr" and so on, but for what the run's files and machine
+ * say: the contents of models and pictures, and the types that are computed in. */
+leco_status train_config_describe(const train_config *c, setting_list *out, leco_error *err);
 
 /* What the config claims about a model that has been opened: a wrong v_pred is LECO_INVALID, a wrong v2 a warning. */
 struct model;

@@ -2,6 +2,7 @@
  * by scripts/make-config-tables. */
 #include "train/config_keys.h"
 
+#include "base/mem.h"
 #include "diffusion/sampler.h"
 #include "train/config.h"
 #include "train/modes.h"
@@ -10,6 +11,14 @@ static const char later[] = "is not supported yet";
 #define NAMES(...) ((const char *const[]){__VA_ARGS__, NULL})
 
 /* ---- names that values may have ---- */
+
+/* LIST_name: the name of what a field of that type holds. */
+#define NAME_OF(list, type, expression)                                                                                \
+    static const char *list##_name(const void *field)                                                                  \
+    {                                                                                                                  \
+        type const *stored = field;                                                                                    \
+        return expression;                                                                                             \
+    }
 
 static choice sampler_choice(size_t index)
 {
@@ -21,8 +30,9 @@ static void sampler_store(void *field, const choice *chosen)
 {
     *(const sampler **)field = chosen->row;
 }
+NAME_OF(sampler, sampler *, (*stored)->name)
 
-static const choice_list samplers = {sampler_choice, sampler_store, NULL, NULL};
+static const choice_list samplers = {sampler_choice, sampler_store, sampler_name, NULL, NULL};
 
 static const choice timestep_spacing_names[] = {
     {"leading", .value = SPACING_LEADING},
@@ -42,8 +52,9 @@ static void kind_store(void *field, const choice *chosen)
 {
     *(const trainable_kind **)field = chosen->row;
 }
+NAME_OF(kind, trainable_kind *, (*stored)->name)
 
-static const choice_list kinds = {kind_choice, kind_store, NULL, NULL};
+static const choice_list kinds = {kind_choice, kind_store, kind_name, NULL, NULL};
 
 static choice optimizer_choice(size_t index)
 {
@@ -54,9 +65,10 @@ static void optimizer_store(void *field, const choice *chosen)
 {
     *(optimizer_options *)field = optimizer_defaults((optimizer_kind)chosen->value);
 }
+NAME_OF(optimizer, optimizer_options, optimizer_rows[stored->kind]->name)
 
 static const choice_list optimizers = {
-    optimizer_choice, optimizer_store,
+    optimizer_choice, optimizer_store, optimizer_name,
     NAMES("lion", "prodigy", "dadaptadam", "dadaptlion", "adam8bit", "adamw8bit", "lion8bit"), later};
 
 static void tell_argument(FILE *out, const optimizer_argument *a)
@@ -91,8 +103,9 @@ static void lr_schedule_store(void *field, const choice *chosen)
 {
     *(lr_schedule *)field = (lr_schedule)chosen->value;
 }
+NAME_OF(lr_schedule, lr_schedule, lr_schedule_rows[*stored].name)
 
-static const choice_list lr_schedules = {lr_schedule_choice, lr_schedule_store,
+static const choice_list lr_schedules = {lr_schedule_choice, lr_schedule_store, lr_schedule_name,
                                          NAMES("linear", "cosine_with_restarts", "step"), later};
 
 static const choice layer_scope_names[] = {
@@ -133,8 +146,9 @@ static void mode_store(void *field, const choice *chosen)
 {
     *(const train_mode **)field = chosen->row;
 }
+NAME_OF(mode, train_mode *, (*stored)->name)
 
-static const choice_list modes = {mode_choice, mode_store, NULL, NULL};
+static const choice_list modes = {mode_choice, mode_store, mode_name, NULL, NULL};
 
 static void tell_modes(FILE *out)
 {
@@ -161,8 +175,9 @@ static void computing_store(void *field, const choice *chosen)
 {
     *(const char **)field = dtype_name((dtype)chosen->value);
 }
+NAME_OF(computing, char *, *stored)
 
-static const choice_list computing_types = {computing_choice, computing_store, NAMES("float16", "fp16"),
+static const choice_list computing_types = {computing_choice, computing_store, computing_name, NAMES("float16", "fp16"),
                                             "is not supported for training"};
 
 static choice saving_choice(size_t index)
@@ -175,8 +190,9 @@ static void saving_store(void *field, const choice *chosen)
 {
     *(dtype *)field = (dtype)chosen->value;
 }
+NAME_OF(saving, dtype, dtype_name(*stored))
 
-static const choice_list saving_types = {saving_choice, saving_store, NULL, NULL};
+static const choice_list saving_types = {saving_choice, saving_store, saving_name, NULL, NULL};
 
 /* ---- keys ---- */
 
@@ -286,6 +302,12 @@ static const key_row save_keys[] = {
     TEXT("path", save_path, "output", "folder; made if it isn't there"),
     INT("per_steps", save_every, 0, 1e9, "200", "how often to save on the way; 0: never"),
     CHOICE("precision", save_precision, dtype, saving_types, "float32", "$names"),
+    INT("keep_last", keep_last, 0, 1e6, "0",
+        "of the files that are saved on the way only so many are kept, the last ones; 0: all of them"),
+    BOOL("state", save_state, "true",
+         "whenever something is saved on the way, also write what `--resume` goes on from, NAME.state.safetensors"),
+    BOOL("keep_state", keep_state, "false",
+         "leave that file where it is when the training is through: with more `iterations` it can then be resumed"),
     KEYS_END,
 };
 
@@ -315,10 +337,21 @@ static leco_status read_size(const doc_node *n, const char *name, int64_t *heigh
     return doc_int(both ? n->item[1].value : n, name, 8, LARGEST_SIDE, width, err);
 }
 
+static char *show_size(int64_t height, int64_t width)
+{
+    return mem_printf("[%lld, %lld]", (long long)height, (long long)width);
+}
+
 static leco_status read_preserve_resolution(const doc_node *n, const char *name, void *values, leco_error *err)
 {
     preserve_config *p = &((train_config *)values)->preserve;
     return read_size(n, name, &p->height, &p->width, err);
+}
+
+static char *show_preserve_resolution(const void *values)
+{
+    const train_config *c = values;
+    return show_size(c->preserve.height, c->preserve.width);
 }
 
 static const key_row preserve_keys[] = {
@@ -328,7 +361,7 @@ static const key_row preserve_keys[] = {
     NUMBER("share", preserve.share, 0.01, 0.99, "0.5",
            "of all denoising runs that are made for these; the others are shared by the entries of `prompts`"),
     NUMBER("weight", preserve.weight, 1e-6, 1e6, "1.0", "of their loss"),
-    OWN("resolution", read_preserve_resolution, "the model's own", "as in `prompts`"),
+    OWN("resolution", read_preserve_resolution, show_preserve_resolution, "the model's own", "as in `prompts`"),
     INT("batch_size", preserve.batch_size, 1, 64, UNSET("`train.batch_size`"), "latents a step"),
     KEYS_END,
 };
@@ -339,6 +372,12 @@ static leco_status read_images_resolution(const doc_node *n, const char *name, v
     return read_size(n, name, &p->height, &p->width, err);
 }
 
+static char *show_images_resolution(const void *values)
+{
+    const train_config *c = values;
+    return show_size(c->images.height, c->images.width);
+}
+
 static const key_row images_keys[] = {
     TEXT("path", images.path, UNSET("required"), "a folder of pictures: PNG and JPEG of any size"),
     TEXT("prompt", images.prompt, UNSET("none"),
@@ -346,7 +385,8 @@ static const key_row images_keys[] = {
          "that as its prompt"),
     INT("repeats", images.repeats, 1, 100000, "1",
         "each picture is drawn so many times as often as an entry of `prompts`"),
-    OWN("resolution", read_images_resolution, "the model's own", "as in `prompts`: what pictures are scaled to"),
+    OWN("resolution", read_images_resolution, show_images_resolution, "the model's own",
+        "as in `prompts`: what pictures are scaled to"),
     BOOL("buckets", images.buckets, "true",
          "pictures become as large as `resolution` but keep their shape, as far as sizes that suit the U-Net come near "
          "it; with `false` all are cropped to `resolution`"),
@@ -394,6 +434,12 @@ static leco_status read_resolution(const doc_node *n, const char *name, void *va
     return read_size(n, name, &p->height, &p->width, err);
 }
 
+static char *show_resolution(const void *values)
+{
+    const train_prompt *p = values;
+    return show_size(p->height, p->width);
+}
+
 static const key_row prompt_keys[] = {
     TEXT("target", target, UNSET("required"),
          "what the adapter changes: the student's prompt; `\"\"` is what is drawn without one. As in all prompts, "
@@ -428,7 +474,7 @@ static const key_row prompt_keys[] = {
            "classifier-free guidance that it learns to do without; of `negative`: that of the pictures it is for"),
     NUMBER("trajectory_guidance_scale", trajectory_guidance_scale, 0, 100,
            UNSET("`train.trajectory_guidance_scale`; 1 for `distill`"), "classifier-free guidance while generating"),
-    OWN("resolution", read_resolution, "the model's own",
+    OWN("resolution", read_resolution, show_resolution, "the model's own",
         "pixels, or `[height, width]`. The model's own is the U-Net's sample_size times the VAE's factor: 512 for "
         "Stable Diffusion 1, where p1atdev's default is 512 for every model"),
     INT("batch_size", batch_size, 1, 64, UNSET("`train.batch_size`"), "latents a step"),
@@ -451,7 +497,7 @@ const key_section config_sections[] = {
     {"pretrained_model", model_keys},
     {"network", network_keys},
     {"train", train_keys},
-    {"save", save_keys},
+    [SECTION_SAVE] = {"save", save_keys},
     {"logging", logging_keys},
     {"other", other_keys},
     [SECTION_PRESERVE] = {"preserve", preserve_keys},

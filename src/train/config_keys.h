@@ -10,6 +10,7 @@ extern const key_section config_sections[];
 
 enum {
     SECTION_FILE,
+    SECTION_SAVE = 4, /* those before it decide what comes out of a training */
     SECTION_PRESERVE = 7,
     SECTION_IMAGES,
     SECTION_REGULARISATION,

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/mem.h"
+#include "base/number.h"
 #include "base/suggest.h"
 
 enum { MAX_NAMES = 128, MAX_KEY = 128 };
@@ -194,6 +196,58 @@ leco_status keys_read(const doc_node *map, const key_section *section, const key
         char full[MAX_KEY];
         snprintf(full, sizeof full, "%s%s%s", name, *name ? "." : "", item->key);
         LECO_TRY(read_value(item->value, full, k, values, err));
+    }
+    return LECO_OK;
+}
+
+/* ---- telling ---- */
+
+/* mem_free it. *unset: there is nothing to tell. */
+static char *value_text(const key_row *k, const void *values, bool *unset)
+{
+    const void *field = (const char *)values + k->offset;
+    const char *text = NULL;
+    char number[32];
+    switch (k->kind) {
+    case KEY_INT:
+        return mem_printf("%lld", (long long)*(const int64_t *)field);
+    case KEY_UINT:
+        return mem_printf("%llu", (unsigned long long)*(const uint64_t *)field);
+    case KEY_NUMBER:
+        number_exact(*(const double *)field, number, sizeof number);
+        return mem_strdup(number);
+    case KEY_FLOAT:
+        number_exact((double)*(const float *)field, number, sizeof number);
+        return mem_strdup(number);
+    case KEY_BOOL:
+        return mem_strdup(*(const bool *)field ? "true" : "false");
+    case KEY_OWN:
+        return k->show(values);
+    case KEY_TEXT:
+        text = *(const char *const *)field;
+        break;
+    case KEY_CHOICE:
+        text = k->choices->name(field);
+        break;
+    case KEY_CLAIM:
+    case KEY_NODE:
+    case KEY_NOTHING:
+    case KEY_LATER:
+        break;
+    }
+    *unset = !text;
+    return text ? mem_strdup(text) : NULL;
+}
+
+leco_status keys_tell(const key_section *section, const void *values, key_visit visit, void *user, leco_error *err)
+{
+    for (const key_row *k = section->keys; k->name; k++) {
+        bool unset = false;
+        char *text = value_text(k, values, &unset);
+        if (unset) continue;
+        leco_status status = text ? visit(user, k->name, text, err) : error_memory(err, 0, "a key's value");
+        mem_free(text);
+        LECO_TRY(status);
     }
     return LECO_OK;
 }

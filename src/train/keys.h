@@ -42,6 +42,7 @@ typedef struct choice {
 typedef struct choice_list {
     choice (*at)(size_t index); /* in order; name is NULL behind the last one */
     void (*store)(void *field, const choice *chosen);
+    const char *(*name)(const void *field); /* what is stored, by its name; NULL: nothing */
     const char *const *refused; /* names that people know from other programs, ended by NULL; or NULL. One that `at` */
     const char *why;            /* has, too, is no longer refused. "is not supported yet" */
 } choice_list;
@@ -53,9 +54,10 @@ typedef struct key_row {
     double low, high;
     const choice_list *choices;
     leco_status (*read)(const doc_node *n, const char *key, void *values, leco_error *err); /* of KEY_OWN */
-    const char *fallback; /* the default, as one would write it; NULL: the field is left at zero, ... */
-    const char *unset;    /* ... which means this: "the model's own" */
-    const char *help;     /* a sentence or two, names and values in `backticks`; "$names" stands for the choices, ... */
+    char *(*show)(const void *values); /* of KEY_OWN: what was read, as text; mem_free it; NULL: no memory */
+    const char *fallback;              /* the default, as one would write it; NULL: the field is left at zero, ... */
+    const char *unset;                 /* ... which means this: "the model's own" */
+    const char *help; /* a sentence or two, names and values in `backticks`; "$names" stands for the choices, ... */
     void (*tell)(FILE *out); /* ... "$more" for what this writes. NULL: nothing */
     const char *refusal;     /* of KEY_LATER */
 } key_row;
@@ -73,6 +75,11 @@ void keys_defaults(const key_section *section, void *values);
  * LECO_INVALID and suggest a known one, be it of another one of `all` sections. */
 leco_status keys_read(const doc_node *map, const key_section *section, const key_section *all, void *values,
                       leco_error *err);
+
+/* Tells each key's value, as it is now, in an exact text: those that other programs have and that mean nothing here are
+ * left out, as are claims about the model and keys that are not set. */
+typedef leco_status (*key_visit)(void *user, const char *key, const char *value, leco_error *err);
+leco_status keys_tell(const key_section *section, const void *values, key_visit visit, void *user, leco_error *err);
 
 /* All keys with defaults and meanings: lines of at most 100 columns, or tables in Markdown, each between comments that
  * name its section. mem_free *text. */
@@ -112,9 +119,9 @@ leco_status keys_text(const key_section *all, bool markdown, char **text, leco_e
         .name = name_, .kind = KEY_CHOICE, .offset = FIELD(type_, field_), .choices = &(choices_),                     \
         .fallback = default_, .help = help_                                                                            \
     }
-#define OWN(name_, read_, unset_, help_)                                                                               \
+#define OWN(name_, read_, show_, unset_, help_)                                                                        \
     {                                                                                                                  \
-        .name = name_, .kind = KEY_OWN, .read = read_, .unset = unset_, .help = help_                                  \
+        .name = name_, .kind = KEY_OWN, .read = read_, .show = show_, .unset = unset_, .help = help_                   \
     }
 #define NODE(name_, help_)                                                                                             \
     {                                                                                                                  \
@@ -151,6 +158,12 @@ leco_status keys_text(const key_section *all, bool markdown, char **text, leco_e
     {                                                                                                                  \
         *(type *)field = (type)chosen->value;                                                                          \
     }                                                                                                                  \
-    static const choice_list type##_choices = {type##_at, type##_store, refused_, why_};
+    static const char *type##_name(const void *field)                                                                  \
+    {                                                                                                                  \
+        size_t i = 0;                                                                                                  \
+        while (type##_names[i].name && type##_names[i].value != (int)*(const type *)field) i++;                        \
+        return type##_names[i].name;                                                                                   \
+    }                                                                                                                  \
+    static const choice_list type##_choices = {type##_at, type##_store, type##_name, refused_, why_};
 
 #endif

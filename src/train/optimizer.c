@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/number.h"
 #include "base/suggest.h"
 
 struct optimizer {
@@ -165,6 +166,40 @@ int64_t optimizer_steps(const optimizer *o)
 size_t optimizer_bytes(const optimizer *o)
 {
     return o->state_floats * sizeof *o->state;
+}
+
+float *optimizer_state(const optimizer *o, size_t *count)
+{
+    *count = o->state_floats;
+    return o->state;
+}
+
+void optimizer_set_steps(optimizer *o, int64_t steps)
+{
+    o->steps = steps;
+}
+
+char *optimizer_text(const optimizer_options *options)
+{
+    const optimizer_argument *a = arguments_of(options);
+    char *text = mem_printf("%s(", optimizer_rows[options->kind]->name);
+    for (size_t i = 0; a[i].key && text; i++) {
+        const double *value = options->value[i];
+        char number[2][32], *longer;
+        for (size_t k = 0; k < 2; k++) number_exact(value[k], number[k], sizeof number[k]);
+        if (a[i].form == ARGUMENT_PAIR)
+            longer = mem_printf("%s%s%s=(%s,%s)", text, i ? "," : "", a[i].key, number[0], number[1]);
+        else
+            longer = mem_printf("%s%s%s=%s", text, i ? "," : "", a[i].key,
+                                a[i].form != ARGUMENT_FLAG ? number[0]
+                                : value[0] != 0            ? "True"
+                                                           : "False");
+        mem_free(text);
+        text = longer;
+    }
+    char *whole = text ? mem_printf("%s)", text) : NULL;
+    mem_free(text);
+    return whole;
 }
 
 void optimizer_step(optimizer *o, const float *grads, float scale, double lr)

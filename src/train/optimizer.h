@@ -102,4 +102,12 @@ void optimizer_step(optimizer *o, const float *grads, float scale, double lr);
 int64_t optimizer_steps(const optimizer *o); /* done so far */
 size_t optimizer_bytes(const optimizer *o);  /* of the states */
 
+/* All that it knows beside the values: floats [*count], NULL where the kind has none, and the steps. Whoever changes
+ * the floats sets the steps that they are of. */
+float *optimizer_state(const optimizer *o, size_t *count);
+void optimizer_set_steps(optimizer *o, int64_t steps);
+
+/* "adamw(betas=(0.9,0.999),eps=1e-08,weight_decay=0.01)": to the last digit; mem_free it; NULL: out of memory. */
+char *optimizer_text(const optimizer_options *options);
+
 #endif

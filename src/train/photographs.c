@@ -85,6 +85,11 @@ static leco_status encode(source *s, photo_encoder *e, leco_error *err)
     return LECO_OK;
 }
 
+static void tell_apart(const source *s, digest *d)
+{
+    digest_add(d, of(s)->latents, encoded_bytes(s));
+}
+
 static size_t bytes(const source *s)
 {
     const size_t batch = (size_t)s->size.batch, one = 2 * sizeof(int64_t) + sizeof(size_t) + sizeof(conditioning);
@@ -154,15 +159,21 @@ static void parts_at(const photographs *p, int64_t timestep, float *signal, floa
     *noise = (float)sqrt(1 - a);
 }
 
+static void again(source *s, const source_pass *pass, rng *r, const float *noise)
+{
+    (void)pass;
+    (void)r;
+    memcpy(of(s)->noise, noise, latent_count(s->size) * sizeof *noise);
+}
+
 static leco_status run(source *s, const source_pass *pass, rng *r, float *noise, float *kept, const source_watch *watch,
                        leco_error *err)
 {
     const photographs *p = of(s);
     const size_t stride = latent_stride(s->size);
-    (void)r;
     (void)watch;
     (void)err;
-    memcpy(p->noise, noise, latent_count(s->size) * sizeof *noise);
+    again(s, pass, r, noise);
     for (size_t i = 0; i < pass->kept_count; i++) {
         float of_picture, of_noise;
         parts_at(p, pass->kept[i], &of_picture, &of_noise);
@@ -208,10 +219,12 @@ const source_row source_photographs = {.name = "photographs",
                                        .bytes = bytes,
                                        .draw = draw,
                                        .run = run,
+                                       .again = again,
                                        .timestep = timestep,
                                        .steps = steps,
                                        .encode = encode,
                                        .encoded_bytes = encoded_bytes,
+                                       .tell_apart = tell_apart,
                                        .choose = choose,
                                        .text = text,
                                        .add_noise = add_noise};

@@ -1,5 +1,6 @@
 #include "train/save.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -7,6 +8,7 @@
 #include "base/date.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "train/metadata.h"
 #include "train/modes.h"
 
 static char *describe(const train_config *c)
@@ -20,18 +22,14 @@ static char *describe(const train_config *c)
         c->prompt_count > 1 ? ", and more" : "");
 }
 
-static leco_status write_file(const train_config *c, const model *m, const trainable *t, int64_t steps,
+static leco_status write_file(const train_config *c, const model *m, const trainable *t, const setting_list *extra,
                               const char *path, leco_error *err)
 {
-    char date[DATE_ROOM], resolution[48], step_text[24], lr_text[32], seed_text[24];
+    char date[DATE_ROOM], resolution[48];
     LECO_TRY(date_now(date, err));
     const int64_t factor = vae_factor(&m->vae);
     snprintf(resolution, sizeof resolution, "%lldx%lld", (long long)(m->unet.sample_width * factor),
              (long long)(m->unet.sample_height * factor));
-    snprintf(step_text, sizeof step_text, "%lld", (long long)steps);
-    snprintf(lr_text, sizeof lr_text, "%g", c->lr);
-    snprintf(seed_text, sizeof seed_text, "%llu", (unsigned long long)c->seed);
-    const char *const extra[][2] = {{"ss_steps", step_text}, {"ss_learning_rate", lr_text}, {"ss_seed", seed_text}};
     char *comment = describe(c);
     if (!comment) return error_memory(err, 0, "the metadata");
     const trainable_metadata metadata = {.output_name = c->save_name,
@@ -40,8 +38,8 @@ static leco_status write_file(const train_config *c, const model *m, const train
                                          .v_prediction = m->schedule.prediction == PREDICT_V,
                                          .resolution = resolution,
                                          .date = date,
-                                         .extra = extra,
-                                         .extra_count = sizeof extra / sizeof extra[0]};
+                                         .extra = (const char *const(*)[2])extra->pair,
+                                         .extra_count = extra->count};
     leco_status status = trainable_save(t, path, c->save_precision, &metadata, err);
     mem_free(comment);
     return status;
@@ -62,13 +60,34 @@ char *save_name(const train_config *config)
     return file_name(config, config->iterations, true);
 }
 
-leco_status save_adapter(const train_config *config, const model *m, trainable *t, int64_t steps, bool last,
-                         char **path, leco_error *err)
+char *save_state_name(const train_config *config)
 {
+    char *name = mem_printf("%s.state.safetensors", config->save_name);
+    char *full = name ? file_join(config->save_path, name) : NULL;
+    mem_free(name);
+    return full;
+}
+
+leco_status save_remove(const train_config *config, int64_t steps, leco_error *err)
+{
+    char *path = file_name(config, steps, false);
+    if (!path) return error_memory(err, 0, "a file's name");
+    leco_status status = LECO_OK;
+    if (unlink(path) != 0 && errno != ENOENT) status = error_errno(err, path, "cannot remove", errno);
+    mem_free(path);
+    return status;
+}
+
+leco_status save_adapter(const train_config *config, const model *m, dtype computed, trainable *t, int64_t steps,
+                         bool last, char **path, leco_error *err)
+{
+    setting_list extra = {0};
     LECO_TRY(file_make_folders(config->save_path, err));
     char *full = file_name(config, steps, last);
     if (!full) return error_memory(err, 0, "a file's name");
-    leco_status status = write_file(config, m, t, steps, full, err);
+    leco_status status = metadata_of_run(config, m, computed, steps, &extra, err);
+    if (status == LECO_OK) status = write_file(config, m, t, &extra, full, err);
+    settings_free(&extra);
     if (status == LECO_OK)
         *path = full;
     else
@@ -127,4 +146,45 @@ leco_status save_check(const train_config *config, leco_error *err)
     remove_folders(folder, kept);
     mem_free(folder);
     return status;
+}
+
+/* ---- one training at a time ---- */
+
+static leco_status take_lock(const train_config *config, save_claim *c, leco_error *err)
+{
+    long holder;
+    char *name = mem_printf(".leco-%s.lock", config->save_name), *path = name ? file_join(c->folder, name) : NULL;
+    leco_status status = path ? LECO_OK : error_memory(err, 0, "a file's name");
+    if (status == LECO_OK) status = lock_take(path, &c->lock, &holder, err);
+    mem_free(name);
+    mem_free(path);
+    if (status != LECO_OK || c->lock) return status;
+    char process[48] = "";
+    if (holder > 0) snprintf(process, sizeof process, " (process %ld)", holder);
+    return error_set(err, LECO_IO,
+                     "%s/%s: another training%s is writing files of this name; wait for its end, or give this one "
+                     "another save.name",
+                     c->folder, config->save_name, process);
+}
+
+leco_status save_claim_take(const train_config *config, save_claim *out, leco_error *err)
+{
+    save_claim c = {.folder = mem_strdup(config->save_path)};
+    if (!c.folder) return error_memory(err, strlen(config->save_path), "a path");
+    c.kept = existing_length(c.folder);
+    leco_status status = file_make_folders(c.folder, err);
+    if (status == LECO_OK) status = take_lock(config, &c, err);
+    if (status == LECO_OK)
+        *out = c;
+    else
+        save_claim_give_back(&c);
+    return status;
+}
+
+void save_claim_give_back(save_claim *c)
+{
+    lock_give_back(c->lock);
+    if (c->folder) remove_folders(c->folder, c->kept);
+    mem_free(c->folder);
+    *c = (save_claim){0};
 }

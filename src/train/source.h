@@ -17,6 +17,7 @@
 #ifndef LECO_TRAIN_SOURCE_H
 #define LECO_TRAIN_SOURCE_H
 
+#include "base/digest.h"
 #include "diffusion/sampler.h"
 #include "train/config.h"
 #include "train/denoiser_pool.h"
@@ -72,6 +73,8 @@ struct source_row {
      * is overwritten; r is for samplers that add noise. LECO_INTERRUPTED where the watch said no. */
     leco_status (*run)(source *s, const source_pass *pass, rng *r, float *noise, float *kept, const source_watch *watch,
                        leco_error *err);
+    /* Instead of run, where the pass's latents are there already: leaves s as run does. */
+    void (*again)(source *s, const source_pass *pass, rng *r, const float *noise);
     /* The timestep of a latent by the trained model's schedule. */
     double (*timestep)(const source *s, int64_t kept);
     /* Denoising steps of a pass; of NULL: of passes to come, on average. */
@@ -81,6 +84,8 @@ struct source_row {
     /* Turns all of its pictures into latents, and how many bytes these take. Before prepare. */
     leco_status (*encode)(source *s, photo_encoder *e, leco_error *err);
     size_t (*encoded_bytes)(const source *s);
+    /* Adds what tells its pictures from others, once they are encoded. */
+    void (*tell_apart)(const source *s, digest *d);
     /* Before the lesson's phrases are resolved: makes them those of the pass's pictures. */
     void (*choose)(source *s, const source_pass *pass);
     /* The prompt of a latent of the batch, as chosen. */

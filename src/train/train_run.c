@@ -1,9 +1,12 @@
 #include "train/trainer_internal.h"
 
+#include <errno.h>
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/cpu.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/number.h"
 #include "train/pace.h"
@@ -63,24 +66,45 @@ static leco_status learn(trainer *t, const source_pass *pass, size_t index, doub
     return LECO_OK;
 }
 
-leco_status trainer_follow(trainer *t, const source_pass *pass, const float *noise, size_t limit, double *losses,
-                           const train_watch *watch, leco_error *err)
+/* Makes a pass that was drawn the one that is learnt from, but for its latents. */
+static leco_status choose(trainer *t, const source_pass *pass, leco_error *err)
 {
     source *s = t->lessons[pass->objective].source[pass->source];
-    const train_watch nobody = {0}, *w = watch ? watch : &nobody;
-    const source_watch on_the_way = {w->denoised, w->user};
     for (size_t i = 0; i < t->frozen_count; i++) conditioner_trim(t->frozen[i].conditioner);
     if (s->row->choose) s->row->choose(s, pass);
-    LECO_TRY(phrases_resolve(t->lessons[pass->objective].phrases, err));
+    return phrases_resolve(t->lessons[pass->objective].phrases, err);
+}
+
+/* Makes the latents of a pass. */
+static leco_status make_latents(trainer *t, const source_pass *pass, const float *noise, const train_watch *w,
+                                leco_error *err)
+{
+    source *s = t->lessons[pass->objective].source[pass->source];
+    const source_watch on_the_way = {w->denoised, w->user};
+    LECO_TRY(choose(t, pass, err));
     memcpy(t->x, noise, latent_count(s->size) * sizeof *noise);
-    LECO_TRY(s->row->run(s, pass, &t->rng, t->x, t->kept, &on_the_way, err));
-    for (size_t i = 0; i < pass->kept_count && i < limit; i++) {
+    return s->row->run(s, pass, &t->rng, t->x, t->kept, &on_the_way, err);
+}
+
+/* Trains on latents [first, end) of those that were made. */
+static leco_status learn_all(trainer *t, const source_pass *pass, size_t first, size_t end, double *losses,
+                             const train_watch *w, leco_error *err)
+{
+    for (size_t i = first; i < end; i++) {
         double loss;
         LECO_TRY(learn(t, pass, i, &loss, err));
         if (losses) losses[i] = loss;
         if (w->learnt && !w->learnt(w->user, loss)) return error_set(err, LECO_INTERRUPTED, "stopped");
     }
     return LECO_OK;
+}
+
+leco_status trainer_follow(trainer *t, const source_pass *pass, const float *noise, size_t limit, double *losses,
+                           const train_watch *watch, leco_error *err)
+{
+    const train_watch nobody = {0}, *w = watch ? watch : &nobody;
+    LECO_TRY(make_latents(t, pass, noise, w, err));
+    return learn_all(t, pass, 0, limit < pass->kept_count ? limit : pass->kept_count, losses, w, err);
 }
 
 source_pass trainer_draw(trainer *t)
@@ -104,7 +128,15 @@ typedef struct training_run {
     void *user;
     double start, mark; /* when the run began; when the last piece of work was done */
     pace pace;
+    /* The pass in progress, what it was drawn from, and how many of its latents were trained on: where that is 0, the
+     * pass is yet to be drawn, or to be made again. */
+    source_pass pass;
+    rng drawn;
+    size_t learnt;
     int64_t pass_end; /* optimizer steps done when this pass is through */
+    int64_t *saved; /* [saved_count] steps of the files saved on the way that are there, where only the last are kept */
+    size_t saved_count;
+    bool told; /* how it begins */
     train_progress progress;
     train_result *result;
     double first_sum, last_sum;
@@ -174,46 +206,208 @@ static bool on_learnt(void *user, double loss)
         r->last_count++;
     }
     p->done++;
+    r->learnt++;
     p->loss = loss;
     return report(r, NULL) || p->done == p->total; /* after the last step there is nothing to stop */
 }
 
-static leco_status save(training_run *r, bool last, leco_error *err)
+/* ---- saving ---- */
+
+static leco_status save_state(training_run *r, const char *path, leco_error *err)
 {
+    train_state s = {.drawn = r->drawn,
+                     .learnt = (int64_t)r->learnt,
+                     .first_sum = r->first_sum,
+                     .first_count = r->first_count,
+                     .last_sum = r->last_sum,
+                     .last_count = r->last_count,
+                     .loss = r->progress.loss,
+                     .seconds = cpu_seconds() - r->start,
+                     .saved = r->saved,
+                     .saved_count = r->saved_count};
+    return trainer_write_state(r->t, &r->pass, &s, path, err);
+}
+
+/* Where all are kept none need be known. */
+static leco_status note_saved(training_run *r, leco_error *err)
+{
+    if (r->t->config->keep_last == 0) return LECO_OK;
+    if (r->saved_count > 0 && r->saved[r->saved_count - 1] == r->progress.done) return LECO_OK;
+    int64_t *grown = mem_realloc(r->saved, r->saved_count + 1, sizeof *grown);
+    if (!grown) return error_memory(err, (r->saved_count + 1) * sizeof *grown, "the list of saved files");
+    r->saved = grown;
+    grown[r->saved_count++] = r->progress.done;
+    return LECO_OK;
+}
+
+/* After the state was written, which still lists them: who is killed in between removes them when it goes on. */
+static leco_status remove_old(training_run *r, leco_error *err)
+{
+    const size_t most = (size_t)r->t->config->keep_last;
+    if (most == 0 || r->saved_count <= most) return LECO_OK;
+    const size_t old = r->saved_count - most;
+    for (size_t i = 0; i < old; i++) LECO_TRY(save_remove(r->t->config, r->saved[i], err));
+    memmove(r->saved, r->saved + old, most * sizeof *r->saved);
+    r->saved_count = most;
+    return LECO_OK;
+}
+
+static leco_status save_adapter_of(training_run *r, bool last, leco_error *err)
+{
+    const trainer *t = r->t;
     char *path = NULL;
-    for (size_t i = 0; i < r->t->frozen_count; i++) LECO_TRY(model_unchanged(r->t->frozen[i].model, err));
-    LECO_TRY(save_adapter(r->t->config, r->t->frozen[0].model, r->t->trainable, r->progress.done, last, &path, err));
+    for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(model_unchanged(t->frozen[i].model, err));
+    LECO_TRY(save_adapter(t->config, t->frozen[0].model, t->device.compute, t->trainable, r->progress.done, last, &path,
+                          err));
     mem_free(r->result->path);
     r->result->path = path;
     return LECO_OK;
 }
 
-static leco_status run_passes(training_run *r, leco_error *err)
+/* The adapter first: a state without it loses nothing. *state (may be NULL) gets the state's name. */
+static leco_status save_on_the_way(training_run *r, char **state, leco_error *err)
+{
+    LECO_TRY(save_adapter_of(r, false, err));
+    LECO_TRY(note_saved(r, err));
+    if (r->t->config->save_state) {
+        char *path = save_state_name(r->t->config);
+        leco_status status = path ? save_state(r, path, err) : error_memory(err, 0, "a file's name");
+        if (status == LECO_OK && state)
+            *state = path;
+        else
+            mem_free(path);
+        LECO_TRY(status);
+    }
+    return remove_old(r, err);
+}
+
+/* A state of this name is of no use any more. */
+static leco_status save_last(training_run *r, leco_error *err)
+{
+    LECO_TRY(save_adapter_of(r, true, err));
+    char *path = save_state_name(r->t->config);
+    if (!path) return error_memory(err, 0, "a file's name");
+    leco_status status = LECO_OK;
+    if (r->t->config->keep_state)
+        status = save_state(r, path, err);
+    else if (unlink(path) != 0 && errno != ENOENT)
+        status = error_errno(err, path, "cannot remove", errno);
+    mem_free(path);
+    return status;
+}
+
+/* ---- running ---- */
+
+/* Nothing of a pass is pending once all of its latents were trained on. */
+static void end_pass(training_run *r)
+{
+    if (r->learnt == 0 || r->learnt < r->pass.kept_count) return;
+    r->learnt = 0;
+    r->drawn = r->t->rng;
+}
+
+/* One that is drawn now, or the rest of one that a state was written in. */
+static leco_status run_pass(training_run *r, leco_error *err)
 {
     trainer *t = r->t;
-    const train_config *c = t->config;
     train_progress *p = &r->progress;
     const train_watch watch = {on_denoised, on_learnt, r};
-    int64_t saved_at = 0;
+    const bool fresh = r->learnt == 0;
+    if (fresh) {
+        r->drawn = t->rng;
+        r->pass = trainer_draw(t);
+    }
+    const source *s = t->lessons[r->pass.objective].source[r->pass.source];
+    const int64_t left = p->total - p->done;
+    const size_t rest = r->pass.kept_count - r->learnt, limit = (int64_t)rest < left ? rest : (size_t)left;
+    p->denoised_total = (int64_t)s->row->steps(s, &r->pass);
+    p->denoised = fresh ? 0 : p->denoised_total;
+    r->pass_end = p->done + (int64_t)limit;
+    r->mark = cpu_seconds();
+    if (!r->told && !report(r, NULL)) return error_set(err, LECO_INTERRUPTED, "stopped");
+    r->told = true;
+    if (fresh) LECO_TRY(make_latents(t, &r->pass, t->noise, &watch, err));
+    LECO_TRY(learn_all(t, &r->pass, r->learnt, r->learnt + limit, NULL, &watch, err));
+    end_pass(r); /* of the last one there may be more */
+    return LECO_OK;
+}
+
+static leco_status run_passes(training_run *r, leco_error *err)
+{
+    const train_config *c = r->t->config;
+    train_progress *p = &r->progress;
+    int64_t saved_at = p->done - (int64_t)r->learnt; /* or later, but not at a multiple of save_every */
     while (p->done < p->total) {
-        const source_pass pass = trainer_draw(t);
-        const source *s = t->lessons[pass.objective].source[pass.source];
-        size_t limit = (size_t)(p->total - p->done);
-        if (limit > pass.kept_count) limit = pass.kept_count;
-        p->denoised = 0;
-        p->denoised_total = (int64_t)s->row->steps(s, &pass);
-        r->pass_end = p->done + (int64_t)limit;
-        r->mark = cpu_seconds();
-        if (p->done == 0 && !report(r, NULL)) return error_set(err, LECO_INTERRUPTED, "stopped");
-        LECO_TRY(trainer_follow(t, &pass, t->noise, limit, NULL, &watch, err));
+        LECO_TRY(run_pass(r, err));
         bool due = c->save_every > 0 && p->done / c->save_every > saved_at / c->save_every;
         if (due && p->done < p->total) {
-            LECO_TRY(save(r, false, err));
+            LECO_TRY(save_on_the_way(r, NULL, err));
             saved_at = p->done;
             if (!report(r, r->result->path)) return error_set(err, LECO_INTERRUPTED, "stopped");
         }
     }
     return LECO_OK;
+}
+
+/* Draws the pass in progress again, and takes the latents that were kept of it. */
+static leco_status restore_pass(training_run *r, leco_error *err)
+{
+    trainer *t = r->t;
+    const train_state *s = &t->resumed;
+    t->rng = s->drawn;
+    r->pass = trainer_draw(t);
+    source *from = t->lessons[r->pass.objective].source[r->pass.source];
+    const size_t floats = r->pass.kept_count * lesson_latents(&t->lessons[r->pass.objective], &r->pass);
+    if ((int64_t)r->pass.kept_count != s->kept_count || s->kept_floats != floats)
+        return error_set(err, LECO_FORMAT, "%s: is no state that leco wrote: the latents that it keeps can't be",
+                         t->resumed_from);
+    LECO_TRY(choose(t, &r->pass, err));
+    from->row->again(from, &r->pass, &t->rng, t->noise);
+    memcpy(t->kept, s->kept, floats * sizeof *t->kept);
+    return LECO_OK;
+}
+
+/* What the state says, where there is one; it isn't needed any more then. */
+static leco_status begin(training_run *r, leco_error *err)
+{
+    trainer *t = r->t;
+    train_state *s = &t->resumed;
+    if (!t->resumed_from) return LECO_OK;
+    r->saved = mem_calloc(s->saved_count, sizeof *r->saved);
+    if (!r->saved) return error_memory(err, s->saved_count * sizeof *r->saved, "the list of saved files");
+    if (s->saved_count > 0) memcpy(r->saved, s->saved, s->saved_count * sizeof *r->saved);
+    r->saved_count = s->saved_count;
+    trainer_restore(t);
+    if (s->learnt > 0) LECO_TRY(restore_pass(r, err));
+    t->rng = s->rng;
+    r->drawn = s->drawn;
+    r->learnt = (size_t)s->learnt;
+    r->first_sum = s->first_sum;
+    r->first_count = s->first_count;
+    if (s->iterations == t->config->iterations) { /* else it is another tenth */
+        r->last_sum = s->last_sum;
+        r->last_count = s->last_count;
+    }
+    r->start -= s->seconds;
+    r->progress.done = s->done;
+    r->progress.loss = s->loss;
+    log_message(LOG_INFO, "%s: going on after %lld of %lld steps", t->resumed_from, (long long)s->done,
+                (long long)r->progress.total);
+    state_free(s);
+    return remove_old(r, err);
+}
+
+/* What a run that was stopped leaves. */
+static leco_status save_stopped(training_run *r, leco_error *err)
+{
+    const train_progress *p = &r->progress;
+    if (p->done == 0)
+        return error_set(err, LECO_INTERRUPTED, "stopped before the first step was done: there is nothing to save");
+    end_pass(r);
+    LECO_TRY(save_on_the_way(r, &r->result->state, err));
+    return error_set(err, LECO_INTERRUPTED, "stopped after %lld of %lld steps%s", (long long)p->done,
+                     (long long)p->total,
+                     r->result->state ? "" : "; save.state is false: it can't be resumed, only begun anew");
 }
 
 leco_status trainer_run(trainer *t, train_callback callback, void *user, train_result *result, leco_error *err)
@@ -222,18 +416,12 @@ leco_status trainer_run(trainer *t, train_callback callback, void *user, train_r
     training_run r = {.t = t, .callback = callback, .user = user, .start = cpu_seconds(), .result = result};
     r.progress = (train_progress){.total = t->config->iterations, .loss = NAN};
 
-    leco_status status = run_passes(&r, err);
-    bool stopped = status == LECO_INTERRUPTED;
-    if (status == LECO_OK || (stopped && r.progress.done > 0)) {
-        leco_status saved = save(&r, !stopped, err);
-        if (saved != LECO_OK) status = saved;
-    }
+    leco_status status = begin(&r, err);
+    if (status == LECO_OK) status = run_passes(&r, err);
+    if (status == LECO_INTERRUPTED) status = save_stopped(&r, err);
+    if (status == LECO_OK) status = save_last(&r, err);
     if (status == LECO_OK) report(&r, result->path);
-    if (status == LECO_INTERRUPTED && r.progress.done == 0)
-        error_set(err, status, "stopped before the first step was done: there is nothing to save");
-    else if (status == LECO_INTERRUPTED)
-        error_set(err, status, "stopped after %lld of %lld steps", (long long)r.progress.done,
-                  (long long)r.progress.total);
+    mem_free(r.saved);
     result->iterations = r.progress.done;
     result->seconds = cpu_seconds() - r.start;
     if (r.first_count > 0) result->first_loss = r.first_sum / (double)r.first_count;

@@ -36,6 +36,9 @@ void trainer_destroy(trainer *t)
     mem_free(t->scratch);
     mem_free(t->kept_steps);
     mem_free(t->sum);
+    mem_free(t->contents);
+    state_free(&t->resumed);
+    mem_free(t->resumed_from);
     arena_destroy(t->memory);
     mem_free(t);
 }
@@ -48,6 +51,8 @@ static leco_status open_models(trainer *t, leco_error *err)
     t->frozen = mem_calloc(1 + c->teacher_count, sizeof *t->frozen);
     if (!t->frozen) return error_memory(err, (1 + c->teacher_count) * sizeof *t->frozen, "the models");
     t->frozen_count = 1 + c->teacher_count;
+    t->contents = mem_calloc(t->frozen_count + 1, sizeof *t->contents);
+    if (!t->contents) return error_memory(err, (t->frozen_count + 1) * sizeof *t->contents, "the models");
     LECO_TRY(teachers_open(c, t->frozen, err));
     for (size_t i = 0; i < t->frozen_count; i++) {
         denoising *run;
@@ -175,8 +180,10 @@ static leco_status make_buffers(trainer *t, leco_error *err)
 leco_status trainer_prepare(trainer *t, leco_error *err)
 {
     const training_setting setting = setting_of(t);
+    LECO_TRY(trainer_know_models(t, err));
     for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(trainer_encode_texts(t, i, err));
     LECO_TRY(trainer_encode_photos(t, err));
+    LECO_TRY(trainer_know_photos(t, err));
     for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(model_load(t->frozen[i].model, MODEL_UNET, err));
     rng_seed(&t->rng, RNG_CPU, t->config->seed);
     LECO_TRY(trainable_start(t->trainable, t->frozen[0].model, &t->rng, err));

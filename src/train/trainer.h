@@ -18,6 +18,9 @@ typedef struct trainer trainer;
  * as it takes; it may still not fit: compare with trainer_planned. The config is borrowed. On failure *out is NULL. */
 leco_status trainer_plan(const train_config *config, const char *device, uint64_t budget, trainer **out,
                          leco_error *err);
+/* Makes a planned one go on where another left off: from the state in that file, which must be of a training like this.
+ * Otherwise the error says what differs; LECO_INVALID, too, where there is no such file. Before trainer_prepare. */
+leco_status trainer_resume(trainer *t, const char *path, leco_error *err);
 /* Takes what was planned: encodes the prompts, packs weights, fills the adapter. After this, training allocates
  * nothing. */
 leco_status trainer_prepare(trainer *t, leco_error *err);
@@ -54,16 +57,19 @@ typedef struct train_progress {
 typedef bool (*train_callback)(void *user, const train_progress *progress);
 
 typedef struct train_result {
-    char *path; /* the file written last; mem_free it; NULL: none */
+    char *path;  /* the file written last; mem_free it; NULL: none */
+    char *state; /* of one that was stopped: what it can be gone on from; mem_free it; NULL: nothing */
     int64_t iterations;
-    double seconds;
+    double seconds;               /* with those before it was resumed */
     double first_loss, last_loss; /* means over the first and the last tenth of the steps; NaN where there are none */
 } train_result;
 
 /* Runs config->iterations optimizer steps, saving every save_every steps as NAME_<steps, six digits>.safetensors, and
  * at the end as NAME.safetensors. Stopped by the callback, it saves under the number of steps (nothing where
- * there are none) and returns LECO_INTERRUPTED. A loss or an adapter that isn't finite is LECO_INVALID; nothing is
- * saved then. *result is filled in any case: its iterations are the steps that moved the adapter. */
+ * there are none) and returns LECO_INTERRUPTED. Beside what is saved on the way the state is, which trainer_resume
+ * takes (save_state); at the end it is removed, or written once more (keep_state). A loss or an adapter that isn't
+ * finite is LECO_INVALID; nothing is saved then. *result is filled in any case: its iterations are the steps that moved
+ * the adapter. */
 leco_status trainer_run(trainer *t, train_callback callback, void *user, train_result *result, leco_error *err);
 
 /* ---- for tests: the same run step by step, with given draws ---- */

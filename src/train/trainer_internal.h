@@ -4,6 +4,7 @@
 
 #include "train/lesson.h"
 #include "train/optimizer.h"
+#include "train/state.h"
 #include "train/trainer.h"
 
 struct trainer {
@@ -27,6 +28,10 @@ struct trainer {
     float *noise, *scratch;
     int64_t *kept_steps; /* [samples_per_trajectory] */
     float *sum;          /* [trainable_count] of gradients; NULL where all objectives have one branch */
+    char (
+        *contents)[DIGEST_TEXT]; /* [frozen_count + 1] what tells models and pictures from others; "": not known yet */
+    char *resumed_from;          /* the file of the state below, or NULL: it begins anew */
+    train_state resumed;         /* until the run begins */
 };
 
 /* Plans the text encoder of a frozen model and notes all prompts that the objectives ask it with: those are encoded
@@ -42,6 +47,19 @@ bool trainer_keeps_encoder(const trainer *t, size_t which);
 void trainer_plan_photos(trainer *t);
 /* Turns all photographs of the lessons into latents; the VAE is gone afterwards. */
 leco_status trainer_encode_photos(trainer *t, leco_error *err);
+
+/* All that must be the same where a state is gone on from, as far as it is known by now. Release with settings_free. */
+leco_status trainer_describe(const trainer *t, setting_list *out, leco_error *err);
+/* What is in the models' files, as long as the text encoders are there, and in the photographs, when they are encoded,
+ * becomes known. It must be what it was. */
+leco_status trainer_know_models(trainer *t, leco_error *err);
+leco_status trainer_know_photos(trainer *t, leco_error *err);
+
+/* Writes a state, of which the run's part is filled in: this adds what optimizer and adapter are, and the latents of
+ * the pass in progress (none where s->learnt is 0). */
+leco_status trainer_write_state(trainer *t, const source_pass *pass, train_state *s, const char *path, leco_error *err);
+/* The other way: optimizer and adapter become what they were. */
+void trainer_restore(trainer *t);
 
 bool trainer_has_sums(const trainer *t); /* is there an objective of several branches? */
 /* Of the buffers that belong to no lesson. */

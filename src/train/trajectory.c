@@ -154,6 +154,12 @@ static leco_status run(source *s, const source_pass *pass, rng *r, float *noise,
     return LECO_OK;
 }
 
+static void again(source *s, const source_pass *pass, rng *r, const float *noise)
+{
+    (void)noise;
+    denoising_begin(of(s)->run, pass->jitter, r, 1); /* which sets the timesteps */
+}
+
 static double timestep(const source *s, int64_t kept)
 {
     const trajectory *t = of(s);
@@ -175,5 +181,6 @@ const source_row source_trajectory = {.name = "trajectory",
                                       .bytes = bytes,
                                       .draw = draw,
                                       .run = run,
+                                      .again = again,
                                       .timestep = timestep,
                                       .steps = steps};

@@ -69,7 +69,7 @@ wrong "not 'Euler a'; did you mean euler_a\?" "${generate[@]}" --scheduler 'Eule
 wrong "--spacing takes one of leading, linspace, trailing, not 'even'" "${generate[@]}" --spacing even
 wrong "--rng takes one of cpu, cuda, not 'mps'" "${generate[@]}" --rng mps
 wrong "--preset takes one of sd15, sd21, sdxl, not 'sd3'" bench --preset sd3
-wrong '--resume is not there yet' train some.yaml --resume
+wrong '--resume takes no value' train some.yaml --resume=yes
 wrong '--clip-skip is not there yet: .*num_hidden_layers is one lower' "${generate[@]}" --clip-skip 2
 wrong '--clip-skip is not there yet' run text-encoder -m "$model" -p 'a star' --clip-skip=2 --out x.safetensors
 wrong '--model or --preset, not both' bench -m "$model" --preset sd15

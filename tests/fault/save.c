@@ -20,6 +20,7 @@
 #include "base/file.h"
 #include "format/safetensors.h"
 #include "picture/png.h"
+#include "train/state.h"
 
 #define NEVER 1000000
 
@@ -90,6 +91,15 @@ static leco_status save_tensors(void)
     return safetensors_write(target, &entry, 1, NULL, 0, &err);
 }
 
+static leco_status save_state(void)
+{
+    static const float values[] = {1, 2, 3};
+    static train_state s = {.threads = 1, .iterations = 9, .done = 3, .values = values, .value_count = 3};
+    rng_seed(&s.rng, RNG_CPU, 3);
+    s.drawn = s.rng;
+    return state_write(&s, target, &err);
+}
+
 static leco_status save_image(void)
 {
     static uint8_t rgb[5 * 5 * 3] = {1, 2, 3};
@@ -126,14 +136,14 @@ static void assert_new_tensors(void)
 static void the_disk_fills_at_every_byte(void **state)
 {
     (void)state;
-    leco_status (*const saves[])(void) = {save_tensors, save_image};
-    for (int i = 0; i < 2; i++) {
+    leco_status (*const saves[])(void) = {save_tensors, save_image, save_state};
+    for (int i = 0; i < 3; i++) {
         size_t size;
         repair_disk();
         assert_works(saves[i](), &err);
         free(test_read(target, &size));
-        assert_in_range(size, 50, 1000);
-        for (size_t space = 0; space < size; space++) {
+        assert_in_range(size, 50, 20000);
+        for (size_t space = 0; space < size; space += 1 + size / 1000) {
             put_old();
             disk.space = (long)space;
             assert_fails(saves[i](), LECO_IO, &err, target, "cannot write", "No space left");

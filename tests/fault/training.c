@@ -7,10 +7,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "leco/leco.h"
 #include "picture/png.h"
 #include "train/config.h"
+#include "train/state.h"
 
 #define FIXTURE LECO_SOURCE_DIR "/tests/parity/fixtures/sd1-like"
 
@@ -58,6 +60,40 @@ static leco_status train(void)
 static leco_status train_on_photographs(void)
 {
     return train_by("photos.yaml");
+}
+
+/* Stopped in the middle of a pass, then resumed: what is saved on the way stays, whole, when something fails. */
+static bool stop_after_one(void *user, const leco_progress *p)
+{
+    (void)user;
+    return p->done < 1;
+}
+
+static leco_status stop_and_resume(void)
+{
+    static const char *const overrides[] = {"save.keep_last=1", "save.name=stopped"};
+    const char *state = test_path("out/stopped.state.safetensors");
+    leco_train_options o = {.overrides = overrides, .override_count = 2, .progress = stop_after_one};
+    leco_train_report report = {0};
+    train_state read;
+    leco_status status = leco_train(test_path("fault.yaml"), &o, &report, &err);
+    leco_train_report_free(&report);
+    if (status == LECO_INTERRUPTED) {
+        o.progress = NULL;
+        o.resume = true;
+        status = leco_train(test_path("fault.yaml"), &o, &report, &err);
+        leco_train_report_free(&report);
+        if (status == LECO_OK) assert_false(file_exists(state));
+    }
+    if (file_exists(state)) {
+        const leco_error kept = err;
+        mem_fail_at(0);
+        assert_works(state_read(state, &read, &err), &err);
+        state_free(&read);
+        err = kept;
+    }
+    if (file_exists(test_path("out"))) test_remove_files("out");
+    return status;
 }
 
 /* Within a budget that takes planning twice, and computing activations again. */
@@ -129,6 +165,12 @@ static void training(void **state)
     fail_all(train);
 }
 
+static void resuming(void **state)
+{
+    (void)state;
+    fail_all(stop_and_resume);
+}
+
 static void training_on_photographs(void **state)
 {
     (void)state;
@@ -170,11 +212,8 @@ static int write_config(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(configs),
-        cmocka_unit_test(drawing),
-        cmocka_unit_test(planning),
-        cmocka_unit_test(training),
-        cmocka_unit_test(training_on_photographs),
+        cmocka_unit_test(configs),  cmocka_unit_test(drawing),  cmocka_unit_test(planning),
+        cmocka_unit_test(training), cmocka_unit_test(resuming), cmocka_unit_test(training_on_photographs),
     };
     return cmocka_run_group_tests_name("fault/training", tests, write_config, NULL);
 }

@@ -56,7 +56,7 @@ static const option_spec more_options[] = {
     {"weights", 'w', OPTION_NUMBERS, "LIST", MORE(weights), .min = -10, .max = 10, .help = "numbers"},
     {"flag", 'f', OPTION_FLAG, MORE(flag), .help = "a flag"},
     {"prompt", 'p', OPTION_PROMPT, "PROMPT", MORE(prompt), .help = "a prompt"},
-    {"resume", 0, OPTION_REFUSED, .help = "is not in this version of leco"},
+    {"old", 0, OPTION_REFUSED, .help = "is not in this version of leco"},
     {0},
 };
 

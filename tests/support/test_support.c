@@ -83,6 +83,21 @@ int test_count_files(const char *path)
     return count;
 }
 
+void test_remove_files(const char *name)
+{
+    char path[1200];
+    const char *whole = test_path(name);
+    DIR *dir = opendir(whole);
+    if (!dir) stop("opendir", whole);
+    for (struct dirent *entry; (entry = readdir(dir));) {
+        snprintf(path, sizeof path, "%s/%s", whole, entry->d_name);
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 && remove(path) != 0)
+            stop("removing", path);
+    }
+    closedir(dir);
+    if (remove(whole) != 0) stop("removing", whole);
+}
+
 void test_check_failure(leco_status status, leco_status expected, const leco_error *error, const char *file, int line,
                         const char *const *parts)
 {

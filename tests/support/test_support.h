@@ -30,6 +30,9 @@ unsigned char *test_read(const char *path, size_t *size);
 /* Files and folders in `folder`, not counting "." and "..": a way to see litter. */
 int test_count_files(const char *folder);
 
+/* Removes the folder test_path(name) with all files in it. */
+void test_remove_files(const char *name);
+
 /* Asserts the status, and that the message is one sentence that contains each of the NULL-terminated list of parts. */
 #define assert_fails(call, expected_status, error, ...)                                                                \
     test_check_failure((call), (expected_status), (error), __FILE__, __LINE__, (const char *const[]){__VA_ARGS__, NULL})

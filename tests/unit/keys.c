@@ -1,6 +1,7 @@
 /* Rows of keys: each kind writes its field, defaults are read like values, names come from lists. */
 #include "test_support.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/arena.h"
@@ -33,6 +34,11 @@ static leco_status read_own(const doc_node *n, const char *key, void *values, le
     return doc_int(n, key, 0, 9, &((things *)values)->own, e);
 }
 
+static char *show_own(const void *values)
+{
+    return mem_printf("digit %d", (int)((const things *)values)->own);
+}
+
 #define KEYS_OF things
 static const key_row rows[] = {
     TEXT("text", text, "some", "a text"),
@@ -44,7 +50,7 @@ static const key_row rows[] = {
     BOOL("flag", flag, "true", "a flag"),
     CLAIM("claim", claim, "unknown", "a claim"),
     CHOICE("color", color, color, color_choices, "blue", "$names, in a frame"),
-    OWN("own", read_own, "nothing", "one digit"),
+    OWN("own", read_own, show_own, "nothing", "one digit"),
     NODE("list", NULL),
     NOTHING("old", "does nothing"),
     LATER("later", "`false`", ": wait"),
@@ -120,13 +126,38 @@ static void the_text_tells_all(void **state)
     mem_free(text);
 }
 
+static leco_status note(void *user, const char *key, const char *value, leco_error *e)
+{
+    char *all = user;
+    (void)e;
+    snprintf(all + strlen(all), 400 - strlen(all), "%s=%s;", key, value);
+    return strcmp(key, "own") == 0 && strcmp(value, "digit 9") == 0 ? LECO_IO : LECO_OK;
+}
+
+/* What would be read back as the same is told, and only that. */
+static void values_are_told_exactly(void **state)
+{
+    (void)state;
+    char all[400] = "";
+    things t = {0};
+    keys_defaults(sections, &t);
+    t.number = 0.1 + 0.2;
+    assert_works(keys_tell(sections, &t, note, all, &err), &err);
+    assert_string_equal(all, "text=some;whole=3;large=7;number=0.30000000000000004;small=1.5;flag=true;color=blue;"
+                             "own=digit 0;");
+    *all = '\0';
+    t = (things){.absent = "x", .number = 1e-4, .small = 0.1f, .color = RED, .own = 9};
+    assert_int_equal(keys_tell(sections, &t, note, all, &err), LECO_IO);
+    assert_string_equal(all, "absent=x;whole=0;large=0;number=0.0001;small=0.10000000149011612;flag=false;color=red;"
+                             "own=digit 9;");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(defaults_are_read_like_values),
-        cmocka_unit_test(each_kind_writes_its_field),
-        cmocka_unit_test(what_is_refused_says_why),
-        cmocka_unit_test(the_text_tells_all),
+        cmocka_unit_test(defaults_are_read_like_values), cmocka_unit_test(each_kind_writes_its_field),
+        cmocka_unit_test(what_is_refused_says_why),      cmocka_unit_test(the_text_tells_all),
+        cmocka_unit_test(values_are_told_exactly),
     };
     return cmocka_run_group_tests_name("unit/keys", tests, NULL, NULL);
 }

@@ -1,0 +1,100 @@
+#include "train/metadata.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "base/mem.h"
+#include "base/number.h"
+#include "model/family.h"
+
+static leco_status add_whole(setting_list *out, const char *key, int64_t value, leco_error *err)
+{
+    char text[24];
+    snprintf(text, sizeof text, "%lld", (long long)value);
+    return settings_add(out, key, text, err);
+}
+
+static leco_status add_number(setting_list *out, const char *key, double value, leco_error *err)
+{
+    char text[32];
+    number_exact(value, text, sizeof text);
+    return settings_add(out, key, text, err);
+}
+
+/* Of "models/sd15/" "sd15": who shares a LoRA need not tell where its model lies. */
+static leco_status add_model_name(setting_list *out, const char *written, leco_error *err)
+{
+    size_t end = strlen(written), start;
+    while (end > 1 && written[end - 1] == '/') end--;
+    for (start = end; start > 0 && written[start - 1] != '/';) start--;
+    char *name = mem_strndup(written + start, end - start);
+    leco_status status =
+        name ? settings_add(out, "ss_sd_model_name", name, err) : error_memory(err, end, "the metadata");
+    mem_free(name);
+    return status;
+}
+
+static leco_status add_optimizer(setting_list *out, const train_config *c, leco_error *err)
+{
+    char *text = optimizer_text(&c->optimizer);
+    leco_status status = text ? settings_add(out, "ss_optimizer", text, err) : error_memory(err, 0, "the metadata");
+    mem_free(text);
+    return status;
+}
+
+static leco_status add_json(setting_list *out, const setting_list *settings, leco_error *err)
+{
+    json_t *object = json_object();
+    bool good = object != NULL;
+    for (size_t i = 0; i < settings->count && good; i++)
+        good = json_object_set_new(object, settings->pair[i][0], json_string(settings->pair[i][1])) == 0;
+    char *text = good ? json_dumps(object, JSON_COMPACT) : NULL;
+    leco_status status = text ? settings_add(out, "leco_config", text, err) : error_memory(err, 0, "the metadata");
+    free(text); /* jansson's */
+    json_decref(object);
+    return status;
+}
+
+static leco_status add_config(setting_list *out, const train_config *c, leco_error *err)
+{
+    setting_list settings;
+    leco_status status = settings_create(&settings, err);
+    if (status == LECO_OK) status = train_config_describe(c, &settings, err);
+    if (status == LECO_OK) status = add_json(out, &settings, err);
+    settings_free(&settings);
+    return status;
+}
+
+static leco_status add_all(setting_list *out, const train_config *c, const model *m, dtype computed, int64_t steps,
+                           leco_error *err)
+{
+    LECO_TRY(add_model_name(out, c->model_written, err));
+    LECO_TRY(settings_add(out, "ss_v2", m->family->v2 ? "True" : "False", err));
+    LECO_TRY(settings_add(out, "ss_mixed_precision", computed == DTYPE_BF16 ? "bf16" : "no", err));
+    if (c->clip_skip > 1) LECO_TRY(add_whole(out, "ss_clip_skip", c->clip_skip, err));
+    LECO_TRY(add_whole(out, "ss_steps", steps, err));
+    LECO_TRY(add_whole(out, "ss_max_train_steps", c->iterations, err));
+    LECO_TRY(add_number(out, "ss_learning_rate", c->lr, err));
+    if (c->network.layers.scope != SCOPE_EMBEDDING) LECO_TRY(add_number(out, "ss_unet_lr", c->lr, err));
+    if (c->network.layers.text_encoder) LECO_TRY(add_number(out, "ss_text_encoder_lr", c->lr, err));
+    LECO_TRY(settings_add(out, "ss_lr_scheduler", lr_schedule_rows[c->lr_schedule].name, err));
+    LECO_TRY(add_optimizer(out, c, err));
+    LECO_TRY(add_number(out, "ss_max_grad_norm", c->max_grad_norm, err));
+    LECO_TRY(add_whole(out, "ss_batch_size_per_device", c->batch_size, err));
+    char seed[24];
+    snprintf(seed, sizeof seed, "%llu", (unsigned long long)c->seed);
+    LECO_TRY(settings_add(out, "ss_seed", seed, err));
+    return add_config(out, c, err);
+}
+
+leco_status metadata_of_run(const train_config *c, const model *m, dtype computed, int64_t steps, setting_list *out,
+                            leco_error *err)
+{
+    LECO_TRY(settings_create(out, err));
+    leco_status status = add_all(out, c, m, computed, steps, err);
+    if (status != LECO_OK) settings_free(out);
+    return status;
+}
