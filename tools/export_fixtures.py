@@ -78,6 +78,17 @@ def sd1_like(name="sd1-like"):
     yield from text_training(name)
 
 
+def refined():
+    """Targets that aren't a plain sum, weights over timesteps, guidance in an interval. By itself, as loha."""
+    for name, spec, gamma in (("sd1-like", models.SD1, 5.0), ("sd2-like", models.SD2, 1.0)):
+        tok = fixture_tokenizer(**({"pad_token": "!"} if name == "sd2-like" else {}))
+        text, unet = models.make_text(name, tok, **spec["text"]), models.make_unet(name, spec["unet"])
+        how = dict(norm_match=True, keep_above=650, min_snr_gamma=gamma, guidance_interval=[250, 750])
+        draws = [[5], [2], [8], [6], [1]]
+        config = models.SCHEDULERS[name]().config
+        yield curve(name, "curve_refined", tok, text, unet, config, ERASE, 1.5, (2, 8, 8), draws, refined=how)
+
+
 def loha(name="sd1-like", unet=None):
     """By itself, too: its files don't depend on those that sd1-like writes beside them."""
     unet = unet or models.make_unet(name, models.SD1["unet"])
@@ -198,6 +209,7 @@ NAMES = {
     "solve": solve_cases,
     "sd1-like": sd1_like,
     "loha": loha,
+    "refined": refined,
     "sd2-like": sd2_like,
     "sdxl-like": sdxl_like,
     "odd": odd,

@@ -395,8 +395,9 @@ def check_schedule(config):
 class Run:
     """A few optimizer steps of an erase or enhance run; the same code for float32 and for its float64 check."""
 
-    def __init__(self, unet, lora, schedules, conditions, noises, draws, eta, optimizer):
+    def __init__(self, unet, lora, schedules, conditions, noises, draws, eta, optimizer, refined=None):
         self.losses, self.steps = [], []
+        self.refined, self.schedule = refined or {}, schedules[0]
         self.parameters = [tensor.requires_grad_() for tensor in lora.parameters()]
         self.unet, self.lora, self.conditions, self.eta = unet, lora, conditions, eta
         self.optimizer = torch.optim.AdamW(self.parameters, **optimizer)
@@ -422,17 +423,39 @@ class Run:
                 if index == max(kept):
                     return samples
                 unconditional, target = self.predict(x, t, "unconditional"), self.predict(x, t, "target")
-                x = schedule.step(unconditional + TRAJECTORY_GUIDANCE * (target - unconditional), t, x)
+                low, high = self.refined.get("guidance_interval", (0, 1000))
+                guidance = TRAJECTORY_GUIDANCE if low <= t < high else 1
+                x = schedule.step(unconditional + guidance * (target - unconditional), t, x)
+
+    def refine(self, wanted, neutral, x, t):
+        """keep_above: the frozen model's own prediction at such timesteps; norm_match: neutral's mean and deviation."""
+        if t >= self.refined.get("keep_above", 1000):
+            wanted = self.predict(x, t, "target")
+        if self.refined.get("norm_match"):
+            every = (1, 2, 3)
+            centered = (wanted - wanted.mean(every, keepdim=True)) / wanted.std(every, unbiased=False, keepdim=True)
+            wanted = centered * neutral.std(every, unbiased=False, keepdim=True) + neutral.mean(every, keepdim=True)
+        return wanted
+
+    def weight(self, t):
+        """min-SNR, as diffusers' training scripts have it."""
+        gamma = self.refined.get("min_snr_gamma")
+        if not gamma:
+            return 1.0
+        alpha = self.schedule.alphas_cumprod[t].double()
+        snr = alpha / (1 - alpha)
+        least = torch.minimum(snr, torch.tensor(gamma, dtype=torch.float64))
+        return (least / (snr + 1 if self.schedule.v_prediction else snr)).item()
 
     def train(self, x, t):
         with torch.no_grad():
             positive, neutral, unconditional = (
                 self.predict(x, t, role) for role in ("positive", "neutral", "unconditional")
             )
-            wanted = neutral - self.eta * (positive - unconditional)
+            wanted = self.refine(neutral - self.eta * (positive - unconditional), neutral, x, t)
         with applied(self.unet, (self.lora, 1.0)):
             prediction = self.predict(x, t, "target")
-        loss = F.mse_loss(prediction, wanted)
+        loss = F.mse_loss(prediction, wanted) * self.weight(t)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -484,9 +507,10 @@ def curve(
     rank=4,
     alpha=1.0,
     weight_decay=0.01,
+    refined=None,
 ):
     """Writes `<kind>.safetensors`. eta > 0 erases, eta < 0 enhances. shape: (batch, height, width) of the latents.
-    draws: for each trajectory the step counts (ascending) whose latents are trained on. offsets: one a trajectory."""
+    draws: for each trajectory the step counts (ascending) whose latents are trained on. offsets: one a trajectory. refined: what differs from a plain target."""
     check_schedule(config)
     seed_name = f"{fixture} {kind}"
     rng = generator(seed_name)
@@ -500,11 +524,11 @@ def curve(
     schedules = [Schedule(config, STEPS, offset) for offset in offsets]
     optimizer = dict(lr=lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=weight_decay)
 
-    run = Run(unet, lora, schedules, conditions, noises, draws, eta, optimizer)
+    run = Run(unet, lora, schedules, conditions, noises, draws, eta, optimizer, refined)
     exact_lora, exact_noises = initial.map(torch.Tensor.double), [noise.double() for noise in noises]
     exact_conditions = as_float64(conditions)
-    exact = Run(in_float64(unet), exact_lora, schedules, exact_conditions, exact_noises, draws, eta, optimizer)
-    still = Run(unet, initial, schedules, conditions, noises, draws, eta, dict(optimizer, lr=0.0)).losses[-1]
+    exact = Run(in_float64(unet), exact_lora, schedules, exact_conditions, exact_noises, draws, eta, optimizer, refined)
+    still = Run(unet, initial, schedules, conditions, noises, draws, eta, dict(optimizer, lr=0.0), refined).losses[-1]
     change = abs(run.losses[-1] / still - 1)
     assert change > 0.05, f"{seed_name}: training changes the last loss by {change:.1e}, hardly a test"
 
@@ -537,6 +561,8 @@ def curve(
         "alpha": (float(alpha), "of the adapter"),
         "denoising_steps": (STEPS, "S"),
     }
+    for name, value in (refined or {}).items():
+        case.add(name, torch.tensor(value).float().flatten(), "as the config's key")
     for name, (value, meaning) in settings.items():
         case.add(name, torch.tensor([value]), meaning)
     case.add("timesteps", torch.tensor(Schedule(config, STEPS).timesteps), "of the S steps, before the offset")

@@ -55,8 +55,10 @@ leco_status guided_step(guided *g, denoising *d, int64_t done, float *x, leco_er
     assert(d->count == count);
     denoising_latent(d, done, x, g->input);
     if (is_doubled(g->scale)) memcpy(g->input + count, g->input, count * sizeof *x);
-    LECO_TRY(denoiser_run(g->denoiser, g->input, denoising_timestep(d, done), g->output, err));
-    if (is_doubled(g->scale)) guidance_apply(g->output, g->output + count, g->scale, g->output, count);
+    const double timestep = denoising_timestep(d, done);
+    const float scale = g->end > 0 && (timestep < g->from || timestep >= g->end) ? 1 : g->scale;
+    LECO_TRY(denoiser_run(g->denoiser, g->input, timestep, g->output, err));
+    if (is_doubled(g->scale)) guidance_apply(g->output, g->output + count, scale, g->output, count);
     denoising_step(d, done, g->output, x);
     return LECO_OK;
 }

@@ -3,6 +3,8 @@
  *     output = u + scale (c - u)
  *
  * u is the prediction for the negative prompt (or none), c that for the prompt. With scale 1, u cancels and isn't made.
+ * Where an interval of timesteps is given, the output is c outside of it: at the first steps guidance costs variety, at
+ * the last it changes little (Kynkaanniemi et al., "Applying guidance in a limited interval", 2024).
  * Source: Ho and Salimans, "Classifier-free diffusion guidance" (2022). */
 #ifndef LECO_DIFFUSION_GUIDANCE_H
 #define LECO_DIFFUSION_GUIDANCE_H
@@ -16,6 +18,7 @@ int64_t guided_batch(int64_t pictures, float guidance_scale);
 typedef struct guided {
     denoiser *denoiser; /* of batch guided_batch(pictures, scale): the unconditional half first */
     float scale;
+    double from, end;      /* timesteps at which it guides: from the one to below the other; an end of 0: all */
     latent_size size;      /* of the pictures */
     float *input, *output; /* [denoiser batch, h, w, C] each; allocated by guided_create */
 } guided;

@@ -149,21 +149,19 @@ static leco_status settle_network(train_config *c, const char *place, leco_error
     return LECO_OK;
 }
 
-/* Keys of `network` that say nothing to what is trained: whoever writes them expects something. */
-static leco_status check_network_keys(const train_config *c, const doc_node *network, leco_error *err)
+/* Keys of `network` that say nothing to what is trained: whoever sets them expects something. */
+static leco_status check_network_keys(const train_config *c, const char *place, leco_error *err)
 {
-    static const char *const of_layers[] = {"rank", "alpha", "training_method", NULL};
-    static const char *const of_embeddings[] = {"vectors", NULL};
-    const bool embedding = c->network.kind == &kind_embedding;
-    for (const char *const *key = embedding ? of_layers : of_embeddings; network && *key; key++) {
-        const doc_node *n = doc_find(network, *key);
-        if (!doc_is_null(n))
-            return error_set(err, LECO_INVALID, "%s: network.%s: %s has none", n->place, *key,
-                             embedding                       ? "an embedding"
-                             : c->network.kind == &kind_lora ? "a lora"
-                                                             : "this kind");
-    }
-    return LECO_OK;
+    const trainable_options *n = &c->network;
+    const bool embedding = n->kind == &kind_embedding;
+    const char *idle = !embedding && n->vectors != 1                  ? "vectors"
+                       : embedding && n->rank != 4                    ? "rank"
+                       : embedding && n->alpha != 1                   ? "alpha"
+                       : embedding && n->layers.method != METHOD_FULL ? "training_method"
+                                                                      : NULL;
+    if (!idle) return LECO_OK;
+    return error_set(err, LECO_INVALID, "%s: network.%s: a%s %s has none", place, idle, embedding ? "n" : "",
+                     n->kind->name);
 }
 
 static void warn_of_idle_teachers(const train_config *c)
@@ -199,7 +197,7 @@ static leco_status read_tree(train_config *c, const doc_node *root, leco_error *
         c->spacing = c->compat == TIMESTEPS_P1ATDEV ? c->sampler->spacing : SPACING_LEADING;
     LECO_TRY(check(c, root, err));
     LECO_TRY(settle_name(c, err));
-    LECO_TRY(check_network_keys(c, doc_find(root, "network"), err));
+    LECO_TRY(check_network_keys(c, place_of(c, root, "network"), err));
     warn_of_idle_teachers(c);
     c->model_written = c->model;
     c->model_place = doc_find(doc_find(root, "pretrained_model"), "name_or_path")->place;

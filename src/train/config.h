@@ -17,7 +17,8 @@ typedef enum trajectory_choice {
     TRAJECTORY_STUDENT,
     TRAJECTORY_FROZEN,
     TRAJECTORY_TEACHER,
-    TRAJECTORY_BOTH
+    TRAJECTORY_BOTH,
+    TRAJECTORY_NONE
 } trajectory_choice;
 
 /* A frozen model besides the one that is trained. */
@@ -39,6 +40,7 @@ typedef struct train_prompt {
     const char *place;                                       /* "erase.yaml:7", for messages */
     const char *target, *positive, *unconditional, *neutral; /* with wildcards */
     const char *attributes;                                  /* "{one|another}", or NULL */
+    const char *erase_from;                                  /* as `target` and `neutral`, or NULL */
     const struct train_mode *action;                         /* train/modes.h */
     const char *teacher_name;                                /* NULL: none */
     size_t teacher; /* who predicts the terms: 0 the model itself, else one more than the teacher's index */
@@ -48,7 +50,9 @@ typedef struct train_prompt {
     double guidance_scale, trajectory_guidance_scale;
     int64_t width, height; /* pixels; 0: the model's own size */
     int64_t batch_size;
-    double multiplier, weight;  /* of the adapter in trajectory and student; of the loss */
+    double multiplier, weight; /* of the adapter in trajectory and student; of the loss */
+    int64_t keep_above;        /* the timestep from which on nothing is to change; 0: it is everywhere */
+    bool norm_match;
     const char *before, *after; /* folders of pictures, found; or both NULL */
 } train_prompt;
 
@@ -112,7 +116,9 @@ typedef struct train_config {
     int64_t samples_per_trajectory;
     bool timestep_jitter;
     timestep_compat compat;
-    int64_t min_timestep, max_timestep; /* of photographs: from the one to below the other */
+    int64_t min_timestep, max_timestep;  /* that are trained: from the one to below the other; 0: to the end */
+    int64_t guidance_from, guidance_end; /* that are guided in trajectories: likewise */
+    double min_snr_gamma;                /* 0: all timesteps weigh the same */
     uint64_t seed;
     double trajectory_guidance_scale;
     int64_t batch_size; /* of prompts that don't say */

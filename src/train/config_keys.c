@@ -128,11 +128,9 @@ static const choice timestep_compat_names[] = {
 ENUM_CHOICES(timestep_compat, NULL, NULL)
 
 static const choice trajectory_choice_names[] = {
-    {"student", .value = TRAJECTORY_STUDENT},
-    {"frozen", .value = TRAJECTORY_FROZEN},
-    {"teacher", .value = TRAJECTORY_TEACHER},
-    {"both", .value = TRAJECTORY_BOTH},
-    {0},
+    {"student", .value = TRAJECTORY_STUDENT}, {"frozen", .value = TRAJECTORY_FROZEN},
+    {"teacher", .value = TRAJECTORY_TEACHER}, {"both", .value = TRAJECTORY_BOTH},
+    {"none", .value = TRAJECTORY_NONE},       {0},
 };
 ENUM_CHOICES(trajectory_choice, NULL, NULL)
 
@@ -251,6 +249,23 @@ static const key_row network_keys[] = {
     KEYS_END,
 };
 
+static char *show_guidance_interval(const void *values)
+{
+    const train_config *c = values;
+    return mem_printf("[%lld, %lld]", (long long)c->guidance_from, (long long)c->guidance_end);
+}
+
+static leco_status read_guidance_interval(const doc_node *n, const char *name, void *values, leco_error *err)
+{
+    train_config *c = values;
+    if (n->kind != DOC_LIST || n->count != 2) return doc_wrong(n, name, "two timesteps, [low, high]", err);
+    LECO_TRY(doc_int(n->item[0].value, name, 0, 99999, &c->guidance_from, err));
+    LECO_TRY(doc_int(n->item[1].value, name, 1, 100000, &c->guidance_end, err));
+    if (c->guidance_from < c->guidance_end) return LECO_OK;
+    return error_set(err, LECO_INVALID, "%s: train.%s: expected the lower timestep first, found [%lld, %lld]", n->place,
+                     name, (long long)c->guidance_from, (long long)c->guidance_end);
+}
+
 static const key_row train_keys[] = {
     CHOICE("precision", precision, const char *, computing_types, UNSET("what the machine likes best"),
            "$names, of the frozen weights and activations. The adapter and the optimizer are float32 always"),
@@ -286,10 +301,17 @@ static const key_row train_keys[] = {
            "`p1atdev` tells the U-Net the timestep that p1atdev's trainer does (up to 42 too high), for comparing with "
            "it"),
     INT("min_timestep", min_timestep, 0, 99999, "0",
-        "of pictures: the noise that they get is that of timesteps from this one on. There is most of it at the last"),
-    INT("max_timestep", max_timestep, 1, 100000, UNSET("all there are"), "of pictures: and below this one"),
+        "latents are trained on from this timestep on. Where there is most noise, at the last ones, is decided what a "
+        "picture shows; at the first ones how its surfaces look"),
+    INT("max_timestep", max_timestep, 1, 100000, UNSET("all there are"), "and below this one"),
+    NUMBER(
+        "min_snr_gamma", min_snr_gamma, 0, 1000, "0",
+        "weighs a latent's loss by min(SNR, gamma) / SNR (of a model that predicts v by min(SNR, gamma) / (SNR + 1)), "
+        "so that latents with little noise count less; 5 is usual, 0: all count the same"),
     NUMBER("trajectory_guidance_scale", trajectory_guidance_scale, 0, 100, "3.0",
            "classifier-free guidance while generating"),
+    OWN("trajectory_guidance_interval", read_guidance_interval, show_guidance_interval, "all timesteps",
+        "`[low, high]`: only at timesteps from the one to below the other"),
     INT("batch_size", batch_size, 1, 64, "1", "default of the prompts' `batch_size`"),
     UINT("seed", seed, 0, 9.2e18, "0",
          "of everything that is random: on one machine the same config gives the same adapter, to the bit, with the "
@@ -325,86 +347,6 @@ static const key_row other_keys[] = {
     KEYS_END,
 };
 
-/* A size, or [height, width]. */
-static leco_status read_size(const doc_node *n, const char *name, int64_t *height, int64_t *width, leco_error *err)
-{
-    if (n->kind == DOC_MAP) return doc_wrong(n, name, "a size or [height, width]", err);
-    if (n->kind == DOC_LIST && n->count != 2)
-        return error_set(err, LECO_INVALID, "%s: %s: expected a size or [height, width], found a list of %zu", n->place,
-                         name, n->count);
-    const bool both = n->kind == DOC_LIST;
-    LECO_TRY(doc_int(both ? n->item[0].value : n, name, 8, LARGEST_SIDE, height, err));
-    return doc_int(both ? n->item[1].value : n, name, 8, LARGEST_SIDE, width, err);
-}
-
-static char *show_size(int64_t height, int64_t width)
-{
-    return mem_printf("[%lld, %lld]", (long long)height, (long long)width);
-}
-
-static leco_status read_preserve_resolution(const doc_node *n, const char *name, void *values, leco_error *err)
-{
-    preserve_config *p = &((train_config *)values)->preserve;
-    return read_size(n, name, &p->height, &p->width, err);
-}
-
-static char *show_preserve_resolution(const void *values)
-{
-    const train_config *c = values;
-    return show_size(c->preserve.height, c->preserve.width);
-}
-
-static const key_row preserve_keys[] = {
-    TEXT("prompts", preserve.prompt, UNSET("none"),
-         "texts that the adapted model must draw as the base does: a list, or `{file: NAME}` with a line each. "
-         "`preserve: [...]` is short for it"),
-    NUMBER("share", preserve.share, 0.01, 0.99, "0.5",
-           "of all denoising runs that are made for these; the others are shared by the entries of `prompts`"),
-    NUMBER("weight", preserve.weight, 1e-6, 1e6, "1.0", "of their loss"),
-    OWN("resolution", read_preserve_resolution, show_preserve_resolution, "the model's own", "as in `prompts`"),
-    INT("batch_size", preserve.batch_size, 1, 64, UNSET("`train.batch_size`"), "latents a step"),
-    KEYS_END,
-};
-
-static leco_status read_images_resolution(const doc_node *n, const char *name, void *values, leco_error *err)
-{
-    images_config *p = &((train_config *)values)->images;
-    return read_size(n, name, &p->height, &p->width, err);
-}
-
-static char *show_images_resolution(const void *values)
-{
-    const train_config *c = values;
-    return show_size(c->images.height, c->images.width);
-}
-
-static const key_row images_keys[] = {
-    TEXT("path", images.path, UNSET("required"), "a folder of pictures: PNG and JPEG of any size"),
-    TEXT("prompt", images.prompt, UNSET("none"),
-         "what they show. A picture with a text file of its name beside it, `a.txt` of `a.png`, has the first line of "
-         "that as its prompt"),
-    INT("repeats", images.repeats, 1, 100000, "1",
-        "each picture is drawn so many times as often as an entry of `prompts`"),
-    OWN("resolution", read_images_resolution, show_images_resolution, "the model's own",
-        "as in `prompts`: what pictures are scaled to"),
-    BOOL("buckets", images.buckets, "true",
-         "pictures become as large as `resolution` but keep their shape, as far as sizes that suit the U-Net come near "
-         "it; with `false` all are cropped to `resolution`"),
-    INT("batch_size", images.batch_size, 1, 64, UNSET("`train.batch_size`"), "pictures a step, all of one size"),
-    NUMBER("weight", images.weight, 1e-6, 1e6, "1.0", "of their loss"),
-    NODE("regularisation", "other pictures of the same class, which the adapted model goes on to learn; `preserve` "
-                           "needs none"),
-    KEYS_END,
-};
-
-static const key_row regularisation_keys[] = {
-    TEXT("path", images.regularisation.path, UNSET("required"), "a folder of pictures, as `images.path`"),
-    TEXT("prompt", images.regularisation.prompt, UNSET("none"), "what they show, as `images.prompt`"),
-    NUMBER("weight", images.regularisation.weight, 1e-6, 1e6, "1.0", "of their loss"),
-    NUMBER("share", images.regularisation.share, 0.01, 0.99, "0.5", "of all steps that are made on these"),
-    KEYS_END,
-};
-
 #undef KEYS_OF
 #define KEYS_OF teacher_config
 
@@ -431,13 +373,13 @@ static const key_row term_keys[] = {
 static leco_status read_resolution(const doc_node *n, const char *name, void *values, leco_error *err)
 {
     train_prompt *p = values;
-    return read_size(n, name, &p->height, &p->width, err);
+    return config_read_size(n, name, &p->height, &p->width, err);
 }
 
 static char *show_resolution(const void *values)
 {
     const train_prompt *p = values;
-    return show_size(p->height, p->width);
+    return config_show_size(p->height, p->width);
 }
 
 static const key_row prompt_keys[] = {
@@ -453,6 +395,9 @@ static const key_row prompt_keys[] = {
          "`target`"),
     TEXT("attributes", attributes, UNSET("none"),
          "a list of words of which one is put before all texts of the entry: what a slider is to leave alone"),
+    TEXT("erase_from", erase_from, UNSET("none"),
+         "takes the concept, `target`, out of this text only, as ESD's erase_from does: short for a `target` and a "
+         "`neutral` of this text and a `positive` of the concept"),
     {.name = "action",
      .kind = KEY_CHOICE,
      .offset = FIELD(const struct train_mode *, action),
@@ -467,11 +412,13 @@ static const key_row prompt_keys[] = {
     CHOICE("trajectory", trajectory, trajectory_choice, trajectory_choice_choices, "student",
            "whose denoising the latents come from: `student`, the model with the adapter as it is now; `frozen`, the "
            "model without it, as ESD does; `teacher`, with `positive` as its prompt; `both`, student and teacher by "
-           "turns"),
+           "turns; `none`, nobody: the latent is noise at every timestep, which costs no denoising (iLECO)"),
     NODE("images", "of a slider: folders of pictures before and after"),
     NUMBER("guidance_scale", guidance_scale, -1000, 1000, "1.0",
            "how far: the student is pulled to neutral -/+ guidance_scale (positive - unconditional). Of `distill`: the "
-           "classifier-free guidance that it learns to do without; of `negative`: that of the pictures it is for"),
+           "classifier-free guidance that it learns to do without; of `negative` and "
+           "`transplant`: that of the pictures it is for (of the latter, 1 teaches what the teacher says and leaves "
+           "guidance aside)"),
     NUMBER("trajectory_guidance_scale", trajectory_guidance_scale, 0, 100,
            UNSET("`train.trajectory_guidance_scale`; 1 for `distill`"), "classifier-free guidance while generating"),
     OWN("resolution", read_resolution, show_resolution, "the model's own",
@@ -480,6 +427,12 @@ static const key_row prompt_keys[] = {
     INT("batch_size", batch_size, 1, 64, UNSET("`train.batch_size`"), "latents a step"),
     NUMBER("multiplier", multiplier, -1000, 1000, "1.0", "of the adapter while it is trained; not 0"),
     NUMBER("weight", weight, 0, 1e6, "1.0", "of this entry's loss; above 0"),
+    INT("keep_above", keep_above, 0, 99999, "0",
+        "erases late and keeps early: at timesteps from this one on `target` stays what it is, so that a picture's "
+        "layout survives (after ANT); 0: nowhere"),
+    BOOL("norm_match", norm_match, "false",
+         "what `target` is pulled to gets the mean and the standard deviation of the prediction for `neutral`, so that "
+         "a large guidance_scale doesn't make pictures harsh"),
     LATER("dynamic_resolution", "`false`", ""),
     LATER("dynamic_crops", "`false`", ""),
     KEYS_END,
@@ -500,9 +453,9 @@ const key_section config_sections[] = {
     [SECTION_SAVE] = {"save", save_keys},
     {"logging", logging_keys},
     {"other", other_keys},
-    [SECTION_PRESERVE] = {"preserve", preserve_keys},
-    [SECTION_IMAGES] = {"images", images_keys},
-    [SECTION_REGULARISATION] = {"images.regularisation", regularisation_keys},
+    [SECTION_PRESERVE] = {"preserve", config_preserve_keys},
+    [SECTION_IMAGES] = {"images", config_images_keys},
+    [SECTION_REGULARISATION] = {"images.regularisation", config_regularisation_keys},
     [SECTION_TEACHERS] = {"teachers", teacher_keys},
     [SECTION_PROMPTS] = {"prompts", prompt_keys},
     [SECTION_TERMS] = {"terms", term_keys},

@@ -8,6 +8,12 @@
  * prompts, their pairs and their terms into a train_prompt and a train_term, all others into the train_config. */
 extern const key_section config_sections[];
 
+extern const key_row config_preserve_keys[], config_images_keys[], config_regularisation_keys[];
+
+/* A size, or [height, width]; and how it is shown (mem_free it). */
+leco_status config_read_size(const doc_node *n, const char *name, int64_t *height, int64_t *width, leco_error *err);
+char *config_show_size(int64_t height, int64_t width);
+
 enum {
     SECTION_FILE,
     SECTION_SAVE = 4, /* those before it decide what comes out of a training */

@@ -68,9 +68,38 @@ static leco_status read_teaching(const doc_node *entry, train_config *c, train_p
     return LECO_OK;
 }
 
+/* ESD's erase_from: the concept is taken out of another text. */
+static leco_status settle_erase_from(const doc_node *n, train_prompt *p, leco_error *err)
+{
+    static const char *const others[] = {"positive", "neutral", "terms", "teacher", "images"};
+    if (!p->erase_from) return LECO_OK;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (!doc_is_null(doc_find(n, others[i])))
+            return error_set(err, LECO_INVALID, "%s: prompts.erase_from goes without %s, which it stands for",
+                             doc_find(n, "erase_from")->place, others[i]);
+    if (p->action != &mode_erase && p->action != &mode_enhance)
+        return error_set(err, LECO_INVALID, "%s: prompts.erase_from says nothing to an entry that is to %s",
+                         doc_find(n, "erase_from")->place, p->action->name);
+    p->positive = p->target;
+    p->target = p->neutral = p->erase_from;
+    return LECO_OK;
+}
+
+/* What only goes with sums of predictions on texts. */
+static leco_status check_target(const doc_node *n, const train_prompt *p, leco_error *err)
+{
+    if (p->before && (p->keep_above || p->norm_match || p->trajectory == TRAJECTORY_NONE))
+        return error_set(
+            err, LECO_INVALID,
+            "%s: prompts: keep_above, norm_match and trajectory are for texts: pairs of pictures have none "
+            "of them (train.min_timestep and max_timestep say which timesteps these are trained at)",
+            n->place);
+    return LECO_OK;
+}
+
 static leco_status read_prompt(const doc_node *n, train_config *c, train_prompt *p, leco_error *err)
 {
-    static const char *const texts[] = {"target", "positive", "unconditional", "neutral", "attributes"};
+    static const char *const texts[] = {"target", "positive", "unconditional", "neutral", "attributes", "erase_from"};
     const key_section *section = &config_sections[SECTION_PROMPTS];
     if (n->kind != DOC_MAP) return doc_wrong(n, "prompts", "a list of entries with at least \"target: ...\"", err);
     keys_defaults(section, p);
@@ -80,8 +109,10 @@ static leco_status read_prompt(const doc_node *n, train_config *c, train_prompt 
     LECO_TRY(keys_read(n, section, config_sections, p, err));
     p->place = n->place;
     if (!p->target) return error_set(err, LECO_INVALID, "%s: prompts: an entry needs a target", n->place);
+    LECO_TRY(settle_erase_from(n, p, err));
     LECO_TRY(read_teaching(n, c, p, err));
     LECO_TRY(config_read_pairs(c, n, p, err));
+    LECO_TRY(check_target(n, p, err));
     if (!p->positive) p->positive = p->target;
     if (!p->neutral) p->neutral = p->action->mirrored ? p->target : p->unconditional;
     if (p->trajectory_guidance_scale < 0)

@@ -21,7 +21,7 @@ typedef struct lesson_teacher {
 typedef struct lesson_student {
     denoiser *denoiser;
     conditioning text;
-    size_t place[TERMS_MAX]; /* of each term's prediction */
+    size_t place[BRANCH_LISTS][TERMS_MAX]; /* of each term's prediction */
 } lesson_student;
 
 /* ---- getting ready ---- */
@@ -43,7 +43,8 @@ static leco_status allocate(lesson *l, const training_setting *in, leco_error *e
 {
     const objective *o = l->objective;
     size_t terms = 0;
-    for (size_t i = 0; i < o->branch_count; i++) terms += o->branches[i].terms.count;
+    for (size_t i = 0; i < o->branch_count; i++)
+        for (size_t k = 0; k < BRANCH_LISTS; k++) terms += branch_list(&o->branches[i], k)->count;
     l->teachers = mem_calloc(in->frozen_count, sizeof *l->teachers);
     l->students = mem_calloc(o->branch_count, sizeof *l->students);
     l->asked = mem_calloc(terms, sizeof *l->asked);
@@ -61,20 +62,23 @@ static size_t find(const lesson *l, const lesson_teacher *t, const term *of)
 }
 
 /* Gives each term of one model its place among the predictions, equal ones the same. */
+static void place_list(lesson *l, const lesson_teacher *t, size_t which, const term_list *terms, size_t *place)
+{
+    for (size_t k = 0; k < terms->count; k++) {
+        const term *one = &terms->item[k];
+        if (one->model != which) continue;
+        place[k] = find(l, t, one);
+        if (place[k] == l->prediction_count) l->asked[l->prediction_count++] = (lesson_asked){one->prompt, one->view};
+    }
+}
+
 static leco_status place_terms(lesson *l, const training_setting *in, size_t which, leco_error *err)
 {
     lesson_teacher *t = &l->teachers[l->teacher_count];
     t->first = l->prediction_count;
-    for (size_t i = 0; i < l->objective->branch_count; i++) {
-        const term_list *terms = &l->objective->branches[i].terms;
-        for (size_t k = 0; k < terms->count; k++) {
-            const term *one = &terms->item[k];
-            if (one->model != which) continue;
-            size_t at = find(l, t, one);
-            l->students[i].place[k] = at;
-            if (at == l->prediction_count) l->asked[l->prediction_count++] = (lesson_asked){one->prompt, one->view};
-        }
-    }
+    for (size_t i = 0; i < l->objective->branch_count; i++)
+        for (size_t k = 0; k < BRANCH_LISTS; k++)
+            place_list(l, t, which, branch_list(&l->objective->branches[i], k), l->students[i].place[k]);
     t->count = l->prediction_count - t->first;
     if (t->count == 0) return LECO_OK;
     t->model = which;
@@ -100,7 +104,7 @@ static leco_status plan(lesson *l, const training_setting *in, leco_error *err)
 
 leco_status lesson_create(const training_setting *in, const objective *o, lesson *out, leco_error *err)
 {
-    lesson l = {.objective = o, .schedule = in->frozen[0].schedule};
+    lesson l = {.objective = o, .config = in->config, .schedule = in->frozen[0].schedule};
     leco_status status = plan(&l, in, err);
     if (status != LECO_OK) {
         lesson_free(&l);
@@ -197,11 +201,15 @@ static leco_status teach(lesson *l, const float *x, double timestep, leco_error 
 }
 
 /* What one student is asked with, and pulled to: *wanted [B,h,w,C]. */
-static void instruct(lesson *l, size_t which, const source *s, int64_t kept, float *wanted)
+static void instruct(lesson *l, size_t which, const source *s, int64_t kept, double timestep, float *wanted)
 {
     const branch *b = &l->objective->branches[which];
     const lesson_student *student = &l->students[which];
-    terms_sum(&b->terms, student->place, l->predictions, wanted, latent_count(l->size));
+    const size_t count = latent_count(l->size), list = b->early && timestep >= b->early_from ? 1 : 0;
+    terms_sum(branch_list(b, list), student->place[list], l->predictions, wanted, count);
+    if (b->like)
+        match_moments(wanted, l->predictions + student->place[2][0] * count, (size_t)l->size.batch,
+                      latent_stride(l->size));
     if (b->added_noise) s->row->add_noise(s, kept, b->view, wanted);
     for (int64_t k = 0; k < l->size.batch; k++)
         denoiser_set_context(student->denoiser, k, b->prompt ? &student->text : s->row->text(s, (size_t)k));
@@ -212,6 +220,17 @@ size_t lesson_latents(const lesson *l, const source_pass *pass)
     return l->source[pass->source]->views * latent_count(l->size);
 }
 
+/* min-SNR (Hang et al., "Efficient diffusion training via min-SNR weighting strategy", 2023): min(SNR, gamma) / SNR for
+ * a model that predicts noise, / (SNR + 1) for one that predicts v; 1 without gamma. SNR = a / (1 - a). */
+static double weight_at(const lesson *l, double timestep)
+{
+    const double gamma = l->config->min_snr_gamma;
+    if (gamma == 0) return 1;
+    const double a = schedule_alpha_bar(l->schedule, timestep), snr = a / (1 - a), least = snr < gamma ? snr : gamma;
+    if (l->schedule->prediction == PREDICT_V) return least / (snr + 1);
+    return snr > 0 ? least / snr : 1;
+}
+
 leco_status lesson_learn(lesson *l, const source_pass *pass, size_t index, const float *x, trainable *t, float *sum,
                          double *loss, gradients_of_step *out, leco_error *err)
 {
@@ -219,16 +238,16 @@ leco_status lesson_learn(lesson *l, const source_pass *pass, size_t index, const
     const size_t count = latent_count(l->size), values = trainable_count(t);
     const float *grads = trainable_grads(t);
     const source *s = l->source[pass->source];
-    const double timestep = s->row->timestep(s, pass->kept[index]);
+    const double timestep = s->row->timestep(s, pass->kept[index]), counts = weight_at(l, timestep);
     assert(o->branch_count == 1 || sum);
     LECO_TRY(teach(l, x, timestep, err));
     *loss = 0;
     for (size_t i = 0; i < o->branch_count; i++) {
         const branch *b = &o->branches[i];
-        const float factor = (float)b->weight, *seen = x + b->view * count;
+        const float factor = (float)(b->weight * counts), *seen = x + b->view * count;
         float *wanted = l->wanted + i * count;
         double part;
-        instruct(l, i, s, pass->kept[index], wanted);
+        instruct(l, i, s, pass->kept[index], timestep, wanted);
         LECO_TRY(denoiser_run_training(l->students[i].denoiser, seen, timestep, wanted, &part, err));
         *loss += (double)factor * part;
         *out = (gradients_of_step){grads, factor};

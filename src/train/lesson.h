@@ -7,7 +7,8 @@
 
 typedef struct lesson {
     const objective *objective;     /* borrowed */
-    const noise_schedule *schedule; /* of the trained model; borrowed, too */
+    const train_config *config;     /* borrowed, too */
+    const noise_schedule *schedule; /* of the trained model; likewise */
     latent_size size;
     phrases *phrases;                /* all of its prompts */
     source *source[2];               /* the second may be NULL */

@@ -4,9 +4,14 @@
  *     enhance   target <- neutral + g (positive - unconditional)
  *     slider    enhance at the multiplier, and erase at minus the multiplier, on the same x_t
  *     distill   target <- (1 - g) unconditional + g positive
- *     transplant   the same; with a g of 1, target <- positive
+ *     transplant   target <- positive + (1 - 1 / g) (own unconditional - unconditional), of which only the second is
+ *                  the student's own: so that u + g (c - u) comes out as the teacher's does
  *     terms     target <- as they say
  *     preserve  p <- p, at the multipliers that the entries have
+ *
+ * With keep_above, target <- target at timesteps from there on (after Li et al., "Set you straight: auto-steering
+ * denoising trajectories to sidestep unwanted concepts", 2025).
+ *
  *     slider of pairs of pictures   two branches at the multiplier m and at -m, with the same noise n at the same t:
  *         student(x_after;  m) <- frozen(x_after)  + g (frozen(x_before) - frozen(x_after))
  *         student(x_before; -m) <- frozen(x_before) + g (frozen(x_after) - frozen(x_before))
@@ -46,6 +51,28 @@ static branch *add_branches(objective *o, arena *memory, const char *prompt, dou
     return b;
 }
 
+static const term_list *one_term(arena *memory, size_t which, const char *prompt)
+{
+    term_list *list = arena_alloc(memory, 1, sizeof *list);
+    if (list) terms_add(list, 1, which, prompt);
+    return list;
+}
+
+/* The branches of an entry, on its target, with what it says of what they are pulled to whatever the mode. */
+static branch *entry_branches(objective *o, arena *memory, const train_prompt *p, size_t count)
+{
+    branch *b = add_branches(o, memory, p->target, p->weight, p->multiplier, count);
+    const term_list *like = p->norm_match ? one_term(memory, p->teacher, p->neutral) : NULL;
+    const term_list *own = p->keep_above > 0 ? one_term(memory, 0, p->target) : NULL;
+    if ((p->norm_match && !like) || (p->keep_above > 0 && !own)) return NULL;
+    for (size_t i = 0; b && i < count; i++) {
+        b[i].like = like;
+        b[i].early = own;
+        b[i].early_from = (double)p->keep_above;
+    }
+    return b;
+}
+
 /* What pulls apart: neutral + scale (positive - unconditional). */
 static void add_guidance(term_list *terms, const train_prompt *p, double scale)
 {
@@ -72,12 +99,15 @@ static leco_status begin(const train_prompt *p, arena *memory, objective *out, l
                                  .prompt = p->target,
                                  .unconditional = p->unconditional,
                                  .guidance_scale = p->trajectory_guidance_scale};
+    const source_spec nobody = {.row = &source_noise};
     source_spec teacher = student;
     teacher.model = p->teacher;
     teacher.multiplier = 0;
     teacher.prompt = p->positive;
     *out = (objective){.place = p->place,
-                       .source = p->trajectory == TRAJECTORY_TEACHER ? teacher : student,
+                       .source = p->trajectory == TRAJECTORY_TEACHER ? teacher
+                                 : p->trajectory == TRAJECTORY_NONE  ? nobody
+                                                                     : student,
                        .size = {p->batch_size, p->height, p->width}};
     return p->trajectory == TRAJECTORY_BOTH ? add_source(out, &teacher, memory, err) : LECO_OK;
 }
@@ -87,7 +117,7 @@ static leco_status begin(const train_prompt *p, arena *memory, objective *out, l
 static leco_status guide(const train_prompt *p, double scale, arena *memory, objective *out, leco_error *err)
 {
     LECO_TRY(begin(p, memory, out, err));
-    branch *b = add_branches(out, memory, p->target, p->weight, p->multiplier, 1);
+    branch *b = entry_branches(out, memory, p, 1);
     if (!b) return no_memory(err);
     add_guidance(&b->terms, p, scale);
     return LECO_OK;
@@ -108,7 +138,7 @@ static leco_status slide_pictures(const train_prompt *p, arena *memory, objectiv
 {
     *out = (objective){
         .place = p->place, .source = {.row = &source_photographs}, .size = {p->batch_size, p->height, p->width}};
-    branch *b = add_branches(out, memory, p->target, p->weight, p->multiplier, 2);
+    branch *b = entry_branches(out, memory, p, 2);
     if (!b) return no_memory(err);
     for (size_t i = 0; i < 2; i++) {
         b[i].view = 1 - i;
@@ -122,8 +152,9 @@ static leco_status slide(const train_prompt *p, arena *memory, objective *out, l
 {
     if (p->before) return slide_pictures(p, memory, out, err);
     LECO_TRY(begin(p, memory, out, err));
-    out->source.unconditional = ""; /* else one end of the slider would be what trajectories steer away from */
-    branch *b = add_branches(out, memory, p->target, p->weight, p->multiplier, 2);
+    if (p->trajectory != TRAJECTORY_NONE)
+        out->source.unconditional = ""; /* else one end of the slider would be what trajectories steer away from */
+    branch *b = entry_branches(out, memory, p, 2);
     if (!b) return no_memory(err);
     add_guidance(&b[0].terms, p, p->guidance_scale);
     add_guidance(&b[1].terms, p, -p->guidance_scale);
@@ -136,10 +167,29 @@ static leco_status slide(const train_prompt *p, arena *memory, objective *out, l
 static leco_status distill(const train_prompt *p, arena *memory, objective *out, leco_error *err)
 {
     LECO_TRY(begin(p, memory, out, err));
-    branch *b = add_branches(out, memory, p->target, p->weight, p->multiplier, 1);
+    branch *b = entry_branches(out, memory, p, 1);
     if (!b) return no_memory(err);
     terms_add(&b->terms, 1 - p->guidance_scale, p->teacher, p->unconditional);
     terms_add(&b->terms, p->guidance_scale, p->teacher, p->positive);
+    return LECO_OK;
+}
+
+/* What is drawn with guidance g is u + g (c - u). The student's u, for `unconditional`, isn't the teacher's, and is to
+ * stay; for both to draw the same, its c must be the teacher's c and (1 - 1 / g) of the difference of the two. */
+static leco_status transplant(const train_prompt *p, arena *memory, objective *out, leco_error *err)
+{
+    if (p->guidance_scale < 1)
+        return error_set(err, LECO_INVALID,
+                         "%s: guidance_scale: of a transplant it is that of the pictures that will be drawn, 1 or more",
+                         p->place);
+    const double part = 1 - 1 / p->guidance_scale;
+    LECO_TRY(begin(p, memory, out, err));
+    branch *b = entry_branches(out, memory, p, 1);
+    if (!b) return no_memory(err);
+    terms_add(&b->terms, 1, p->teacher, p->positive);
+    if (part == 0) return LECO_OK;
+    terms_add(&b->terms, part, 0, p->unconditional);
+    terms_add(&b->terms, -part, p->teacher, p->unconditional);
     return LECO_OK;
 }
 
@@ -156,9 +206,8 @@ static leco_status negate(const train_prompt *p, arena *memory, objective *out, 
             "will be drawn with",
             p->place);
     LECO_TRY(begin(p, memory, out, err));
-    out->source.prompt = p->positive;
-    out->source.unconditional = p->target;
-    branch *b = add_branches(out, memory, p->target, p->weight, p->multiplier, 1);
+    if (p->trajectory != TRAJECTORY_NONE) out->source.prompt = p->positive, out->source.unconditional = p->target;
+    branch *b = entry_branches(out, memory, p, 1);
     if (!b) return no_memory(err);
     terms_add(&b->terms, 1, p->teacher, p->unconditional);
     terms_add(&b->terms, g / (g - 1), p->teacher, p->positive);
@@ -169,7 +218,7 @@ static leco_status negate(const train_prompt *p, arena *memory, objective *out, 
 static leco_status spell_out(const train_prompt *p, arena *memory, objective *out, leco_error *err)
 {
     LECO_TRY(begin(p, memory, out, err));
-    branch *b = add_branches(out, memory, p->target, p->weight, p->multiplier, 1);
+    branch *b = entry_branches(out, memory, p, 1);
     if (!b) return no_memory(err);
     for (size_t i = 0; i < p->term_count; i++)
         terms_add(&b->terms, p->term[i].weight, p->term[i].teacher, p->term[i].prompt);
@@ -231,7 +280,7 @@ const train_mode mode_negative = {
 const train_mode mode_transplant = {
     .name = "transplant",
     .help = "brings in what the teacher draws for `positive`, and is the default where there is one",
-    .make = distill,
+    .make = transplant,
     .remedy = other_remedy,
     .of_teacher = true};
 const train_mode mode_terms = {.name = "terms", .make = spell_out, .remedy = other_remedy};

@@ -85,13 +85,42 @@ void terms_sum(const term_list *list, const size_t *place, const float *predicti
     }
 }
 
-/* Is it the model's own prediction, as far as a sum in float32 can tell? */
-static bool is_own(const branch *b)
+static void moments_of(const float *x, size_t count, double *mean, double *deviation)
+{
+    double sum = 0, squares = 0;
+    for (size_t i = 0; i < count; i++) sum += (double)x[i];
+    *mean = sum / (double)count;
+    for (size_t i = 0; i < count; i++) squares += ((double)x[i] - *mean) * ((double)x[i] - *mean);
+    *deviation = sqrt(squares / (double)count);
+}
+
+void match_moments(float *x, const float *like, size_t batch, size_t stride)
+{
+    for (size_t b = 0; b < batch; b++, x += stride, like += stride) {
+        double mean, deviation, wanted_mean, wanted;
+        moments_of(x, stride, &mean, &deviation);
+        moments_of(like, stride, &wanted_mean, &wanted);
+        const double scale = deviation > 0 ? wanted / deviation : 0;
+        for (size_t i = 0; i < stride; i++) x[i] = (float)(wanted_mean + scale * ((double)x[i] - mean));
+    }
+}
+
+/* ---- what stands still ---- */
+
+const term_list *branch_list(const branch *b, size_t index)
+{
+    static const term_list none;
+    const term_list *const lists[BRANCH_LISTS] = {&b->terms, b->early, b->like};
+    return lists[index] ? lists[index] : &none;
+}
+
+/* Is a list the model's own prediction, as far as a sum in float32 can tell? */
+static bool is_own(const branch *b, const term_list *list)
 {
     bool own = false;
     if (b->added_noise) return false;
-    for (size_t i = 0; i < b->terms.count; i++) {
-        const term *t = &b->terms.item[i];
+    for (size_t i = 0; i < list->count; i++) {
+        const term *t = &list->item[i];
         if (is_same(t, 0, b->prompt, b->view) && (float)t->weight == 1.0f)
             own = true;
         else if (fabs(t->weight) > FLT_EPSILON / 2)
@@ -103,7 +132,8 @@ static bool is_own(const branch *b)
 /* The loss of the student's own prediction against itself is 0, and so is the gradient of one that is switched off. */
 static bool branch_is_still(const branch *b)
 {
-    return is_own(b) || number_is_lost(b->weight) || number_is_lost(b->multiplier);
+    const bool own = is_own(b, &b->terms) && (!b->early || is_own(b, b->early));
+    return own || number_is_lost(b->weight) || number_is_lost(b->multiplier);
 }
 
 bool objective_is_still(const objective *o)

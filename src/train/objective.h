@@ -45,13 +45,20 @@ typedef struct term_list {
 } term_list;
 
 typedef struct branch {
-    double weight;      /* of its part of the loss */
-    double multiplier;  /* of the trainable in the student; not 0 */
-    const char *prompt; /* the student's; borrowed; NULL: each photograph's own */
-    term_list terms;    /* what it is pulled to */
-    bool added_noise;   /* and so is the noise that a source of photographs added */
-    size_t view;        /* the latent that the student sees */
+    double weight;          /* of its part of the loss */
+    double multiplier;      /* of the trainable in the student; not 0 */
+    const char *prompt;     /* the student's; borrowed; NULL: each photograph's own */
+    term_list terms;        /* what it is pulled to, */
+    const term_list *early; /* or, where this isn't NULL, to these at timesteps from early_from on */
+    double early_from;
+    const term_list *like; /* one term of weight 1, whose mean and deviation the target gets; or NULL */
+    bool added_noise;      /* the noise that a source of photographs added is part of what it is pulled to */
+    size_t view;           /* the latent that the student sees */
 } branch;
+
+/* All predictions that a branch has a use for: `terms`, `early` and `like`, in this order. */
+enum { BRANCH_LISTS = 3 };
+const term_list *branch_list(const branch *b, size_t index);
 
 /* A picture to train on, or a pair of them. Everything is borrowed. */
 typedef struct photo {
@@ -106,6 +113,9 @@ void terms_add_seen(term_list *list, double factor, size_t which, const char *pr
 
 /* target [count] = the weighted sum of the list's predictions: term k's are predictions + place[k] * count. */
 void terms_sum(const term_list *list, const size_t *place, const float *predictions, float *target, size_t count);
+
+/* Each of the `batch` latents in x [batch, stride] gets the mean and the standard deviation of that in `like`. */
+void match_moments(float *x, const float *like, size_t batch, size_t stride);
 
 /* Can no branch of it move anything? Each is pulled to what the trained model predicts for its prompt anyway, or is
  * switched off. */

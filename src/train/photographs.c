@@ -43,12 +43,8 @@ static leco_status create(const training_setting *in, const source_spec *spec, l
 {
     *out = NULL;
     assert(in->photos && spec->photo_count > 0);
-    const int64_t all = in->frozen[0].schedule->train_timesteps;
-    const int64_t first = in->config->min_timestep, asked = in->config->max_timestep;
-    const int64_t end = asked && asked < all ? asked : all;
-    if (first >= end)
-        return error_set(err, LECO_INVALID, "train.min_timestep: %lld is not one of the model's %lld timesteps",
-                         (long long)first, (long long)all);
+    int64_t first, end;
+    LECO_TRY(setting_timesteps(in, &first, &end, err));
     LECO_TRY(photo_encoder_want(in->photos, size, spec->photos, spec->photo_count, err));
     photographs *p = mem_calloc(1, sizeof *p);
     if (!p) return error_memory(err, sizeof *p, "the photographs");

@@ -18,6 +18,16 @@ leco_status setting_condition(const training_setting *in, size_t which, const ch
     return setting_condition_any(in, which, &prompt, 1, size, out, &slot, err);
 }
 
+leco_status setting_timesteps(const training_setting *in, int64_t *first, int64_t *end, leco_error *err)
+{
+    const int64_t all = in->frozen[0].schedule->train_timesteps, asked = in->config->max_timestep;
+    *first = in->config->min_timestep;
+    *end = asked && asked < all ? asked : all;
+    if (*first < *end) return LECO_OK;
+    return error_set(err, LECO_INVALID, "train.min_timestep: %lld is not one of the model's %lld timesteps",
+                     (long long)*first, (long long)all);
+}
+
 leco_status setting_denoiser(const training_setting *in, size_t which, latent_size size, double multiplier, bool learns,
                              denoiser **out, leco_error *err)
 {

@@ -7,9 +7,7 @@
  *     photographs draws one of its pictures for each latent of the batch, and timesteps from all that there are; x_t is
  * sqrt(a) clean + sqrt(1 - a) noise. Of pairs there are two views: both pictures, with the same noise
  *
- * How others fit:
- *
- *     noise       no trajectory: `kept` are timesteps drawn from all of them, `run` copies the noise, `steps` is 0
+ *     noise       no trajectory: the noise itself, at timesteps from all that there are
  *
  * A source is created first, which plans its sessions; prepared when these are, and when prompts are encoded.
  *
@@ -31,7 +29,7 @@ typedef struct source_pass {
     size_t source;     /* which of the objective's: 0, or 1 for `also` */
     int64_t jitter;    /* added to all timesteps */
     size_t kept_count; /* latents to be made: an optimizer step each */
-    /* [kept_count] a trajectory's: steps done before each kept latent, ascending; of photographs the timesteps */
+    /* [kept_count] a trajectory's: steps done before each kept latent, ascending; of others the timesteps */
     const int64_t *kept;
     const int64_t *pictures; /* [B] of photographs: which one each latent of the batch is */
 } source_pass;
@@ -94,7 +92,7 @@ struct source_row {
     void (*add_noise)(const source *s, int64_t kept, size_t view, float *target);
 };
 
-extern const source_row source_trajectory, source_photographs;
+extern const source_row source_trajectory, source_photographs, source_noise;
 
 /* A conditioning for pictures of that size by one of the frozen models, whose encoder or states must be there: for
  * preparing, not for plans. *out stays where it is: it follows the choices of the prompt's wildcards. */
@@ -103,6 +101,9 @@ leco_status setting_condition(const training_setting *in, size_t which, const ch
 /* The same of one of several texts: phrases_add_any. */
 leco_status setting_condition_any(const training_setting *in, size_t which, const char *const *prompts, size_t count,
                                   latent_size size, conditioning *out, size_t *slot, leco_error *err);
+/* The timesteps that the config lets be trained, of those that the trained model has: from *first to below *end. None
+ * is LECO_INVALID. */
+leco_status setting_timesteps(const training_setting *in, int64_t *first, int64_t *end, leco_error *err);
 /* A session of one of the frozen models, planned. */
 leco_status setting_denoiser(const training_setting *in, size_t which, latent_size size, double multiplier, bool learns,
                              denoiser **out, leco_error *err);

@@ -34,9 +34,11 @@ static leco_status check_one(const objective *o, const char *token, leco_error *
                          "%s: nothing would be learnt from \"%.80s\": it doesn't hold the token \"%s\" that is trained",
                          o->place, o->branches[0].prompt, token);
     for (size_t i = 0; i < o->branch_count; i++) {
-        const term_list *terms = &o->branches[i].terms;
-        for (size_t k = 0; k < terms->count; k++)
-            if (terms->item[k].model == 0) LECO_TRY(check_frozen(o, terms->item[k].prompt, token, err));
+        for (size_t list = 0; list < BRANCH_LISTS; list++) {
+            const term_list *terms = branch_list(&o->branches[i], list);
+            for (size_t k = 0; k < terms->count; k++)
+                if (terms->item[k].model == 0) LECO_TRY(check_frozen(o, terms->item[k].prompt, token, err));
+        }
     }
     LECO_TRY(check_source(o, &o->source, token, err));
     return check_source(o, o->also, token, err);

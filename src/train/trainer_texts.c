@@ -8,6 +8,13 @@ static const size_t HELD_BYTES = (size_t)64 << 20;
 
 typedef leco_status (*prompt_visitor)(void *user, const char *prompt, leco_error *err);
 
+static leco_status visit_terms(const term_list *terms, size_t which, prompt_visitor visit, void *user, leco_error *err)
+{
+    for (size_t i = 0; i < terms->count; i++)
+        if (terms->item[i].model == which) LECO_TRY(visit(user, terms->item[i].prompt, err));
+    return LECO_OK;
+}
+
 static leco_status visit_objective(const objective *o, size_t which, prompt_visitor visit, void *user, leco_error *err)
 {
     const source_spec *const sources[] = {&o->source, o->also};
@@ -22,8 +29,7 @@ static leco_status visit_objective(const objective *o, size_t which, prompt_visi
     for (size_t i = 0; i < o->branch_count; i++) {
         const branch *b = &o->branches[i];
         if (which == 0 && b->prompt) LECO_TRY(visit(user, b->prompt, err));
-        for (size_t k = 0; k < b->terms.count; k++)
-            if (b->terms.item[k].model == which) LECO_TRY(visit(user, b->terms.item[k].prompt, err));
+        for (size_t k = 0; k < BRANCH_LISTS; k++) LECO_TRY(visit_terms(branch_list(b, k), which, visit, user, err));
     }
     return LECO_OK;
 }

@@ -21,15 +21,24 @@ static void draw_step(rng *r, int64_t low, int64_t high, int64_t *taken, size_t 
     taken[i] = step;
 }
 
-int64_t trajectory_first_step(const train_config *config)
+leco_status trajectory_range(const denoising *run, const train_config *config, step_range *out, leco_error *err)
 {
-    return config->compat == TIMESTEPS_P1ATDEV ? 1 : 0;
+    const double low = (double)config->min_timestep, high = (double)config->max_timestep;
+    step_range r = {config->compat == TIMESTEPS_P1ATDEV ? 1 : 0, run->steps};
+    while (r.first < r.end && config->max_timestep && run->timestep[r.first] >= high) r.first++;
+    while (r.first < r.end && run->timestep[r.end - 1] < low) r.end--;
+    *out = r;
+    if (r.end - r.first >= config->samples_per_trajectory) return LECO_OK;
+    return error_set(err, LECO_INVALID,
+                     "train.min_timestep and max_timestep leave %lld of the %lld denoising steps, too few for "
+                     "samples_per_trajectory %lld",
+                     (long long)(r.end - r.first), (long long)run->steps, (long long)config->samples_per_trajectory);
 }
 
-source_pass trajectory_draw(rng *r, const train_config *config, int64_t steps, int64_t jitter_range, int64_t *kept)
+source_pass trajectory_draw(rng *r, const train_config *config, step_range from, int64_t jitter_range, int64_t *kept)
 {
     source_pass pass = {.kept_count = (size_t)config->samples_per_trajectory, .kept = kept};
-    for (size_t i = 0; i < pass.kept_count; i++) draw_step(r, trajectory_first_step(config), steps, kept, i);
+    for (size_t i = 0; i < pass.kept_count; i++) draw_step(r, from.first, from.end, kept, i);
     if (config->timestep_jitter) pass.jitter = rng_randint(r, 0, jitter_range);
     return pass;
 }
@@ -71,6 +80,7 @@ typedef struct trajectory {
     conditioning prompt, unconditional;
     guided guided;
     denoising *run;
+    step_range kept;
 } trajectory;
 
 static trajectory *of(const source *s)
@@ -92,7 +102,8 @@ static leco_status plan(trajectory *t, const training_setting *in, leco_error *e
     asked.batch = guided_batch(asked.batch, (float)t->spec->guidance_scale);
     LECO_TRY(setting_denoiser(in, t->spec->model, asked, t->spec->multiplier, false, &t->denoiser, err));
     const sampling how = trajectory_sampling(in->config);
-    return denoising_plan(&how, in->frozen[t->spec->model].schedule, t->base.size, &t->run, err);
+    LECO_TRY(denoising_plan(&how, in->frozen[t->spec->model].schedule, t->base.size, &t->run, err));
+    return trajectory_range(t->run, in->config, &t->kept, err);
 }
 
 static leco_status prepare(source *s, const training_setting *in, leco_error *err)
@@ -101,6 +112,8 @@ static leco_status prepare(source *s, const training_setting *in, leco_error *er
     LECO_TRY(setting_condition(in, t->spec->model, t->spec->prompt, s->size, &t->prompt, err));
     LECO_TRY(setting_condition(in, t->spec->model, t->spec->unconditional, s->size, &t->unconditional, err));
     LECO_TRY(guided_create(t->denoiser, (float)t->spec->guidance_scale, &t->guided, err));
+    t->guided.from = (double)in->config->guidance_from;
+    t->guided.end = (double)in->config->guidance_end;
     return denoising_prepare(t->run, err);
 }
 
@@ -132,7 +145,7 @@ static size_t bytes(const source *s)
 static source_pass draw(const source *s, rng *r, int64_t *kept)
 {
     const trajectory *t = of(s);
-    return trajectory_draw(r, t->config, t->run->steps, denoising_jitter_range(t->run), kept);
+    return trajectory_draw(r, t->config, t->kept, denoising_jitter_range(t->run), kept);
 }
 
 static leco_status run(source *s, const source_pass *pass, rng *r, float *noise, float *kept, const source_watch *watch,
@@ -171,7 +184,7 @@ static double steps(const source *s, const source_pass *pass)
 {
     const trajectory *t = of(s);
     if (pass) return (double)pass->kept[pass->kept_count - 1];
-    return pace_mean_largest(trajectory_first_step(t->config), t->run->steps, t->config->samples_per_trajectory);
+    return pace_mean_largest(t->kept.first, t->kept.end, t->config->samples_per_trajectory);
 }
 
 const source_row source_trajectory = {.name = "trajectory",

@@ -5,14 +5,20 @@
 #include "diffusion/guidance.h"
 #include "train/source.h"
 
-/* The fewest denoising steps before a latent is kept: 0, and 1 in compatibility mode. */
-int64_t trajectory_first_step(const train_config *config);
+/* Denoising steps before a latent that may be kept: from `first` to below `end`. */
+typedef struct step_range {
+    int64_t first, end;
+} step_range;
+
+/* All whose timestep (without jitter) the config lets be trained: [min_timestep, max_timestep); in compatibility mode
+ * none before the first step is done, as p1atdev's trainer has it (docs/peers.md). Too few for the samples of a
+ * trajectory are LECO_INVALID. */
+leco_status trajectory_range(const denoising *run, const train_config *config, step_range *out, leco_error *err);
 
 /* Draws the kept steps and the jitter, in this order: one word for each kept step, one for the jitter where it is on.
- * Steps come from [0, steps), the runs of the model, in compatibility mode from [1, steps) as p1atdev's trainer has it
- * (docs/peers.md); several are distinct. kept [samples_per_trajectory] is the caller's. The jitter lies in
- * [0, jitter_range): see denoising_jitter_range. */
-source_pass trajectory_draw(rng *r, const train_config *config, int64_t steps, int64_t jitter_range, int64_t *kept);
+ * Several steps are distinct. kept [samples_per_trajectory] is the caller's. The jitter lies in [0, jitter_range): see
+ * denoising_jitter_range. */
+source_pass trajectory_draw(rng *r, const train_config *config, step_range from, int64_t jitter_range, int64_t *kept);
 
 /* How trajectories are denoised. */
 sampling trajectory_sampling(const train_config *config);

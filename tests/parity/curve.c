@@ -25,12 +25,18 @@ static void write_config(const char *path, const char *fixture, const char *prec
             curve_number(file, "alpha"));
     fprintf(out, "train: {precision: %s, optimizer: adamw, optimizer_args: weight_decay=%g, lr: %.9g, iterations: 99,",
             precision, curve_number(file, "weight_decay"), curve_number(file, "lr"));
-    fprintf(out, " max_denoising_steps: %g, samples_per_trajectory: %lld, timestep_jitter: true}\n",
+    fprintf(out, " max_denoising_steps: %g, samples_per_trajectory: %lld, timestep_jitter: true",
             curve_number(file, "denoising_steps"), (long long)kept->shape[1]);
+    const safetensors_entry *interval = safetensors_find(file, "guidance_interval");
+    if (interval)
+        fprintf(out, ", min_snr_gamma: %g, trajectory_guidance_interval: [%g, %g]", curve_number(file, "min_snr_gamma"),
+                (double)((const float *)interval->data)[0], (double)((const float *)interval->data)[1]);
+    fprintf(out, "}\n");
     double eta = curve_number(file, "eta");
     /* The VAE of the fixtures makes pictures four times the size of the latents. */
     fprintf(out, "prompts:\n- action: %s\n  guidance_scale: %.9g\n  batch_size: %lld\n", eta < 0 ? "enhance" : "erase",
             fabs(eta), (long long)noise->shape[0]);
+    if (interval) fprintf(out, "  norm_match: true\n  keep_above: %g\n", curve_number(file, "keep_above"));
     json_t *prompts = json_loads(safetensors_metadata(file, "prompts"), 0, NULL);
     const char *role;
     json_t *text;
@@ -122,6 +128,14 @@ static void all_curves_on_cpu(void **state)
     check_float32("sd1-like", "curve_multi", "cpu");
 }
 
+/* norm_match, keep_above, min_snr_gamma and a guidance interval, with noise and with v predicted. */
+static void refined_targets_on_cpu(void **state)
+{
+    (void)state;
+    check_float32("sd1-like", "curve_refined", "cpu");
+    check_float32("sd2-like", "curve_refined", "cpu");
+}
+
 static void v_prediction_on_cpu(void **state)
 {
     (void)state;
@@ -177,7 +191,7 @@ int main(void)
         cmocka_unit_test(erase_on_ref),           cmocka_unit_test(several_kept_latents_and_jitter_on_ref),
         cmocka_unit_test(all_curves_on_cpu),      cmocka_unit_test(v_prediction_on_cpu),
         cmocka_unit_test(embedded_models_on_cpu), cmocka_unit_test(bfloat16_stays_near),
-        cmocka_unit_test(curves_on_cuda),
+        cmocka_unit_test(refined_targets_on_cpu), cmocka_unit_test(curves_on_cuda),
     };
     return cmocka_run_group_tests_name("parity/curve", tests, NULL, NULL);
 }

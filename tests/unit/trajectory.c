@@ -8,6 +8,11 @@ static leco_error err;
 static noise_schedule *schedule;
 static const int64_t no_jitter = 1, most_jitter = 20;
 
+static step_range all_of(const train_config *c)
+{
+    return (step_range){c->compat == TIMESTEPS_P1ATDEV ? 1 : 0, c->denoising_steps};
+}
+
 static train_config config_with(int64_t steps, int64_t samples)
 {
     return (train_config){.denoising_steps = steps, .samples_per_trajectory = samples};
@@ -22,7 +27,7 @@ static void kept_steps_are_distinct_ascending_and_cover_all(void **state)
     int seen[10] = {0};
     for (int i = 0; i < 2000; i++) {
         int64_t kept[4];
-        source_pass t = trajectory_draw(&r, &c, c.denoising_steps, no_jitter, kept);
+        source_pass t = trajectory_draw(&r, &c, all_of(&c), no_jitter, kept);
         assert_true(t.kept_count == 4 && t.kept == kept && t.jitter == 0);
         for (int k = 0; k < 4; k++) {
             assert_in_range(kept[k], 0, 9);
@@ -40,7 +45,7 @@ static void all_steps_can_be_kept(void **state)
     rng r;
     rng_seed(&r, RNG_CPU, 3);
     int64_t kept[5];
-    trajectory_draw(&r, &c, c.denoising_steps, no_jitter, kept);
+    trajectory_draw(&r, &c, all_of(&c), no_jitter, kept);
     for (int k = 0; k < 5; k++) assert_int_equal(kept[k], k);
 }
 
@@ -55,7 +60,7 @@ static void compatibility_draws_what_p1atdev_draws(void **state)
     rng_seed(&torch, RNG_CPU, 42);
     for (int i = 0; i < 100; i++) {
         int64_t kept;
-        source_pass t = trajectory_draw(&ours, &c, c.denoising_steps, no_jitter, &kept);
+        source_pass t = trajectory_draw(&ours, &c, all_of(&c), no_jitter, &kept);
         assert_ptr_equal(t.kept, &kept);
         assert_int_equal(kept, rng_randint(&torch, 1, 50));
     }
@@ -72,7 +77,7 @@ static void jitter_covers_its_range(void **state)
     int seen[20] = {0};
     for (int i = 0; i < 1000; i++) {
         int64_t kept;
-        source_pass t = trajectory_draw(&r, &c, c.denoising_steps, most_jitter, &kept);
+        source_pass t = trajectory_draw(&r, &c, all_of(&c), most_jitter, &kept);
         assert_in_range(t.jitter, 0, 19);
         seen[t.jitter]++;
     }

@@ -1,0 +1,120 @@
+/* What an edit is to leave as it is. */
+#include <string.h>
+#include <strings.h>
+
+#include "solve/erase_internal.h"
+
+/* Which words are kept most: so many of the nearest; in how many contexts each word is kept that the caller names, and
+ * in how many all of them. */
+enum { NEAREST = 4, KEPT_IN = 4, KEPT_TEXTS = 1000 };
+
+static leco_status no_memory(const solver *s, const char *what)
+{
+    return error_memory(s->err, 0, what);
+}
+
+const subject *erase_mentioned(const solver *s, const placed_text *text)
+{
+    for (size_t i = 0; i < s->options->words; i++)
+        if (text_mentions(text, &s->subject[i].alone)) return &s->subject[i];
+    return NULL;
+}
+
+static leco_status grow_kept(solver *s)
+{
+    const size_t count = s->kept_count, grown = s->kept_capacity ? 2 * s->kept_capacity : 128;
+    encoded_text *kept = arena_alloc(s->texts, grown, sizeof *kept);
+    const char **name = arena_alloc(s->texts, grown, sizeof *name);
+    float *counted = arena_alloc(s->texts, grown, sizeof *counted);
+    if (!kept || !name || !counted) return no_memory(s, "texts");
+    for (size_t i = 0; i < count; i++) kept[i] = s->kept[i], name[i] = s->kept_name[i], counted[i] = s->kept_weight[i];
+    s->kept = kept;
+    s->kept_name = name;
+    s->kept_weight = counted;
+    s->kept_capacity = grown;
+    return LECO_OK;
+}
+
+/* A text that is there already counts once more. */
+static leco_status keep(solver *s, const char *text)
+{
+    placed_text place;
+    if (!text) return no_memory(s, "a text");
+    for (size_t i = 0; i < s->kept_count; i++)
+        if (strcmp(s->kept_name[i], text) == 0) {
+            s->kept_weight[i] += 1;
+            return LECO_OK;
+        }
+    LECO_TRY(text_place(text, s->model->tokenizer, s->texts, &place, s->err));
+    if (erase_mentioned(s, &place)) return LECO_OK;
+    if (s->kept_count == s->kept_capacity) LECO_TRY(grow_kept(s));
+    s->kept[s->kept_count].place = place;
+    s->kept_weight[s->kept_count] = 1;
+    s->kept_name[s->kept_count++] = text;
+    return LECO_OK;
+}
+
+/* Words of the concept's kind that say something else; of those that share its first words ("red heart" with "red
+ * star") alone, where `leading`. */
+static size_t others_of(const near_words *near, const char *concept, bool leading, const char **out)
+{
+    const char *space = strrchr(concept, ' ');
+    const size_t lead = space ? (size_t)(space - concept) + 1 : 0;
+    size_t count = 0;
+    for (size_t i = 0; i < near->count; i++) {
+        const near_word *w = &near->item[i];
+        const bool shares = lead > 0 && strncasecmp(w->word, concept, lead) == 0;
+        if (w->of_topic && !w->same && (shares || !leading)) out[count++] = w->word;
+    }
+    return count;
+}
+
+/* Each context once with one of the nearest words, once with any other of its kind, and twice with one that shares the
+ * concept's first words: to tell these from it is hardest. */
+static leco_status keep_near(solver *s, const subject *c, const near_words *near)
+{
+    const char **word = arena_alloc(s->texts, near->count + 1, sizeof *word);
+    const char **sharing = arena_alloc(s->texts, near->count + 1, sizeof *sharing);
+    if (!word || !sharing) return no_memory(s, "near words");
+    size_t count = others_of(near, c->word, false, word);
+    const size_t sharers = others_of(near, c->word, true, sharing);
+    if (count == 0) word[count++] = "";
+    for (size_t i = 0; i < c->at.count; i++) {
+        const size_t any = (size_t)rng_randint(&s->random, 0, (int64_t)count);
+        LECO_TRY(keep(s, context_text(&c->at.item[i], word[i % (count < NEAREST ? count : NEAREST)], s->memory)));
+        LECO_TRY(keep(s, context_text(&c->at.item[i], word[any], s->memory)));
+        for (size_t k = 0; k < 2 && sharers > 0; k++)
+            LECO_TRY(keep(s, context_text(&c->at.item[i], sharing[(2 * i + k) % sharers], s->memory)));
+    }
+    return LECO_OK;
+}
+
+/* What the caller names, in contexts, too. It comes on top of what is kept anyway, and weighs no more than that
+ * however long the list is: a thousand artists would else leave the solve nothing to tell red from orange by. */
+static leco_status keep_given(solver *s)
+{
+    const erase_options *o = s->options;
+    const context_list *at = &s->subject[0].at;
+    const size_t before = s->kept_count, most = o->keeps ? KEPT_TEXTS / o->keeps : 0;
+    for (size_t i = 0; i < o->keeps; i++) {
+        LECO_TRY(keep(s, arena_strdup(s->memory, o->keep[i])));
+        for (size_t k = 0; at->item && k < KEPT_IN && k < most && k < at->count; k++)
+            LECO_TRY(keep(s, context_text(&at->item[(i + k) % at->count], o->keep[i], s->memory)));
+    }
+    float own = 0, given = 0;
+    for (size_t i = 0; i < s->kept_count; i++) *(i < before ? &own : &given) += s->kept_weight[i];
+    for (size_t i = before; i < s->kept_count && !o->pairs && given > own; i++) s->kept_weight[i] *= own / given;
+    s->kept_own = o->pairs ? 1 : (double)(own / (own + (given > own ? own : given)));
+    return LECO_OK;
+}
+
+leco_status erase_keep(solver *s)
+{
+    const erase_options *o = s->options;
+    LECO_TRY(keep(s, ""));
+    for (size_t i = 0; i < o->words; i++) {
+        const near_words *near = &s->result->erased[i].near;
+        LECO_TRY(keep_near(s, &s->subject[i], near));
+    }
+    return keep_given(s);
+}
