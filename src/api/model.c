@@ -34,7 +34,9 @@ static leco_status open_parts(leco_model *handle, const char *path, const leco_m
 {
     LECO_TRY(device_open(o->device, o->precision, &handle->device, err));
     LECO_TRY(model_open(path, &handle->model, err));
-    return noise_schedule_create(&handle->model->schedule, &handle->schedule, err);
+    schedule_config schedule = handle->model->schedule;
+    schedule.steps_offset = 1; /* as StableDiffusionPipeline draws, whatever the folder says */
+    return noise_schedule_create(&schedule, &handle->schedule, err);
 }
 
 const char *leco_device_name(size_t index)

@@ -117,7 +117,7 @@ static leco_status check_betas(const schedule_config *c, const char *path, leco_
 
 /* What is absent is what diffusers' DDIMScheduler.from_config makes of it, whatever the folder's own class would. Two
  * exceptions: clip_sample, which StableDiffusionPipeline turns off, and timestep_spacing, of which each of diffusers'
- * classes has its own default. */
+ * classes has its own default. (And of steps_offset that pipeline makes 1: leco's does, too, where it draws.) */
 static leco_status read_config(const json_t *root, const char *path, void *config, leco_error *err)
 {
     schedule_config *c = config;

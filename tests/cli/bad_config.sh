@@ -64,6 +64,34 @@ changed '1i prompts_file: nowhere.yaml' '(prompts_file|prompts)'
 changed '1i prompts_file: nowhere.yaml
 /^prompts:/,/resolution/d' 'nowhere\.yaml'
 
+# Keys that say nothing to what is trained, and what would be ignored.
+config small.yaml
+fails 'network\.vectors: a lora has none' small.yaml --set network.vectors=3
+fails 'network\.rank: an embedding has none' small.yaml --set 'network={type: embedding, token: "<x>", rank: 8}' --set prompts.0.target='<x>'
+fails 'expected another number than 0' small.yaml --set 'prompts=[{target: red, terms: [{prompt: blue, weight: 0}]}]'
+fails 'expected a text' small.yaml --set 'prompts=[{target: [null]}]'
+fails 'nothing would be trained' small.yaml --set 'prompts=[{target: red, terms: [{prompt: " Red"}]}]'
+fails 'the same text to the model' small.yaml --set 'prompts=[{target: "", action: distill, guidance_scale: 3}]'
+fails 'erase_from goes without neutral' small.yaml --set 'prompts=[{target: red, erase_from: a star, neutral: blue}]'
+fails 'erase_from says nothing to an entry that is to slider' small.yaml --set 'prompts=[{target: red, erase_from: a star, action: slider}]'
+fails 'leave 1 of the 10 denoising steps, too few for samples_per_trajectory 2' small.yaml --set train.min_timestep=900 \
+    --set train.samples_per_trajectory=2 --set train.max_denoising_steps=10
+fails 'expected the lower timestep first' small.yaml --set 'train.trajectory_guidance_interval=[800, 200]'
+fails 'two timesteps' small.yaml --set train.trajectory_guidance_interval=200
+fails 'of a transplant it is that of the pictures' small.yaml --set "teachers={d: {name_or_path: $model}}" \
+    --set 'prompts=[{target: red, teacher: d, guidance_scale: 0.5}]'
+changed 's/    target: /    target: {small|large} /; s/- target: .*/- target: {small|large} star/' 'not valid YAML.*wants quotes'
+run 0 "$LECO" train small.yaml --dry-run --set "teachers={idle: {name_or_path: $model}}"
+says 'warning: .*teachers\.idle: no entry names it'
+run 0 "$LECO" train small.yaml --dry-run --set save.name=x.safetensors
+prints 'x\.safetensors$'
+
+# No trajectory, another text to erase from, an early and a late part: they train.
+run 0 "$LECO" train small.yaml -q --set train.iterations=2 --set save.path=refined --set train.min_snr_gamma=5 \
+    --set 'prompts=[{target: red, erase_from: a red star, keep_above: 500, norm_match: true, trajectory: none}]'
+exists refined/small.safetensors
+rm -r refined
+
 # What the text encoder sees decides what trains nothing: "Red " has the tokens of "red".
 changed 's/target:.*/target: red\n    positive: "Red "/; s/action: erase/action: enhance/; /neutral:/d' 'nothing would be trained.*same tokens'
 

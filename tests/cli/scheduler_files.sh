@@ -89,6 +89,15 @@ run 0 "$LECO" train zero.yaml --set train.iterations=4 --set train.timestep_spac
 exists zero-out/small.safetensors
 says 'loss [0-9.]+ at first, [0-9.]+ at last'
 
+# StableDiffusionPipeline takes a steps_offset of 1, whatever the folder says; and so are pictures drawn.
+saved offset 's/"steps_offset": [^,]*/"steps_offset": 5/'
+draw offset
+warnings 0
+same plain-1.png offset-1.png
+saved offset '/"steps_offset"/d'
+draw offset
+same plain-1.png offset-1.png
+
 # A number that no machine holds spoils no other one.
 saved huge 's/"num_train/"thresholding_limit": 1e400,\n  "sample_limit": 1000000000000000000000000000000,\n  &/'
 run 0 "$LECO" inspect huge/model
