@@ -183,6 +183,7 @@ typedef struct leco_train_options {
 
 typedef struct leco_train_report {
     char *path;         /* the LoRA that was written last; NULL in a dry run */
+    char *writes;       /* the LoRA that a whole run writes last, in a dry run, too */
     char *state;        /* of one that was stopped: what `resume` goes on from; NULL: nothing */
     int64_t iterations; /* optimizer steps done, and the time they took: with those before it was resumed */
     double seconds;

@@ -16,6 +16,7 @@
 void leco_train_report_free(leco_train_report *report)
 {
     mem_free(report->path);
+    mem_free(report->writes);
     mem_free(report->state);
     mem_free(report->summary);
     *report = (leco_train_report){0};
@@ -92,6 +93,8 @@ static leco_status train(trainer *t, const train_config *c, const leco_train_opt
     if (!report->summary) return error_memory(err, 0, "the summary");
     utf8_tidy(report->summary, true); /* it shows a prompt */
     report->resident_bytes = mem_peak_resident();
+    if (!(report->writes = save_name(c))) return error_memory(err, 0, "a file's name");
+    LECO_TRY(save_check_room(c, trainable_count(trainer_trainable(t)), err));
     if (start_is_asked_for(c)) LECO_TRY(start_check(c, err));
     LECO_TRY(resume(t, c, o, err));
     if (o->dry_run) return LECO_OK;

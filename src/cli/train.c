@@ -54,12 +54,13 @@ static void print_report(const leco_train_report *report, bool dry_run, bool jso
 {
     const double mib = 1024.0 * 1024.0;
     if (json) {
-        print_json(json_pack("{s:o, s:o, s:I, s:f, s:o, s:o, s:I, s:I, s:I, s:o}", "file", json_text(report->path),
-                             "state", json_text(report->state), "iterations", (json_int_t)report->iterations, "seconds",
-                             report->seconds, "first_loss", number_or_null(report->first_loss), "last_loss",
-                             number_or_null(report->last_loss), "planned_bytes", (json_int_t)report->planned_bytes,
-                             "measured_bytes", (json_int_t)report->measured_bytes, "resident_bytes",
-                             (json_int_t)report->resident_bytes, "summary", json_text(report->summary)));
+        print_json(json_pack("{s:o, s:o, s:o, s:I, s:f, s:o, s:o, s:I, s:I, s:I, s:o}", "file", json_text(report->path),
+                             "writes", json_text(report->writes), "state", json_text(report->state), "iterations",
+                             (json_int_t)report->iterations, "seconds", report->seconds, "first_loss",
+                             number_or_null(report->first_loss), "last_loss", number_or_null(report->last_loss),
+                             "planned_bytes", (json_int_t)report->planned_bytes, "measured_bytes",
+                             (json_int_t)report->measured_bytes, "resident_bytes", (json_int_t)report->resident_bytes,
+                             "summary", json_text(report->summary)));
         return;
     }
     if (dry_run) {

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/date.h"
@@ -143,7 +144,24 @@ leco_status save_check(const train_config *config, leco_error *err)
     leco_status status = file_make_folders(folder, err);
     if (status == LECO_OK) status = try_file(file_name(config, config->iterations, true), err);
     if (status == LECO_OK) status = try_file(file_name(config, config->iterations, false), err);
+    if (status == LECO_OK && config->save_every > 0 && config->save_every < config->iterations)
+        status = try_file(file_name(config, config->save_every, false), err);
     remove_folders(folder, kept);
+    mem_free(folder);
+    return status;
+}
+
+leco_status save_check_room(const train_config *config, size_t values, leco_error *err)
+{
+    char *folder = mem_strdup(config->save_path);
+    if (!folder) return error_memory(err, strlen(config->save_path), "a path");
+    folder[existing_length(folder)] = '\0';
+    struct statvfs disk;
+    const double needed = (double)values * (double)dtype_size(config->save_precision), mib = 1024 * 1024;
+    leco_status status = LECO_OK;
+    if (statvfs(*folder ? folder : ".", &disk) == 0 && (double)disk.f_bavail * (double)disk.f_frsize < needed)
+        status = error_set(err, LECO_IO, "%s: cannot write: the LoRA takes %.1f MiB, and the disk has %.1f MiB left",
+                           config->save_path, needed / mib, (double)disk.f_bavail * (double)disk.f_frsize / mib);
     mem_free(folder);
     return status;
 }

@@ -24,6 +24,8 @@ leco_status save_remove(const train_config *config, int64_t steps, leco_error *e
 /* Makes the folder and the files in it, and takes them away again, and looks at SOURCE_DATE_EPOCH, so that what keeps
  * an adapter from being saved is known before the training, not after it. What is there stays as it is. */
 leco_status save_check(const train_config *config, leco_error *err);
+/* Has the disk room for a file of so many values? LECO_IO where it hasn't. */
+leco_status save_check_room(const train_config *config, size_t values, leco_error *err);
 
 /* The right to write to SAVE_PATH/NAME: no other training, in this process or another, has it at the same time. It ends
  * with the process. */
