@@ -49,6 +49,6 @@ run 1 "$LECO" train examples/config.yaml
 says 'pretrained_model\.name_or_path: there is no examples/nowhere, and in the working directory no \./nowhere either$'
 layout config.yaml examples/prompts.yaml nowhere
 run 1 "$LECO" train config.yaml
-says 'config\.yaml: pretrained_model\.name_or_path: there is no nowhere$'
+says 'config\.yaml:3: pretrained_model\.name_or_path: there is no nowhere$'
 missing output examples/output
 finish
