@@ -89,11 +89,12 @@ static leco_status add_modelspec(adapter_file *f, const trainable *t, const trai
 #define LEGACY_BYTES 0x10000
 
 /* SHA-256 of bytes [from, from + length) of the tensors' data laid end to end, in hexadecimal. */
-static bool hash_data(const adapter_file *f, size_t from, size_t length, char text[DIGEST_TEXT])
+static leco_status hash_data(const adapter_file *f, size_t from, size_t length, char text[DIGEST_TEXT], leco_error *err)
 {
     digest *d = digest_create();
+    if (!d) return error_memory(err, 0, "a SHA-256");
     size_t position = 0; /* of the entry in the data */
-    for (size_t i = 0; i < f->count && d && length; i++) {
+    for (size_t i = 0; i < f->count && length; i++) {
         const safetensors_entry *e = &f->entries[i];
         size_t size = e->count * dtype_size(e->type);
         if (from < position + size) {
@@ -105,9 +106,9 @@ static bool hash_data(const adapter_file *f, size_t from, size_t length, char te
         }
         position += size;
     }
-    const bool good = d && digest_text(d, text);
+    const bool good = digest_text(d, text);
     digest_destroy(d);
-    return good;
+    return good ? LECO_OK : error_set(err, LECO_INTERNAL, "%s: libcrypto could not compute a SHA-256", f->path);
 }
 
 static leco_status add_hashes(adapter_file *f, char model_hash[DIGEST_TEXT], leco_error *err)
@@ -117,8 +118,8 @@ static leco_status add_hashes(adapter_file *f, char model_hash[DIGEST_TEXT], lec
     LECO_TRY(safetensors_data_begin(f->path, f->entries, f->count, (const char *const(*)[2])f->pairs, f->pair_count,
                                     &begin, err));
     size_t from = begin < LEGACY_FROM ? LEGACY_FROM - begin : 0;
-    if (!hash_data(f, 0, SIZE_MAX, model_hash) || !hash_data(f, from, LEGACY_BYTES, legacy))
-        return error_set(err, LECO_INTERNAL, "%s: libcrypto could not compute a SHA-256", f->path);
+    LECO_TRY(hash_data(f, 0, SIZE_MAX, model_hash, err));
+    LECO_TRY(hash_data(f, from, LEGACY_BYTES, legacy, err));
     legacy[8] = '\0';
     LECO_TRY(add_text(f, "sshs_model_hash", arena_strdup(f->memory, model_hash), err));
     return add_text(f, "sshs_legacy_hash", arena_strdup(f->memory, legacy), err);

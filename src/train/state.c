@@ -92,8 +92,7 @@ static leco_status write_entries(const train_state *s, const safetensors_entry *
         there[count++] = all[i];
     }
     if (!pairs) return error_memory(err, (pair_count + 1) * sizeof *pairs, "the metadata");
-    if (!checksum((const char *const(*)[2])pairs, pair_count, places, sum))
-        return error_set(err, LECO_INTERNAL, "%s: libcrypto could not compute a SHA-256", path);
+    if (!checksum((const char *const(*)[2])pairs, pair_count, places, sum)) return error_memory(err, 0, "a SHA-256");
     pairs[pair_count][0] = CHECKSUM;
     pairs[pair_count++][1] = sum;
     return safetensors_write(path, there, count, (const char *const(*)[2])pairs, pair_count, err);
