@@ -128,6 +128,7 @@ const char *topic_list(const char *name, size_t *length)
 static bool in_list(const char *list, const char *word)
 {
     const size_t length = strlen(word);
+    if (length == 0) return false;
     for (const char *at = strcasestr(list, word); at; at = strcasestr(at + 1, word)) {
         const bool begins = at == list || at[-1] == '|' || at[-1] == ' ';
         if (begins && (at[length] == '|' || at[length] == ' ' || !at[length])) return true;
