@@ -19,11 +19,6 @@ static leco_status report(const solver *s, double done)
     return error_set(s->err, LECO_INTERRUPTED, "stopped before anything was written");
 }
 
-static leco_status no_memory(const solver *s, const char *what)
-{
-    return error_memory(s->err, 0, what);
-}
-
 /* ---- what is asked for ---- */
 
 static leco_status check_concepts(solver *s)
@@ -71,7 +66,7 @@ static void tell_of_syntax(const solver *s)
 static leco_status warn_of_unknown(const solver *s, const char *text)
 {
     char *copy = arena_strdup(s->texts, text), *rest = copy;
-    if (!copy) return no_memory(s, "a text");
+    if (!copy) return erase_no_memory(s, "a text");
     if (word_is_known(s->model->tokenizer, text)) return LECO_OK;
     for (char *word; (word = strtok_r(rest, " ,.", &rest));) {
         if (word_is_known(s->model->tokenizer, word)) continue;
@@ -133,7 +128,7 @@ static leco_status choose_targets(solver *s, subject *c, erased_concept *told)
     c->target_count = o->targets;
     if (o->targets == 0) {
         erase_target *chosen = arena_alloc(s->texts, 1, sizeof *chosen);
-        if (!chosen) return no_memory(s, "a target");
+        if (!chosen) return erase_no_memory(s, "a target");
         chosen->share = 1;
         LECO_TRY(nearest(s, c->word, &told->near, &chosen->text));
         c->targets = chosen;
@@ -143,13 +138,13 @@ static leco_status choose_targets(solver *s, subject *c, erased_concept *told)
     for (size_t i = 0; told->becomes && c->target_count > 1 && i < c->target_count; i++)
         told->becomes = arena_printf(s->memory, "%s%s\"%s\" (%g)", told->becomes, i ? ", " : "", c->targets[i].text,
                                      c->targets[i].share);
-    return told->becomes ? LECO_OK : no_memory(s, "a target");
+    return told->becomes ? LECO_OK : erase_no_memory(s, "a target");
 }
 
 static leco_status place_all(const solver *s, const context_list *at, const char *word, encoded_text **out)
 {
     *out = arena_alloc(s->texts, at->count, sizeof **out);
-    if (!*out) return no_memory(s, "contexts");
+    if (!*out) return erase_no_memory(s, "contexts");
     for (size_t i = 0; i < at->count; i++)
         LECO_TRY(context_place(&at->item[i], word, s->model->tokenizer, s->texts, &(*out)[i].place, s->err));
     return LECO_OK;
@@ -166,7 +161,7 @@ static leco_status prepare_concept(solver *s, size_t index)
     told->contexts = c->at.count;
     LECO_TRY(place_all(s, &c->at, c->word, &c->text));
     c->target = arena_alloc(s->texts, c->target_count, sizeof *c->target);
-    if (!c->target) return no_memory(s, "contexts");
+    if (!c->target) return erase_no_memory(s, "contexts");
     for (size_t i = 0; i < c->target_count; i++) LECO_TRY(place_all(s, &c->at, c->targets[i].text, &c->target[i]));
     return report(s, NEAR_DONE * (double)(index + 1) / (double)s->options->words);
 }
@@ -181,8 +176,8 @@ static leco_status place_pairs(solver *s)
     s->result->erased[0].contexts = o->pairs;
     c->text = arena_alloc(s->texts, o->pairs, sizeof *c->text);
     c->target = arena_alloc(s->texts, 1, sizeof *c->target);
-    if (!c->text || !c->target) return no_memory(s, "pairs");
-    if (!(c->target[0] = arena_alloc(s->texts, o->pairs, sizeof *c->text))) return no_memory(s, "pairs");
+    if (!c->text || !c->target) return erase_no_memory(s, "pairs");
+    if (!(c->target[0] = arena_alloc(s->texts, o->pairs, sizeof *c->text))) return erase_no_memory(s, "pairs");
     for (size_t i = 0; i < o->pairs; i++) {
         placed_text both[2];
         LECO_TRY(pair_place(o->pair[i].text, o->pair[i].becomes, s->model->tokenizer, s->texts, both, s->err));
@@ -257,7 +252,7 @@ static leco_status gather(solver *s, moments *m)
     LECO_TRY(moments_create(s->readers.width, s->texts, m, s->err));
     for (size_t i = 0; i < s->count; i++) LECO_TRY(erase_each_pair(s, &s->subject[i], add_pairs, m));
     float *of_state = arena_alloc(s->texts, s->tokens, sizeof *of_state);
-    if (!of_state) return no_memory(s, "text states");
+    if (!of_state) return erase_no_memory(s, "text states");
     for (size_t i = 0; i < s->kept_count; i++) {
         state_weights(s->tokens, length, of_state);
         for (size_t k = 0; k < s->tokens; k++) of_state[k] *= s->kept_weight[i];
@@ -290,7 +285,7 @@ static leco_status cut_all(solver *s, cut *c)
     for (size_t i = 0; i < s->readers.count; i++) {
         const reader *r = &s->readers.item[i];
         arena *scratch = arena_create();
-        if (!scratch) return no_memory(s, "a matrix");
+        if (!scratch) return erase_no_memory(s, "a matrix");
         double *matrix = dense_new(scratch, s->readers.width, r->layer->out, s->err);
         leco_status status = matrix ? reader_values(r, matrix, s->err) : LECO_MEMORY;
         if (status == LECO_OK) status = cut_add(c, i, matrix, r->layer->out, s->err);
@@ -352,7 +347,7 @@ static leco_status prepare(solver *s)
     s->count = o->pairs ? 1 : o->words;
     s->subject = arena_alloc(s->texts, s->count, sizeof *s->subject);
     s->result->erased = arena_alloc(s->memory, s->count, sizeof *s->result->erased);
-    if (!s->subject || !s->result->erased) return no_memory(s, "concepts");
+    if (!s->subject || !s->result->erased) return erase_no_memory(s, "concepts");
     tell_of_syntax(s);
     LECO_TRY(check_concepts(s));
     LECO_TRY(check_texts(s));
@@ -385,7 +380,8 @@ leco_status erase_solve(model *m, const device *d, const erase_options *options,
                 .texts = arena_create(),
                 .err = err};
     rng_seed(&s.random, RNG_CPU, SEED);
-    leco_status status = s.memory && s.texts ? run(&s) : no_memory(&s, "an edit");
+    leco_status status = s.memory && s.texts ? run(&s) : erase_no_memory(&s, "an edit");
+    name_table_free(&s.kept_places);
     arena_destroy(s.texts);
     if (status != LECO_OK) erase_result_free(out);
     return status;

@@ -3,6 +3,7 @@
 #ifndef LECO_SOLVE_ERASE_INTERNAL_H
 #define LECO_SOLVE_ERASE_INTERNAL_H
 
+#include "base/name_table.h"
 #include "solve/erase.h"
 
 /* One concept at work. */
@@ -28,7 +29,8 @@ typedef struct solver {
     size_t count;
     encoded_text *kept;
     const char **kept_name;
-    float *kept_weight; /* how often each is counted */
+    float *kept_weight;     /* how often each is counted */
+    name_table kept_places; /* in kept_name */
     size_t kept_count, kept_capacity;
     double kept_own; /* the part of their weights that the caller's own have no share in */
     size_t tokens;
@@ -37,6 +39,11 @@ typedef struct solver {
     rng random;
     leco_error *err;
 } solver;
+
+static inline leco_status erase_no_memory(const solver *s, const char *what)
+{
+    return error_memory(s->err, 0, what);
+}
 
 /* The concept that a text mentions; NULL: none. */
 const subject *erase_mentioned(const solver *s, const placed_text *text);

@@ -8,11 +8,6 @@
  * in how many all of them. */
 enum { NEAREST = 4, KEPT_IN = 4, KEPT_TEXTS = 1000 };
 
-static leco_status no_memory(const solver *s, const char *what)
-{
-    return error_memory(s->err, 0, what);
-}
-
 const subject *erase_mentioned(const solver *s, const placed_text *text)
 {
     for (size_t i = 0; i < s->options->words; i++)
@@ -26,7 +21,7 @@ static leco_status grow_kept(solver *s)
     encoded_text *kept = arena_alloc(s->texts, grown, sizeof *kept);
     const char **name = arena_alloc(s->texts, grown, sizeof *name);
     float *counted = arena_alloc(s->texts, grown, sizeof *counted);
-    if (!kept || !name || !counted) return no_memory(s, "texts");
+    if (!kept || !name || !counted) return erase_no_memory(s, "texts");
     for (size_t i = 0; i < count; i++) kept[i] = s->kept[i], name[i] = s->kept_name[i], counted[i] = s->kept_weight[i];
     s->kept = kept;
     s->kept_name = name;
@@ -39,15 +34,16 @@ static leco_status grow_kept(solver *s)
 static leco_status keep(solver *s, const char *text)
 {
     placed_text place;
-    if (!text) return no_memory(s, "a text");
-    for (size_t i = 0; i < s->kept_count; i++)
-        if (strcmp(s->kept_name[i], text) == 0) {
-            s->kept_weight[i] += 1;
-            return LECO_OK;
-        }
+    if (!text) return erase_no_memory(s, "a text");
+    const size_t *there = name_table_find(&s->kept_places, text);
+    if (there) {
+        s->kept_weight[*there] += 1;
+        return LECO_OK;
+    }
     LECO_TRY(text_place(text, s->model->tokenizer, s->texts, &place, s->err));
     if (erase_mentioned(s, &place)) return LECO_OK;
     if (s->kept_count == s->kept_capacity) LECO_TRY(grow_kept(s));
+    if (!name_table_add(&s->kept_places, text, s->kept_count)) return erase_no_memory(s, "texts");
     s->kept[s->kept_count].place = place;
     s->kept_weight[s->kept_count] = 1;
     s->kept_name[s->kept_count++] = text;
@@ -75,7 +71,7 @@ static leco_status keep_near(solver *s, const subject *c, const near_words *near
 {
     const char **word = arena_alloc(s->texts, near->count + 1, sizeof *word);
     const char **sharing = arena_alloc(s->texts, near->count + 1, sizeof *sharing);
-    if (!word || !sharing) return no_memory(s, "near words");
+    if (!word || !sharing) return erase_no_memory(s, "near words");
     size_t count = others_of(near, c->word, false, word);
     const size_t sharers = others_of(near, c->word, true, sharing);
     if (count == 0) word[count++] = "";

@@ -152,13 +152,15 @@ static leco_status settle_network(train_config *c, const char *place, leco_error
 /* Keys of `network` that say nothing to what is trained: whoever sets them expects something. */
 static leco_status check_network_keys(const train_config *c, const char *place, leco_error *err)
 {
-    const trainable_options *n = &c->network;
+    train_config usual = {0};
+    keys_defaults(&config_sections[SECTION_NETWORK], &usual);
+    const trainable_options *n = &c->network, *u = &usual.network;
     const bool embedding = n->kind == &kind_embedding;
-    const char *idle = !embedding && n->vectors != 1                  ? "vectors"
-                       : embedding && n->rank != 4                    ? "rank"
-                       : embedding && n->alpha != 1                   ? "alpha"
-                       : embedding && n->layers.method != METHOD_FULL ? "training_method"
-                                                                      : NULL;
+    const char *idle = !embedding && n->vectors != u->vectors              ? "vectors"
+                       : embedding && n->rank != u->rank                   ? "rank"
+                       : embedding && n->alpha != u->alpha                 ? "alpha"
+                       : embedding && n->layers.method != u->layers.method ? "training_method"
+                                                                           : NULL;
     if (!idle) return LECO_OK;
     return error_set(err, LECO_INVALID, "%s: network.%s: a%s %s has none", place, idle, embedding ? "n" : "",
                      n->kind->name);

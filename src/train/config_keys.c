@@ -448,7 +448,7 @@ static const key_row pair_keys[] = {
 const key_section config_sections[] = {
     [SECTION_FILE] = {"", file_keys},
     {"pretrained_model", model_keys},
-    {"network", network_keys},
+    [SECTION_NETWORK] = {"network", network_keys},
     {"train", train_keys},
     [SECTION_SAVE] = {"save", save_keys},
     {"logging", logging_keys},

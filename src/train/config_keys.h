@@ -16,6 +16,7 @@ char *config_show_size(int64_t height, int64_t width);
 
 enum {
     SECTION_FILE,
+    SECTION_NETWORK = 2,
     SECTION_SAVE = 4, /* those before it decide what comes out of a training */
     SECTION_PRESERVE = 7,
     SECTION_IMAGES,

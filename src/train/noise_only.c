@@ -72,18 +72,6 @@ static void again(source *s, const source_pass *pass, rng *r, const float *noise
     (void)s, (void)pass, (void)r, (void)noise; /* it keeps nothing */
 }
 
-static double timestep(const source *s, int64_t kept)
-{
-    (void)s;
-    return (double)kept;
-}
-
-static double steps(const source *s, const source_pass *pass)
-{
-    (void)s, (void)pass;
-    return 0;
-}
-
 const source_row source_noise = {.name = "noise",
                                  .create = create,
                                  .prepare = prepare,
@@ -92,5 +80,5 @@ const source_row source_noise = {.name = "noise",
                                  .draw = draw,
                                  .run = run,
                                  .again = again,
-                                 .timestep = timestep,
-                                 .steps = steps};
+                                 .timestep = source_timestep_kept,
+                                 .steps = source_no_steps};

@@ -195,19 +195,6 @@ static void add_noise(const source *s, int64_t kept, size_t view, float *target)
     }
 }
 
-static double timestep(const source *s, int64_t kept)
-{
-    (void)s;
-    return (double)kept;
-}
-
-static double steps(const source *s, const source_pass *pass)
-{
-    (void)s;
-    (void)pass;
-    return 0;
-}
-
 const source_row source_photographs = {.name = "photographs",
                                        .create = create,
                                        .prepare = prepare,
@@ -216,8 +203,8 @@ const source_row source_photographs = {.name = "photographs",
                                        .draw = draw,
                                        .run = run,
                                        .again = again,
-                                       .timestep = timestep,
-                                       .steps = steps,
+                                       .timestep = source_timestep_kept,
+                                       .steps = source_no_steps,
                                        .encode = encode,
                                        .encoded_bytes = encoded_bytes,
                                        .tell_apart = tell_apart,

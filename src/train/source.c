@@ -39,3 +39,16 @@ leco_status setting_denoiser(const training_setting *in, size_t which, latent_si
                                 .learns = learns};
     return denoiser_pool_get(in->pool, &wish, out, err);
 }
+
+double source_timestep_kept(const source *s, int64_t kept)
+{
+    (void)s;
+    return (double)kept;
+}
+
+double source_no_steps(const source *s, const source_pass *pass)
+{
+    (void)s;
+    (void)pass;
+    return 0;
+}

@@ -92,6 +92,10 @@ struct source_row {
     void (*add_noise)(const source *s, int64_t kept, size_t view, float *target);
 };
 
+/* Of sources that denoise nothing: what is kept is the timestep itself, and there are no steps. */
+double source_timestep_kept(const source *s, int64_t kept);
+double source_no_steps(const source *s, const source_pass *pass);
+
 extern const source_row source_trajectory, source_photographs, source_noise;
 
 /* A conditioning for pictures of that size by one of the frozen models, whose encoder or states must be there: for

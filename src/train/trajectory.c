@@ -21,7 +21,10 @@ static void draw_step(rng *r, int64_t low, int64_t high, int64_t *taken, size_t 
     taken[i] = step;
 }
 
-leco_status trajectory_range(const denoising *run, const train_config *config, step_range *out, leco_error *err)
+/* All whose timestep (without jitter) the config lets be trained: [min_timestep, max_timestep); in compatibility mode
+ * none before the first step is done, as p1atdev's trainer has it (docs/peers.md). Too few for the samples of a
+ * trajectory are LECO_INVALID. */
+static leco_status range_of(const denoising *run, const train_config *config, step_range *out, leco_error *err)
 {
     const double low = (double)config->min_timestep, high = (double)config->max_timestep;
     step_range r = {config->compat == TIMESTEPS_P1ATDEV ? 1 : 0, run->steps};
@@ -103,7 +106,7 @@ static leco_status plan(trajectory *t, const training_setting *in, leco_error *e
     LECO_TRY(setting_denoiser(in, t->spec->model, asked, t->spec->multiplier, false, &t->denoiser, err));
     const sampling how = trajectory_sampling(in->config);
     LECO_TRY(denoising_plan(&how, in->frozen[t->spec->model].schedule, t->base.size, &t->run, err));
-    return trajectory_range(t->run, in->config, &t->kept, err);
+    return range_of(t->run, in->config, &t->kept, err);
 }
 
 static leco_status prepare(source *s, const training_setting *in, leco_error *err)

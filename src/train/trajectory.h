@@ -10,11 +10,6 @@ typedef struct step_range {
     int64_t first, end;
 } step_range;
 
-/* All whose timestep (without jitter) the config lets be trained: [min_timestep, max_timestep); in compatibility mode
- * none before the first step is done, as p1atdev's trainer has it (docs/peers.md). Too few for the samples of a
- * trajectory are LECO_INVALID. */
-leco_status trajectory_range(const denoising *run, const train_config *config, step_range *out, leco_error *err);
-
 /* Draws the kept steps and the jitter, in this order: one word for each kept step, one for the jitter where it is on.
  * Several steps are distinct. kept [samples_per_trajectory] is the caller's. The jitter lies in [0, jitter_range): see
  * denoising_jitter_range. */
