@@ -1,6 +1,7 @@
 /* leco train: trains what a config says and writes the LoRA. */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/common.h"
@@ -21,6 +22,7 @@ static int print_keys(const char *format)
 
 typedef struct train_args {
     text_list set, embedding;
+    const char *prompts_file, *attributes, *name, *rank, *alpha;
     bool dry_run, resume;
     const char *device;
     uint64_t memory;
@@ -45,6 +47,12 @@ static const option_spec train_options[] = {
          "allocate no more than this, for instance 4G: activations are computed again in the backward pass instead of "
          "kept, as many as it takes, or the training is refused. Mapped model files, and what the program and its "
          "libraries take (some 50M, more with a large model), aren't counted"},
+    {"name", 0, OPTION_TEXT, "NAME", ARG(name), .help = "short for --set save.name=NAME"},
+    {"rank", 0, OPTION_TEXT, "N", ARG(rank), .help = "short for --set network.rank=N"},
+    {"alpha", 0, OPTION_TEXT, "N", ARG(alpha), .help = "short for --set network.alpha=N"},
+    {"prompts_file", 0, OPTION_TEXT, "FILE", ARG(prompts_file), .help = "short for --set prompts_file=FILE"},
+    {"attributes", 0, OPTION_TEXT, "WORDS", ARG(attributes),
+     .help = "'male, female': words of which one is put before all texts of an entry, as Concept Sliders has it"},
     {"help-config", 0, OPTION_ANSWER, .answer = print_keys,
      .help = "print every key that a config may hold, with its default and what it means (=markdown: as tables)"},
     {0},
@@ -140,6 +148,115 @@ static int train(const char *config, const leco_train_options *options, const ge
     return status == LECO_OK ? EXIT_DONE : report_failure(status, &err);
 }
 
+/* ---- as other trainers' commands have it ---- */
+
+/* The config may stand behind --config_file, as in the commands of p1atdev's LECO and Concept Sliders. */
+static int drop_config_file(int argc, char **argv)
+{
+    static const char name[] = "--config_file";
+    const size_t length = strlen(name);
+    int kept = 1;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--") == 0) { /* operands from here on */
+            while (i < argc) argv[kept++] = argv[i++];
+            break;
+        }
+        if (strcmp(argv[i], name) == 0) continue;
+        argv[kept++] = strncmp(argv[i], name, length) == 0 && argv[i][length] == '=' ? argv[i] + length + 1 : argv[i];
+    }
+    argv[kept] = NULL;
+    return kept;
+}
+
+/* A key's value as YAML's quoted text has it. */
+static char *put_quoted(char *out, const char *text, size_t length)
+{
+    *out++ = '"';
+    for (; length > 0; length--, text++) {
+        if (*text == '"' || *text == '\\') *out++ = '\\';
+        *out++ = *text;
+    }
+    *out++ = '"';
+    return out;
+}
+
+/* "male, female" -> attributes=["male","female"]. NULL: no memory. */
+static char *attributes_set(const char *words)
+{
+    static const char start[] = "attributes=[";
+    char *all = malloc(4 * strlen(words) + sizeof start + 8), *out = all;
+    if (!all) return NULL;
+    out += sprintf(out, "%s", start);
+    for (const char *at = words, *end; *at; at = *end ? end + 1 : end) {
+        end = at + strcspn(at, ",");
+        at += strspn(at, " ");
+        size_t length = at < end ? (size_t)(end - at) : 0;
+        while (length > 0 && at[length - 1] == ' ') length--;
+        if (length == 0) continue;
+        if (out[-1] == '"') *out++ = ',';
+        out = put_quoted(out, at, length);
+    }
+    strcpy(out, "]");
+    return all;
+}
+
+enum { SHORT_OPTIONS = 5 };
+
+/* Adds the short options to those of --set; made [SHORT_OPTIONS] are the caller's to free. Returns OPTIONS_READY, or
+ * the exit status. */
+static int spell_out(train_args *args, char *made[])
+{
+    const struct {
+        const char *key, *value;
+    } options[] = {{"save.name", args->name},
+                   {"network.rank", args->rank},
+                   {"network.alpha", args->alpha},
+                   {"prompts_file", args->prompts_file}};
+    size_t count = 0;
+    bool good = true;
+    for (size_t i = 0; i < sizeof options / sizeof *options && good; i++) {
+        if (!options[i].value) continue;
+        const size_t size = strlen(options[i].key) + 2 * strlen(options[i].value) + 8;
+        char *text = made[count] = malloc(size);
+        good = text != NULL;
+        if (!good) break;
+        text += sprintf(text, "%s=", options[i].key);
+        *put_quoted(text, options[i].value, strlen(options[i].value)) = '\0';
+        count++;
+    }
+    if (good && args->attributes) good = (made[count++] = attributes_set(args->attributes)) != NULL;
+    if (!good) {
+        fputs("leco train: out of memory\n", stderr);
+        return EXIT_FAILED;
+    }
+    if (args->set.count + count > LIST_MAX)
+        return options_mistake("leco train", "--set may be given %d times at most", LIST_MAX - SHORT_OPTIONS);
+    for (size_t i = 0; i < count; i++) args->set.item[args->set.count++] = made[i];
+    return OPTIONS_READY;
+}
+
+static int train_as_asked(const char *config, const train_args *args, general_args *general, int argc, char **argv)
+{
+    progress bar;
+    general_begin(general, &bar, WORK_TRAINING);
+    const leco_train_options options = {
+        .overrides = args->set.item,
+        .override_count = args->set.count,
+        .embeddings = args->embedding.item,
+        .embedding_count = args->embedding.count,
+        .dry_run = args->dry_run,
+        .resume = args->resume,
+        .device = args->device,
+        .memory = args->memory,
+        .progress = progress_show,
+        .user = &bar,
+    };
+    bool resumable;
+    const int status = train(config, &options, general, &bar, &resumable);
+    if (resumable) print_how_to_resume(argc, argv);
+    return status;
+}
+
 static int run(int argc, char **argv)
 {
     train_args args;
@@ -161,6 +278,7 @@ static int run(int argc, char **argv)
         .groups = groups,
         .operand = "CONFIG.yaml",
     };
+    argc = drop_config_file(argc, argv);
     int status = options_read(&line, argc, argv, &config);
     if (status != OPTIONS_READY) return status;
     for (size_t i = 0; i < args.set.count; i++) {
@@ -169,23 +287,10 @@ static int run(int argc, char **argv)
             return options_mistake(line.program, "--set takes KEY=VALUE, for instance train.iterations=100, not '%s'",
                                    args.set.item[i]);
     }
-    progress bar;
-    general_begin(&general, &bar, WORK_TRAINING);
-    const leco_train_options options = {
-        .overrides = args.set.item,
-        .override_count = args.set.count,
-        .embeddings = args.embedding.item,
-        .embedding_count = args.embedding.count,
-        .dry_run = args.dry_run,
-        .resume = args.resume,
-        .device = args.device,
-        .memory = args.memory,
-        .progress = progress_show,
-        .user = &bar,
-    };
-    bool resumable;
-    status = train(config, &options, &general, &bar, &resumable);
-    if (resumable) print_how_to_resume(argc, argv);
+    char *made[SHORT_OPTIONS] = {0};
+    status = spell_out(&args, made);
+    if (status == OPTIONS_READY) status = train_as_asked(config, &args, &general, argc, argv);
+    for (size_t i = 0; i < SHORT_OPTIONS; i++) free(made[i]);
     return status;
 }
 

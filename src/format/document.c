@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/name_table.h"
+#include "format/toml.h"
 
 enum { MAX_BYTES = 4 << 20, MAX_NODES = 200000, MAX_DEPTH = 32, MAX_DIRECTIVES = 64 };
 
@@ -290,6 +291,13 @@ static doc_node *empty_map(arena *memory, const char *place)
     return n;
 }
 
+static bool is_toml(const char *path)
+{
+    static const char end[] = ".toml";
+    const size_t length = strlen(path), tail = strlen(end);
+    return length >= tail && strcasecmp(path + length - tail, end) == 0;
+}
+
 leco_status document_read(arena *memory, const char *path, doc_node **out, leco_error *err)
 {
     char *text;
@@ -297,7 +305,9 @@ leco_status document_read(arena *memory, const char *path, doc_node **out, leco_
     LECO_TRY(file_read_text(path, MAX_BYTES, &text, &size, err));
     reader r = {.memory = memory, .source = arena_strdup(memory, path), .is_file = true};
     doc_node *root = NULL;
-    leco_status status = r.source ? parse(&r, text, size, &root, err) : error_memory(err, strlen(path), "a path");
+    leco_status status = !r.source       ? error_memory(err, strlen(path), "a path")
+                         : is_toml(path) ? toml_parse(memory, r.source, text, size, &root, err)
+                                         : parse(&r, text, size, &root, err);
     mem_free(text);
     if (status == LECO_OK && !root) {
         root = empty_map(memory, r.source);
@@ -424,7 +434,13 @@ leco_status doc_int(const doc_node *n, const char *key, int64_t low, int64_t hig
     char *end;
     errno = 0;
     long long value = strtoll(n->text, &end, 10);
-    if (*end != '\0') return doc_wrong(n, key, "a whole number", err);
+    if (*end != '\0') { /* "16.0" and "1e3" are whole numbers, too */
+        const double number = strtod(n->text, &end);
+        if (*end != '\0' || !(fabs(number) < 9e15) || number != trunc(number))
+            return doc_wrong(n, key, "a whole number", err);
+        errno = 0;
+        value = (long long)number;
+    }
     if (errno == ERANGE || value < low || value > high)
         return error_set(err, LECO_INVALID, "%s: %s: expected a whole number from %lld to %lld, found %s", n->place,
                          key, (long long)low, (long long)high, n->text);

@@ -1,4 +1,4 @@
-/* A YAML file as a tree whose nodes know where they come from, so that every complaint can name file and line.
+/* A YAML or TOML file as a tree whose nodes know where they come from, so that every complaint can name file and line.
  *
  * Values stay text until somebody asks for a type: YAML 1.1 would read `1e-4` as a string and `no` as a boolean, and a
  * prompt may well be the word "no". */
@@ -29,8 +29,9 @@ struct doc_node {
     doc_item *item;
 };
 
-/* Reads one YAML document of at most 4 MiB into `memory`. Syntax errors, repeated keys, keys that are not scalars and
- * aliases that blow up are LECO_FORMAT with file and line. An empty file is an empty map. */
+/* Reads one document of at most 4 MiB into `memory`: TOML where the name ends with .toml, else YAML. Syntax errors,
+ * repeated keys, keys that are not scalars and aliases that blow up are LECO_FORMAT with file and line. An empty file
+ * is an empty map. */
 leco_status document_read(arena *memory, const char *path, doc_node **out, leco_error *err);
 
 /* Applies "section.key=value" (list elements by their number: "prompts.0.action=erase") to a tree; the value is YAML.

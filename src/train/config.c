@@ -11,18 +11,18 @@
 #include "train/config_keys.h"
 #include "train/modes.h"
 
-static leco_status read_sections(train_config *c, const doc_node *root, leco_error *err)
+/* "pretrained_model: models/shapes" stands for "pretrained_model: {name_or_path: models/shapes}". */
+static leco_status spell_out_model(train_config *c, const doc_node *root, leco_error *err)
 {
-    for (int i = SECTION_FILE; i <= SECTION_REGULARISATION; i++) keys_defaults(&config_sections[i], c);
-    LECO_TRY(keys_read(root, &config_sections[SECTION_FILE], config_sections, c, err));
-    for (int i = SECTION_FILE + 1; i < SECTION_PRESERVE; i++) {
-        const key_section *section = &config_sections[i];
-        LECO_TRY(keys_read(doc_find(root, section->name), section, config_sections, c, err));
-    }
-    LECO_TRY(config_read_preserved(c, root, err));
-    LECO_TRY(config_read_images(c, root, err));
-    LECO_TRY(config_read_teachers(c, doc_find(root, "teachers"), err));
-    return config_read_prompts(c, doc_find(root, "prompts"), err);
+    doc_node *n = doc_find(root, "pretrained_model");
+    if (doc_is_null(n) || n->kind != DOC_SCALAR) return LECO_OK;
+    doc_item *item = arena_alloc(c->memory, 1, sizeof *item);
+    doc_node *name = arena_alloc(c->memory, 1, sizeof *name);
+    if (!item || !name) return error_memory(err, sizeof *name, "the config");
+    *name = *n;
+    *item = (doc_item){"name_or_path", name};
+    *n = (doc_node){.kind = DOC_MAP, .place = n->place, .text = "", .count = 1, .item = item};
+    return LECO_OK;
 }
 
 /* Where a section stands, for what is wrong with several of its keys together. */
@@ -30,6 +30,33 @@ static const char *place_of(const train_config *c, const doc_node *root, const c
 {
     const doc_node *n = doc_find(root, section);
     return n ? n->place : c->path;
+}
+
+/* 0 is the rank, as p1atdev's and kohya's trainers have it. */
+static leco_status settle_alpha(train_config *c, const doc_node *root, leco_error *err)
+{
+    trainable_options *n = &c->network;
+    if (n->alpha == 0) n->alpha = (float)n->rank;
+    if (n->alpha >= 1e-6f) return LECO_OK;
+    return error_set(err, LECO_INVALID, "%s: network.alpha: expected 0 or a number from 1e-06 on, found %g",
+                     place_of(c, root, "network"), (double)n->alpha);
+}
+
+static leco_status read_sections(train_config *c, const doc_node *root, leco_error *err)
+{
+    for (int i = SECTION_FILE; i <= SECTION_REGULARISATION; i++) keys_defaults(&config_sections[i], c);
+    LECO_TRY(spell_out_model(c, root, err));
+    LECO_TRY(config_join_texts(c, root, "", "attributes", err));
+    LECO_TRY(keys_read(root, &config_sections[SECTION_FILE], config_sections, c, err));
+    for (int i = SECTION_FILE + 1; i < SECTION_PRESERVE; i++) {
+        const key_section *section = &config_sections[i];
+        LECO_TRY(keys_read(doc_find(root, section->name), section, config_sections, c, err));
+    }
+    LECO_TRY(settle_alpha(c, root, err));
+    LECO_TRY(config_read_preserved(c, root, err));
+    LECO_TRY(config_read_images(c, root, err));
+    LECO_TRY(config_read_teachers(c, doc_find(root, "teachers"), err));
+    return config_read_prompts(c, doc_find(root, "prompts"), err);
 }
 
 /* What goes with the sampler, and what with p1atdev's timesteps. */
@@ -181,6 +208,17 @@ static void warn_of_idle_teachers(const train_config *c)
     }
 }
 
+/* p1atdev's trainer has float16, too. */
+static void settle_precision(train_config *c, const char *place)
+{
+    if (!c->precision || strcmp(c->precision, dtype_name(DTYPE_F16)) != 0) return;
+    log_message(LOG_INFO,
+                "%s: train.precision: training doesn't compute in float16; it is done in what the machine likes best, "
+                "bfloat16 or float32",
+                place);
+    c->precision = NULL;
+}
+
 /* People write the file's whole name. */
 static leco_status settle_name(train_config *c, leco_error *err)
 {
@@ -195,6 +233,7 @@ static leco_status read_tree(train_config *c, const doc_node *root, leco_error *
 {
     LECO_TRY(read_sections(c, root, err));
     LECO_TRY(settle_network(c, place_of(c, root, "network"), err));
+    settle_precision(c, place_of(c, root, "train"));
     if (c->spacing == SPACING_UNSAID)
         c->spacing = c->compat == TIMESTEPS_P1ATDEV ? c->sampler->spacing : SPACING_LEADING;
     LECO_TRY(check(c, root, err));

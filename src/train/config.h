@@ -41,6 +41,7 @@ typedef struct train_prompt {
     const char *target, *positive, *unconditional, *neutral; /* with wildcards */
     const char *attributes;                                  /* "{one|another}", or NULL */
     const char *erase_from;                                  /* as `target` and `neutral`, or NULL */
+    const char *negative;                                    /* laksjdjf's name of `unconditional`, or NULL */
     const struct train_mode *action;                         /* train/modes.h */
     const char *teacher_name;                                /* NULL: none */
     size_t teacher; /* who predicts the terms: 0 the model itself, else one more than the teacher's index */
@@ -53,6 +54,8 @@ typedef struct train_prompt {
     double multiplier, weight; /* of the adapter in trajectory and student; of the loss */
     int64_t keep_above;        /* the timestep from which on nothing is to change; 0: it is everywhere */
     bool norm_match;
+    bool dynamic_resolution;    /* sizes from half of height and width up to these */
+    bool dynamic_crops;         /* of families that are told of crops, of which there is none yet */
     const char *before, *after; /* folders of pictures, found; or both NULL */
 } train_prompt;
 
@@ -130,7 +133,9 @@ typedef struct train_config {
     bool save_state, keep_state;
 
     bool verbose;
-    const char *prompts_file; /* as written, or NULL */
+    const char *prompts_file;  /* as written, or NULL */
+    const char *prompts_found; /* and where it was found */
+    const char *attributes;    /* of entries that have none themselves, "{one|another}", or NULL */
     train_prompt *prompt;
     size_t prompt_count;
     preserve_config preserve;

@@ -7,11 +7,14 @@
 
 /* A relative path taken from the config's folder. */
 leco_status config_beside(const train_config *c, const char *path, const char **out, leco_error *err);
-/* Where a file that the config names is: beside it, or in the working directory. Found in neither, it is beside. */
+/* Where a file that the config names is: beside it, beside its prompts file, or in the working directory. Found in
+ * none, it is beside the config. */
 leco_status config_find(train_config *c, const char *path, const char **out, leco_error *err);
 
+/* What stands under `prompts` or in a prompts file, ours or another trainer's, as a list of entries. */
+leco_status config_entries(arena *memory, doc_node *root, doc_node **list, leco_error *err);
 /* Everything of prompts; c's other sections have been read. */
-leco_status config_read_prompts(train_config *c, const doc_node *list, leco_error *err);
+leco_status config_read_prompts(train_config *c, doc_node *list, leco_error *err);
 leco_status config_read_preserved(train_config *c, const doc_node *root, leco_error *err);
 leco_status config_read_images(train_config *c, const doc_node *root, leco_error *err);
 /* The pictures of an entry of prompts, of which the other keys have been read. */
@@ -22,7 +25,7 @@ leco_status config_find_teachers(const train_config *c, const doc_node *entry, t
 
 /* Makes one text of what stands under a key of a map: a text stays; a list of texts becomes "{one|another}"; {file:
  * NAME} becomes that of the file's lines, without those that are empty or begin with #. Wildcards must be well formed.
- * Nothing happens where the key isn't there. section: for messages, "prompts". */
+ * Nothing happens where the key isn't there. section: for messages, "prompts"; of the file itself "". */
 leco_status config_join_texts(train_config *c, const doc_node *map, const char *section, const char *key,
                               leco_error *err);
 

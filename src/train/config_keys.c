@@ -154,19 +154,19 @@ static void tell_modes(FILE *out)
         fprintf(out, "%s`%s` %s", mode == train_modes ? "" : ". ", (*mode)->name, (*mode)->help);
 }
 
-/* Types by their names and, unlisted, their short ones ("bf16"). */
-static choice type_choice(const dtype *types, size_t count, size_t index)
+/* Types by their names and, unlisted, their short ones ("bf16"); of those from `listed` on both are unlisted. */
+static choice type_choice(const dtype *types, size_t listed, size_t count, size_t index)
 {
     if (index >= 2 * count) return (choice){0};
     const dtype type = types[index / 2];
-    const bool alias = index % 2 != 0;
-    return (choice){.name = alias ? dtype_short_name(type) : dtype_name(type), .alias = alias, .value = (int)type};
+    const bool alias = index % 2 != 0 || index / 2 >= listed;
+    return (choice){.name = index % 2 ? dtype_short_name(type) : dtype_name(type), .alias = alias, .value = (int)type};
 }
 
 static choice computing_choice(size_t index)
 {
-    static const dtype types[] = {DTYPE_BF16, DTYPE_F32};
-    return type_choice(types, sizeof types / sizeof *types, index);
+    static const dtype types[] = {DTYPE_BF16, DTYPE_F32, DTYPE_F16}; /* the last is understood (config.c) */
+    return type_choice(types, 2, sizeof types / sizeof *types, index);
 }
 
 static void computing_store(void *field, const choice *chosen)
@@ -175,13 +175,12 @@ static void computing_store(void *field, const choice *chosen)
 }
 NAME_OF(computing, char *, *stored)
 
-static const choice_list computing_types = {computing_choice, computing_store, computing_name, NAMES("float16", "fp16"),
-                                            "is not supported for training"};
+static const choice_list computing_types = {computing_choice, computing_store, computing_name, NULL, NULL};
 
 static choice saving_choice(size_t index)
 {
     static const dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16};
-    return type_choice(types, sizeof types / sizeof *types, index);
+    return type_choice(types, sizeof types / sizeof *types, sizeof types / sizeof *types, index);
 }
 
 static void saving_store(void *field, const choice *chosen)
@@ -198,8 +197,11 @@ static const choice_list saving_types = {saving_choice, saving_store, saving_nam
 
 static const key_row file_keys[] = {
     TEXT("prompts_file", prompts_file, UNSET("none"),
-         "a YAML file that holds the list of prompts, instead of `prompts`"),
+         "a YAML or TOML file that holds the list of prompts, instead of `prompts`: p1atdev's, Concept Sliders', "
+         "laksjdjf's or sd-scripts'"),
     NODE("prompts", "the list of prompts; each training step draws one entry at random"),
+    TEXT("attributes", attributes, UNSET("none"),
+         "of all entries that have no `attributes` themselves, as Concept Sliders' `--attributes`"),
     NODE("preserve", NULL),
     NODE("images", NULL),
     NODE("teachers", NULL),
@@ -236,7 +238,8 @@ static const key_row network_keys[] = {
         "stays"),
     BOOL("text_encoder", network.layers.text_encoder, "false",
          "also on the attention and MLP layers of the text encoder, as kohya's sd-scripts have it"),
-    FLOAT("alpha", network.alpha, 1e-6, 1e6, "1.0", "the adapter's output is scaled by alpha / rank"),
+    FLOAT("alpha", network.alpha, 0, 1e6, "1.0",
+          "the adapter's output is scaled by alpha / rank; 0: alpha is the rank"),
     TEXT("token", network.token, UNSET("required of an embedding"),
          "the new word: what `target` calls it. It must not be a token of the model. Programs that load the file know "
          "it "
@@ -390,6 +393,8 @@ static const key_row prompt_keys[] = {
     TEXT("positive", positive, UNSET("`target`"), "the concept to erase or to enhance"),
     TEXT("unconditional", unconditional, "",
          "what `positive` is compared with; also the negative prompt while generating"),
+    TEXT("negative", negative, UNSET("none"),
+         "laksjdjf's name of `unconditional`; with it, `action` is `enhance` unless given"),
     TEXT("neutral", neutral, UNSET("`unconditional`"),
          "what `target` should look like, before the concept is taken away or added; of a slider the default is "
          "`target`"),
@@ -433,8 +438,12 @@ static const key_row prompt_keys[] = {
     BOOL("norm_match", norm_match, "false",
          "what `target` is pulled to gets the mean and the standard deviation of the prediction for `neutral`, so that "
          "a large guidance_scale doesn't make pictures harsh"),
-    LATER("dynamic_resolution", "`false`", ""),
-    LATER("dynamic_crops", "`false`", ""),
+    BOOL(
+        "dynamic_resolution", dynamic_resolution, "false",
+        "height and width are drawn for each step, from half of `resolution` up to it, in steps of 64 pixels (of small "
+        "models fewer). Each size takes its own graphs, so that it takes longer to begin"),
+    BOOL("dynamic_crops", dynamic_crops, "false",
+         "of Stable Diffusion XL, which isn't supported yet; of others nothing"),
     KEYS_END,
 };
 

@@ -5,10 +5,10 @@
 #include "base/mem.h"
 #include "train/config_internal.h"
 
-/* A relative path from the config's folder: "out", not "./out", beside a config that was named without a folder. */
-leco_status config_beside(const train_config *c, const char *path, const char **out, leco_error *err)
+/* A relative path from the file's folder: "out", not "./out", beside one that was named without a folder. */
+static leco_status beside(const train_config *c, const char *file, const char *path, const char **out, leco_error *err)
 {
-    char *folder = file_folder_of(c->path);
+    char *folder = file_folder_of(file);
     while (path[0] == '.' && path[1] == '/') path += 2 + strspn(path + 2, "/");
     char *joined = folder ? file_join(strcmp(folder, ".") == 0 ? "" : folder, path) : NULL;
     *out = joined ? arena_strdup(c->memory, joined) : NULL;
@@ -17,12 +17,24 @@ leco_status config_beside(const train_config *c, const char *path, const char **
     return *out ? LECO_OK : error_memory(err, strlen(path), "a path");
 }
 
-/* What is read is looked for beside the config, then in the working directory, where P1atdev's trainer looks. Found in
- * neither, it stays beside the config. */
+leco_status config_beside(const train_config *c, const char *path, const char **out, leco_error *err)
+{
+    return beside(c, c->path, path, out, err);
+}
+
+/* What is read is looked for beside the config, beside its prompts file, where sd-scripts looks, then in the working
+ * directory, where P1atdev's trainer looks. Found in none of these, it stays beside the config. */
 leco_status config_find(train_config *c, const char *path, const char **out, leco_error *err)
 {
+    const char *other = NULL;
     LECO_TRY(config_beside(c, path, out, err));
-    if (file_exists(*out) || !file_exists(path)) return LECO_OK;
+    if (file_exists(*out)) return LECO_OK;
+    if (c->prompts_found) LECO_TRY(beside(c, c->prompts_found, path, &other, err));
+    if (other && file_exists(other)) {
+        *out = other;
+        return LECO_OK;
+    }
+    if (!file_exists(path)) return LECO_OK;
     c->in_working_directory = true;
     *out = path;
     return LECO_OK;

@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/number.h"
 #include "train/config_internal.h"
 #include "train/config_keys.h"
@@ -88,18 +89,40 @@ static leco_status settle_erase_from(const doc_node *n, train_prompt *p, leco_er
 /* What only goes with sums of predictions on texts. */
 static leco_status check_target(const doc_node *n, const train_prompt *p, leco_error *err)
 {
-    if (p->before && (p->keep_above || p->norm_match || p->trajectory == TRAJECTORY_NONE))
-        return error_set(
-            err, LECO_INVALID,
-            "%s: prompts: keep_above, norm_match and trajectory are for texts: pairs of pictures have none "
-            "of them (train.min_timestep and max_timestep say which timesteps these are trained at)",
-            n->place);
+    if (p->before && (p->keep_above || p->norm_match || p->dynamic_resolution || p->trajectory == TRAJECTORY_NONE))
+        return error_set(err, LECO_INVALID,
+                         "%s: prompts: keep_above, norm_match, dynamic_resolution and trajectory are for texts: pairs "
+                         "of pictures have none of them (train.min_timestep and max_timestep say which timesteps these "
+                         "are trained at)",
+                         n->place);
+    if (p->dynamic_crops)
+        log_message(LOG_INFO, "%s: prompts.dynamic_crops is for Stable Diffusion XL, and changes nothing here",
+                    doc_find(n, "dynamic_crops")->place);
+    return LECO_OK;
+}
+
+/* laksjdjf's `negative` is `unconditional`, and what goes with it is added, so that a guidance_scale below 0 erases.
+ * In entries without it such a scale turns the action round: people who come from there may not have meant that. */
+static leco_status settle_negative(const doc_node *n, train_prompt *p, leco_error *err)
+{
+    const bool acts = doc_find(n, "action") || p->action != &mode_erase;
+    if (p->negative && doc_find(n, "unconditional"))
+        return error_set(err, LECO_INVALID, "%s: prompts.negative and unconditional are the same; keep one",
+                         doc_find(n, "negative")->place);
+    if (p->negative) p->unconditional = p->negative;
+    if (p->negative && !acts) p->action = &mode_enhance;
+    if (!p->negative && !acts && p->guidance_scale < 0)
+        log_message(LOG_WARNING,
+                    "%s: erase, which is the action where none is given, at a guidance_scale below 0 is enhance; "
+                    "to erase write %g, or, as laksjdjf's leco.py has it, action: enhance",
+                    p->place, -p->guidance_scale);
     return LECO_OK;
 }
 
 static leco_status read_prompt(const doc_node *n, train_config *c, train_prompt *p, leco_error *err)
 {
-    static const char *const texts[] = {"target", "positive", "unconditional", "neutral", "attributes", "erase_from"};
+    static const char *const texts[] = {"target",   "positive",   "unconditional", "neutral",
+                                        "negative", "attributes", "erase_from"};
     const key_section *section = &config_sections[SECTION_PROMPTS];
     if (n->kind != DOC_MAP) return doc_wrong(n, "prompts", "a list of entries with at least \"target: ...\"", err);
     keys_defaults(section, p);
@@ -109,8 +132,10 @@ static leco_status read_prompt(const doc_node *n, train_config *c, train_prompt 
     LECO_TRY(keys_read(n, section, config_sections, p, err));
     p->place = n->place;
     if (!p->target) return error_set(err, LECO_INVALID, "%s: prompts: an entry needs a target", n->place);
+    if (!p->attributes) p->attributes = c->attributes;
     LECO_TRY(settle_erase_from(n, p, err));
     LECO_TRY(read_teaching(n, c, p, err));
+    LECO_TRY(settle_negative(n, p, err));
     LECO_TRY(config_read_pairs(c, n, p, err));
     LECO_TRY(check_target(n, p, err));
     if (!p->positive) p->positive = p->target;
@@ -123,7 +148,7 @@ static leco_status read_prompt(const doc_node *n, train_config *c, train_prompt 
     return check_not_zero(n, "weight", p->weight, "the entry would train nothing; leave it out instead", err);
 }
 
-leco_status config_read_prompts(train_config *c, const doc_node *list, leco_error *err)
+leco_status config_read_prompts(train_config *c, doc_node *list, leco_error *err)
 {
     const char *where = c->path;
     if (doc_is_null(list)) list = NULL;
@@ -134,15 +159,14 @@ leco_status config_read_prompts(train_config *c, const doc_node *list, leco_erro
         LECO_TRY(config_find(c, c->prompts_file, &where, err));
         if (!file_exists(where)) return train_config_missing(c->path, "prompts_file", where, c->prompts_file, err);
         LECO_TRY(document_read(c->memory, where, &file, err));
+        c->prompts_found = where;
         list = file;
     }
     if (!list && c->images.path) return LECO_OK;
     if (!list)
         return error_set(err, LECO_INVALID, "%s: no prompts: give a list under \"prompts\", or a \"prompts_file\"",
                          where);
-    if (list->kind != DOC_SCALAR && list->count == 0)
-        return error_set(err, LECO_INVALID, "%s: the list of prompts is empty", list->place);
-    if (list->kind != DOC_LIST) return doc_wrong(list, "prompts", "a list (\"- target: ...\")", err);
+    LECO_TRY(config_entries(c->memory, list, &list, err));
     c->prompt = arena_alloc(c->memory, list->count, sizeof *c->prompt);
     if (!c->prompt) return error_memory(err, list->count * sizeof *c->prompt, "the prompts");
     c->prompt_count = list->count;

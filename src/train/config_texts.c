@@ -121,7 +121,7 @@ leco_status config_join_texts(train_config *c, const doc_node *map, const char *
 {
     doc_node *n = doc_find(map, key);
     if (doc_is_null(n)) return LECO_OK;
-    char *full = mem_printf("%s.%s", section, key);
+    char *full = mem_printf("%s%s%s", section, *section ? "." : "", key);
     if (!full) return error_memory(err, 0, "the prompts");
     joining j = {.config = c, .place = n->place, .key = full};
     leco_status status = n->kind == DOC_SCALAR ? check(&j, n->place, n->text, err)

@@ -108,7 +108,8 @@ static leco_status begin(const train_prompt *p, arena *memory, objective *out, l
                        .source = p->trajectory == TRAJECTORY_TEACHER ? teacher
                                  : p->trajectory == TRAJECTORY_NONE  ? nobody
                                                                      : student,
-                       .size = {p->batch_size, p->height, p->width}};
+                       .size = {p->batch_size, p->height, p->width},
+                       .dynamic = p->dynamic_resolution};
     return p->trajectory == TRAJECTORY_BOTH ? add_source(out, &teacher, memory, err) : LECO_OK;
 }
 

@@ -35,6 +35,7 @@ void terms_add(term_list *list, double factor, size_t which, const char *prompt)
 
 static int64_t tickets_of(const objective *o)
 {
+    if (o->other_size) return 0;
     return o->tickets ? o->tickets : 1;
 }
 
@@ -64,13 +65,24 @@ size_t objectives_draw(const objective_list *list, rng *r)
     return draw_one(list->item, others, r);
 }
 
+size_t objectives_draw_size(const objective_list *list, size_t drawn, rng *r)
+{
+    const objective *o = &list->item[drawn];
+    const int64_t row = rng_randint(r, 0, o->heights), column = rng_randint(r, 0, o->widths);
+    return drawn + (size_t)(row * o->widths + column);
+}
+
 double objectives_probability(const objective_list *list, size_t index)
 {
+    size_t first = index;
+    while (list->item[first].other_size) first--;
+    const int64_t sizes = list->item[first].heights * list->item[first].widths;
     const size_t others = list->count - list->held;
     const double share = list->held == 0 ? 0 : list->held_share;
     const bool held = index >= others;
     const int64_t all = held ? all_tickets(list->item + others, list->held) : all_tickets(list->item, others);
-    return (held ? share : 1 - share) * (double)tickets_of(&list->item[index]) / (double)all;
+    const double drawn = (held ? share : 1 - share) * (double)tickets_of(&list->item[first]) / (double)all;
+    return sizes > 0 ? drawn / (double)sizes : drawn;
 }
 
 /* ---- sums ---- */

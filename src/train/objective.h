@@ -93,6 +93,11 @@ typedef struct objective {
     const source_spec *also; /* another one, which half of all passes take; NULL: none */
     picture_size size;
     int64_t tickets; /* how many times as likely to be drawn as one with a single ticket; 0 is 1 */
+    /* Of an objective of changing size: it and those behind it in the list are the same at `heights` times `widths`
+     * sizes, the widths of the first height first. It is the one that is drawn; then a size is. 0 of all others. */
+    int64_t heights, widths;
+    bool other_size; /* is it one of those behind? It has no tickets */
+    bool dynamic;    /* its size is the largest of several: sizes_add (train/sizes.h) has yet to make the others */
 } objective;
 
 /* Of a pass's objective one of the first is drawn, as likely as its tickets say; or, with probability `held_share`, one
@@ -104,7 +109,9 @@ typedef struct objective_list {
     double held_share; /* in [0, 1) */
 } objective_list;
 
-size_t objectives_draw(const objective_list *list, rng *r);              /* one word, or two where some are held */
+size_t objectives_draw(const objective_list *list, rng *r); /* one word, or two where some are held */
+/* Of one of changing size that was drawn, one of its sizes: two words. */
+size_t objectives_draw_size(const objective_list *list, size_t drawn, rng *r);
 double objectives_probability(const objective_list *list, size_t index); /* of being drawn */
 
 /* Adds to a list, merging equal terms and dropping those that cancel; the first at view 0. */

@@ -107,14 +107,22 @@ leco_status trainer_follow(trainer *t, const source_pass *pass, const float *noi
     return learn_all(t, pass, 0, limit < pass->kept_count ? limit : pass->kept_count, losses, w, err);
 }
 
+/* A size is drawn after the steps, as p1atdev's trainer does; which steps there are is the same at all sizes. */
 source_pass trainer_draw(trainer *t)
 {
-    const size_t index = objectives_draw(&t->objectives, &t->rng);
+    size_t index = objectives_draw(&t->objectives, &t->rng);
+    const bool changes = t->objectives.item[index].heights > 0;
     const lesson *l = &t->lessons[index];
     const size_t which = l->source[1] ? (size_t)rng_randint(&t->rng, 0, 2) : 0;
     const source *s = l->source[which];
-    phrases_draw(l->phrases, &t->rng);
+    if (!changes) phrases_draw(l->phrases, &t->rng);
     source_pass pass = s->row->draw(s, &t->rng, t->kept_steps);
+    if (changes) {
+        index = objectives_draw_size(&t->objectives, index, &t->rng);
+        l = &t->lessons[index];
+        s = l->source[which];
+        phrases_draw(l->phrases, &t->rng);
+    }
     pass.objective = index;
     pass.source = which;
     latents_draw(&t->rng, t->scratch, t->noise, s->size);

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "train/albums.h"
 #include "train/modes.h"
+#include "train/sizes.h"
 #include "train/still.h"
 #include "train/teachers.h"
 #include "train/token_check.h"
@@ -72,7 +73,8 @@ static leco_status make_objectives(trainer *t, leco_error *err)
     t->memory = arena_create();
     if (!t->memory) return error_memory(err, 0, "the objectives");
     LECO_TRY(objectives_of_config(t->config, t->memory, &t->objectives, err));
-    return albums_add(t->config, t->frozen[0].model, t->memory, &t->objectives, err);
+    LECO_TRY(albums_add(t->config, t->frozen[0].model, t->memory, &t->objectives, err));
+    return sizes_add(t->config, t->frozen[0].model, t->memory, &t->objectives, err);
 }
 
 static leco_status open_device(trainer *t, const char *name, leco_error *err)

@@ -51,7 +51,7 @@ static void what_is_no_list_is_told_so(void **state)
     assert_refused("red", NULL, "config.yaml:3", "prompts: expected a list", "found \"red\"");
     assert_refused("5", NULL, "config.yaml:3", "expected a list", "found \"5\"");
     assert_refused("''", NULL, "config.yaml:3", "expected a list", "found \"\"");
-    assert_refused("{target: x}", NULL, "config.yaml:3", "expected a list", "found a map");
+    assert_refused("{traget: x}", NULL, "config.yaml:3", "holds no prompts", "prompts or targets");
     assert_refused("[]", NULL, "config.yaml:3", "empty");
     assert_refused("[red]", NULL, "config.yaml:3", "target: ...", "found \"red\"");
     assert_refused("[[red]]", NULL, "config.yaml:3", "target: ...", "found a list");

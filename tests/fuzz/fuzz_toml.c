@@ -1,0 +1,89 @@
+/* TOML files, and the prompts of other trainers that they may hold. */
+#include "fuzz.h"
+
+#include <string.h>
+
+#include "format/toml.h"
+#include "train/config_internal.h"
+
+#define MAX_DEPTH 32
+
+const char *const fuzz_words[] = {"[[prompts]]\n",
+                                  "[[targets]]\n",
+                                  "[slider]\n",
+                                  "target = ",
+                                  "target_class = ",
+                                  "positive = \"\"\n",
+                                  "negative = \"x\"\n",
+                                  "neutrals = [\"a\", \"b\"]\n",
+                                  "multiplier = -0.5\n",
+                                  "resolutions = [[64, 96], [32, 32]]\n",
+                                  "\"\"\"",
+                                  "'''",
+                                  "{a = 1, b.c = 2}",
+                                  "1979-05-27T07:32:00Z",
+                                  "0xdead_beef",
+                                  "-inf",
+                                  "nan",
+                                  "1e-4",
+                                  "true",
+                                  "\\u0000",
+                                  "\\U0001F600",
+                                  "\xef\xbb\xbf",
+                                  "a.b.c.d = 1\n",
+                                  "# ",
+                                  "\r\n",
+                                  NULL};
+
+static size_t check_node(const doc_node *n, int depth)
+{
+    size_t nodes = 1;
+    FUZZ_CHECK(depth <= MAX_DEPTH && n->place && n->place[0] && n->text);
+    FUZZ_CHECK(fuzz_is_utf8(n->text, strlen(n->text)));
+    FUZZ_CHECK(n->kind == DOC_SCALAR ? n->count == 0 : n->text[0] == '\0');
+    for (size_t i = 0; i < n->count; i++) {
+        const doc_item *item = &n->item[i];
+        FUZZ_CHECK(item->value && (n->kind == DOC_MAP) == (item->key != NULL));
+        if (item->key) FUZZ_CHECK(doc_find(n, item->key) == item->value); /* no key twice */
+        nodes += check_node(item->value, depth + 1);
+    }
+    FUZZ_CHECK(nodes <= 400000);
+    return nodes;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    leco_error err = {0};
+    arena *memory = arena_create();
+    FUZZ_CHECK(memory);
+    doc_node *root = NULL, *list = NULL;
+    leco_status status = toml_parse(memory, "fuzz.toml", (const char *)data, size, &root, &err);
+    fuzz_accepted = status == LECO_OK;
+    if (fuzz_accepted) {
+        FUZZ_CHECK(root->kind == DOC_MAP);
+        check_node(root, 0);
+        status = config_entries(memory, root, &list, &err);
+        FUZZ_CHECK((status == LECO_OK) == (list != NULL));
+        if (list) check_node(list, 0);
+        for (size_t i = 0; list && i < list->count; i++)
+            FUZZ_CHECK(list->item[i].value->kind != DOC_MAP || !doc_find(list->item[i].value, "target_class"));
+    }
+    if (status != LECO_OK) FUZZ_REFUSED(status, &err);
+    arena_destroy(memory);
+    return 0;
+}
+
+bool fuzz_seed(unsigned index, const char *path)
+{
+    static const char *const seeds[] = {
+        "",
+        "guidance_scale = 2.5\n[[prompts]]\ntarget = \"van gogh\" # a painter\nresolution = [64, 96]\n\n[[prompts]]\n"
+        "target = '''two\nlines'''\naction = \"enhance\"\nbatch_size = 2\n",
+        "neutrals = [\"\", \"studio photo\"]\n[[targets]]\ntarget_class = \"person\"\npositive = \"smiling\"\n"
+        "negative = \"sad\"\nmultiplier = 1.5\nweight = 2\nresolutions = [[64, 64], [96, 64]]\n",
+        "[slider]\ntarget_class = \"\"\nnegative = \"blurry\"\nprompt_file = \"x.txt\"\ndynamic_resolution = false\n",
+        "a.b.c = 1\nd = {e = [1, 2.5, [true]], f = 1e300}\n[[prompts]]\ntarget = \"x\"\n"};
+    if (index >= sizeof seeds / sizeof *seeds) return false;
+    fuzz_put(path, seeds[index]);
+    return true;
+}
