@@ -38,7 +38,7 @@ CASES = {
     "one_c3lier": {"prompts": ONE, "seed": 5, "type": "c3lier"},
     "several_c3lier": {"prompts": SEVERAL, "seed": 7, "type": "c3lier", "rank": 6},
     "changing": {"prompts": CHANGING, "seed": 13, "iterations": 8},
-    "ddpm": {"prompts": SEVERAL, "seed": 31, "scheduler": "ddpm", "iterations": 8},
+    "ddpm": {"prompts": SEVERAL, "seed": 2, "scheduler": "ddpm", "iterations": 8},
     "lms": {"prompts": SEVERAL, "seed": 19, "scheduler": "lms", "iterations": 8},
     "euler_a": {"prompts": SEVERAL, "seed": 23, "scheduler": "euler_a", "iterations": 8},
     "lion": {"prompts": ONE, "seed": 29, "optimizer": "lion", "lr_scheduler": "cosine", "lr": 1e-4},
