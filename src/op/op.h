@@ -17,6 +17,7 @@
  *     activation_dx   dy, x                                              -> dx
  *     upsample_dx     dy [N,height,width,C]                              -> dx [N,H,W,C], attr.target
  *     mse_dx          x A, target, dloss scalar E                        -> dx A
+ *     huber_dx        x A, target, c, dloss scalars E                    -> dx A
  *
  * `add` (added to the result) and dloss (1) may be absent. */
 #ifndef LECO_OP_OP_H
@@ -97,5 +98,10 @@ tensor *op_select_rows(graph *g, tensor *x, tensor *index);
 
 /* scalar E = mean((x - target)^2); x A, target A or E of the same shape (asking for its gradient is an error). */
 tensor *op_mse(graph *g, tensor *x, tensor *target);
+
+/* scalar E = mean(2 c (sqrt((x - target)^2 + c^2) - c)): nearly (x - target)^2 where that is small beside c^2, and a
+ * line of slope 2 c far beyond. x A, target A or E of the same shape, c > 0 a scalar E (asking for the gradient of
+ * either is an error). Source: sd-scripts' pseudo-Huber loss. */
+tensor *op_huber(graph *g, tensor *x, tensor *target, tensor *c);
 
 #endif

@@ -197,6 +197,17 @@ static tensor *mse(trial *t, const op_case *c)
     return op_mse(t->g, x, trial_constant(t, "target", type, SHAPE(c->n[0], c->n[1]), -1, 1));
 }
 
+/* rows, c; flags as of mse. Differences are of the size of c and far beyond it. */
+static tensor *huber(trial *t, const op_case *c)
+{
+    dtype type = c->flags & EXACT ? graph_exact_dtype(t->g) : graph_dtype(t->g);
+    shape s = SHAPE(c->n[0], c->n[1]);
+    tensor *x = c->flags & LOSS ? trial_constant(t, "x", graph_dtype(t->g), s, -1, 1) : trial_input(t, "x", s);
+    if (c->flags & LOSS) x = op_linear(t->g, x, trial_param(t, "w", SHAPE(c->n[1], c->n[1])), NULL, NULL, 1);
+    tensor *target = trial_constant(t, "target", type, SHAPE(c->n[0], c->n[1]), -1, 1);
+    return op_huber(t->g, x, target, trial_constant(t, "c", graph_exact_dtype(t->g), (shape){0}, 0.1, 0.5));
+}
+
 /* ---- composed graphs ---- */
 
 /* h, w, in, out, groups: a residual block with a timestep embedding and a 1x1 shortcut. */
@@ -448,6 +459,12 @@ const op_case op_cases[] = {
     {"mse of an exact target", mse, {3, 9}, EXACT},
     {"mse 300x90", mse, {300, 90}, LARGE},
     {"mse without a co-vector", mse, {4, 5}, LOSS},
+    {"huber", huber, {5, 7}, 0},
+    {"huber of an exact target", huber, {3, 9}, EXACT},
+    {"huber 300x90", huber, {300, 90}, LARGE},
+    {"huber 70x300 of an exact target", huber, {70, 300}, LARGE | EXACT},
+    {"huber without a co-vector", huber, {4, 5}, LOSS},
+    {"huber 1x1", huber, {1, 1}, 0},
 
     {"resnet block", resnet_block, {4, 3, 6, 8, 2}, 0},
     {"transformer block", transformer_block, {3, 2, 8, 2, 5}, 0},

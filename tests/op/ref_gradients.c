@@ -218,10 +218,10 @@ static int expect_rejections(op_code op, sabotage damage, int input)
     return tried;
 }
 
-static const op_code gradient_ops[] = {OP_LINEAR_DX,   OP_LINEAR_DW,     OP_HADAMARD_DA,   OP_HADAMARD_DB,
-                                       OP_CONV2D_DX,   OP_GROUP_NORM_DX, OP_LAYER_NORM_DX, OP_ATTENTION_GRAD,
-                                       OP_GEGLU_DX,    OP_ACTIVATION_DX, OP_UPSAMPLE_DX,   OP_MSE_DX,
-                                       OP_ADD_ROWS_DW, OP_ADD,           OP_SUM_SPATIAL,   OP_SLICE};
+static const op_code gradient_ops[] = {
+    OP_LINEAR_DX,     OP_LINEAR_DW,      OP_HADAMARD_DA, OP_HADAMARD_DB,   OP_CONV2D_DX,   OP_GROUP_NORM_DX,
+    OP_LAYER_NORM_DX, OP_ATTENTION_GRAD, OP_GEGLU_DX,    OP_ACTIVATION_DX, OP_UPSAMPLE_DX, OP_MSE_DX,
+    OP_HUBER_DX,      OP_ADD_ROWS_DW,    OP_ADD,         OP_SUM_SPATIAL,   OP_SLICE};
 
 static void broken_gradients_are_noticed(void **state)
 {

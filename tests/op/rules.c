@@ -215,6 +215,18 @@ static void gradient_of_a_target(bench *b)
     graph_backward(b->g, op_mse(b->g, b->tokens, target));
 }
 
+static void bad_turn(bench *b)
+{
+    op_huber(b->g, b->tokens, b->tokens, graph_input(b->g, "c", DTYPE_F32, SHAPE(2)));
+}
+
+static void gradient_of_a_turn(bench *b)
+{
+    tensor *c = graph_input(b->g, "c", DTYPE_F32, (shape){0});
+    graph_want_gradient(b->g, c);
+    graph_backward(b->g, op_huber(b->g, b->tokens, graph_input(b->g, "target", DTYPE_F32, SHAPE(2, 7, 6)), c));
+}
+
 static void gradient_of_a_slice(bench *b)
 {
     graph_want_gradient(b->g, b->tokens);
@@ -259,6 +271,8 @@ static const struct {
     {"select_rows: index", bad_index, {"index index [3] should be [2]"}},
     {"mse: target", bad_target, {"target image [2,3,5,6] should be [2,7,6]"}},
     {"mse: gradient of the target", gradient_of_a_target, {"no gradient is defined for the target"}},
+    {"huber: c", bad_turn, {"c c [2] should be []"}},
+    {"huber: gradient of c", gradient_of_a_turn, {"no gradient is defined for c"}},
     {"slice: gradient", gradient_of_a_slice, {"slice has no gradient"}},
 };
 
@@ -306,6 +320,7 @@ static void errors_pass_through(void **state)
     assert_null(op_add_rows(g, NULL, NULL, NULL, 0));
     assert_null(op_select_rows(g, NULL, NULL));
     assert_null(op_mse(g, NULL, NULL));
+    assert_null(op_huber(g, NULL, NULL, NULL));
     leco_error err;
     assert_int_equal(graph_finish(g, &err), LECO_FORMAT);
     assert_string_equal(err.message, "the first");
