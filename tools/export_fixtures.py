@@ -18,11 +18,12 @@ from diffusers import StableDiffusionPipeline
 
 import fixtures_models as models
 from fixtures_common import EXTRA_RECIPE, FIXTURES, NOISE_LIMITS
+from fixtures_learning import learning_rate_cases, optimizer_cases
 from fixtures_lora import curve, loha_cases, lora_cases, lora_init
 from fixtures_photos import photo_curve
 from fixtures_plain import TEXTS as TOKENIZER_TEXTS
 from fixtures_samplers import sampler_cases
-from fixtures_plain import load_tokenizer, optimizer_cases, rng_cases, scheduler_cases, tokenizer_cases, train_tokenizer
+from fixtures_plain import load_tokenizer, rng_cases, scheduler_cases, tokenizer_cases, train_tokenizer
 from fixtures_solve import solve_cases
 from fixtures_text import text_training
 
@@ -87,6 +88,22 @@ def refined():
         draws = [[5], [2], [8], [6], [1]]
         config = models.SCHEDULERS[name]().config
         yield curve(name, "curve_refined", tok, text, unet, config, ERASE, 1.5, (2, 8, 8), draws, refined=how)
+
+
+def optimizers():
+    yield optimizer_cases()
+    yield learning_rate_cases()
+
+
+def learning(name="sd1-like"):
+    """Averages, gradients of several latents, other losses. By itself, as loha."""
+    tok = fixture_tokenizer()
+    text, unet = models.make_text(name, tok, **models.SD1["text"]), models.make_unet(name, models.SD1["unet"])
+    run, draws = (tok, text, unet, models.SCHEDULERS[name]().config), [[1, 4, 6], [0, 3, 8], [2, 5, 7], [1, 2, 9]]
+    how = dict(accumulation=2, ema_decay=0.5, loss="huber", huber_c=0.2, huber_schedule="snr")
+    yield curve(name, "curve_gathered", *run, ERASE, 2.0, (1, 8, 8), draws, rank=1, learning=how)
+    how = dict(optimizer="adamwschedulefree", loss="smooth_l1", huber_c=0.3, huber_schedule="exponential")
+    yield curve(name, "curve_averaged", *run, ENHANCE, -2.0, (1, 8, 8), draws[:2], lr=1e-2, rank=1, learning=how)
 
 
 def loha(name="sd1-like", unet=None):
@@ -205,7 +222,8 @@ NAMES = {
     "rng": rng_cases,
     "scheduler": scheduler_cases,
     "samplers": sampler_cases,
-    "optimizer": optimizer_cases,
+    "optimizer": optimizers,
+    "learning": learning,
     "solve": solve_cases,
     "sd1-like": sd1_like,
     "loha": loha,

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import math
 import os
 
 import torch
@@ -11,7 +12,9 @@ from diffusers.models.downsampling import Downsample2D
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.upsampling import Upsample2D
+from diffusers.training_utils import EMAModel
 from lycoris.modules.loha import LohaModule
+from schedulefree import AdamWScheduleFree
 from torch import nn
 from torch.nn import functional as F
 
@@ -395,17 +398,28 @@ def check_schedule(config):
 class Run:
     """A few optimizer steps of an erase or enhance run; the same code for float32 and for its float64 check."""
 
-    def __init__(self, unet, lora, schedules, conditions, noises, draws, eta, optimizer, refined=None):
+    def __init__(self, unet, lora, schedules, conditions, noises, draws, eta, optimizer, refined=None, learning=None):
         self.losses, self.steps = [], []
+        self.learning, self.gathered, self.average = learning or {}, 0, None
         self.refined, self.schedule = refined or {}, schedules[0]
         self.parameters = [tensor.requires_grad_() for tensor in lora.parameters()]
         self.unet, self.lora, self.conditions, self.eta = unet, lora, conditions, eta
-        self.optimizer = torch.optim.AdamW(self.parameters, **optimizer)
+        if self.learning.get("optimizer") == "adamwschedulefree":
+            self.optimizer = AdamWScheduleFree(self.parameters, **optimizer)
+            self.optimizer.train()
+        else:
+            self.optimizer = torch.optim.AdamW(self.parameters, **optimizer)
+        if "ema_decay" in self.learning:
+            self.average = EMAModel(self.parameters, decay=self.learning["ema_decay"])
         for schedule, noise, kept in zip(schedules, noises, draws):
             for x, t in self.trajectory(schedule, noise, kept):
                 self.train(x, t)
+        if "optimizer" in self.learning:
+            self.optimizer.eval()
         for tensor in self.parameters:
             tensor.requires_grad_(False)
+        if self.average:
+            self.average.copy_to(self.parameters)
 
     def predict(self, x, t, role):
         text = self.conditions[role].expand(x.shape[0], -1, -1)
@@ -447,6 +461,19 @@ class Run:
         least = torch.minimum(snr, torch.tensor(gamma, dtype=torch.float64))
         return (least / (snr + 1 if self.schedule.v_prediction else snr)).item()
 
+    def loss(self, prediction, wanted, t):
+        """As sd-scripts' conditional_loss and get_huber_threshold_if_needed have it."""
+        kind, c = self.learning.get("loss", "mse"), self.learning.get("huber_c", 0.1)
+        if kind == "mse":
+            return F.mse_loss(prediction, wanted)
+        alpha = self.schedule.alphas_cumprod[t].double().item()
+        if self.learning.get("huber_schedule", "snr") == "snr":
+            c = (1 - c) / (1 + ((1 - alpha) / alpha) ** 0.5) ** 2 + c
+        elif self.learning["huber_schedule"] == "exponential":
+            c = math.exp(math.log(c) / 1000 * t)
+        difference = torch.sqrt((prediction - wanted) ** 2 + c**2) - c
+        return torch.mean((2 * c if kind == "huber" else 2) * difference)
+
     def train(self, x, t):
         with torch.no_grad():
             positive, neutral, unconditional = (
@@ -455,10 +482,16 @@ class Run:
             wanted = self.refine(neutral - self.eta * (positive - unconditional), neutral, x, t)
         with applied(self.unet, (self.lora, 1.0)):
             prediction = self.predict(x, t, "target")
-        loss = F.mse_loss(prediction, wanted) * self.weight(t)
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
+        loss = self.loss(prediction, wanted, t) * self.weight(t)
+        wait = self.learning.get("accumulation", 1)
+        (loss / wait).backward()
+        self.gathered += 1
+        if self.gathered == wait:
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            self.gathered = 0
+            if self.average:
+                self.average.step(self.parameters)
         self.losses.append(loss.item())
         self.steps.append(dict(x_t=x, t=t, target=wanted, prediction=prediction.detach()))
 
@@ -508,9 +541,11 @@ def curve(
     alpha=1.0,
     weight_decay=0.01,
     refined=None,
+    learning=None,
 ):
     """Writes `<kind>.safetensors`. eta > 0 erases, eta < 0 enhances. shape: (batch, height, width) of the latents.
-    draws: for each trajectory the step counts (ascending) whose latents are trained on. offsets: one a trajectory. refined: what differs from a plain target."""
+    draws: for each trajectory the step counts (ascending) whose latents are trained on. offsets: one a trajectory. refined: what differs from a plain target. learning: what differs from a plain AdamW step on the
+    mean squared error of each latent: optimizer, accumulation, ema_decay, loss, huber_c, huber_schedule."""
     check_schedule(config)
     seed_name = f"{fixture} {kind}"
     rng = generator(seed_name)
@@ -524,11 +559,12 @@ def curve(
     schedules = [Schedule(config, STEPS, offset) for offset in offsets]
     optimizer = dict(lr=lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=weight_decay)
 
-    run = Run(unet, lora, schedules, conditions, noises, draws, eta, optimizer, refined)
+    both = (refined, learning)
+    run = Run(unet, lora, schedules, conditions, noises, draws, eta, optimizer, *both)
     exact_lora, exact_noises = initial.map(torch.Tensor.double), [noise.double() for noise in noises]
     exact_conditions = as_float64(conditions)
-    exact = Run(in_float64(unet), exact_lora, schedules, exact_conditions, exact_noises, draws, eta, optimizer, refined)
-    still = Run(unet, initial, schedules, conditions, noises, draws, eta, dict(optimizer, lr=0.0), refined).losses[-1]
+    exact = Run(in_float64(unet), exact_lora, schedules, exact_conditions, exact_noises, draws, eta, optimizer, *both)
+    still = Run(unet, initial, schedules, conditions, noises, draws, eta, dict(optimizer, lr=0.0), *both).losses[-1]
     change = abs(run.losses[-1] / still - 1)
     assert change > 0.05, f"{seed_name}: training changes the last loss by {change:.1e}, hardly a test"
 
@@ -561,6 +597,11 @@ def curve(
         "alpha": (float(alpha), "of the adapter"),
         "denoising_steps": (STEPS, "S"),
     }
+    for name, value in (learning or {}).items():
+        if isinstance(value, str):
+            case.recipe["learning." + name] = value
+        else:
+            case.add(name, torch.tensor([float(value)]), "as the config's key")
     for name, value in (refined or {}).items():
         case.add(name, torch.tensor(value).float().flatten(), "as the config's key")
     for name, (value, meaning) in settings.items():

@@ -1,4 +1,4 @@
-"""Fixtures without a network: tokenizer, random numbers, noise schedule and samplers, optimizers."""
+"""Fixtures without a network: tokenizer, random numbers, noise schedule and samplers."""
 
 import json
 import os
@@ -12,7 +12,6 @@ import numpy as np
 import regex
 import torch
 from diffusers import DDIMScheduler, EulerDiscreteScheduler
-from lion_pytorch import Lion
 from torch import nn
 from transformers import CLIPTokenizer, CLIPTokenizerFast
 from transformers.models.clip.tokenization_clip import bytes_to_unicode
@@ -261,7 +260,7 @@ def rng_cases():
     case.write()
 
 
-# ------------------------------------------------------------------------------------- schedules and optimizers
+# ------------------------------------------------------------------------------------------------ schedules
 
 
 def scheduler_cases():
@@ -328,41 +327,4 @@ def euler_cases():
     case.describe("offset<o>.<prediction>.<S>.model_output", "[S,1,4,3,2] given model outputs, one a step")
     case.describe("offset<o>.<prediction>.<S>.x", "[S+1,1,4,3,2] the start and the state after every step")
     case.describe("offset<o>.<prediction>.<S>.x_t", "[S,1,4,3,2] the states as the model sees them")
-    case.write()
-
-
-def optimizer_cases():
-    case = CaseFile("optimizer", "optimizer", seed=seed_of("optimizer"))
-    rng = generator("optimizer")
-    start = torch.randn(7, generator=rng)
-    gradients = torch.randn(5, 7, generator=rng) * torch.logspace(-6, 1, 7)
-    gradients[2, 0] = gradients[0, 3] = 0.0
-    optimizers = {
-        "adamw": lambda p: torch.optim.AdamW(p, lr=1e-2),
-        "adamw_options": lambda p: torch.optim.AdamW(p, lr=3e-3, betas=(0.8, 0.95), eps=1e-6, weight_decay=0.1),
-        "adam": lambda p: torch.optim.Adam(p, lr=1e-2),
-        "adam_decay": lambda p: torch.optim.Adam(p, lr=1e-2, weight_decay=0.05),
-        "sgd": lambda p: torch.optim.SGD(p, lr=0.1),
-        "sgd_momentum": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9),
-        "sgd_decay": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.05),
-        "lion": lambda p: Lion(p, lr=1e-2),
-        "lion_options": lambda p: Lion(p, lr=3e-3, betas=(0.8, 0.95), weight_decay=0.1),
-    }
-    case.add("start", start, "the parameters")
-    case.add("gradients", gradients, "[5,7] one row a step")
-    for name, make in optimizers.items():
-        parameter = start.clone().requires_grad_()
-        optimizer, states = make([parameter]), []
-        for gradient in gradients:
-            parameter.grad = gradient.clone()
-            optimizer.step()
-            states.append(parameter.detach().clone())
-        options = {
-            k: v for k, v in optimizer.defaults.items() if k in ("lr", "betas", "eps", "weight_decay", "momentum")
-        }
-        case.add(
-            f"{name}.parameters",
-            torch.stack(states),
-            f"[5,7] after every step: {'lion_pytorch' if name.startswith('lion') else 'torch.optim'} {type(optimizer).__name__} {options}",
-        )
     case.write()

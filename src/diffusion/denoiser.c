@@ -14,6 +14,8 @@ struct denoiser {
     unet net;
     text_encoder text;     /* zero unless it is built in */
     tensor *target, *loss; /* of a trainable one */
+    tensor *huber;         /* the c of its loss; NULL: the loss has none */
+    float huber_c;
     conditioning *context; /* [batch] */
     float *staging;        /* the widest of the inputs that are put together here */
     size_t staging_count;
@@ -60,7 +62,8 @@ static void build(nn *c, void *user)
     graph_result(c->g, n->net.noise);
     if (!b->options->trainable) return;
     n->target = graph_input(c->g, "target", graph_exact_dtype(c->g), n->net.noise->shape);
-    n->loss = op_mse(c->g, n->net.noise, n->target);
+    if (b->options->huber) n->huber = graph_input(c->g, "huber_c", graph_exact_dtype(c->g), (shape){0});
+    n->loss = n->huber ? op_huber(c->g, n->net.noise, n->target, n->huber) : op_mse(c->g, n->net.noise, n->target);
     graph_result(c->g, n->loss);
     graph_recompute(c->g, (int)ceil(b->options->recompute * graph_block_count(c->g)));
     graph_backward(c->g, n->loss);
@@ -206,12 +209,19 @@ leco_status denoiser_run(denoiser *n, const float *x, double timestep, float *ou
     return session_read(n->runner.session, n->net.noise, output, latent_count(n->size), err);
 }
 
+void denoiser_set_huber(denoiser *n, double c)
+{
+    assert(n->huber && c > 0);
+    n->huber_c = (float)c;
+}
+
 leco_status denoiser_run_training(denoiser *n, const float *x, double timestep, const float *target, double *loss,
                                   leco_error *err)
 {
     assert(n->loss);
     LECO_TRY(write_inputs(n, x, timestep, err));
     LECO_TRY(session_write(n->runner.session, n->target, target, latent_count(n->size), err));
+    if (n->huber) LECO_TRY(session_write(n->runner.session, n->huber, &n->huber_c, 1, err));
     LECO_TRY(session_run(n->runner.session, err));
     float value;
     LECO_TRY(session_read(n->runner.session, n->loss, &value, 1, err));

@@ -12,6 +12,7 @@ typedef struct denoiser_options {
     int64_t tokens;              /* of the text states */
     const adapter_set *adapters; /* NULL: none. Borrowed while creating; its trainables outlive the denoiser */
     bool trainable;              /* also compute loss and gradients: denoiser_run_training */
+    bool huber;                  /* the loss is op_huber's, with the c of denoiser_set_huber; else op_mse's */
     double recompute;            /* share of the blocks whose activations the backward pass makes again, from 0 to 1 */
     /* Not NULL: the text encoder is part of the graph, adapters and all, and what samples are conditioned on is their
      * ids: for adapters of the text encoder that change from run to run. m's text encoder is mapped, too. */
@@ -40,7 +41,11 @@ void denoiser_set_context(denoiser *n, int64_t sample, const conditioning *c);
 /* x [B,h,w,C] and a timestep for all -> the model's output [B,h,w,C]: noise, or v. `output` may be x. */
 leco_status denoiser_run(denoiser *n, const float *x, double timestep, float *output, leco_error *err);
 
-/* The same, then *loss = mean((output - target)^2) and d loss / d p into the trainable params' grad. */
+/* Of a denoiser whose loss is huber: where that turns from squares to lines, above 0, from now on. */
+void denoiser_set_huber(denoiser *n, double c);
+
+/* The same, then *loss = mean((output - target)^2), or what stands in its place, and d loss / d p into the trainable
+ * params' grad. */
 leco_status denoiser_run_training(denoiser *n, const float *x, double timestep, const float *target, double *loss,
                                   leco_error *err);
 

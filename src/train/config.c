@@ -245,10 +245,7 @@ static leco_status read_tree(train_config *c, const doc_node *root, leco_error *
     LECO_TRY(config_find(c, c->model, &c->model, err));
     /* A config whose files were found in the working directory was written for being there. */
     if (!c->in_working_directory) LECO_TRY(config_beside(c, c->save_path, &c->save_path, err));
-    if (!c->optimizer_args) return LECO_OK;
-    leco_status status = optimizer_parse(&c->optimizer, c->optimizer_args, err);
-    if (status == LECO_OK) return LECO_OK;
-    return error_prefix(err, status, "%s: train.optimizer_args", place_of(c, root, "train"));
+    return config_settle_learning(c, place_of(c, root, "train"), err);
 }
 
 leco_status train_config_read(const char *path, const char *const *overrides, size_t override_count, train_config *out,

@@ -90,6 +90,9 @@ typedef struct preserve_config {
 /* How a kept latent is told its timestep: rightly, or as p1atdev does (docs/peers.md, "Timesteps"). */
 typedef enum timestep_compat { TIMESTEPS_RIGHT, TIMESTEPS_P1ATDEV } timestep_compat;
 
+typedef enum train_loss { LOSS_MSE, LOSS_HUBER, LOSS_SMOOTH_L1 } train_loss;
+typedef enum huber_schedule { HUBER_SNR, HUBER_EXPONENTIAL, HUBER_CONSTANT } huber_schedule;
+
 typedef struct train_config {
     arena *memory; /* owns everything below */
     const char *path;
@@ -110,9 +113,14 @@ typedef struct train_config {
     int64_t iterations;            /* optimizer steps */
     double lr;
     double max_grad_norm; /* 0: gradients stay as long as they are */
-    lr_schedule lr_schedule;
+    lr_plan rates;
     optimizer_options optimizer;
     const char *optimizer_args; /* as written, or NULL; they are in `optimizer` */
+    int64_t accumulation;       /* latents an optimizer step */
+    double ema_decay;           /* 0: what is saved is what is trained */
+    train_loss loss;
+    double huber_c;
+    huber_schedule huber_schedule;
     int64_t denoising_steps;
     timestep_spacing spacing; /* said, once it is read */
     bool karras;

@@ -23,6 +23,10 @@ leco_status config_read_teachers(train_config *c, const doc_node *map, leco_erro
 /* Those that an entry of prompts names; the config's teachers have been read. */
 leco_status config_find_teachers(const train_config *c, const doc_node *entry, train_prompt *p, leco_error *err);
 
+/* Reads the optimizer's arguments, and checks and tells what the keys of `train` that say how to learn mean together.
+ */
+leco_status config_settle_learning(train_config *c, const char *place, leco_error *err);
+
 /* Makes one text of what stands under a key of a map: a text stays; a list of texts becomes "{one|another}"; {file:
  * NAME} becomes that of the file's lines, without those that are empty or begin with #. Wildcards must be well formed.
  * Nothing happens where the key isn't there. section: for messages, "prompts"; of the file itself "". */

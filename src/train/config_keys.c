@@ -56,58 +56,6 @@ NAME_OF(kind, trainable_kind *, (*stored)->name)
 
 static const choice_list kinds = {kind_choice, kind_store, kind_name, NULL, NULL};
 
-static choice optimizer_choice(size_t index)
-{
-    return index < OPTIMIZER_COUNT ? (choice){.name = optimizer_rows[index]->name, .value = (int)index} : (choice){0};
-}
-
-static void optimizer_store(void *field, const choice *chosen)
-{
-    *(optimizer_options *)field = optimizer_defaults((optimizer_kind)chosen->value);
-}
-NAME_OF(optimizer, optimizer_options, optimizer_rows[stored->kind]->name)
-
-static const choice_list optimizers = {
-    optimizer_choice, optimizer_store, optimizer_name,
-    NAMES("lion", "prodigy", "dadaptadam", "dadaptlion", "adam8bit", "adamw8bit", "lion8bit"), later};
-
-static void tell_argument(FILE *out, const optimizer_argument *a)
-{
-    if (a->form == ARGUMENT_PAIR)
-        fprintf(out, "%s=(%g,%g)", a->key, a->initial[0], a->initial[1]);
-    else if (a->form == ARGUMENT_FLAG)
-        fprintf(out, "%s=%s", a->key, a->initial[0] != 0 ? "True" : "False");
-    else
-        fprintf(out, "%s=%g", a->key, a->initial[0]);
-}
-
-/* "adamw `betas=(0.9,0.999) weight_decay=0.01`; sgd ..." */
-static void tell_arguments(FILE *out)
-{
-    for (size_t i = 0; i < OPTIMIZER_COUNT; i++) {
-        fprintf(out, "%s%s `", i ? "; " : "", optimizer_rows[i]->name);
-        for (const optimizer_argument *a = optimizer_rows[i]->argument; a->key; a++) {
-            if (a != optimizer_rows[i]->argument) fputc(' ', out);
-            tell_argument(out, a);
-        }
-        fputc('`', out);
-    }
-}
-
-static choice lr_schedule_choice(size_t index)
-{
-    return index < LR_COUNT ? (choice){.name = lr_schedule_rows[index].name, .value = (int)index} : (choice){0};
-}
-
-static void lr_schedule_store(void *field, const choice *chosen)
-{
-    *(lr_schedule *)field = (lr_schedule)chosen->value;
-}
-NAME_OF(lr_schedule, lr_schedule, lr_schedule_rows[*stored].name)
-
-static const choice_list lr_schedules = {lr_schedule_choice, lr_schedule_store, lr_schedule_name,
-                                         NAMES("linear", "cosine_with_restarts", "step"), later};
-
 static const choice layer_scope_names[] = {
     {"lierla", .value = SCOPE_LIERLA}, {"embedding", .value = SCOPE_EMBEDDING}, {0}};
 ENUM_CHOICES(layer_scope, NAMES("c3lier"), later)
@@ -274,17 +222,42 @@ static const key_row train_keys[] = {
            "$names, of the frozen weights and activations. The adapter and the optimizer are float32 always"),
     INT("iterations", iterations, 1, 1e9, "500", "optimizer steps"),
     NUMBER("lr", lr, 1e-12, 1000, "1e-4", "learning rate"),
-    CHOICE("lr_scheduler", lr_schedule, lr_schedule, lr_schedules, "constant",
-           "$names. `cosine` goes from `lr` down to a hundredth of it at the end, which lets the adapter settle. "
-           "p1atdev's others are not supported yet"),
-    CHOICE("optimizer", optimizer, optimizer_options, optimizers, "adamw",
-           "$names, as torch.optim has them or, where it doesn't, their authors"),
-    TOLD("optimizer_args", optimizer_args, UNSET("none"), tell_arguments,
-         "what is to differ from the optimizer's defaults, as `\"betas=(0.9,0.99) weight_decay=0.1\"`. The defaults: "
-         "$more"),
+    CHOICE("lr_scheduler", rates.schedule, lr_schedule, config_lr_schedules, "constant",
+           "$names. `cosine` goes from `lr` down to a hundredth of it at the end, which lets the adapter settle; "
+           "`cosine_with_restarts` does over a tenth of the steps, then over twice as many, and so on; `linear` goes "
+           "down to 0, `polynomial` nearly (to 1e-7); `step` takes 0.1% away a hundred times"),
+    NUMBER("lr_warmup_steps", rates.warmup, 0, 1e9, "0",
+           "the rate first rises from 0 for so many steps, or for this share of all where it is below 1; the schedule "
+           "has the steps that are left"),
+    NUMBER("lr_scheduler_power", rates.power, 1e-3, 100, "1.0", "of `polynomial`: (1 - step / steps)^power"),
+    CHOICE("optimizer", optimizer, optimizer_options, config_optimizers, "adamw",
+           "$names, as torch.optim has them or, where it doesn't, their authors. Names of 8-bit ones (`AdamW8bit`) are "
+           "understood, and keep their states in 32"),
+    {.name = "optimizer_args",
+     .kind = KEY_OWN,
+     .read = config_read_arguments,
+     .show = config_show_arguments,
+     .unset = "none",
+     .tell = config_tell_arguments,
+     .help =
+         "what is to differ from the optimizer's defaults, as `\"betas=(0.9,0.99) weight_decay=0.1\"`, or a list of "
+         "such texts. The defaults: $more"},
     NUMBER("max_grad_norm", max_grad_norm, 0, 1e9, "0",
            "a gradient longer than this, over all that is trained, is shortened to it before the optimizer's step, as "
            "torch's clip_grad_norm_ does; 0: never"),
+    INT("gradient_accumulation_steps", accumulation, 1, 10000, "1",
+        "so many latents, each with an entry of `prompts` drawn anew (but for those of one denoising run), make one "
+        "optimizer step, by the mean of their gradients"),
+    NUMBER("ema_decay", ema_decay, 0, 1, "0",
+           "above 0, what is saved is not what is trained but its moving average over the steps, with at most this "
+           "decay: 0.99 looks back some hundred steps"),
+    CHOICE("loss", loss, train_loss, config_losses, "mse",
+           "$names. The latter two, as sd-scripts has them, heed large differences less"),
+    NUMBER("huber_c", huber_c, 1e-6, 1e3, "0.1", "where `huber` and `smooth_l1` turn from squares to straight lines"),
+    CHOICE(
+        "huber_schedule", huber_schedule, huber_schedule, config_huber_schedules, "snr",
+        "$names: how that depends on the timestep. With `snr` and `exponential` it goes from 1 without noise down to "
+        "`huber_c`"),
     CHOICE("noise_scheduler", sampler, const sampler *, samplers, "ddim",
            "how trajectories are denoised: $names. `heun` runs the model twice a step; `ddpm`, `euler_a` and "
            "`dpmpp_2m_sde` add noise on the way"),
@@ -296,8 +269,8 @@ static const key_row train_keys[] = {
          "space their noise levels as Karras et al. (2022) do; not of `ddim` and `ddpm`"),
     INT("max_denoising_steps", denoising_steps, 2, 1000, "50", "denoising steps of a whole picture, 2 to 1000"),
     INT("samples_per_trajectory", samples_per_trajectory, 1, 1000, "1",
-        "how many latents of one denoising run are trained on. Each is an optimizer step; more of them make training "
-        "cheaper, since the run is made once"),
+        "how many latents of one denoising run are trained on. Each makes an optimizer step, but for "
+        "`gradient_accumulation_steps`; more of them make training cheaper, since the run is made once"),
     BOOL("timestep_jitter", timestep_jitter, "false",
          "shifts the timesteps of a run by a random offset, so that all 1000 are trained"),
     CHOICE("timestep_compat", compat, timestep_compat, timestep_compat_choices, "none",

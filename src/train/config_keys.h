@@ -10,6 +10,12 @@ extern const key_section config_sections[];
 
 extern const key_row config_preserve_keys[], config_images_keys[], config_regularisation_keys[];
 
+/* Of keys of `train`, in config_names.c. */
+extern const choice_list config_optimizers, config_lr_schedules, config_losses, config_huber_schedules;
+void config_tell_arguments(FILE *out); /* of optimizers, with their defaults */
+leco_status config_read_arguments(const doc_node *n, const char *name, void *values, leco_error *err);
+char *config_show_arguments(const void *values);
+
 /* A size, or [height, width]; and how it is shown (mem_free it). */
 leco_status config_read_size(const doc_node *n, const char *name, int64_t *height, int64_t *width, leco_error *err);
 char *config_show_size(int64_t height, int64_t width);

@@ -28,6 +28,7 @@ static leco_status plan(const denoiser_pool *pool, const denoiser_wish *wish, de
                                       .adapters = &adapters,
                                       .trainable = wish->learns,
                                       .recompute = wish->learns ? pool->recompute : 0,
+                                      .huber = wish->learns && pool->huber,
                                       .text = with_text ? &pool->text : NULL};
     leco_status status = denoiser_plan(pool->device, wish->model, &options, out, err);
     mem_free(use);

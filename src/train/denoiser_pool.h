@@ -12,7 +12,8 @@ typedef struct denoiser_pool {
     trainable *trainable;
     text_options text; /* of that encoder */
     adapter_set given; /* embeddings that it has beside */
-    double recompute;  /* of those that learn: denoiser_options.recompute */
+    double recompute;  /* of those that learn: denoiser_options.recompute, */
+    bool huber;        /* and .huber */
     struct pooled_denoiser *entry;
     size_t count;
 } denoiser_pool;

@@ -141,13 +141,6 @@ leco_status keys_text(const key_section *all, bool markdown, char **text, leco_e
         .name = NULL                                                                                                   \
     }
 
-/* A text whose help has a part that follows from other tables. */
-#define TOLD(name_, field_, default_, tell_, help_)                                                                    \
-    {                                                                                                                  \
-        .name = name_, .kind = KEY_TEXT, .offset = FIELD(const char *, field_), .fallback = default_, .tell = tell_,   \
-        .help = help_                                                                                                  \
-    }
-
 /* TYPE_choices for a field of an enum, from the table TYPE_names, which ends with an empty row. */
 #define ENUM_CHOICES(type, refused_, why_)                                                                             \
     static choice type##_at(size_t index)                                                                              \

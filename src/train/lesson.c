@@ -1,6 +1,7 @@
 #include "train/lesson.h"
 
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -231,6 +232,16 @@ static double weight_at(const lesson *l, double timestep)
     return snr > 0 ? least / snr : 1;
 }
 
+/* Where huber turns from squares to lines: sd-scripts' huber_schedule. */
+static double huber_at(const lesson *l, double timestep)
+{
+    const train_config *o = l->config;
+    const double c = o->huber_c, a = schedule_alpha_bar(l->schedule, timestep);
+    if (o->huber_schedule == HUBER_EXPONENTIAL) return pow(c, timestep / (double)l->schedule->train_timesteps);
+    if (o->huber_schedule == HUBER_SNR) return (1 - c) / pow(1 + sqrt((1 - a) / a), 2) + c;
+    return c;
+}
+
 leco_status lesson_learn(lesson *l, const source_pass *pass, size_t index, const float *x, trainable *t, float *sum,
                          double *loss, gradients_of_step *out, leco_error *err)
 {
@@ -238,7 +249,8 @@ leco_status lesson_learn(lesson *l, const source_pass *pass, size_t index, const
     const size_t count = latent_count(l->size), values = trainable_count(t);
     const float *grads = trainable_grads(t);
     const source *s = l->source[pass->source];
-    const double timestep = s->row->timestep(s, pass->kept[index]), counts = weight_at(l, timestep);
+    const double timestep = s->row->timestep(s, pass->kept[index]), huber = huber_at(l, timestep);
+    const double counts = weight_at(l, timestep) / (l->config->loss == LOSS_SMOOTH_L1 ? huber : 1);
     assert(o->branch_count == 1 || sum);
     LECO_TRY(teach(l, x, timestep, err));
     *loss = 0;
@@ -248,6 +260,7 @@ leco_status lesson_learn(lesson *l, const source_pass *pass, size_t index, const
         float *wanted = l->wanted + i * count;
         double part;
         instruct(l, i, s, pass->kept[index], timestep, wanted);
+        if (l->config->loss != LOSS_MSE) denoiser_set_huber(l->students[i].denoiser, huber);
         LECO_TRY(denoiser_run_training(l->students[i].denoiser, seen, timestep, wanted, &part, err));
         *loss += (double)factor * part;
         *out = (gradients_of_step){grads, factor};

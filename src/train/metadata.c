@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/number.h"
 #include "model/family.h"
+#include "train/config_keys.h"
 
 static leco_status add_whole(setting_list *out, const char *key, int64_t value, leco_error *err)
 {
@@ -43,6 +44,16 @@ static leco_status add_optimizer(setting_list *out, const train_config *c, leco_
     leco_status status = text ? settings_add(out, "ss_optimizer", text, err) : error_memory(err, 0, "the metadata");
     mem_free(text);
     return status;
+}
+
+static leco_status add_loss(setting_list *out, const train_config *c, leco_error *err)
+{
+    const bool huber = c->loss != LOSS_MSE;
+    LECO_TRY(settings_add(out, "ss_loss_type", huber ? config_losses.name(&c->loss) : "l2", err));
+    if (c->min_snr_gamma > 0) LECO_TRY(add_number(out, "ss_min_snr_gamma", c->min_snr_gamma, err));
+    if (!huber) return LECO_OK;
+    LECO_TRY(settings_add(out, "ss_huber_schedule", config_huber_schedules.name(&c->huber_schedule), err));
+    return add_number(out, "ss_huber_c", c->huber_c, err);
 }
 
 static leco_status add_json(setting_list *out, const setting_list *settings, leco_error *err)
@@ -80,7 +91,10 @@ static leco_status add_all(setting_list *out, const train_config *c, const model
     LECO_TRY(add_number(out, "ss_learning_rate", c->lr, err));
     if (c->network.layers.scope != SCOPE_EMBEDDING) LECO_TRY(add_number(out, "ss_unet_lr", c->lr, err));
     if (c->network.layers.text_encoder) LECO_TRY(add_number(out, "ss_text_encoder_lr", c->lr, err));
-    LECO_TRY(settings_add(out, "ss_lr_scheduler", lr_schedule_rows[c->lr_schedule].name, err));
+    LECO_TRY(settings_add(out, "ss_lr_scheduler", lr_schedule_rows[c->rates.schedule].name, err));
+    LECO_TRY(add_whole(out, "ss_lr_warmup_steps", lr_warmup_steps(&c->rates, c->iterations), err));
+    LECO_TRY(add_whole(out, "ss_gradient_accumulation_steps", c->accumulation, err));
+    LECO_TRY(add_loss(out, c, err));
     LECO_TRY(add_optimizer(out, c, err));
     LECO_TRY(add_number(out, "ss_max_grad_norm", c->max_grad_norm, err));
     LECO_TRY(add_whole(out, "ss_batch_size_per_device", c->batch_size, err));

@@ -8,24 +8,25 @@
 #include "base/mem.h"
 #include "format/safetensors.h"
 
-#define VERSION "1"
+#define VERSION "2"
 #define KIND "leco_state" /* its version: what tells these files from others */
 #define CHECKSUM "sha256"
 #define SETTING "is:"
 
-enum { DONE, ITERATIONS, LEARNT, KEPT_COUNT, FIRST_COUNT, LAST_COUNT, THREADS, STATE_COUNTERS };
-enum { FIRST_SUM, LAST_SUM, LOSS, SECONDS, STATE_SUMS };
-enum { VALUES, OPTIMIZER, RNG, COUNTERS, SUMS, KEPT, SAVED, TENSORS };
+enum { DONE, ITERATIONS, LEARNT, KEPT_COUNT, FIRST_COUNT, LAST_COUNT, THREADS, GATHERED_COUNT, STATE_COUNTERS };
+enum { FIRST_SUM, LAST_SUM, LOSS, SECONDS, GATHERED_LOSS, STATE_SUMS };
+enum { VALUES, OPTIMIZER, RNG, COUNTERS, SUMS, KEPT, SAVED, AVERAGE, GATHERED, TENSORS };
 
 static const struct {
     const char *name;
     dtype type;
     bool may_be_missing;
 } tensors[TENSORS] = {
-    [VALUES] = {"values", DTYPE_F32, false}, [OPTIMIZER] = {"optimizer", DTYPE_F32, true},
-    [RNG] = {"rng", DTYPE_I64, false},       [COUNTERS] = {"counters", DTYPE_I64, false},
-    [SUMS] = {"sums", DTYPE_F64, false},     [KEPT] = {"kept", DTYPE_F32, true},
-    [SAVED] = {"saved", DTYPE_I64, true},
+    [VALUES] = {"values", DTYPE_F32, false},    [OPTIMIZER] = {"optimizer", DTYPE_F32, true},
+    [RNG] = {"rng", DTYPE_I64, false},          [COUNTERS] = {"counters", DTYPE_I64, false},
+    [SUMS] = {"sums", DTYPE_F64, false},        [KEPT] = {"kept", DTYPE_F32, true},
+    [SAVED] = {"saved", DTYPE_I64, true},       [AVERAGE] = {"average", DTYPE_F32, true},
+    [GATHERED] = {"gathered", DTYPE_F32, true},
 };
 
 /* ---- what no byte of may change ---- */
@@ -107,9 +108,13 @@ leco_status state_write(const train_state *s, const char *path, leco_error *err)
                                               [KEPT_COUNT] = s->kept_count,
                                               [FIRST_COUNT] = s->first_count,
                                               [LAST_COUNT] = s->last_count,
-                                              [THREADS] = s->threads};
-    const double sums[STATE_SUMS] = {
-        [FIRST_SUM] = s->first_sum, [LAST_SUM] = s->last_sum, [LOSS] = s->loss, [SECONDS] = s->seconds};
+                                              [THREADS] = s->threads,
+                                              [GATHERED_COUNT] = s->gathered};
+    const double sums[STATE_SUMS] = {[FIRST_SUM] = s->first_sum,
+                                     [LAST_SUM] = s->last_sum,
+                                     [LOSS] = s->loss,
+                                     [SECONDS] = s->seconds,
+                                     [GATHERED_LOSS] = s->gathered_loss};
     rng_export(&s->rng, rngs);
     rng_export(&s->drawn, rngs + RNG_NUMBERS);
     const safetensors_entry entries[TENSORS] = {[VALUES] = entry_of(VALUES, s->value_count, s->values),
@@ -118,7 +123,9 @@ leco_status state_write(const train_state *s, const char *path, leco_error *err)
                                                 [COUNTERS] = entry_of(COUNTERS, STATE_COUNTERS, counters),
                                                 [SUMS] = entry_of(SUMS, STATE_SUMS, sums),
                                                 [KEPT] = entry_of(KEPT, s->kept_floats, s->kept),
-                                                [SAVED] = entry_of(SAVED, s->saved_count, s->saved)};
+                                                [SAVED] = entry_of(SAVED, s->saved_count, s->saved),
+                                                [AVERAGE] = entry_of(AVERAGE, s->average_count, s->average),
+                                                [GATHERED] = entry_of(GATHERED, s->gradient_count, s->gradients)};
     arena *memory = arena_create();
     if (!memory) return error_memory(err, 0, "a training's state");
     leco_status status = write_entries(s, entries, memory, path, err);
@@ -230,6 +237,7 @@ static leco_status take_numbers(const reader *r, leco_error *err)
     s->first_count = c[FIRST_COUNT];
     s->last_count = c[LAST_COUNT];
     s->threads = c[THREADS];
+    s->gathered = c[GATHERED_COUNT];
     LECO_TRY(take(r, SUMS, &at, &count, err));
     if (count != STATE_SUMS) return damaged(r, "\"sums\" has another length", err);
     const double *sum = at;
@@ -237,12 +245,24 @@ static leco_status take_numbers(const reader *r, leco_error *err)
     s->last_sum = sum[LAST_SUM];
     s->loss = sum[LOSS];
     s->seconds = sum[SECONDS];
+    s->gathered_loss = sum[GATHERED_LOSS];
     return LECO_OK;
 }
 
 static bool within(int64_t value, int64_t low, int64_t high)
 {
     return value >= low && value <= high;
+}
+
+/* Of floats that may lie unaligned. */
+static bool all_finite(const void *from, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        float value;
+        memcpy(&value, (const char *)from + i * sizeof value, sizeof value);
+        if (!isfinite(value)) return false;
+    }
+    return true;
 }
 
 static leco_status check_numbers(const reader *r, leco_error *err)
@@ -252,23 +272,22 @@ static leco_status check_numbers(const reader *r, leco_error *err)
     const bool pending = s->learnt > 0;
     if (!within(s->iterations, 1, most) || !within(s->done, 1, s->iterations))
         return damaged(r, "the steps that it says are done can't be", err);
-    if (!within(s->learnt, 0, s->done) || !within(s->first_count, 0, s->done) || !within(s->last_count, 0, s->done) ||
-        !within(s->threads, 1, INT32_MAX))
+    if (!within(s->learnt, 0, 1000) || !within(s->gathered, 0, most) || !within(s->first_count, 0, s->done) ||
+        !within(s->last_count, 0, s->done) || !within(s->threads, 1, INT32_MAX))
         return damaged(r, "one of its counters can't be", err);
     if (pending != (s->kept_floats > 0) || !within(s->kept_count, pending ? s->learnt + 1 : 0, pending ? 1000 : 0))
         return damaged(r, "the latents that it keeps can't be", err);
-    if (!isfinite(s->first_sum) || !isfinite(s->last_sum) || !isfinite(s->loss) || !isfinite(s->seconds) ||
-        s->seconds < 0)
+    if ((s->gathered > 0) != (s->gradient_count > 0)) return damaged(r, "the gradients that it keeps can't be", err);
+    if (!isfinite(s->gathered_loss) || !isfinite(s->first_sum) || !isfinite(s->last_sum) || !isfinite(s->loss) ||
+        !isfinite(s->seconds) || s->seconds < 0)
         return damaged(r, "one of its sums can't be", err);
     for (size_t i = 0; i < s->saved_count; i++)
         if (!within(s->saved[i], 1, s->done) || (i > 0 && s->saved[i] <= s->saved[i - 1]))
             return damaged(r, "the steps of files that it lists can't be", err);
     if (s->value_count == 0) return damaged(r, "it has no values", err);
-    for (size_t i = 0; i < s->value_count; i++) {
-        float value;
-        memcpy(&value, (const char *)s->values + i * sizeof value, sizeof value);
-        if (!isfinite(value)) return damaged(r, "a value that is trained isn't finite", err);
-    }
+    if (!all_finite(s->values, s->value_count) || !all_finite(s->average, s->average_count) ||
+        !all_finite(s->gradients, s->gradient_count))
+        return damaged(r, "a value that is trained isn't finite", err);
     return LECO_OK;
 }
 
@@ -294,6 +313,8 @@ static leco_status read_all(reader *r, leco_error *err)
     s->values = look(r, VALUES, &s->value_count);
     s->optimizer = look(r, OPTIMIZER, &s->optimizer_count);
     s->kept = look(r, KEPT, &s->kept_floats);
+    s->average = look(r, AVERAGE, &s->average_count);
+    s->gradients = look(r, GATHERED, &s->gradient_count);
     return check_numbers(r, err);
 }
 

@@ -3,6 +3,9 @@
  *     values     [count] f32, all that is trained, as it lies in the flat buffer
  *     optimizer  [count] f32, its state; not there where the kind has none
  *     rng        [2, RNG_NUMBERS] i64: now, and as it was when the pass in progress was drawn (the same where none is)
+ *     average    [count] f32, of what is trained (train.ema_decay); not there where none is wanted
+ *     gathered   [count] f32, gradients of latents since the last optimizer step, added up; not there where there are
+ *                none
  *     counters   i64 and sums f64: the numbers below
  *     kept       [count] f32, the latents of the pass in progress; not there where none is
  *     saved      [count] i64, the steps of the files that were saved on the way and may have to go
@@ -29,11 +32,13 @@ typedef struct train_state {
     rng rng, drawn;
     int64_t learnt;     /* latents of the pass in progress that were trained on; 0: there is none */
     int64_t kept_count; /* of how many */
+    int64_t gathered;   /* latents since the last optimizer step */
     double first_sum, last_sum, loss, seconds;
+    double gathered_loss; /* the sum of their losses */
     int64_t first_count, last_count;
     /* f32. Borrowed when writing; when read, they are the mapped file's, perhaps unaligned. */
-    const void *values, *optimizer, *kept;
-    size_t value_count, optimizer_count, kept_floats;
+    const void *values, *optimizer, *kept, *average, *gradients;
+    size_t value_count, optimizer_count, kept_floats, average_count, gradient_count;
     const int64_t *saved; /* [saved_count] ascending */
     size_t saved_count;
     struct safetensors *file; /* of one that was read */

@@ -41,28 +41,15 @@ static leco_status blame(const trainer *t, const source_pass *pass, const float 
                      dtype_name(t->device.compute));
 }
 
-/* The scale that makes the gradient [count] at most `longest` (0: as long as it is), as torch's clip_grad_norm_ has it,
- * 1e-6 included. One that isn't finite stays so, and is found out as it would be without. */
-static float clipped(const gradients_of_step *g, size_t count, double longest)
-{
-    if (longest == 0) return g->scale;
-    double sum = 0;
-    for (size_t i = 0; i < count; i++) sum += (double)g->values[i] * (double)g->values[i];
-    const double norm = fabs((double)g->scale) * sqrt(sum);
-    return (float)((double)g->scale * fmin(1, longest / (norm + 1e-6)));
-}
-
-/* Teachers and students at one kept latent, then the optimizer. */
+/* Teachers and students at one kept latent, then the optimizer, where that makes a step. */
 static leco_status learn(trainer *t, const source_pass *pass, size_t index, double *loss, leco_error *err)
 {
-    const train_config *c = t->config;
     lesson *l = &t->lessons[pass->objective];
     const float *x = t->kept + index * lesson_latents(l, pass);
     gradients_of_step g;
     LECO_TRY(lesson_learn(l, pass, index, x, t->trainable, t->sum, loss, &g, err));
     if (!isfinite(*loss)) return blame(t, pass, x, *loss, err);
-    optimizer_step(t->optimizer, g.values, clipped(&g, trainable_count(t->trainable), c->max_grad_norm),
-                   lr_at(c->lr_schedule, c->lr, optimizer_steps(t->optimizer), c->iterations));
+    trainer_step(t, g, *loss);
     return LECO_OK;
 }
 
@@ -141,7 +128,6 @@ typedef struct training_run {
     source_pass pass;
     rng drawn;
     size_t learnt;
-    int64_t pass_end; /* optimizer steps done when this pass is through */
     int64_t *saved; /* [saved_count] steps of the files saved on the way that are there, where only the last are kept */
     size_t saved_count;
     bool told; /* how it begins */
@@ -163,13 +149,26 @@ static double mean_steps(const trainer *t)
     return sum;
 }
 
+/* That are still to be trained on. */
+static int64_t latents_left(const training_run *r)
+{
+    return (r->progress.total - r->progress.done) * r->t->config->accumulation - r->t->gathered_count;
+}
+
+/* Of this pass. */
+static int64_t latents_at_hand(const training_run *r)
+{
+    const int64_t rest = (int64_t)(r->pass.kept_count - r->learnt), left = latents_left(r);
+    return rest < left ? rest : left;
+}
+
 /* What is left of this pass, and of those to come: as long as they are on average. */
 static double seconds_left(const training_run *r)
 {
     const train_progress *p = &r->progress;
-    double passes = (double)(p->total - r->pass_end) / (double)r->t->config->samples_per_trajectory;
+    const double passes = (double)(latents_left(r) - latents_at_hand(r)) / (double)r->t->config->samples_per_trajectory;
     return pace_seconds(&r->pace, (double)(p->denoised_total - p->denoised) + passes * mean_steps(r->t),
-                        (double)(p->total - p->done));
+                        (double)latents_left(r));
 }
 
 static bool report(training_run *r, const char *saved)
@@ -198,24 +197,32 @@ static bool on_denoised(void *user)
     return report(r, NULL);
 }
 
-static bool on_learnt(void *user, double loss)
+/* An optimizer step was done. */
+static void count_step(training_run *r)
 {
-    training_run *r = user;
     train_progress *p = &r->progress;
     const int64_t tenth = (p->total + 9) / 10;
-    r->pace.learning += lap(r);
-    r->pace.learnt++;
     if (p->done < tenth) {
-        r->first_sum += loss;
+        r->first_sum += r->t->loss;
         r->first_count++;
     }
     if (p->done >= p->total - tenth) {
-        r->last_sum += loss;
+        r->last_sum += r->t->loss;
         r->last_count++;
     }
     p->done++;
+    p->loss = r->t->loss;
+}
+
+static bool on_learnt(void *user, double loss)
+{
+    training_run *r = user;
+    const train_progress *p = &r->progress;
+    (void)loss;
+    r->pace.learning += lap(r);
+    r->pace.learnt++;
     r->learnt++;
-    p->loss = loss;
+    if (optimizer_steps(r->t->optimizer) > p->done) count_step(r);
     return report(r, NULL) || p->done == p->total; /* after the last step there is nothing to stop */
 }
 
@@ -262,11 +269,14 @@ static leco_status remove_old(training_run *r, leco_error *err)
 
 static leco_status save_adapter_of(training_run *r, bool last, leco_error *err)
 {
-    const trainer *t = r->t;
+    trainer *t = r->t;
     char *path = NULL;
     for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(model_unchanged(t->frozen[i].model, err));
-    LECO_TRY(save_adapter(t->config, t->frozen[0].model, t->device.compute, t->trainable, r->progress.done, last, &path,
-                          err));
+    trainer_show(t);
+    leco_status status = save_adapter(t->config, t->frozen[0].model, t->device.compute, t->trainable, r->progress.done,
+                                      last, &path, err);
+    trainer_hide(t);
+    LECO_TRY(status);
     mem_free(r->result->path);
     r->result->path = path;
     return LECO_OK;
@@ -326,11 +336,9 @@ static leco_status run_pass(training_run *r, leco_error *err)
         r->pass = trainer_draw(t);
     }
     const source *s = t->lessons[r->pass.objective].source[r->pass.source];
-    const int64_t left = p->total - p->done;
-    const size_t rest = r->pass.kept_count - r->learnt, limit = (int64_t)rest < left ? rest : (size_t)left;
+    const size_t limit = (size_t)latents_at_hand(r);
     p->denoised_total = (int64_t)s->row->steps(s, &r->pass);
     p->denoised = fresh ? 0 : p->denoised_total;
-    r->pass_end = p->done + (int64_t)limit;
     r->mark = cpu_seconds();
     if (!r->told && !report(r, NULL)) return error_set(err, LECO_INTERRUPTED, "stopped");
     r->told = true;
@@ -344,7 +352,8 @@ static leco_status run_passes(training_run *r, leco_error *err)
 {
     const train_config *c = r->t->config;
     train_progress *p = &r->progress;
-    int64_t saved_at = p->done - (int64_t)r->learnt; /* or later, but not at a multiple of save_every */
+    /* Steps done when the pass in progress began. It was saved then, or later, but not at a multiple of save_every. */
+    int64_t saved_at = (p->done * c->accumulation + r->t->gathered_count - (int64_t)r->learnt) / c->accumulation;
     while (p->done < p->total) {
         LECO_TRY(run_pass(r, err));
         bool due = c->save_every > 0 && p->done / c->save_every > saved_at / c->save_every;

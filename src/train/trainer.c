@@ -37,6 +37,9 @@ void trainer_destroy(trainer *t)
     mem_free(t->scratch);
     mem_free(t->kept_steps);
     mem_free(t->sum);
+    mem_free(t->gathered);
+    mem_free(t->average);
+    mem_free(t->aside);
     mem_free(t->contents);
     state_free(&t->resumed);
     mem_free(t->resumed_from);
@@ -98,6 +101,7 @@ static leco_status plan_lessons(trainer *t, double recompute, leco_error *err)
     t->pool.device = &t->device;
     t->pool.trainable = t->trainable;
     t->pool.recompute = recompute;
+    t->pool.huber = t->config->loss != LOSS_MSE;
     t->lessons = mem_calloc(count, sizeof *t->lessons);
     if (!t->lessons) return error_memory(err, count * sizeof *t->lessons, "the objectives");
     for (size_t i = 0; i < count; i++) {
@@ -165,16 +169,25 @@ static leco_status plan(trainer *t, const char *device_name, uint64_t budget, le
 
 /* ---- taking what was planned ---- */
 
+/* [trainable_count]; NULL, and good, where it isn't wanted. */
+static bool take_values(const trainer *t, bool wanted, float **out)
+{
+    if (wanted) *out = mem_calloc(trainable_count(t->trainable), sizeof **out);
+    return !wanted || *out;
+}
+
 static leco_status make_buffers(trainer *t, leco_error *err)
 {
-    const size_t samples = (size_t)t->config->samples_per_trajectory, largest = t->largest;
+    const train_config *c = t->config;
+    const size_t samples = (size_t)c->samples_per_trajectory, largest = t->largest;
     t->x = mem_calloc(largest, sizeof(float));
     t->noise = mem_calloc(largest, sizeof(float));
     t->scratch = mem_calloc(largest, sizeof(float));
     t->kept = mem_calloc(samples * t->largest_kept, sizeof(float));
     t->kept_steps = mem_calloc(samples, sizeof *t->kept_steps);
-    if (trainer_has_sums(t)) t->sum = mem_calloc(trainable_count(t->trainable), sizeof(float));
-    if (!t->x || !t->noise || !t->scratch || !t->kept || !t->kept_steps || (trainer_has_sums(t) && !t->sum))
+    if (!t->x || !t->noise || !t->scratch || !t->kept || !t->kept_steps ||
+        !take_values(t, trainer_has_sums(t), &t->sum) || !take_values(t, c->accumulation > 1, &t->gathered) ||
+        !take_values(t, c->ema_decay > 0, &t->average) || !take_values(t, trainer_has_average(c), &t->aside))
         return error_memory(err, trainer_buffer_bytes(t), "the latents");
     return LECO_OK;
 }

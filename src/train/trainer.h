@@ -64,6 +64,12 @@ typedef struct train_result {
     double first_loss, last_loss; /* means over the first and the last tenth of the steps; NaN where there are none */
 } train_result;
 
+/* What is saved, drawn with and measured may be an average, not what is trained (ema_decay, schedule-free optimizers).
+ * Between these two the trainable holds it, and nothing is trained. They do nothing where there is no difference, as
+ * before the first step. */
+void trainer_show(trainer *t);
+void trainer_hide(trainer *t);
+
 /* Runs config->iterations optimizer steps, saving every save_every steps as NAME_<steps, six digits>.safetensors, and
  * at the end as NAME.safetensors. Stopped by the callback, it saves under the number of steps (nothing where
  * there are none) and returns LECO_INTERRUPTED. Beside what is saved on the way the state is, which trainer_resume
@@ -92,12 +98,13 @@ source_pass trainer_draw(trainer *t);
 /* Who watches a pass being followed; false stops it. */
 typedef struct train_watch {
     bool (*denoised)(void *user);            /* after each denoising step */
-    bool (*learnt)(void *user, double loss); /* after each optimizer step */
+    bool (*learnt)(void *user, double loss); /* after each latent, of which one or more make an optimizer step */
     void *user;
 } train_watch;
 
-/* Follows one pass from noise [B,h,w,C] and takes an optimizer step at each kept latent, at most `limit`. losses
- * [kept_count] (may be NULL) gets each step's. watch may be NULL; LECO_INTERRUPTED where it said no. */
+/* Follows one pass from noise [B,h,w,C] and trains on its kept latents, at most `limit`: an optimizer step each, or
+ * after every gradient_accumulation_steps. losses [kept_count] (may be NULL) gets each latent's. watch may be NULL;
+ * LECO_INTERRUPTED where it said no. */
 leco_status trainer_follow(trainer *t, const source_pass *pass, const float *noise, size_t limit, double *losses,
                            const train_watch *watch, leco_error *err);
 

@@ -28,6 +28,13 @@ struct trainer {
     float *noise, *scratch;
     int64_t *kept_steps; /* [samples_per_trajectory] */
     float *sum;          /* [trainable_count] of gradients; NULL where all objectives have one branch */
+    /* Gradients of latents since the last optimizer step, added up; NULL where each latent makes a step. */
+    float *gathered; /* [trainable_count] */
+    int64_t gathered_count;
+    double gathered_loss, loss; /* sum since the last step; mean of the last step's */
+    float *average;             /* [trainable_count] of ema_decay; NULL: none is wanted */
+    float *aside; /* [trainable_count] what is trained, while trainer_show shows an average; NULL: it never does */
+    bool shown;
     char (
         *contents)[DIGEST_TEXT]; /* [frozen_count + 1] what tells models and pictures from others; "": not known yet */
     char *resumed_from;          /* the file of the state below, or NULL: it begins anew */
@@ -61,7 +68,11 @@ leco_status trainer_write_state(trainer *t, const source_pass *pass, train_state
 /* The other way: optimizer and adapter become what they were. */
 void trainer_restore(trainer *t);
 
-bool trainer_has_sums(const trainer *t); /* is there an objective of several branches? */
+/* Takes a latent's gradients: as many as the config wants make a step of the optimizer. */
+void trainer_step(trainer *t, gradients_of_step g, double loss);
+
+bool trainer_has_average(const train_config *c); /* is what is saved an average? */
+bool trainer_has_sums(const trainer *t);         /* is there an objective of several branches? */
 /* Of the buffers that belong to no lesson. */
 size_t trainer_buffer_bytes(const trainer *t);
 

@@ -22,9 +22,11 @@ bool trainer_has_sums(const trainer *t)
 
 size_t trainer_buffer_bytes(const trainer *t)
 {
-    const size_t samples = (size_t)t->config->samples_per_trajectory;
-    return (3 * t->largest + samples * t->largest_kept + (trainer_has_sums(t) ? trainable_count(t->trainable) : 0)) *
-               sizeof(float) +
+    const train_config *c = t->config;
+    const size_t samples = (size_t)c->samples_per_trajectory, values = trainable_count(t->trainable);
+    const size_t copies =
+        (size_t)trainer_has_sums(t) + (c->accumulation > 1) + (c->ema_decay > 0) + trainer_has_average(c);
+    return (3 * t->largest + samples * t->largest_kept + copies * values) * sizeof(float) +
            samples * sizeof *t->kept_steps;
 }
 
@@ -143,9 +145,10 @@ char *trainer_summary(const trainer *t)
     const latent_size size = t->lessons[0].size;
     const long long factor = vae_factor(&t->frozen[0].model->vae);
     char *memory = memory_text(&use), *file = save_name(c), *adapter = adapter_text(t), *text = NULL;
-    char again[160] = "", images[80], samples[96];
+    char again[160] = "", images[80], samples[96], latents[48] = "";
     tell_samples(t, samples, sizeof samples);
     tell_images(o, images, sizeof images);
+    if (c->accumulation > 1) snprintf(latents, sizeof latents, " of %lld latents each", (long long)c->accumulation);
     if (t->pool.recompute > 0)
         snprintf(
             again, sizeof again,
@@ -157,7 +160,7 @@ char *trainer_summary(const trainer *t)
             "adapter    %s, %lld parameters\n"
             "prompts    %zu (\"%s\"%s), %lldx%lld pixels, batch %lld\n"
             "%s"
-            "training   %lld steps, lr %g; %s\n"
+            "training   %lld steps%s, lr %g; %s\n"
             "writes     %s\n"
             "memory     %s\n%s"
             "           not counted: the U-Net's file, %.1f MiB of it mapped, which the system takes back where memory "
@@ -167,7 +170,8 @@ char *trainer_summary(const trainer *t)
             c->model, dtype_name(t->device.compute), t->device.backend->name, adapter,
             (long long)trainable_parameters(t->trainable), o->count, prompt_of(&o->item[0]),
             o->count > 1 ? ", ..." : "", size.width * factor, size.height * factor, (long long)size.batch, images,
-            (long long)c->iterations, c->lr, samples, file, memory, again, (double)use.mapped / (1024.0 * 1024.0));
+            (long long)c->iterations, latents, c->lr, samples, file, memory, again,
+            (double)use.mapped / (1024.0 * 1024.0));
     mem_free(memory);
     mem_free(file);
     mem_free(adapter);

@@ -92,7 +92,7 @@ static bool can_take_steps(const trainer *t)
     const train_state *s = &t->resumed;
     bool same = true;
     for (int64_t i = 0; i < s->done && same; i++)
-        same = lr_at(c->lr_schedule, c->lr, i, s->iterations) == lr_at(c->lr_schedule, c->lr, i, c->iterations);
+        same = lr_at(&c->rates, c->lr, i, s->iterations) == lr_at(&c->rates, c->lr, i, c->iterations);
     return same;
 }
 
@@ -182,6 +182,10 @@ static leco_status check_sizes(const trainer *t, leco_error *err)
                          "%s: is for another adapter: it has %zu values and %zu numbers of the optimizer, not %zu and "
                          "%zu",
                          t->resumed_from, s->value_count, s->optimizer_count, on.count, bytes / sizeof(float));
+    const size_t average = t->config->ema_decay > 0 ? on.count : 0, gathered = s->gathered > 0 ? on.count : 0;
+    if (s->average_count != average || s->gradient_count != gathered || s->gathered >= t->config->accumulation)
+        return error_set(err, LECO_FORMAT, "%s: is no state that leco wrote: its average or its gradients can't be",
+                         t->resumed_from);
     if (s->done > t->config->iterations)
         return error_set(err, LECO_INVALID, "%s: %lld steps were done already, and train.iterations is %lld",
                          t->resumed_from, (long long)s->done, (long long)t->config->iterations);
@@ -217,6 +221,12 @@ leco_status trainer_write_state(trainer *t, const source_pass *pass, train_state
     s->values = trainable_values(t->trainable);
     s->value_count = trainable_count(t->trainable);
     s->optimizer = optimizer_state(t->optimizer, &s->optimizer_count);
+    s->average = t->average;
+    s->average_count = t->average ? s->value_count : 0;
+    s->gathered = t->gathered_count;
+    s->gathered_loss = t->gathered_loss;
+    s->gradients = t->gathered;
+    s->gradient_count = t->gathered_count > 0 ? s->value_count : 0;
     if (s->learnt > 0) {
         s->kept = t->kept;
         s->kept_count = (int64_t)pass->kept_count;
@@ -246,5 +256,9 @@ void trainer_restore(trainer *t)
     float *state = optimizer_state(t->optimizer, &count);
     restore_values(t);
     if (count > 0) memcpy(state, s->optimizer, count * sizeof *state);
+    if (t->average) memcpy(t->average, s->average, s->average_count * sizeof(float));
+    if (s->gathered > 0) memcpy(t->gathered, s->gradients, s->gradient_count * sizeof(float));
+    t->gathered_count = s->gathered;
+    t->gathered_loss = s->gathered_loss;
     optimizer_set_steps(t->optimizer, s->done);
 }

@@ -30,7 +30,7 @@ fails 'broken\.yaml' broken.yaml
 changed 's/iterations: 4/iteratoins: 4/' 'changed\.yaml:[0-9]+.*iteratoins.*iterations'
 changed 's/^network:/netwrok:/' 'changed\.yaml:[0-9]+.*netwrok.*network'
 changed 's/    neutral:/    neutrall:/' 'changed\.yaml:[0-9]+.*neutrall.*neutral'
-changed 's/lr: 1e-3/lr: 1e-3\n  optimizer: prodigy/' 'optimizer.*prodigy'
+changed 's/lr: 1e-3/lr: 1e-3\n  optimizer: DAdaptSGD/' 'optimizer.*DAdaptSGD'
 config small.yaml
 fails 'bogus' small.yaml --set train.bogus=1
 

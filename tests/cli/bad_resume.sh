@@ -58,7 +58,7 @@ says "^leco: .*/$state: is damaged: "
 cp "$lora" "$state"
 run 1 "$LECO" train small.yaml "${red[@]}" --resume
 says "^leco: .*/$state: is not the state of a leco training"
-safetensors "$state" '{"__metadata__":{"leco_state":"1"},"values":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}' 4
+safetensors "$state" '{"__metadata__":{"leco_state":"2"},"values":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}' 4
 run 1 "$LECO" train small.yaml "${red[@]}" --resume
 says "^leco: .*/$state: .*\"rng\""
 rm "$state"

@@ -1,5 +1,6 @@
 /* A training that is killed at a hundred random moments, and resumed each time, ends with the same file, to the byte,
- * as one that was let alone. Never is anything half written where it would be read. */
+ * as one that was let alone; so do some that remember more from step to step. Never is anything half written where it
+ * would be read. */
 #include "test_support.h"
 
 #include <signal.h>
@@ -19,8 +20,6 @@
 #define STATE "out/small.state.safetensors"
 #define RESULT "out/small.safetensors"
 
-enum { KILLS = 100 };
-
 static leco_error err;
 
 /* Cross-attention alone, at the smallest size: most of the time goes into starting and saving, which is what is to be
@@ -34,6 +33,9 @@ static const char config[] =
     "prompts:\n"
     "- {target: 'a {red|blue} circle', positive: red, resolution: 16}\n";
 
+/* What is trained differently; NULL: nothing. */
+static const char *learning;
+
 /* In a process of its own, since what computes with threads must not fork; 0 where it came to its end. */
 static pid_t begin(int64_t steps)
 {
@@ -43,8 +45,10 @@ static pid_t begin(int64_t steps)
     if (child > 0) return child;
     char iterations[40];
     snprintf(iterations, sizeof iterations, "train.iterations=%lld", (long long)steps);
-    const char *const overrides[] = {iterations};
-    leco_train_options o = {.overrides = overrides, .override_count = 1, .resume = file_exists(test_path(STATE))};
+    const char *const overrides[] = {learning, iterations};
+    leco_train_options o = {.overrides = learning ? overrides : overrides + 1,
+                            .override_count = learning ? 2 : 1,
+                            .resume = file_exists(test_path(STATE))};
     leco_train_report report = {0};
     leco_set_threads(1);
     leco_status status = leco_train(test_path("train.yaml"), &o, &report, &err);
@@ -98,14 +102,14 @@ static void kill_once(rng *r, int64_t at)
     assert_true(WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL);
 }
 
-static void a_hundred_kills_change_nothing(void **state)
+static void check_kills(int kills, const char *override)
 {
-    (void)state;
     rng r;
+    learning = override;
     rng_seed(&r, RNG_CPU, 20);
     int64_t done = 0, before = 0, early = 0;
     const double start = now();
-    for (int i = 0; i < KILLS; i++) {
+    for (int i = 0; i < kills; i++) {
         kill_once(&r, done);
         before = done;
         done = steps_saved();
@@ -113,7 +117,7 @@ static void a_hundred_kills_change_nothing(void **state)
         assert_true(done >= before);
         assert_in_range(test_count_files(test_path("out")), 0, 3 + 2 + 2); /* what it writes, a lock, and litter */
     }
-    printf("    %d kills in %.1f s: %lld steps, %lld times before one was saved\n", KILLS, now() - start,
+    printf("    %d kills in %.1f s: %lld steps, %lld times before one was saved\n", kills, now() - start,
            (long long)done, (long long)early);
     done += 3;
     let_alone(done);
@@ -135,10 +139,31 @@ static void a_hundred_kills_change_nothing(void **state)
     assert_memory_equal(ended.optimizer, expected_end.optimizer, ended.optimizer_count * sizeof(float));
     assert_memory_equal(&ended.rng, &expected_end.rng, sizeof ended.rng);
     assert_true(ended.first_sum > 0 && ended.loss == expected_end.loss);
+    assert_true(ended.average_count == expected_end.average_count && ended.gathered == expected_end.gathered);
+    if (ended.average) assert_memory_equal(ended.average, expected_end.average, ended.average_count * sizeof(float));
     state_free(&ended);
     state_free(&expected_end);
     free(file);
     free(expected);
+    test_remove_files("out");
+    test_remove_files("killed");
+}
+
+static void a_hundred_kills_change_nothing(void **state)
+{
+    (void)state;
+    check_kills(100, NULL);
+}
+
+#define TRAIN "train={precision: float32, max_denoising_steps: 3, samples_per_trajectory: 2, lr: 1e-3, "
+
+/* Killed between the latents of a step, too. */
+static void nor_do_some_where_more_is_remembered(void **state)
+{
+    (void)state;
+    check_kills(15, TRAIN "gradient_accumulation_steps: 3, ema_decay: 0.9, loss: huber}");
+    check_kills(15, TRAIN "gradient_accumulation_steps: 3, optimizer: AdamWScheduleFree}");
+    check_kills(15, TRAIN "optimizer: prodigy, optimizer_args: d0=1e-3, lr_warmup_steps: 4}");
 }
 
 static int write_config(void **state)
@@ -151,6 +176,7 @@ static int write_config(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(a_hundred_kills_change_nothing)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(a_hundred_kills_change_nothing),
+                                       cmocka_unit_test(nor_do_some_where_more_is_remembered)};
     return cmocka_run_group_tests_name("fault/kill", tests, write_config, NULL);
 }

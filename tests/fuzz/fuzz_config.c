@@ -8,6 +8,7 @@
 
 #include "diffusion/sampler.h"
 #include "train/config.h"
+#include "train/config_keys.h"
 #include "train/modes.h"
 
 const char *const fuzz_words[] = {"=== prompts.yaml\n",
@@ -31,6 +32,10 @@ const char *const fuzz_words[] = {"=== prompts.yaml\n",
                                   "  optimizer: sgd\n",
                                   "  optimizer_args: momentum=0.9 nesterov=True\n",
                                   "  lr_scheduler: cosine\n",
+                                  "  lr_scheduler: polynomial\n  lr_warmup_steps: 0.1\n  lr_scheduler_power: 2\n",
+                                  "  optimizer: Prodigy8bit\n  optimizer_args: [d_coef=2, 'beta3=None']\n",
+                                  "  gradient_accumulation_steps: 4\n  ema_decay: 0.9\n",
+                                  "  loss: huber\n  huber_c: 0.2\n  huber_schedule: exponential\n",
                                   "  max_denoising_steps: 30\n",
                                   "  samples_per_trajectory: 4\n",
                                   "  timestep_jitter: true\n",
@@ -103,6 +108,12 @@ static void check_config(const train_config *c)
     check_between(c->trajectory_guidance_scale, 0, 100);
     check_between((double)c->save_every, 0, 1e9);
     fuzz_check_arguments(&c->optimizer);
+    check_between(c->rates.warmup, 0, 1e9);
+    check_between(c->rates.power, 1e-3, 100);
+    check_between((double)c->accumulation, 1, 10000);
+    check_between(c->ema_decay, 0, optimizer_averages(&c->optimizer) ? 0 : 1);
+    check_between(c->huber_c, 1e-6, c->huber_schedule == HUBER_CONSTANT ? 1e3 : 1);
+    FUZZ_CHECK(c->rates.schedule != LR_CONSTANT_WITH_WARMUP || c->rates.warmup > 0);
     FUZZ_CHECK(!strchr(c->save_name, '/') && c->save_name[0]);
     FUZZ_CHECK(!c->precision || strcmp(c->precision, "bfloat16") == 0 || strcmp(c->precision, "float32") == 0);
     FUZZ_CHECK(c->compat == TIMESTEPS_RIGHT || (!c->timestep_jitter && c->samples_per_trajectory == 1));
@@ -143,7 +154,7 @@ static void put_prompt(FILE *out, const train_prompt *p)
 static void put_train(FILE *out, const train_config *c)
 {
     fprintf(out, "train:\n  iterations: %lld\n  lr: %.17g\n  lr_scheduler: %s\n", (long long)c->iterations, c->lr,
-            lr_schedule_rows[c->lr_schedule].name);
+            lr_schedule_rows[c->rates.schedule].name);
     fprintf(out, "  max_denoising_steps: %lld\n  samples_per_trajectory: %lld\n  timestep_jitter: %s\n",
             (long long)c->denoising_steps, (long long)c->samples_per_trajectory, c->timestep_jitter ? "true" : "false");
     fprintf(out, "  seed: %llu\n  trajectory_guidance_scale: %.17g\n  timestep_compat: %s\n",
@@ -151,6 +162,10 @@ static void put_train(FILE *out, const train_config *c)
             c->compat == TIMESTEPS_P1ATDEV ? "p1atdev" : "none");
     fprintf(out, "  noise_scheduler: %s\n  timestep_spacing: %s\n  karras_sigmas: %s\n", c->sampler->name,
             spacing_name(c->spacing), c->karras ? "true" : "false");
+    fprintf(out, "  lr_warmup_steps: %.17g\n  lr_scheduler_power: %.17g\n  gradient_accumulation_steps: %lld\n",
+            c->rates.warmup, c->rates.power, (long long)c->accumulation);
+    fprintf(out, "  ema_decay: %.17g\n  loss: %s\n  huber_c: %.17g\n  huber_schedule: %s\n", c->ema_decay,
+            config_losses.name(&c->loss), c->huber_c, config_huber_schedules.name(&c->huber_schedule));
     if (c->precision) fprintf(out, "  precision: %s\n", c->precision);
     fprintf(out, "  optimizer: %s\n  optimizer_args: \"", optimizer_rows[c->optimizer.kind]->name);
     fuzz_put_arguments(out, &c->optimizer);

@@ -15,16 +15,17 @@ const char *const fuzz_words[] = {"values",    "optimizer", "rng",
                                   "counters",  "sums",      "kept",
                                   "saved",     "\"F32\"",   "\"I64\"",
                                   "\"F64\"",   "\"BF16\"",  "\"shape\":[1260]",
-                                  "[0,10080]", CHECKSUM,    "\"leco_state\":\"1\"",
+                                  "[0,10080]", CHECKSUM,    "\"leco_state\":\"2\"",
                                   "is:",       "train.lr",  "train.iterations",
-                                  NULL};
+                                  "average",   "gathered",  NULL};
 
 static void check(const train_state *s)
 {
     FUZZ_CHECK(s->done >= 1 && s->done <= s->iterations && s->iterations <= 1000000000 && s->threads > 0);
-    FUZZ_CHECK(s->learnt >= 0 && s->learnt <= s->done && (s->learnt > 0) == (s->kept_floats > 0));
+    FUZZ_CHECK(s->learnt >= 0 && s->learnt <= 1000 && (s->learnt > 0) == (s->kept_floats > 0));
     FUZZ_CHECK(s->learnt == 0 || (s->learnt < s->kept_count && s->kept_count <= 1000));
     FUZZ_CHECK(isfinite(s->loss) && isfinite(s->seconds) && isfinite(s->first_sum) && isfinite(s->last_sum));
+    FUZZ_CHECK(s->gathered >= 0 && (s->gathered > 0) == (s->gradient_count > 0) && isfinite(s->gathered_loss));
     FUZZ_CHECK(s->rng.next <= 624 && s->drawn.next <= 624);
     for (size_t i = 0; i < s->saved_count; i++) FUZZ_CHECK(s->saved[i] >= 1 && s->saved[i] <= s->done);
     rng r = s->rng;
@@ -53,6 +54,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     FUZZ_CHECK(again.value_count == s.value_count && same(again.values, s.values, 4 * s.value_count));
     FUZZ_CHECK(again.optimizer_count == s.optimizer_count && same(again.optimizer, s.optimizer, 4 * s.optimizer_count));
     FUZZ_CHECK(again.kept_floats == s.kept_floats && same(again.kept, s.kept, 4 * s.kept_floats));
+    FUZZ_CHECK(again.average_count == s.average_count && same(again.average, s.average, 4 * s.average_count));
+    FUZZ_CHECK(again.gathered == s.gathered && again.gathered_loss == s.gathered_loss &&
+               again.gradient_count == s.gradient_count && same(again.gradients, s.gradients, 4 * s.gradient_count));
     FUZZ_CHECK(again.saved_count == s.saved_count && same(again.saved, s.saved, 8 * s.saved_count));
     state_free(&again);
     state_free(&s);
@@ -73,7 +77,7 @@ bool fuzz_seed(unsigned index, const char *path)
                      .seconds = 2,
                      .values = values,
                      .value_count = 8};
-    if (index > 2) return false;
+    if (index > 3) return false;
     s.drawn.next = 624;
     for (uint32_t i = 0; i < 624; i++)
         s.drawn.state[i] = i % 64; /* no braces: fuzz_repair_tensors looks for the last */
@@ -90,6 +94,12 @@ bool fuzz_seed(unsigned index, const char *path)
         s.kept_count = 2;
         s.kept = values;
         s.kept_floats = 8;
+    }
+    if (index > 2) {
+        s.average = s.gradients = values;
+        s.average_count = s.gradient_count = 8;
+        s.gathered = 3;
+        s.gathered_loss = 0.75;
     }
     FUZZ_CHECK(settings_create(&s.settings, &err) == LECO_OK);
     FUZZ_CHECK(settings_add(&s.settings, "train.lr", "0.001", &err) == LECO_OK);

@@ -176,8 +176,11 @@ static void what_p_has_and_leco_hasn_t_is_said_so(void **state)
     (void)state;
     assert_refused(with("network:\n  type: c3lier\n"), NULL, LECO_UNSUPPORTED, "config.yaml:6", "network.type",
                    "c3lier", "not supported yet");
-    assert_refused(with("train:\n  optimizer: prodigy\n"), NULL, LECO_UNSUPPORTED, "train.optimizer", "prodigy");
-    assert_refused(with("train:\n  lr_scheduler: linear\n"), NULL, LECO_UNSUPPORTED, "train.lr_scheduler", "linear");
+    assert_refused(with("train:\n  optimizer: DAdaptation\n"), NULL, LECO_UNSUPPORTED, "train.optimizer",
+                   "DAdaptation");
+    assert_refused(with("train:\n  lr_scheduler: inverse_sqrt\n"), NULL, LECO_UNSUPPORTED, "train.lr_scheduler",
+                   "inverse_sqrt", "cosine_with_restarts");
+    assert_refused(with("train:\n  loss: l1\n"), NULL, LECO_UNSUPPORTED, "train.loss", "l1", "smooth_l1");
     assert_refused(with("train:\n  noise_scheduler: DPM++ 2M\n"), NULL, LECO_INVALID, "train.noise_scheduler",
                    "did you mean \"dpmpp_2m\"", "euler_a");
     assert_refused(with("logging:\n  use_wandb: true\n"), NULL, LECO_UNSUPPORTED, "logging.use_wandb");

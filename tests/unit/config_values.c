@@ -98,6 +98,42 @@ static void a_longest_gradient_is_a_length(void **state)
     train_config_free(&c);
 }
 
+static void ways_to_learn_go_together(void **state)
+{
+    (void)state;
+#define REFUSED(train, ...) assert_refused("[{target: x}]", "train={" train "}", __VA_ARGS__)
+    REFUSED("lr_warmup_steps: 1.5", "train.lr_warmup_steps", "1.5", "whole");
+    REFUSED("lr_warmup_steps: -1", "train.lr_warmup_steps", "found -1");
+    REFUSED("lr_scheduler: constant_with_warmup", "train.lr_scheduler", "lr_warmup_steps");
+    REFUSED("lr_scheduler: polynomial, lr: 1e-7", "train.lr_scheduler", "1e-07");
+    REFUSED("lr_scheduler: cosine, lr_scheduler_power: 2", "train.lr_scheduler_power", "polynomial", "cosine");
+    REFUSED("lr_scheduler: cosinus", "train.lr_scheduler", "\"cosine\"");
+    REFUSED("huber_c: 0.2", "train.huber_c", "mse");
+    REFUSED("huber_schedule: constant", "train.huber_schedule", "mse");
+    REFUSED("loss: huber, huber_c: 0", "train.huber_c", "found 0");
+    REFUSED("loss: huber, huber_c: 2", "train.huber_c", "at most 1", "constant");
+    REFUSED("loss_type: huber", "train.loss_type", "\"loss\"");
+    REFUSED("loss: huber, huber_delta: 1", "train.huber_delta", "\"huber_c\"");
+    REFUSED("ema_decay: 1.5", "train.ema_decay", "found 1.5");
+    REFUSED("ema_decay: 0.9, optimizer: adamwschedulefree", "train.ema_decay", "adamwschedulefree", "average");
+    REFUSED("gradient_accumulation_steps: 0", "train.gradient_accumulation_steps", "found 0");
+    REFUSED("prompts_per_step: 4", "train.prompts_per_step", "\"gradient_accumulation_steps\"");
+    REFUSED("optimizer: prodgy", "train.optimizer", "\"prodigy\"");
+    REFUSED("optimizer: prodigy, optimizer_args: [d_coef=2, d_ceof=3]", "train.optimizer_args", "d_ceof", "\"d_coef\"");
+    REFUSED("optimizer: prodigy, optimizer_args: [[d_coef=2]]", "train.optimizer_args");
+    train_config c;
+    assert_works(read_prompts("[{target: x}]",
+                              "train={loss: L2, lr_warmup_steps: 0.1, lr_scheduler: Polynomial, lr_scheduler_power: 3, "
+                              "optimizer_args: ['betas=0.5,0.75', eps=1e-6]}",
+                              &c),
+                 &err);
+    assert_true(c.loss == LOSS_MSE && c.rates.warmup == 0.1 && c.rates.power == 3 &&
+                c.rates.schedule == LR_POLYNOMIAL && c.accumulation == 1 && c.ema_decay == 0 && c.huber_c == 0.1);
+    assert_true(argument_of(&c.optimizer, "betas")[1] == 0.75 && *argument_of(&c.optimizer, "eps") == 1e-6);
+    assert_int_equal(lr_warmup_steps(&c.rates, 39), 3);
+    train_config_free(&c);
+}
+
 static void some_timestep_is_left(void **state)
 {
     (void)state;
@@ -132,6 +168,7 @@ int main(void)
         cmocka_unit_test(what_is_no_list_is_told_so),
         cmocka_unit_test(optimizer_arguments_are_read_to_their_end),
         cmocka_unit_test(a_longest_gradient_is_a_length),
+        cmocka_unit_test(ways_to_learn_go_together),
         cmocka_unit_test(some_timestep_is_left),
         cmocka_unit_test(nan_has_no_sign),
     };

@@ -81,42 +81,66 @@ static void assert_result(const unsigned char *expected, size_t size, const char
 typedef struct kind_of_run {
     const char *what;
     const char *overrides[MOST_OVERRIDES];
-    bool pending; /* it can be stopped within a pass that has begun to learn */
+    int stopped_at; /* PENDING: in a pass that has begun to learn; GATHERING: with gradients that make no step yet */
 } kind_of_run;
+
+enum { PENDING = 1, GATHERING = 2 };
 
 #define K3 "train.samples_per_trajectory=3"
 static const kind_of_run runs[] = {
-    {"one latent a trajectory", {"train.lr=1e-3"}, false},
-    {"several, with jitter", {K3, "train.timestep_jitter=true"}, true},
-    {"adam, clipped", {"train.optimizer=adam", "train.max_grad_norm=0.1"}, false},
+    {"one latent a trajectory", {"train.lr=1e-3"}, 0},
+    {"several, with jitter", {K3, "train.timestep_jitter=true"}, PENDING},
+    {"adam, clipped", {"train.optimizer=adam", "train.max_grad_norm=0.1"}, 0},
     {"sgd with momentum, cosine",
      {"train.optimizer=sgd", "train.optimizer_args=momentum=0.9 nesterov=True", "train.lr_scheduler=cosine"},
-     false},
-    {"sgd without a state", {"train.optimizer=sgd", K3}, true},
-    {"lion", {"train.optimizer=lion", "train.lr=1e-4", K3}, true},
-    {"preserve", {"preserve=[a star, '{blue|green} ring']", K3}, true},
+     0},
+    {"sgd without a state", {"train.optimizer=sgd", K3}, PENDING},
+    {"lion", {"train.optimizer=lion", "train.lr=1e-4", K3}, PENDING},
+    {"prodigy, warm-up",
+     {"train.optimizer=Prodigy", "train.optimizer_args=d0=1e-3,safeguard_warmup=True", "train.lr=1",
+      "train.lr_warmup_steps=3", K3},
+     PENDING},
+    {"dadaptadam, linear", {"train.optimizer=dadaptadam", "train.lr=1", "train.lr_scheduler=linear", K3}, PENDING},
+    {"dadaptlion, polynomial", {"train.optimizer=dadaptlion", "train.lr=1", "train.lr_scheduler=polynomial"}, 0},
+    {"adafactor", {"train.optimizer=adafactor", "train.optimizer_args=beta1=0.9 warmup_init=True", K3}, PENDING},
+    {"schedule-free", {"train.optimizer=AdamWScheduleFree", "train.optimizer_args=warmup_steps=3", K3}, PENDING},
+    {"an average", {"train.ema_decay=0.9", "train.lr_scheduler=cosine_with_restarts", K3}, PENDING},
+    {"several latents a step", {"train.gradient_accumulation_steps=3", "train.max_grad_norm=0.1"}, GATHERING},
+    {"several latents a step, across passes",
+     {"train.gradient_accumulation_steps=2", K3, "train.ema_decay=0.5", "train.loss=huber", "preserve=[a star]"},
+     PENDING | GATHERING},
+    {"smooth_l1, several pairs a step",
+     {"train={loss: smooth_l1, huber_schedule: exponential, gradient_accumulation_steps: 4, iterations: 4, precision: "
+      "float32, max_denoising_steps: 5, optimizer: AdamWScheduleFree, samples_per_trajectory: 3}",
+      "prompts=[{target: a circle, positive: red}, {target: a star, action: enhance, positive: 'big star'}]"},
+     PENDING | GATHERING},
+    {"preserve", {"preserve=[a star, '{blue|green} ring']", K3}, PENDING},
     {"several prompts with wildcards",
      {"prompts=[{target: 'a {red|blue} circle', positive: red}, {target: a star, action: enhance, positive: 'big "
       "star'}]",
       K3},
-     true},
-    {"a slider", {"prompts=[{action: slider, target: star, positive: big star, attributes: [red, blue]}]", K3}, true},
-    {"photographs", {"images={path: photos, prompt: 'a {red|blue} thing', batch_size: 2}", "prompts=null", K3}, true},
+     PENDING},
+    {"a slider",
+     {"prompts=[{action: slider, target: star, positive: big star, attributes: [red, blue]}]", K3},
+     PENDING},
+    {"photographs",
+     {"images={path: photos, prompt: 'a {red|blue} thing', batch_size: 2}", "prompts=null", K3},
+     PENDING},
     {"pairs of photographs, and preserve",
      {"prompts=[{action: slider, target: a star, images: {before: photos, after: after}}]", K3, "preserve=[a ring]"},
-     true},
+     PENDING},
     {"an embedding",
      {"network={type: embedding, token: <thing>, vectors: 2, init: red}",
       "prompts=[{target: a <thing>, positive: red circle, neutral: a circle}]", K3},
-     true},
-    {"the text encoder", {"network.text_encoder=true", K3}, true},
+     PENDING},
+    {"the text encoder", {"network.text_encoder=true", K3}, PENDING},
     {"a teacher, both trajectories",
      {"teachers={donor: {name_or_path: donor}}", "prompts=[{target: a circle, teacher: donor, trajectory: both}]", K3,
       "train.timestep_jitter=true"},
-     true},
+     PENDING},
     {"loha, frozen trajectory",
      {"network.kind=loha", "prompts=[{target: a circle, positive: red, neutral: '', trajectory: frozen}]", K3},
-     true},
+     PENDING},
 };
 
 static void put_photographs(const char *name, int shade)
@@ -134,17 +158,17 @@ static void put_photographs(const char *name, int shade)
 }
 
 /* Stops a little later each time, so that it comes through in the end; returns how often. */
-static int stop_and_go(const char *const *overrides, stopper *s, bool *pending)
+static int stop_and_go(const char *const *overrides, stopper *s, int *stopped_at)
 {
     int stops = 0;
     leco_status status;
     *s = (stopper){.stop_at = 2};
-    *pending = false;
+    *stopped_at = 0;
     while ((status = train(overrides, file_exists(test_path(STATE)), s)) == LECO_INTERRUPTED) {
         train_state state;
         if (file_exists(test_path(STATE))) {
             assert_works(state_read(test_path(STATE), &state, &err), &err);
-            *pending = *pending || state.learnt > 0;
+            *stopped_at |= (state.learnt > 0 ? PENDING : 0) | (state.gathered > 0 ? GATHERING : 0);
             state_free(&state);
         }
         s->calls = 0;
@@ -160,13 +184,13 @@ static void check_run(const kind_of_run *k)
 {
     size_t size;
     stopper s;
-    bool pending;
+    int stopped_at;
     assert_works(train(k->overrides, false, NULL), &err);
     unsigned char *expected = result(&size);
-    const int stops = stop_and_go(k->overrides, &s, &pending);
+    const int stops = stop_and_go(k->overrides, &s, &stopped_at);
     printf("    %-35s stopped %d times\n", k->what, stops);
     assert_true(stops >= 3 && s.learning);
-    assert_true(pending == k->pending);
+    assert_int_equal(stopped_at, k->stopped_at);
     assert_result(expected, size, k->what);
     free(expected);
 }
@@ -191,8 +215,8 @@ static void files_on_the_way_are_the_same(void **state)
         assert_int_equal(remove(test_path(files[i])), 0);
     }
     stopper s;
-    bool pending;
-    assert_true(stop_and_go(overrides, &s, &pending) > 2);
+    int stopped_at;
+    assert_true(stop_and_go(overrides, &s, &stopped_at) > 2);
     for (int i = 0; i < 2; i++) {
         size_t found_size;
         unsigned char *found = test_read(test_path(files[i]), &found_size);
@@ -229,6 +253,16 @@ static void a_finished_run_can_be_made_longer(void **state)
     assert_fails(train(less, true, NULL), LECO_INVALID, &err, STATE, "7 steps were done", "train.iterations is 5");
     assert_works(train(falling, false, NULL), &err);
     assert_fails(train(more, true, NULL), LECO_INVALID, &err, STATE, "train.iterations is \"11\" now", "was \"7\"");
+    /* Where the rates so far don't depend on how many steps there are, it may be another one: a warm-up of so many
+     * steps, but no share of them. */
+    const char *const warm[] = {"train.lr_warmup_steps=9", "save.keep_state=true", NULL};
+    const char *const warm_longer[] = {"train.lr_warmup_steps=9", "train.iterations=11", NULL};
+    const char *const share[] = {"train.lr_warmup_steps=0.5", "save.keep_state=true", NULL};
+    const char *const share_longer[] = {"train.lr_warmup_steps=0.5", "train.iterations=11", NULL};
+    assert_works(train(warm, false, NULL), &err);
+    assert_works(train(warm_longer, true, NULL), &err);
+    assert_works(train(share, false, NULL), &err);
+    assert_fails(train(share_longer, true, NULL), LECO_INVALID, &err, STATE, "train.iterations is \"11\" now");
     test_remove_files("out");
 }
 
@@ -258,6 +292,11 @@ static void a_changed_config_is_refused_by_name(void **state)
         {"train.optimizer=lion", "train.optimizer", "lion(", "adamw("},
         {"train.optimizer_args=eps=1e-7", "train.optimizer", "eps=1e-07", "eps=1e-08"},
         {"train.lr_scheduler=cosine", "train.lr_scheduler", "cosine", "constant"},
+        {"train.lr_warmup_steps=2", "train.lr_warmup_steps", "2", "0"},
+        {"train.gradient_accumulation_steps=2", "train.gradient_accumulation_steps", "2", "1"},
+        {"train.ema_decay=0.9", "train.ema_decay", "0.9", "0"},
+        {"train.loss=huber", "train.loss", "huber", "mse"},
+        {"train.optimizer=adamwschedulefree", "train.optimizer", "adamwschedulefree(", "adamw("},
         {"train.max_denoising_steps=6", "train.max_denoising_steps", "6", "5"},
         {"train.noise_scheduler=euler", "train.noise_scheduler", "euler", "ddim"},
         {"train.timestep_jitter=true", "train.timestep_jitter", "true", "false"},
@@ -384,9 +423,9 @@ static void numbers_that_cannot_be_are_refused(void **state)
     assert_works(state_read(path, &read, &err), &err);
     assert_true(read.done == 3 && read.value_count == 2 && memcmp(&read.rng, &good.rng, sizeof good.rng) == 0);
     state_free(&read);
-    train_state made[16];
+    train_state made[20];
     int count = 0;
-    for (; count < 16; count++) made[count] = good;
+    for (; count < 20; count++) made[count] = good;
     count = 0;
     made[count++].done = 0;
     made[count++].done = 10;
@@ -404,6 +443,12 @@ static void numbers_that_cannot_be_are_refused(void **state)
     made[count++].first_count = 4;
     made[count++].threads = 0;
     made[count++].values = bad;
+    made[count++].gathered = 2;
+    made[count].gradients = values;
+    made[count++].gradient_count = 2;
+    made[count].average = bad;
+    made[count++].average_count = 2;
+    made[count++].gathered_loss = INFINITY;
     made[count].saved = steps;
     made[count++].saved_count = 2;
     made[count++].rng.next = 625;
@@ -433,6 +478,9 @@ static void the_metadata_tell_all(void **state)
         {"ss_unet_lr", "0.001"},
         {"ss_text_encoder_lr", "0.001"},
         {"ss_lr_scheduler", "cosine"},
+        {"ss_lr_warmup_steps", "0"},
+        {"ss_gradient_accumulation_steps", "1"},
+        {"ss_loss_type", "l2"},
         {"ss_optimizer", "adamw(betas=(0.9,0.999),eps=1e-07,weight_decay=0.01)"},
         {"ss_max_grad_norm", "0"},
         {"ss_batch_size_per_device", "1"},
@@ -465,13 +513,47 @@ static void the_metadata_tell_all(void **state)
 
 /* ---- files that go ---- */
 
+static void the_metadata_tell_how_it_was_learnt(void **state)
+{
+    (void)state;
+    static const char *const overrides[] = {
+        "train={lr: 1, lr_scheduler: linear, lr_warmup_steps: 0.3, loss: smooth_l1, "
+        "gradient_accumulation_steps: 2, iterations: 7, max_denoising_steps: 5, "
+        "optimizer: Prodigy8bit, optimizer_args: [d_coef=2, 'betas=0.9,0.99'], "
+        "min_snr_gamma: 5, ema_decay: 0.5}",
+        NULL};
+    static const char *const expected[][2] = {
+        {"ss_lr_scheduler", "linear"},
+        {"ss_lr_warmup_steps", "2"},
+        {"ss_gradient_accumulation_steps", "2"},
+        {"ss_loss_type", "smooth_l1"},
+        {"ss_huber_schedule", "snr"},
+        {"ss_huber_c", "0.1"},
+        {"ss_min_snr_gamma", "5"},
+        {"ss_steps", "7"},
+        {"ss_optimizer",
+         "prodigy(betas=(0.9,0.99),beta3=None,eps=1e-08,weight_decay=0,decouple=True,"
+         "use_bias_correction=False,safeguard_warmup=False,d0=1e-06,d_coef=2,growth_rate=inf,slice_p=1)"},
+    };
+    safetensors *file;
+    assert_works(train(overrides, false, NULL), &err);
+    assert_works(safetensors_open(test_path(RESULT), &file, &err), &err);
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
+        const char *found = safetensors_metadata(file, expected[i][0]);
+        if (!found || strcmp(found, expected[i][1]) != 0)
+            fail_msg("%s is %s", expected[i][0], found ? found : "missing");
+    }
+    safetensors_close(file);
+    test_remove_files("out");
+}
+
 static void only_the_last_files_are_kept(void **state)
 {
     (void)state;
     const char *const overrides[] = {"save.per_steps=1", "save.keep_last=2", NULL};
     stopper s;
-    bool pending;
-    assert_true(stop_and_go(overrides, &s, &pending) > 2);
+    int stopped_at;
+    assert_true(stop_and_go(overrides, &s, &stopped_at) > 2);
     assert_int_equal(test_count_files(test_path("out")), 3);
     assert_true(file_exists(test_path(RESULT)) && file_exists(test_path("out/small_000005.safetensors")) &&
                 file_exists(test_path("out/small_000006.safetensors")));
@@ -531,6 +613,7 @@ int main(void)
         cmocka_unit_test(a_damaged_state_is_refused),
         cmocka_unit_test(numbers_that_cannot_be_are_refused),
         cmocka_unit_test(the_metadata_tell_all),
+        cmocka_unit_test(the_metadata_tell_how_it_was_learnt),
         cmocka_unit_test(only_the_last_files_are_kept),
         cmocka_unit_test(two_trainings_of_one_name_are_one_too_many),
     };
