@@ -20,7 +20,8 @@ static leco_error err;
 
 static const char config[] = "pretrained_model: {name_or_path: \"" FIXTURE "\"}\n"
                              "train: {precision: float32, iterations: 2, max_denoising_steps: 2,"
-                             " samples_per_trajectory: 2, optimizer_args: eps=1e-7}\n"
+                             " samples_per_trajectory: 2, optimizer_args: [eps=1e-7, 'betas=0.9,0.99'],"
+                             " gradient_accumulation_steps: 2, ema_decay: 0.9, loss: huber}\n"
                              "save: {name: small, path: out}\n"
                              "prompts:\n"
                              "- {target: a red circle, neutral: a circle}\n";

@@ -72,8 +72,9 @@ static void fill(trainable *t)
             ((float *)params[i].value)[k] = (float)(0.02 * sin((double)k * 1.7 + (double)i));
 }
 
-/* The step that SGD with a rate of 1 takes is minus the gradient. Two more latents of the pass aren't learnt from. */
-static outcome learn_once(const branch *branches, size_t count)
+/* The step that SGD with a rate of 1 takes is minus the gradient. Learns from the first `limit` of the latents kept
+ * after 0 and 1 steps, or after `first` alone. */
+static outcome learn(const branch *branches, size_t count, int64_t first, size_t limit)
 {
     const objective o = objective_of(branches, count);
     const objective_list list = {.item = &o, .count = 1};
@@ -91,9 +92,11 @@ static outcome learn_once(const branch *branches, size_t count)
     rng r;
     rng_seed(&r, RNG_CPU, 11);
     rng_normal(&r, noise, latent_count(size));
-    const int64_t kept[] = {0, 1};
-    const source_pass pass = {.kept_count = 2, .kept = kept};
-    assert_works(trainer_follow(t, &pass, noise, 1, &out.loss, NULL, &err), &err);
+    const int64_t kept[] = {first, 1};
+    const source_pass pass = {.kept_count = first == 0 ? 2 : 1, .kept = kept};
+    double losses[2] = {0, 0};
+    assert_works(trainer_follow(t, &pass, noise, limit, losses, NULL, &err), &err);
+    out.loss = losses[0] + losses[1];
     const float *now = trainable_values(all);
     for (size_t i = 0; i < out.count; i++) out.change[i] = now[i] - out.start[i];
     out.steps = trainer_steps(t);
@@ -102,6 +105,11 @@ static outcome learn_once(const branch *branches, size_t count)
     free(noise);
     trainer_destroy(t);
     return out;
+}
+
+static outcome learn_once(const branch *branches, size_t count)
+{
+    return learn(branches, count, 0, 1);
 }
 
 static double norm(const float *x, size_t count)
@@ -192,6 +200,34 @@ static void long_gradients_are_shortened(void **state)
         outcome_free(&clipped);
         outcome_free(&same);
     }
+}
+
+/* Two latents make one step, by the mean of their gradients; only that is as long as it may be. */
+static void gradients_of_latents_are_averaged(void **state)
+{
+    (void)state;
+    const branch two[] = {branch_of(2, 1, "a red circle", "red"), branch_of(1, 1, "a star", "star")};
+    outcome a = learn(two, 2, 0, 1), b = learn(two, 2, 1, 1);
+    config.accumulation = 2;
+    outcome half = learn(two, 2, 0, 1), whole = learn(two, 2, 0, 2);
+    const double length = norm(whole.change, whole.count);
+    config.max_grad_norm = length / 4;
+    outcome clipped = learn(two, 2, 0, 2);
+    config.max_grad_norm = 0;
+    config.accumulation = 1;
+    assert_true(half.steps == 0 && whole.steps == 1 && clipped.steps == 1);
+    assert_true(norm(half.change, half.count) == 0 && half.loss == a.loss && whole.loss == a.loss + b.loss);
+    double wrong = 0;
+    for (size_t i = 0; i < whole.count; i++)
+        wrong += pow((double)whole.change[i] - ((double)a.change[i] + (double)b.change[i]) / 2, 2);
+    printf("    |a| %.3g, |b| %.3g, mean %.3g, off by %.1e of it\n", norm(a.change, a.count), norm(b.change, b.count),
+           length, sqrt(wrong) / length);
+    assert_true(sqrt(wrong) < 1e-4 * length && fabs(norm(clipped.change, clipped.count) / length - 0.25) < 1e-4);
+    outcome_free(&a);
+    outcome_free(&b);
+    outcome_free(&half);
+    outcome_free(&whole);
+    outcome_free(&clipped);
 }
 
 /* ---- plans ---- */
@@ -311,6 +347,7 @@ int main(void)
         cmocka_unit_test(a_branch_may_have_the_opposite_multiplier),
         cmocka_unit_test(a_branch_twice_weighs_double),
         cmocka_unit_test(long_gradients_are_shortened),
+        cmocka_unit_test(gradients_of_latents_are_averaged),
         cmocka_unit_test(a_plan_is_what_is_taken),
         cmocka_unit_test(equal_terms_of_all_branches_are_predicted_once),
         cmocka_unit_test(what_is_drawn_has_an_order),
