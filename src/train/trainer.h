@@ -53,7 +53,8 @@ typedef struct train_progress {
     const char *saved;                /* a file that was just written, or NULL */
 } train_progress;
 
-/* Called at the start, after every denoising step and after every optimizer step; false stops the run. */
+/* Called at the start, after every denoising step and after every latent that was trained on; false stops the
+ * run. */
 typedef bool (*train_callback)(void *user, const train_progress *progress);
 
 typedef struct train_result {
