@@ -240,8 +240,8 @@ static const key_row train_keys[] = {
      .unset = "none",
      .tell = config_tell_arguments,
      .help =
-         "what is to differ from the optimizer's defaults, as `\"betas=(0.9,0.99) weight_decay=0.1\"`, or a list of "
-         "such texts. The defaults: $more"},
+         "what is to differ from the optimizer's defaults, as `\"betas=(0.9,0.99) weight_decay=0.1\"`, a list of such "
+         "texts, or a map of keys and values. The defaults: $more"},
     NUMBER("max_grad_norm", max_grad_norm, 0, 1e9, "0",
            "a gradient longer than this, over all that is trained, is shortened to it before the optimizer's step, as "
            "torch's clip_grad_norm_ does; 0: never"),

@@ -60,15 +60,35 @@ void config_tell_arguments(FILE *out)
     }
 }
 
-/* One text, or sd-scripts' list of them. */
+/* Of a map's key: a scalar as it stands, or a list of them as "(one,two)". */
+static leco_status read_value(const train_config *c, const doc_node *n, const char *name, const char **out,
+                              leco_error *err)
+{
+    if (doc_is_null(n)) {
+        *out = "None";
+        return LECO_OK;
+    }
+    if (n->kind != DOC_LIST) return doc_text(n, name, out, err);
+    const char *all = "(", *one;
+    for (size_t i = 0; i < n->count && all; i++) {
+        LECO_TRY(doc_text(n->item[i].value, name, &one, err));
+        all = arena_printf(c->memory, "%s%s%s", all, i ? "," : "", one);
+    }
+    *out = all ? arena_printf(c->memory, "%s)", all) : NULL;
+    return *out ? LECO_OK : error_memory(err, 0, "optimizer_args");
+}
+
+/* One text, sd-scripts' list of them, or a map of keys and values. */
 leco_status config_read_arguments(const doc_node *n, const char *name, void *values, leco_error *err)
 {
     train_config *c = values;
-    if (n->kind != DOC_LIST) return doc_text(n, name, &c->optimizer_args, err);
+    if (n->kind == DOC_SCALAR) return doc_text(n, name, &c->optimizer_args, err);
     const char *all = "", *one;
     for (size_t i = 0; i < n->count; i++) {
-        LECO_TRY(doc_text(n->item[i].value, name, &one, err));
-        all = arena_printf(c->memory, "%s%s%s", all, i ? " " : "", one);
+        const doc_item *item = &n->item[i];
+        const bool map = n->kind == DOC_MAP;
+        LECO_TRY(map ? read_value(c, item->value, name, &one, err) : doc_text(item->value, name, &one, err));
+        all = arena_printf(c->memory, "%s%s%s%s%s", all, i ? " " : "", map ? item->key : "", map ? "=" : "", one);
         if (!all) return error_memory(err, 0, "optimizer_args");
     }
     c->optimizer_args = all;

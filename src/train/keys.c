@@ -9,7 +9,7 @@
 #include "base/number.h"
 #include "base/suggest.h"
 
-enum { MAX_NAMES = 128, MAX_KEY = 128 };
+enum { MAX_NAMES = 256, MAX_KEY = 128 };
 
 /* ---- unknown keys ---- */
 

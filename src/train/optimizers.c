@@ -15,7 +15,8 @@ const optimizer_row *const optimizer_rows[OPTIMIZER_COUNT] = {
 
 #define NESTEROV "momentum=0.9 nesterov=True"
 
-/* p1atdev's, sd-scripts', ai-toolkit's and bitsandbytes' names. "Paged" says where states lie, not what they are. */
+/* p1atdev's, sd-scripts', ai-toolkit's and bitsandbytes' names. "Paged" says where states lie, not what they are.
+ * laksjdjf's and sd-scripts' configs may name a class by its module. */
 const optimizer_alias optimizer_aliases[] = {
     {"adamw8bit", OPTIMIZER_ADAMW, NULL, true},
     {"pagedadamw8bit", OPTIMIZER_ADAMW, NULL, true},
@@ -36,5 +37,18 @@ const optimizer_alias optimizer_aliases[] = {
     {"schedulefree", OPTIMIZER_ADAMW_SCHEDULE_FREE, NULL, false},
     {"adamw_schedulefree", OPTIMIZER_ADAMW_SCHEDULE_FREE, NULL, false},
     {"adamw_schedule_free", OPTIMIZER_ADAMW_SCHEDULE_FREE, NULL, false},
+    {"torch.optim.adamw", OPTIMIZER_ADAMW, NULL, false},
+    {"torch.optim.adam", OPTIMIZER_ADAM, NULL, false},
+    {"torch.optim.sgd", OPTIMIZER_SGD, NULL, false},
+    {"bitsandbytes.optim.adamw8bit", OPTIMIZER_ADAMW, NULL, true},
+    {"bitsandbytes.optim.adam8bit", OPTIMIZER_ADAM, NULL, true},
+    {"bitsandbytes.optim.lion8bit", OPTIMIZER_LION, NULL, true},
+    {"lion_pytorch.lion", OPTIMIZER_LION, NULL, false},
+    {"prodigyopt.prodigy", OPTIMIZER_PRODIGY, NULL, false},
+    {"dadaptation.dadaptadam", OPTIMIZER_DADAPTADAM, NULL, false},
+    {"dadaptation.dadaptlion", OPTIMIZER_DADAPTLION, NULL, false},
+    {"transformers.adafactor", OPTIMIZER_ADAFACTOR, NULL, false},
+    {"transformers.optimization.adafactor", OPTIMIZER_ADAFACTOR, NULL, false},
+    {"schedulefree.adamwschedulefree", OPTIMIZER_ADAMW_SCHEDULE_FREE, NULL, false},
     {0},
 };

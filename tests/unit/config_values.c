@@ -132,6 +132,17 @@ static void ways_to_learn_go_together(void **state)
     assert_true(argument_of(&c.optimizer, "betas")[1] == 0.75 && *argument_of(&c.optimizer, "eps") == 1e-6);
     assert_int_equal(lr_warmup_steps(&c.rates, 39), 3);
     train_config_free(&c);
+    assert_works(read_prompts("[{target: x}]",
+                              "train={optimizer: prodigyopt.Prodigy, optimizer_args: {betas: [0.5, 0.75], beta3: null, "
+                              "decouple: false, d_coef: 2}}",
+                              &c),
+                 &err);
+    assert_true(c.optimizer.kind == OPTIMIZER_PRODIGY && argument_of(&c.optimizer, "betas")[1] == 0.75 &&
+                *argument_of(&c.optimizer, "beta3") == OPTIMIZER_NONE && *argument_of(&c.optimizer, "decouple") == 0 &&
+                *argument_of(&c.optimizer, "d_coef") == 2);
+    train_config_free(&c);
+    REFUSED("optimizer_args: {eps: {a: 1}}", "train.optimizer_args");
+    REFUSED("optimizer_args: {esp: 1}", "esp", "\"eps\"");
 }
 
 static void some_timestep_is_left(void **state)
