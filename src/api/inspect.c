@@ -10,7 +10,7 @@
 #include "api/report.h"
 #include "base/file.h"
 #include "base/mem.h"
-#include "format/safetensors.h"
+#include "format/tensors.h"
 #include "model/kinds.h"
 
 /* ---- safetensors files ---- */
@@ -131,7 +131,7 @@ static json_t *embedding_json(const safetensors *file)
 static leco_status inspect_tensors(const char *path, json_t *o, leco_error *err)
 {
     safetensors *file;
-    LECO_TRY(safetensors_open(path, &file, err));
+    LECO_TRY(tensors_open(path, &file, err));
     json_t *tensors = json_object(), *metadata = json_object();
     for (size_t i = 0; i < all_count(file); i++) {
         const safetensors_entry *e = all_at(file, i);
@@ -197,7 +197,7 @@ static leco_status add_weights(const model *m, const char *part, json_t *o, leco
     mem_free(folder);
     if (status != LECO_OK) return status;
     safetensors *file;
-    status = safetensors_open(weights_path(w), &file, err);
+    status = tensors_open(weights_path(w), &file, err);
     weights_close(w);
     if (status != LECO_OK) return status;
     json_object_set_new(o, "parameters", json_integer(value_count(file)));

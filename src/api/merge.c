@@ -10,7 +10,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/room.h"
-#include "format/safetensors.h"
+#include "format/tensors.h"
 #include "model/file_layers.h"
 
 /* LoRAs that are open, and the layers that they are for. */
@@ -96,7 +96,7 @@ static leco_status common_metadata(const joining *j, const char *key, bool must_
     *value = NULL;
     for (size_t i = 0; i < j->count; i++) {
         safetensors *file;
-        LECO_TRY(safetensors_open(j->paths[i], &file, err));
+        LECO_TRY(tensors_open(j->paths[i], &file, err));
         const char *own = safetensors_metadata(file, key);
         leco_status status = LECO_OK;
         const bool other = own && *value && strcmp(own, *value) != 0;

@@ -5,7 +5,7 @@
 #include "api/locale.h"
 #include "base/file.h"
 #include "base/mem.h"
-#include "format/safetensors.h"
+#include "format/tensors.h"
 #include "model/adapter_metadata.h"
 
 void leco_model_close(leco_model *handle)
@@ -67,7 +67,7 @@ leco_status leco_model_open(const char *path, const leco_model_options *options,
 static char *short_hash(const char *path)
 {
     safetensors *file;
-    if (safetensors_open(path, &file, NULL) != LECO_OK) return NULL;
+    if (tensors_open(path, &file, NULL) != LECO_OK) return NULL;
     const char *hash = safetensors_metadata(file, "sshs_model_hash");
     char *copy = hash && strlen(hash) >= 12 ? mem_strndup(hash, 12) : NULL;
     safetensors_close(file);

@@ -4,11 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/arena.h"
-#include "base/file.h"
 #include "base/mem.h"
 #include "format/file_kind.h"
 #include "format/json.h"
+#include "format/tensor_set.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "safetensors files are little-endian, and their tensors are used in place"
@@ -16,47 +15,6 @@
 
 #define MAX_HEADER_BYTES 100000000u /* the limit of the reference implementation */
 #define PREFIX_BYTES sizeof(uint64_t)
-
-static const char *const type_names[DTYPE_COUNT] = {
-    [DTYPE_F32] = "F32", [DTYPE_BF16] = "BF16", [DTYPE_F16] = "F16",
-    [DTYPE_F64] = "F64", [DTYPE_I32] = "I32",   [DTYPE_I64] = "I64",
-};
-
-const char *safetensors_type_name(dtype type)
-{
-    return (unsigned)type < DTYPE_COUNT ? type_names[type] : "unknown";
-}
-
-/* Types that leco skips but whose size it can check. A type that isn't here either has its offsets checked only. */
-static const struct {
-    const char *name;
-    size_t size;
-} foreign_types[] = {
-    {"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"F8_E8M0", 1},
-    {"I16", 2},  {"U16", 2}, {"U32", 4}, {"U64", 8},     {"C64", 8},
-};
-
-/* What the header says of one tensor. */
-typedef struct tensor {
-    safetensors_entry entry; /* comes first: safetensors_type finds the rest by it */
-    const char *type_name;
-    size_t begin, end; /* offsets into the data part */
-} tensor;
-
-struct safetensors {
-    char *path;
-    file_map map;
-    arena *arena; /* everything below, and all strings */
-    tensor *tensors;
-    size_t tensor_count;
-    const tensor **known; /* those of types that leco computes with, in order of their data */
-    size_t known_count;
-    const tensor **skipped; /* the others */
-    size_t skipped_count;
-    const tensor **by_name; /* all tensors, sorted by name */
-    const char *(*metadata)[2];
-    size_t metadata_count;
-};
 
 /* ---- one tensor of the header ---- */
 
@@ -75,14 +33,7 @@ static leco_status parse_type(safetensors *file, const json_t *info, tensor *t, 
         return error_set(err, LECO_FORMAT, "%s: tensor \"%s\" has no dtype", file->path, t->entry.name);
     t->type_name = copy_string(file, json_string_value(value), err);
     if (!t->type_name) return LECO_MEMORY;
-    t->entry.type = DTYPE_COUNT;
-    for (int i = 0; i < DTYPE_COUNT; i++) {
-        if (strcmp(t->type_name, type_names[i]) != 0) continue;
-        t->entry.type = (dtype)i;
-        *size = dtype_size((dtype)i);
-    }
-    for (size_t i = 0; i < sizeof foreign_types / sizeof *foreign_types; i++)
-        if (strcmp(t->type_name, foreign_types[i].name) == 0) *size = foreign_types[i].size;
+    tensor_set_type(t, t->type_name, size);
     return LECO_OK;
 }
 
@@ -178,12 +129,6 @@ static int by_offset(const void *a, const void *b)
     return strcmp(x->entry.name, y->entry.name);
 }
 
-static int by_name(const void *a, const void *b)
-{
-    const tensor *const *x = a, *const *y = b;
-    return strcmp((*x)->entry.name, (*y)->entry.name);
-}
-
 /* The tensors must cover the data exactly: a gap or an overlap means that the header is wrong somewhere. */
 static leco_status check_layout(const safetensors *file, size_t data_size, leco_error *err)
 {
@@ -203,27 +148,13 @@ static leco_status check_layout(const safetensors *file, size_t data_size, leco_
     return LECO_OK;
 }
 
-/* Sorts the tensors and sets up the ways to reach them. */
+/* Sorts the tensors by where they are, and checks that. */
 static leco_status make_indices(safetensors *file, size_t data_size, leco_error *err)
 {
     size_t count = file->tensor_count;
     if (count > 0) qsort(file->tensors, count, sizeof *file->tensors, by_offset);
     LECO_TRY(check_layout(file, data_size, err));
-    file->known = arena_alloc(file->arena, count, sizeof *file->known);
-    file->skipped = arena_alloc(file->arena, count, sizeof *file->skipped);
-    file->by_name = arena_alloc(file->arena, count, sizeof *file->by_name);
-    if (!file->known || !file->skipped || !file->by_name)
-        return error_memory(err, count * sizeof *file->known, file->path);
-    for (size_t i = 0; i < count; i++) {
-        const tensor *t = &file->tensors[i];
-        file->by_name[i] = t;
-        if (t->entry.type == DTYPE_COUNT)
-            file->skipped[file->skipped_count++] = t;
-        else
-            file->known[file->known_count++] = t;
-    }
-    if (count > 0) qsort(file->by_name, count, sizeof *file->by_name, by_name);
-    return LECO_OK;
+    return tensor_set_index(file, err);
 }
 
 static leco_status parse_root(safetensors *file, json_t *root, const unsigned char *data, size_t data_size,
@@ -285,164 +216,20 @@ static leco_status parse_file(safetensors *file, leco_error *err)
     return status;
 }
 
-/* ---- the public functions ---- */
+/* ---- opening ---- */
 
 leco_status safetensors_open(const char *path, safetensors **out, leco_error *err)
 {
     *out = NULL;
-    safetensors *file = mem_calloc(1, sizeof *file);
-    if (!file) return error_memory(err, sizeof *file, path);
-    file->path = mem_strdup(path);
-    file->arena = arena_create();
-    leco_status status = file->path && file->arena ? LECO_OK : error_memory(err, strlen(path), path);
-    if (status == LECO_OK) status = file_map_open(path, &file->map, err);
-    if (status == LECO_OK) status = parse_file(file, err);
+    safetensors *file;
+    LECO_TRY(tensor_set_open(path, &file, err));
+    leco_status status = parse_file(file, err);
     if (status != LECO_OK) {
         safetensors_close(file);
         return status;
     }
     *out = file;
     return LECO_OK;
-}
-
-leco_status safetensors_unchanged(const safetensors *file, leco_error *err)
-{
-    return file_map_check(&file->map, err);
-}
-
-void safetensors_close(safetensors *file)
-{
-    if (!file) return;
-    file_map_close(&file->map);
-    arena_destroy(file->arena);
-    mem_free(file->path);
-    mem_free(file);
-}
-
-const char *safetensors_path(const safetensors *file)
-{
-    return file->path;
-}
-
-size_t safetensors_count(const safetensors *file)
-{
-    return file->known_count;
-}
-
-const safetensors_entry *safetensors_at(const safetensors *file, size_t index)
-{
-    return index < file->known_count ? &file->known[index]->entry : NULL;
-}
-
-size_t safetensors_skipped_count(const safetensors *file)
-{
-    return file->skipped_count;
-}
-
-const safetensors_entry *safetensors_skipped_at(const safetensors *file, size_t index, const char **name,
-                                                const char **type)
-{
-    *name = file->skipped[index]->entry.name;
-    *type = file->skipped[index]->type_name;
-    return &file->skipped[index]->entry;
-}
-
-const char *safetensors_type(const safetensors_entry *entry)
-{
-    return ((const tensor *)entry)->type_name;
-}
-
-/* Bits of an integer type, 0 for another: by the whole name, since the size of an unknown type was never checked. */
-static int integer_bits(const char *type)
-{
-    static const char *const names[] = {"I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64"};
-    for (int i = 0; i < 8; i++)
-        if (strcmp(type, names[i]) == 0) return 8 << (i / 2);
-    return 0;
-}
-
-bool safetensors_number(const safetensors_entry *entry, double *out)
-{
-    if (entry->count != 1) return false;
-    const char *type = safetensors_type(entry);
-    const int bits = integer_bits(type);
-    if (bits == 0) {
-        if (entry->type != DTYPE_COUNT) dtype_convert(out, DTYPE_F64, entry->data, entry->type, 1);
-        return entry->type != DTYPE_COUNT;
-    }
-    uint64_t value = 0;
-    memcpy(&value, entry->data, (size_t)bits / 8);
-    const uint64_t sign = UINT64_C(1) << (bits - 1);
-    bool negative = type[0] == 'I' && (value & sign);
-    *out = negative ? -(double)(sign - (value & (sign - 1))) : (double)value;
-    return true;
-}
-
-static const tensor *find_tensor(const safetensors *file, const char *name)
-{
-    const tensor key = {.entry.name = name}, *wanted = &key;
-    if (file->tensor_count == 0) return NULL;
-    const tensor *const *found = bsearch(&wanted, file->by_name, file->tensor_count, sizeof *file->by_name, by_name);
-    return found ? *found : NULL;
-}
-
-const safetensors_entry *safetensors_find(const safetensors *file, const char *name)
-{
-    const tensor *t = find_tensor(file, name);
-    return t && t->entry.type != DTYPE_COUNT ? &t->entry : NULL;
-}
-
-/* "[4, ?, 320]", cut where it doesn't fit. */
-static const char *shape_text(char *text, size_t capacity, int rank, const int64_t *shape)
-{
-    size_t used = 0;
-    text[0] = '\0';
-    for (int i = 0; i < rank && used < capacity; i++) {
-        const char *comma = i > 0 ? ", " : "";
-        int wrote = shape[i] < 0 ? snprintf(text + used, capacity - used, "%s?", comma)
-                                 : snprintf(text + used, capacity - used, "%s%lld", comma, (long long)shape[i]);
-        used += (size_t)wrote;
-    }
-    return text;
-}
-
-leco_status safetensors_require(const safetensors *file, const char *name, int rank, const int64_t *shape,
-                                const safetensors_entry **out, leco_error *err)
-{
-    *out = NULL;
-    const tensor *t = find_tensor(file, name);
-    if (!t) return error_set(err, LECO_FORMAT, "%s: there is no tensor \"%s\"", file->path, name);
-    if (t->entry.type == DTYPE_COUNT)
-        return error_set(err, LECO_UNSUPPORTED, "%s: tensor \"%s\" is of type %s, which is not supported", file->path,
-                         name, t->type_name);
-    bool same = t->entry.rank == rank;
-    for (int i = 0; same && i < rank; i++) same = shape[i] < 0 || shape[i] == t->entry.shape[i];
-    if (!same) {
-        char expected[192], found[192];
-        return error_set(err, LECO_FORMAT, "%s: tensor \"%s\" has shape [%s], expected [%s]", file->path, name,
-                         shape_text(found, sizeof found, t->entry.rank, t->entry.shape),
-                         shape_text(expected, sizeof expected, rank, shape));
-    }
-    *out = &t->entry;
-    return LECO_OK;
-}
-
-const char *safetensors_metadata(const safetensors *file, const char *key)
-{
-    for (size_t i = 0; i < file->metadata_count; i++)
-        if (strcmp(file->metadata[i][0], key) == 0) return file->metadata[i][1];
-    return NULL;
-}
-
-size_t safetensors_metadata_count(const safetensors *file)
-{
-    return file->metadata_count;
-}
-
-void safetensors_metadata_at(const safetensors *file, size_t index, const char **key, const char **value)
-{
-    *key = file->metadata[index][0];
-    *value = file->metadata[index][1];
 }
 
 /* ---- copying ---- */

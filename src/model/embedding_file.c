@@ -4,8 +4,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "format/file_kind.h"
-#include "format/safetensors.h"
+#include "format/tensors.h"
 #include "model/model.h"
 #include "model/trainable_internal.h"
 
@@ -13,6 +12,7 @@
 enum { MOST_VECTORS = 4096 };
 
 #define ROWS "emb_params"
+#define A1111_ROWS "string_to_param.*" /* in its .pt files: what the word * stands for */
 
 static bool starts_with(const char *text, const char *prefix)
 {
@@ -47,6 +47,8 @@ static leco_status find_rows(const safetensors *file, const safetensors_entry **
 {
     const size_t count = safetensors_count(file) + safetensors_skipped_count(file);
     if (count == 0) return error_set(err, LECO_FORMAT, "%s: holds no tensor", safetensors_path(file));
+    *out = safetensors_find(file, A1111_ROWS);
+    if (*out) return LECO_OK;
     for (size_t i = 0; i < count; i++) {
         *out = any_tensor(file, i);
         const char *name = (*out)->name;
@@ -76,10 +78,16 @@ static leco_status check_rows(const safetensors *file, const safetensors_entry *
     return LECO_OK;
 }
 
+/* Are the rows called as in all files of their kind, rather than by the word? */
+static bool is_nameless(const safetensors_entry *rows)
+{
+    return strcmp(rows->name, ROWS) == 0 || strcmp(rows->name, A1111_ROWS) == 0;
+}
+
 /* What the file says that it is called, or NULL. A phrase of several words tells what else to write into a prompt. */
 static const char *told_token(const safetensors *file, const safetensors_entry *rows)
 {
-    if (strcmp(rows->name, ROWS) != 0) return rows->name;
+    if (!is_nameless(rows)) return rows->name;
     const char *phrase = safetensors_metadata(file, "modelspec.trigger_phrase");
     return phrase && *phrase && !strpbrk(phrase, " \t\r\n,") ? phrase : NULL;
 }
@@ -91,7 +99,7 @@ static leco_status add_tokens(const safetensors *file, const safetensors_entry *
     const char *told = told_token(file, rows);
     char *stem = file_stem(safetensors_path(file));
     if (!stem) return error_memory(err, 0, "an embedding's name");
-    const bool by_file = strcmp(rows->name, ROWS) == 0 && (!told || strcmp(told, stem) != 0);
+    const bool by_file = is_nameless(rows) && (!told || strcmp(told, stem) != 0);
     to->token = mem_strdup(told ? told : stem);
     leco_status status = to->token ? model_add_token(m, to->token, to->rank, &to->first, err)
                                    : error_memory(err, strlen(stem), "an embedding's name");
@@ -128,35 +136,13 @@ static leco_status fill(const safetensors *file, const safetensors_entry *rows, 
     return add_tokens(file, rows, m, &t->modules[0], err);
 }
 
-static bool is_pickle(const char *path)
-{
-    file_map map;
-    if (file_map_open(path, &map, NULL) != LECO_OK) return false;
-    const bool pickle = file_kind_of(map.data, map.size).pickle;
-    file_map_close(&map);
-    return pickle;
-}
-
-/* Of A1111's pickles it is told how to get at what is in them; diffusers' .bin files hold nothing but the tensor. */
-static leco_status open_file(const char *path, safetensors **out, leco_error *err)
-{
-    leco_status status = safetensors_open(path, out, err);
-    const size_t length = strlen(path);
-    if (status != LECO_FORMAT || length < 3 || strcmp(path + length - 3, ".pt") != 0 || !is_pickle(path)) return status;
-    return error_set(err, LECO_UNSUPPORTED,
-                     "%s: embeddings in A1111's .pt files can't be read yet; convert it, in Python: "
-                     "safetensors.torch.save_file({\"" ROWS
-                     "\": torch.load(\"FILE.pt\")[\"string_to_param\"][\"*\"]}, \"FILE.safetensors\")",
-                     path);
-}
-
 leco_status trainable_load_embedding(const char *path, model *m, dtype exact, trainable **out, leco_error *err)
 {
     safetensors *file;
     const safetensors_entry *rows = NULL;
     trainable *t = NULL;
     *out = NULL;
-    LECO_TRY(open_file(path, &file, err));
+    LECO_TRY(tensors_open(path, &file, err));
     leco_status status = find_rows(file, &rows, err);
     if (status == LECO_OK) status = trainable_begin(1, exact, &t, err);
     if (status == LECO_OK) status = fill(file, rows, m, t, err);

@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/number.h"
-#include "format/safetensors.h"
+#include "format/tensors.h"
 #include "model/adapter_keys.h"
 #include "model/trainable_internal.h"
 
@@ -338,7 +338,7 @@ leco_status trainable_load(const char *path, const adapter_layers *layers, dtype
     loader ld = {.path = path, .has_text = text != NULL, .text_layers = text_depth(text)};
     trainable *t = NULL;
     *out = NULL;
-    leco_status status = safetensors_open(path, &ld.file, err);
+    leco_status status = tensors_open(path, &ld.file, err);
     if (status == LECO_OK) status = make_targets(&ld, layers, err);
     if (status == LECO_OK) status = load(&ld, exact, &t, err);
     for (size_t i = 0; i < ld.count; i++) mem_free(ld.targets[i].key);

@@ -4,7 +4,7 @@
 
 #include "base/mem.h"
 #include "base/number.h"
-#include "format/safetensors.h"
+#include "format/tensors.h"
 #include "model/adapter_keys.h"
 #include "model/trainable_internal.h"
 
@@ -62,7 +62,7 @@ static leco_status load_into(const safetensors *file, const trainable_module *m,
 leco_status trainable_load_values(trainable *t, const char *path, leco_error *err)
 {
     safetensors *file;
-    LECO_TRY(safetensors_open(path, &file, err));
+    LECO_TRY(tensors_open(path, &file, err));
     leco_status status = LECO_OK;
     const size_t found = safetensors_count(file) + safetensors_skipped_count(file);
     size_t expected = t->param_count;

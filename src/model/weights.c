@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/rng.h"
-#include "format/safetensors.h"
+#include "format/tensors.h"
 
 typedef struct slot {
     weight w;         /* w.data is NULL, w.type perhaps DTYPE_COUNT, where no layer can use the tensor: */
@@ -98,12 +98,13 @@ static leco_status add_entry(weights *w, const safetensors_entry *entry, leco_er
     return LECO_OK;
 }
 
-leco_status weights_open_file(const char *path, weights **out, leco_error *err)
+static leco_status open_with(leco_status (*opener)(const char *path, safetensors **out, leco_error *err),
+                             const char *path, weights **out, leco_error *err)
 {
     *out = NULL;
     weights *w = mem_calloc(1, sizeof *w);
     if (!w) return error_memory(err, sizeof *w, "weights");
-    leco_status status = safetensors_open(path, &w->file, err);
+    leco_status status = opener(path, &w->file, err);
     size_t count = status == LECO_OK ? safetensors_count(w->file) : 0;
     for (size_t i = 0; i < count && status == LECO_OK; i++) status = add_entry(w, safetensors_at(w->file, i), err);
     const char *name, *type;
@@ -116,6 +117,16 @@ leco_status weights_open_file(const char *path, weights **out, leco_error *err)
     }
     *out = w;
     return LECO_OK;
+}
+
+leco_status weights_open_file(const char *path, weights **out, leco_error *err)
+{
+    return open_with(tensors_open, path, out, err);
+}
+
+leco_status weights_open_shards(const char *index, weights **out, leco_error *err)
+{
+    return open_with(tensors_open_shards, index, out, err);
 }
 
 static weights *without_file(bool random, uint64_t seed)

@@ -11,13 +11,15 @@
 
 typedef struct weights weights;
 
-/* Opens FOLDER/<name>[.fp16].safetensors, name being diffusion_pytorch_model or model. LECO_IO where there are no
- * weights; LECO_UNSUPPORTED, saying what is there, for sharded files and those of other formats. On failure *out is
- * NULL. */
+/* Opens a component's folder, under the names that diffusers and transformers give: diffusion_pytorch_model or model
+ * (pytorch_model), .safetensors before .bin, plain before .fp16., and of each the pieces with their index before the
+ * single file. LECO_IO where there are no weights; LECO_UNSUPPORTED, saying what is there, for those of other formats.
+ * On failure *out is NULL. */
 leco_status weights_open(const char *folder, weights **out, leco_error *err);
 
-/* Opens one .safetensors file whose tensors are named by module path. */
+/* Opens one file (format/tensors.h) whose tensors are named by module path; or those that an index lists. */
 leco_status weights_open_file(const char *path, weights **out, leco_error *err);
+leco_status weights_open_shards(const char *index, weights **out, leco_error *err);
 
 /* Weights of any name and shape, made up from `seed`: matrices and kernels normal with standard deviation 0.02, norm
  * scales 1, biases 0, so that activations of a normalised network stay finite. All share one buffer. NULL: out of

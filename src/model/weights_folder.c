@@ -8,22 +8,18 @@
 
 #define EXPECTED "diffusion_pytorch_model.safetensors or model.safetensors, or either with .fp16 before .safetensors"
 
-typedef enum finding { SHARDS, OTHER_NAME, PICKLES, FLAX, TENSORFLOW, ONNX, NOTHING } finding;
+typedef enum finding { SHARDS, PIECE, OTHER_NAME, PICKLES, FLAX, TENSORFLOW, ONNX, NOTHING } finding;
 
 /* What else may hold weights: names that end in `end` and have `within` in them. */
 static const struct row {
     finding is;
     const char *within, *end;
 } rows[] = {
-    {SHARDS, ".safetensors.index", ".json"},
-    {SHARDS, "-of-0", ".safetensors"},
-    {OTHER_NAME, "", ".safetensors"},
-    {PICKLES, "", ".bin"},
-    {PICKLES, "", ".ckpt"},
-    {PICKLES, "", ".pt"},
-    {PICKLES, "", ".pth"},
-    {FLAX, "", ".msgpack"},
-    {TENSORFLOW, "", ".h5"},
+    {SHARDS, ".index", ".json"}, {PIECE, "-of-0", ".safetensors"},
+    {PIECE, "-of-0", ".bin"},    {OTHER_NAME, "", ".safetensors"},
+    {PICKLES, "", ".bin"},       {PICKLES, "", ".ckpt"},
+    {PICKLES, "", ".pt"},        {PICKLES, "", ".pth"},
+    {FLAX, "", ".msgpack"},      {TENSORFLOW, "", ".h5"},
     {ONNX, "", ".onnx"},
 };
 enum { ROWS = sizeof rows / sizeof *rows };
@@ -61,17 +57,17 @@ static leco_status look(const char *folder, finding *best, char **name, leco_err
 static leco_status refuse(const char *folder, finding is, const char *name, leco_error *err)
 {
     switch (is) {
+    case PIECE:
+        return error_set(err, LECO_IO, "%s: a piece of the weights (%s), but no index of them (NAME.index.json)",
+                         folder, name);
     case SHARDS:
-        return error_set(err, LECO_UNSUPPORTED, "%s/%s: weights split over several files are not supported yet", folder,
-                         name);
     case OTHER_NAME:
         return error_set(err, LECO_IO, "%s: no weights under a name that leco knows (expected " EXPECTED "; found %s)",
                          folder, name);
     case PICKLES:
-        return error_set(err, LECO_UNSUPPORTED,
-                         "%s: the weights are here as pickles of PyTorch only (%s), which leco can't read yet; convert "
-                         "the whole model, in Python: diffusers.DiffusionPipeline.from_pretrained(\"MODEL\")"
-                         ".save_pretrained(\"NEW-FOLDER\", safe_serialization=True)",
+        return error_set(err, LECO_IO,
+                         "%s: no weights under a name that leco knows (expected " EXPECTED ", or the like with .bin; "
+                         "found %s)",
                          folder, name);
     case FLAX:
     case TENSORFLOW:
@@ -117,8 +113,18 @@ leco_status weights_open(const char *folder, weights **out, leco_error *err)
         "model.safetensors.index.json",
         "diffusion_pytorch_model.safetensors",
         "model.safetensors",
+        "diffusion_pytorch_model.safetensors.index.fp16.json",
+        "model.safetensors.index.fp16.json",
         "diffusion_pytorch_model.fp16.safetensors",
         "model.fp16.safetensors",
+        "diffusion_pytorch_model.bin.index.json",
+        "pytorch_model.bin.index.json",
+        "diffusion_pytorch_model.bin",
+        "pytorch_model.bin",
+        "diffusion_pytorch_model.bin.index.fp16.json",
+        "pytorch_model.bin.index.fp16.json",
+        "diffusion_pytorch_model.fp16.bin",
+        "pytorch_model.fp16.bin",
     };
     *out = NULL;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -126,7 +132,7 @@ leco_status weights_open(const char *folder, weights **out, leco_error *err)
         LECO_TRY(find(folder, names[i], &path, err));
         if (!path) continue;
         leco_status status =
-            what_is(names[i]) == SHARDS ? refuse(folder, SHARDS, names[i], err) : weights_open_file(path, out, err);
+            what_is(names[i]) == SHARDS ? weights_open_shards(path, out, err) : weights_open_file(path, out, err);
         mem_free(path);
         return status;
     }

@@ -204,11 +204,28 @@ static void warn(const baker *b)
                     b->left_out, b->left_out_count - 1);
 }
 
+/* What is written is a copy of the part's own file. */
+static leco_status check_files(const baker *b, leco_error *err)
+{
+    for (int part = 0; part < PART_COUNT; part++) {
+        if (b->count[part] == 0) continue;
+        const char *path = weights_path(b->m->weights[part]);
+        if (!ends_in(path, ".safetensors"))
+            return error_set(err, LECO_UNSUPPORTED,
+                             "%s: can't be changed: leco bakes into .safetensors files that hold all of a part; in "
+                             "Python: diffusers.DiffusionPipeline.from_pretrained(\"MODEL\").save_pretrained("
+                             "\"NEW-FOLDER\", safe_serialization=True)",
+                             path);
+    }
+    return LECO_OK;
+}
+
 static leco_status bake(baker *b, const change_list *changes, const char *to, leco_error *err)
 {
     folder_writer *w;
     double cost = 0;
     LECO_TRY(name_changes(b, changes, err));
+    LECO_TRY(check_files(b, err));
     for (size_t i = 0; i < changes->count; i++) cost += (double)(changes->at[i].rows * changes->at[i].columns);
     work_begin(b->work, (int64_t)changes->count, cost);
     LECO_TRY(folder_writer_open(to, &w, err));

@@ -5,7 +5,7 @@
 
 #include "base/arena.h"
 #include "base/mem.h"
-#include "format/safetensors.h"
+#include "format/tensors.h"
 #include "solve/low_rank.h"
 
 typedef struct extraction {
@@ -164,8 +164,8 @@ static leco_status count_others(extraction *x, model_part part, leco_error *err)
     safetensors *a, *b;
     const layer_list *list;
     LECO_TRY(model_layers(x->base, part, &list, err));
-    LECO_TRY(safetensors_open(weights_path(x->base->weights[part]), &a, err));
-    leco_status status = safetensors_open(weights_path(x->tuned->weights[part]), &b, err);
+    LECO_TRY(tensors_open(weights_path(x->base->weights[part]), &a, err));
+    leco_status status = tensors_open(weights_path(x->tuned->weights[part]), &b, err);
     for (size_t i = 0; status == LECO_OK && i < safetensors_count(a); i++) {
         const safetensors_entry *e = safetensors_at(a, i), *other = safetensors_find(b, e->name);
         if (!is_layers_weight(list, e->name) && (!other || !equal_values(e, other))) x->report->others++;

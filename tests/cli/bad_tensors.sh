@@ -24,8 +24,8 @@ unet_with "\"$key\.alpha\" is F8_E4M3" alpha.safetensors
 safetensors norm.safetensors "{$down,$up,$(one lora_unet_down_blocks_0_attentions_0_norm.w_norm F32 '[8]' 384,416)}" 416
 unet_with '_norm\.w_norm".* for a norm.*only lora_down\.weight, lora_up\.weight,.* and alpha' norm.safetensors
 printf 'PK\3\4\0\0\10\10\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\20\0\0\0archive/data.pkl' >slider.pt
-unet_with 'slider\.pt.*PyTorch \.pt/\.ckpt file.*convert it to \.safetensors' slider.pt
-fails 'slider\.pt.*PyTorch' inspect slider.pt
+unet_with 'slider\.pt: is a zip archive whose end is missing' slider.pt
+fails 'slider\.pt: is a zip archive whose end is missing' inspect slider.pt
 fails 'slider\.pt.*PyTorch' run unet -m "$model" --in slider.pt --out out.safetensors
 fails 'slider\.pt.*PyTorch' generate -m slider.pt -p 'a star' --steps 1 -o star.png
 fails 'slider\.pt.*PyTorch' generate -m "$model" -p 'a star' --latents slider.pt --steps 1 -o star.png

@@ -17,6 +17,10 @@ run 0 "$LECO" inspect star.png
 prints 'a star' 'Negative prompt: a moon' 'Steps: 1'
 run 0 "$LECO" inspect star.png --json
 prints '^\{'
+run 0 "$LECO" inspect "$fixtures/torch/lora.pt"
+prints '^kind +lora' 'rank +4'
+run 0 "$LECO" inspect "$fixtures/torch/checkpoint.ckpt"
+prints 'transposed' '8.*6'
 run 1 "$LECO" inspect nowhere
 says 'nowhere.*[Nn]o such file'
 echo hello >text

@@ -16,6 +16,14 @@ run 0 "$LECO" run unet -m "$model" --in "$cases/lora_cases.safetensors" --lora "
 differ base.safetensors with.safetensors
 run 0 "$LECO" run unet -m "$model" --in "$cases/lora_cases.safetensors" --lora "$lora:-0.7" --lora "$cases/lora2.safetensors:0.4" --out both.safetensors
 differ with.safetensors both.safetensors
+
+# PyTorch's files: a LoRA as Concept Sliders saves it is the same as .safetensors.
+run 0 "$LECO" run unet -m "$model" --in "$cases/lora_cases.safetensors" --lora "$fixtures/torch/lora.safetensors" --out tensors.safetensors
+run 0 "$LECO" run unet -m "$model" --in "$cases/lora_cases.safetensors" --lora "$fixtures/torch/lora.pt" --out pickled.safetensors
+same tensors.safetensors pickled.safetensors
+differ base.safetensors pickled.safetensors
+run 0 "$LECO" run text-encoder -m "$model" --embedding "$fixtures/torch/embedding.pt" -p 'an embedding' --out word.safetensors
+
 run 0 "$LECO" run unet -m "$model" --device ref --precision float32 --in "$cases/lora_cases.safetensors" --out ref.safetensors
 exists ref.safetensors
 safetensors latents.safetensors '{"latents":{"dtype":"F32","shape":[2,4,6,8],"data_offsets":[0,1536]}}' 1536

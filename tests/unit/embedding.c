@@ -95,6 +95,21 @@ static void files_of_all_forms_load(void **state)
     model_close(m);
 }
 
+/* A1111's .pt and diffusers' .bin of former times. */
+static void pickles_are_loaded(void **state)
+{
+    (void)state;
+    model *m = open_model();
+    trainable *t = NULL;
+    assert_works(trainable_load_embedding(FIXTURE("torch/embedding.pt"), m, DTYPE_F32, &t, &err), &err);
+    assert_int_equal(added(m, "embedding"), 2);
+    trainable_destroy(t);
+    assert_works(trainable_load_embedding(FIXTURE("torch/learned_embeds.bin"), m, DTYPE_F32, &t, &err), &err);
+    assert_int_equal(added(m, "<mine>"), 1);
+    trainable_destroy(t);
+    model_close(m);
+}
+
 static void other_files_are_refused(void **state)
 {
     (void)state;
@@ -115,7 +130,7 @@ static void other_files_are_refused(void **state)
     REFUSED(test_path("nowhere.safetensors"), LECO_IO, "nowhere.safetensors");
     static const unsigned char pickle[] = {0x80, 2, '}', 'q', 0, '.', 0, 0, 0, 0, 0, 0};
     test_write(test_path("old.pt"), pickle, sizeof pickle);
-    REFUSED(test_path("old.pt"), LECO_UNSUPPORTED, "old.pt", "string_to_param");
+    REFUSED(test_path("old.pt"), LECO_UNSUPPORTED, "old.pt", "a pickle, but not PyTorch's");
     const char *path = rows_file("twice.safetensors", 1);
     assert_works(trainable_load_embedding(path, m, DTYPE_F32, &t, &err), &err);
     trainable_destroy(t);
@@ -360,6 +375,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(files_of_all_forms_load),
+        cmocka_unit_test(pickles_are_loaded),
         cmocka_unit_test(other_files_are_refused),
         cmocka_unit_test(a_folders_own_token_is_an_embedding_built_in),
         cmocka_unit_test(words_are_spread_over_the_vectors),

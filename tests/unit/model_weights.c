@@ -198,14 +198,14 @@ static void files_are_found(void **state)
     }
 }
 
-static void sharded_weights_are_refused(void **state)
+static void an_index_comes_before_the_file(void **state)
 {
     (void)state;
     leco_error err = {0};
     weights *w;
     const char *folder = model_copy(UNET, "sharded");
     test_write(test_path("sharded/" WEIGHTS ".index.json"), "{}", 2);
-    assert_fails(weights_open(folder, &w, &err), LECO_UNSUPPORTED, &err, "index.json", "several files");
+    assert_fails(weights_open(folder, &w, &err), LECO_FORMAT, &err, "index.json", "weight_map");
 }
 
 static void random_weights_are_made_on_demand(void **state)
@@ -302,7 +302,7 @@ int main(void)
         cmocka_unit_test(leftovers_are_reported),
         cmocka_unit_test(harmless_leftovers_are_not_reported),
         cmocka_unit_test(files_are_found),
-        cmocka_unit_test(sharded_weights_are_refused),
+        cmocka_unit_test(an_index_comes_before_the_file),
         cmocka_unit_test(random_weights_are_made_on_demand),
         cmocka_unit_test(models_must_fit_together),
         cmocka_unit_test(missing_files_are_named),

@@ -197,21 +197,21 @@ static void folders_say_what_is_there(void **state)
         const char *says, *too;
     } cases[] = {
         {{"config.json"}, LECO_IO, "no weights here", "diffusion_pytorch_model.safetensors"},
-        {{"pytorch_model.bin"}, LECO_UNSUPPORTED, "(pytorch_model.bin)", "save_pretrained"},
-        {{"diffusion_pytorch_model.fp16.bin"}, LECO_UNSUPPORTED, "(diffusion_pytorch_model.fp16.bin)", "pickles"},
-        {{"model.ckpt"}, LECO_UNSUPPORTED, "(model.ckpt)", "pickles"},
-        {{"b.bin", "a.bin", "c.bin"}, LECO_UNSUPPORTED, "(a.bin)", "pickles"},
-        {{"model.safetensors.index.json"}, LECO_UNSUPPORTED, "/model.safetensors.index.json", "several files"},
+        {{"pytorch_model.bin"}, LECO_FORMAT, "/pytorch_model.bin", "0 bytes"},
+        {{"diffusion_pytorch_model.fp16.bin"}, LECO_FORMAT, "/diffusion_pytorch_model.fp16.bin", "0 bytes"},
+        {{"model.ckpt"}, LECO_IO, "found model.ckpt", "expected"},
+        {{"b.bin", "a.bin", "c.bin"}, LECO_IO, "found a.bin", "expected"},
+        {{"model.safetensors.index.json"}, LECO_FORMAT, "/model.safetensors.index.json:1", ""},
         {{"model.safetensors.index.fp16.json", "pytorch_model.bin"},
-         LECO_UNSUPPORTED,
+         LECO_FORMAT,
          "/model.safetensors.index.fp16.json",
-         "several files"},
+         ""},
         {{"model-00002-of-00002.safetensors", "model-00001-of-00002.safetensors"},
-         LECO_UNSUPPORTED,
-         "/model-00001-of-00002.safetensors",
-         "several files"},
-        {{"diffusion_pytorch_model.fp16-00001-of-00003.safetensors"}, LECO_UNSUPPORTED, "fp16-00001", "several files"},
-        {{"model.non_ema.safetensors", "pytorch_model.bin"}, LECO_IO, "found model.non_ema.safetensors", "expected"},
+         LECO_IO,
+         "(model-00001-of-00002.safetensors)",
+         "no index"},
+        {{"diffusion_pytorch_model.fp16-00001-of-00003.safetensors"}, LECO_IO, "fp16-00001", "no index"},
+        {{"model.non_ema.safetensors", "other.bin"}, LECO_IO, "found model.non_ema.safetensors", "expected"},
         {{"diffusion_flax_model.msgpack"}, LECO_UNSUPPORTED, "Flax", "diffusion_flax_model.msgpack"},
         {{"tf_model.h5"}, LECO_UNSUPPORTED, "TensorFlow", "tf_model.h5"},
         {{"model.onnx"}, LECO_UNSUPPORTED, "ONNX", "model.onnx"},
@@ -238,7 +238,7 @@ static void memory_may_run_out(void **state)
     char folder[512], path[1024];
     snprintf(folder, sizeof folder, "%s", test_path("pickles"));
     assert_int_equal(mkdir(folder, 0755), 0);
-    snprintf(path, sizeof path, "%s/pytorch_model.bin", folder);
+    snprintf(path, sizeof path, "%s/model.onnx", folder);
     test_write(path, "", 0);
     for (int i = 0; i < 2; i++) { /* a folder of weights; a file as a model */
         for (uint64_t nth = 1;; nth++) {
