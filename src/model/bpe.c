@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/name_table.h"
 #include "format/json.h"
+#include "model/clip_merges.h"
 
 #define MOST_ID (1 << 24)
 #define MOST_MERGES_BYTES (64 << 20)
@@ -116,19 +117,23 @@ static leco_status index_ids(bpe *b, const char *path, leco_error *err)
     return LECO_OK;
 }
 
+static leco_status add_tokens(bpe *b, const char *path, json_t *vocabulary, leco_error *err)
+{
+    const char *key;
+    json_t *value;
+    if (!json_is_object(vocabulary) || json_object_size(vocabulary) == 0)
+        return error_set(err, LECO_FORMAT, "%s: expected a JSON object of tokens and their ids", path);
+    json_object_foreach(vocabulary, key, value) LECO_TRY(add_token(b, path, key, value, err));
+    return index_ids(b, path, err);
+}
+
 static leco_status read_vocabulary(bpe *b, const char *path, leco_error *err)
 {
-    json_t *root, *value;
-    const char *key;
+    json_t *root;
     LECO_TRY(json_read_file(path, &root, err));
-    leco_status status = LECO_OK;
-    if (!json_is_object(root) || json_object_size(root) == 0)
-        status = error_set(err, LECO_FORMAT, "%s: expected a JSON object of tokens and their ids", path);
-    json_object_foreach(root, key, value) {
-        if (status == LECO_OK) status = add_token(b, path, key, value, err);
-    }
+    leco_status status = add_tokens(b, path, root, err);
     json_decref(root);
-    return status == LECO_OK ? index_ids(b, path, err) : status;
+    return status;
 }
 
 /* ---- bytes ---- */
@@ -191,41 +196,155 @@ static leco_status parse_merges(bpe *b, const char *path, char *text, leco_error
     return LECO_OK;
 }
 
+static leco_status make_table(bpe *b, const char *path, size_t merges, leco_error *err)
+{
+    b->merge_slots = slots_for(merges < MOST_MERGES ? merges : MOST_MERGES);
+    b->merge_table = mem_calloc(b->merge_slots, sizeof *b->merge_table);
+    if (!b->merge_table) return error_memory(err, b->merge_slots * sizeof(merge), path);
+    for (size_t i = 0; i < b->merge_slots; i++) b->merge_table[i].left = -1;
+    return LECO_OK;
+}
+
+/* The text is written over. */
+static leco_status take_merges(bpe *b, const char *path, char *text, leco_error *err)
+{
+    size_t lines = 1;
+    for (const char *at = text; *at; at++) lines += *at == '\n';
+    LECO_TRY(make_table(b, path, lines, err));
+    return parse_merges(b, path, text, err);
+}
+
 static leco_status read_merges(bpe *b, const char *path, leco_error *err)
 {
     char *text;
     size_t size;
     LECO_TRY(file_read_text(path, MOST_MERGES_BYTES, &text, &size, err));
-    leco_status status = LECO_OK;
-    if (strlen(text) != size) status = error_set(err, LECO_FORMAT, "%s: holds a zero byte", path);
-    size_t lines = 1;
-    for (size_t i = 0; i < size; i++) lines += text[i] == '\n';
-    b->merge_slots = slots_for(lines < MOST_MERGES ? lines : MOST_MERGES);
-    b->merge_table = status == LECO_OK ? mem_calloc(b->merge_slots, sizeof *b->merge_table) : NULL;
-    if (status == LECO_OK && !b->merge_table) status = error_memory(err, b->merge_slots * sizeof(merge), path);
-    for (size_t i = 0; b->merge_table && i < b->merge_slots; i++) b->merge_table[i].left = -1;
-    if (status == LECO_OK) status = parse_merges(b, path, text, err);
+    leco_status status = strlen(text) == size ? take_merges(b, path, text, err)
+                                              : error_set(err, LECO_FORMAT, "%s: holds a zero byte", path);
     mem_free(text);
     return status;
 }
 
+/* ---- tokenizer.json ---- */
+
+/* A merge is "left right" or, from transformers 4.45 on, ["left", "right"]. */
+static leco_status add_json_merge(bpe *b, const char *path, size_t index, const json_t *value, leco_error *err)
+{
+    const json_t *left = json_array_get(value, 0), *right = json_array_get(value, 1);
+    char *text = NULL;
+    if (json_is_text(value)) text = mem_strdup(json_string_value(value));
+    if (json_array_size(value) == 2 && json_is_text(left) && json_is_text(right))
+        text = mem_printf("%s %s", json_string_value(left), json_string_value(right));
+    else if (!json_is_text(value))
+        return error_set(err, LECO_FORMAT, "%s: model.merges: element %zu: expected two tokens", path, index);
+    if (!text) return error_memory(err, 0, path);
+    leco_status status = add_merge(b, path, index, text, (uint32_t)index, err);
+    mem_free(text);
+    return status == LECO_FORMAT
+               ? error_set(err, LECO_FORMAT, "%s: model.merges: element %zu: expected two tokens", path, index)
+               : status;
+}
+
+static leco_status take_json(bpe *b, const char *path, const json_t *root, leco_error *err)
+{
+    const json_t *model = json_object_get(root, "model"), *merges = json_object_get(model, "merges"), *value;
+    const json_t *type = json_object_get(model, "type");
+    size_t index;
+    if (type && (!json_is_text(type) || strcmp(json_string_value(type), "BPE") != 0))
+        return error_set(err, LECO_UNSUPPORTED, "%s: model.type: expected \"BPE\", which CLIP's tokenizer is", path);
+    if (!json_is_array(merges)) return error_set(err, LECO_FORMAT, "%s: model.merges: expected a list of merges", path);
+    LECO_TRY(add_tokens(b, path, json_object_get(model, "vocab"), err));
+    LECO_TRY(make_bytes(b, err));
+    LECO_TRY(make_table(b, path, json_array_size(merges), err));
+    json_array_foreach(merges, index, value) {
+        if (index == MOST_MERGES) break;
+        LECO_TRY(add_json_merge(b, path, index, value, err));
+    }
+    return LECO_OK;
+}
+
+/* ---- CLIP's own ---- */
+
+/* The bytes in the order of their characters' codes, which is GPT-2's; then those at the ends of words. */
+static leco_status add_bytes(bpe *b, leco_error *err)
+{
+    int32_t id = 0;
+    LECO_TRY(make_bytes(b, err));
+    for (int last = 0; last < 2; last++)
+        for (int pass = 0; pass < 2; pass++)
+            for (int byte = 0; byte < 256; byte++) {
+                const bool printable = (byte > 0x20 && byte < 0x7f) || (byte > 0xa0 && byte != 0xad);
+                if (printable != (pass == 0)) continue;
+                b->symbols[last ? b->last_byte_symbol[byte] : b->byte_symbol[byte]].id = id++;
+            }
+    return LECO_OK;
+}
+
+static leco_status take_clip(bpe *b, leco_error *err)
+{
+    static const char name[] = "CLIP's vocabulary";
+    static const char *const special[] = {"<|startoftext|>", "<|endoftext|>"};
+    char *text = mem_strdup(clip_merges);
+    if (!text) return error_memory(err, 0, name);
+    leco_status status = add_bytes(b, err);
+    const size_t bytes = b->symbol_count;
+    if (status == LECO_OK) status = take_merges(b, name, text, err);
+    mem_free(text);
+    LECO_TRY(status);
+    /* Each merge made a symbol, in order: its parts were there. */
+    int32_t id = (int32_t)bytes;
+    for (size_t i = bytes; i < b->symbol_count; i++) b->symbols[i].id = id++;
+    for (int i = 0; i < 2; i++) {
+        int32_t index;
+        LECO_TRY(intern(b, special[i], &index, err));
+        b->symbols[index].id = id++;
+    }
+    b->id_count = (size_t)id;
+    return index_ids(b, name, err);
+}
+
 /* ---- opening and asking ---- */
+
+static leco_status create(bpe **out, leco_error *err)
+{
+    bpe *b = *out = mem_calloc(1, sizeof *b);
+    if (b) b->memory = arena_create();
+    return b && b->memory ? LECO_OK : error_memory(err, sizeof *b, "a tokenizer");
+}
+
+/* *b is gone where it failed. */
+static leco_status finish(bpe **b, leco_status status)
+{
+    if (status == LECO_OK) return LECO_OK;
+    bpe_close(*b);
+    *b = NULL;
+    return status;
+}
 
 leco_status bpe_open(const char *vocab_path, const char *merges_path, bpe **out, leco_error *err)
 {
-    *out = NULL;
-    bpe *b = mem_calloc(1, sizeof *b);
-    if (b) b->memory = arena_create();
-    leco_status status = b && b->memory ? LECO_OK : error_memory(err, sizeof *b, "a tokenizer");
-    if (status == LECO_OK) status = read_vocabulary(b, vocab_path, err);
-    if (status == LECO_OK) status = make_bytes(b, err);
-    if (status == LECO_OK) status = read_merges(b, merges_path, err);
-    if (status != LECO_OK) {
-        bpe_close(b);
-        return status;
-    }
-    *out = b;
-    return LECO_OK;
+    leco_status status = create(out, err);
+    if (status == LECO_OK) status = read_vocabulary(*out, vocab_path, err);
+    if (status == LECO_OK) status = make_bytes(*out, err);
+    if (status == LECO_OK) status = read_merges(*out, merges_path, err);
+    return finish(out, status);
+}
+
+leco_status bpe_open_json(const char *path, bpe **out, leco_error *err)
+{
+    json_t *root = NULL;
+    leco_status status = create(out, err);
+    if (status == LECO_OK) status = json_read_file(path, &root, err);
+    if (status == LECO_OK) status = take_json(*out, path, root, err);
+    json_decref(root);
+    return finish(out, status);
+}
+
+leco_status bpe_open_clip(bpe **out, leco_error *err)
+{
+    leco_status status = create(out, err);
+    if (status == LECO_OK) status = take_clip(*out, err);
+    return finish(out, status);
 }
 
 void bpe_close(bpe *b)

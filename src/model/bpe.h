@@ -15,7 +15,9 @@ typedef struct bpe bpe;
 
 /* Reads both files. Broken or contradictory ones are LECO_FORMAT, naming the file and the key or line. */
 leco_status bpe_open(const char *vocab_path, const char *merges_path, bpe **out, leco_error *err);
-void bpe_close(bpe *b); /* NULL is fine */
+leco_status bpe_open_json(const char *path, bpe **out, leco_error *err); /* both out of a tokenizer.json */
+leco_status bpe_open_clip(bpe **out, leco_error *err);                   /* CLIP's own, which is built in */
+void bpe_close(bpe *b);                                                  /* NULL is fine */
 
 /* The id of a token's text, or -1; the text of an id, or NULL; one more than the highest id. */
 int32_t bpe_id(const bpe *b, const char *text);

@@ -27,30 +27,18 @@ struct tokenizer {
 /* ---- opening ---- */
 
 /* transformers 5 saves tokenizer.json alone. */
-static leco_status check_files(const char *folder, const char *vocab, leco_error *err)
-{
-    char *whole = file_join(folder, "tokenizer.json");
-    if (!whole) return error_memory(err, strlen(folder), "a path");
-    leco_status status = LECO_OK;
-    if (!file_exists(vocab) && file_exists(whole))
-        status =
-            error_set(err, LECO_UNSUPPORTED,
-                      "%s: a tokenizer in this file alone is not supported yet; put the vocab.json and merges.txt of "
-                      "the model that this one was made from beside it, or have transformers 4 write them: "
-                      "CLIPTokenizerFast.from_pretrained(\"%s\").save_vocabulary(\"%s\")",
-                      whole, folder, folder);
-    mem_free(whole);
-    return status;
-}
-
 static leco_status open_bpe(tokenizer *t, const char *folder, leco_error *err)
 {
     char *vocab = file_join(folder, "vocab.json"), *merges = file_join(folder, "merges.txt");
-    leco_status status =
-        vocab && merges ? check_files(folder, vocab, err) : error_memory(err, strlen(folder), "a path");
-    if (status == LECO_OK) status = bpe_open(vocab, merges, &t->bpe, err);
+    char *whole = file_join(folder, "tokenizer.json");
+    const bool there = vocab && merges && whole;
+    const bool alone = there && !file_exists(vocab) && !file_exists(merges) && file_exists(whole);
+    leco_status status = !there  ? error_memory(err, strlen(folder), "a path")
+                         : alone ? bpe_open_json(whole, &t->bpe, err)
+                                 : bpe_open(vocab, merges, &t->bpe, err);
     mem_free(vocab);
     mem_free(merges);
+    mem_free(whole);
     return status;
 }
 
@@ -66,21 +54,37 @@ static leco_status compile_pattern(tokenizer *t, leco_error *err)
     return error_set(err, LECO_INTERNAL, "PCRE2 does not take CLIP's pattern: %s", message);
 }
 
+static leco_status create(tokenizer **out, leco_error *err)
+{
+    tokenizer *t = *out = mem_calloc(1, sizeof *t);
+    if (t) t->memory = arena_create();
+    if (!t || !t->memory) return error_memory(err, sizeof *t, "a tokenizer");
+    return compile_pattern(t, err);
+}
+
+/* *t is gone where it failed. */
+static leco_status finish(tokenizer **t, leco_status status)
+{
+    if (status == LECO_OK) return LECO_OK;
+    tokenizer_close(*t);
+    *t = NULL;
+    return status;
+}
+
 leco_status tokenizer_open(const char *folder, tokenizer **out, leco_error *err)
 {
-    *out = NULL;
-    tokenizer *t = mem_calloc(1, sizeof *t);
-    if (t) t->memory = arena_create();
-    leco_status status = t && t->memory ? LECO_OK : error_memory(err, sizeof *t, "a tokenizer");
-    if (status == LECO_OK) status = open_bpe(t, folder, err);
-    if (status == LECO_OK) status = token_config_read(folder, t->bpe, t->memory, &t->config, err);
-    if (status == LECO_OK) status = compile_pattern(t, err);
-    if (status != LECO_OK) {
-        tokenizer_close(t);
-        return status;
-    }
-    *out = t;
-    return LECO_OK;
+    leco_status status = create(out, err);
+    if (status == LECO_OK) status = open_bpe(*out, folder, err);
+    if (status == LECO_OK) status = token_config_read(folder, (*out)->bpe, (*out)->memory, &(*out)->config, err);
+    return finish(out, status);
+}
+
+leco_status tokenizer_open_clip(const char *pad, tokenizer **out, leco_error *err)
+{
+    leco_status status = create(out, err);
+    if (status == LECO_OK) status = bpe_open_clip(&(*out)->bpe, err);
+    if (status == LECO_OK) status = token_config_clip((*out)->bpe, pad, (*out)->memory, &(*out)->config, err);
+    return finish(out, status);
 }
 
 void tokenizer_close(tokenizer *t)

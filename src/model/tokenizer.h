@@ -15,11 +15,13 @@
 
 typedef struct tokenizer tokenizer;
 
-/* Reads FOLDER/vocab.json and merges.txt, and, where present, what else transformers' CLIPTokenizer reads: names of
- * tokens and model_max_length from tokenizer_config.json, and, unless that lists its added tokens,
- * special_tokens_map.json, added_tokens.json and the added tokens of tokenizer.json, with the ids that they give to
- * tokens beyond vocab.json. On failure *out is NULL. */
+/* Reads FOLDER/vocab.json and merges.txt, or where both are missing tokenizer.json, and, where present, what else
+ * transformers' CLIPTokenizer reads: names of tokens and model_max_length from tokenizer_config.json, and, unless that
+ * lists its added tokens, special_tokens_map.json, added_tokens.json and the added tokens of tokenizer.json, with the
+ * ids that they give to tokens beyond vocab.json. On failure *out is NULL. */
 leco_status tokenizer_open(const char *folder, tokenizer **out, leco_error *err);
+/* CLIP's own, which is built in; pad: the token that short texts are filled up with, NULL: the end token. */
+leco_status tokenizer_open_clip(const char *pad, tokenizer **out, leco_error *err);
 void tokenizer_close(tokenizer *t); /* NULL is fine */
 
 size_t tokenizer_length(const tokenizer *t);     /* ids of a sequence, with start, end and padding: 77 */

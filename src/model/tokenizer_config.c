@@ -331,3 +331,18 @@ leco_status token_config_read(const char *folder, const bpe *words, arena *memor
     free_settings(&s);
     return status;
 }
+
+leco_status token_config_clip(const bpe *words, const char *pad, arena *memory, token_config *out, leco_error *err)
+{
+    static const char *const texts[] = {START_TEXT, END_TEXT};
+    *out = (token_config){.vocabulary = bpe_id_count(words), .length = CLIP_LENGTH};
+    for (int i = 0; i < 2; i++) {
+        const special_token one = {
+            .text = texts[i], .size = strlen(texts[i]), .id = bpe_id(words, texts[i]), .count = 1};
+        LECO_TRY(token_config_add(out, memory, &one, err));
+    }
+    out->start = bpe_id(words, START_TEXT);
+    out->end = out->unknown = bpe_id(words, END_TEXT);
+    out->pad = pad ? bpe_id(words, pad) : out->end;
+    return LECO_OK;
+}

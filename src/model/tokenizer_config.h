@@ -34,6 +34,9 @@ typedef struct token_config {
  * key that would make other ids, is an error that names file, key and token. token_config_free, also on failure. */
 leco_status token_config_read(const char *folder, const bpe *words, arena *memory, token_config *out, leco_error *err);
 
+/* The same of CLIP's own vocabulary, without files; pad may be NULL: the end token. */
+leco_status token_config_clip(const bpe *words, const char *pad, arena *memory, token_config *out, leco_error *err);
+
 void token_config_free(token_config *c);
 
 /* Adds one more; its text is copied. */

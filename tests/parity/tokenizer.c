@@ -3,6 +3,7 @@
 
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "model/tokenizer.h"
@@ -74,8 +75,41 @@ static void ids_of_models(void **state)
     }
 }
 
+/* CLIP's own vocabulary, which is built in, on texts of all kinds (tools/fixtures_clip.py). */
+static void ids_of_clip(void **state)
+{
+    (void)state;
+    leco_error err = {0};
+    tokenizer *t;
+    static char line[65536];
+    size_t texts = 0, wrong = 0;
+    assert_works(tokenizer_open_clip(NULL, &t, &err), &err);
+    assert_int_equal(tokenizer_vocabulary(t), 49408);
+    assert_int_equal(tokenizer_length(t), 77);
+    FILE *file = fopen(FIXTURES "tokenizer/clip.txt", "r");
+    assert_non_null(file);
+    for (; fgets(line, sizeof line, file); texts++) {
+        char *tab = strchr(line, '\t'), *at = line;
+        json_t *text = json_loads(tab + 1, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+        assert_non_null(text);
+        int32_t ids[77], expected[77];
+        size_t count = 0;
+        expected[count++] = 49406;
+        for (char *end; at < tab; at = end + (*end == ' ')) expected[count++] = (int32_t)strtol(at, &end, 10);
+        while (count < 77) expected[count++] = 49407;
+        assert_works(tokenizer_encode(t, json_string_value(text), json_string_length(text), ids, NULL, &err), &err);
+        if (memcmp(ids, expected, sizeof ids) != 0 && wrong++ < 5) print_message("%s", tab + 1);
+        json_decref(text);
+    }
+    fclose(file);
+    tokenizer_close(t);
+    assert_int_equal(texts, 2000);
+    if (wrong) fail_msg("%zu of %zu texts differ", wrong, texts);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(ids_are_transformers), cmocka_unit_test(ids_of_models)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(ids_are_transformers), cmocka_unit_test(ids_of_models),
+                                       cmocka_unit_test(ids_of_clip)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

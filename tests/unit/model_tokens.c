@@ -1,6 +1,8 @@
 /* Everything that transformers' CLIPTokenizer reads beside vocab.json and merges.txt is used, harmless or refused. */
 #include "model_support.h"
 
+#include <jansson.h>
+
 #include <stdio.h>
 #include <string.h>
 
@@ -197,17 +199,79 @@ static void settings_that_change_ids_are_refused(void **state)
     }
 }
 
-/* What transformers 5 saves, and how to get what leco reads. */
+/* vocab.json and merges.txt as transformers puts them into tokenizer.json: merges as texts, or as pairs. */
+static void put_whole(bool pairs)
+{
+    char line[512];
+    json_t *merges = json_array(), *vocabulary = json_load_file(test_path("tokens/vocab.json"), 0, NULL);
+    FILE *file = fopen(test_path("tokens/merges.txt"), "r");
+    assert_true(vocabulary && file && fgets(line, sizeof line, file)); /* a comment */
+    while (fgets(line, sizeof line, file)) {
+        line[strcspn(line, "\r\n")] = '\0';
+        char *space = strchr(line, ' ');
+        if (!space) continue;
+        if (pairs) *space = '\0';
+        json_array_append_new(merges, pairs ? json_pack("[s, s]", line, space + 1) : json_string(line));
+    }
+    fclose(file);
+    json_t *root = json_pack("{s:[], s:{s:s, s:o, s:o}}", "added_tokens", "model", "type", "BPE", "vocab", vocabulary,
+                             "merges", merges);
+    assert_int_equal(json_dump_file(root, test_path("tokens/tokenizer.json"), 0), 0);
+    json_decref(root);
+}
+
+static void remove_lists(void)
+{
+    assert_int_equal(remove(test_path("tokens/vocab.json")), 0);
+    assert_int_equal(remove(test_path("tokens/merges.txt")), 0);
+}
+
+/* What transformers 5 saves. */
 static void tokenizer_json_alone(void **state)
 {
     (void)state;
-    tokenizer *t;
+    static const char text[] = "a Large red, circle's <|endoftext|> on it!";
+    for (int pairs = 0; pairs < 2; pairs++) {
+        tokenizer *t;
+        int32_t expected[77], ids[77];
+        const char *folder = model_copy(FOLDER, "tokens");
+        assert_works(tokenizer_open(folder, &t, &err), &err);
+        assert_int_equal(tokenizer_length(t), 77);
+        assert_works(tokenizer_encode(t, text, strlen(text), expected, NULL, &err), &err);
+        tokenizer_close(t);
+        put_whole(pairs);
+        remove_lists();
+        assert_works(tokenizer_open(folder, &t, &err), &err);
+        assert_works(tokenizer_encode(t, text, strlen(text), ids, NULL, &err), &err);
+        assert_memory_equal(ids, expected, sizeof ids);
+        tokenizer_close(t);
+    }
+}
+
+static void broken_tokenizer_json(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        {"{}", "model.merges"},
+        {"{\"model\": {\"type\": \"WordPiece\"}}", "BPE"},
+        {"{\"model\": {\"merges\": []}}", "tokens and their ids"},
+        {"{\"model\": {\"merges\": [], \"vocab\": {\"a\": -1}}}", "token id"},
+        {"{\"model\": {\"merges\": [5], \"vocab\": {\"a\": 0}}}", "element 0"},
+        {"{\"model\": {\"merges\": [\"a\"], \"vocab\": {\"a\": 0}}}", "element 0"},
+        {"{\"model\": {\"merges\": [[\"a\", \"b\", \"c\"]], \"vocab\": {\"a\": 0}}}", "element 0"},
+        {"{\"model\": {\"merges\": [[\"a b\", \"c\"]], \"vocab\": {\"a\": 0}}}", "element 0"},
+    };
     const char *folder = model_copy(FOLDER, "tokens");
-    put("tokenizer.json", "{}");
-    assert_int_equal(remove(test_path("tokens/vocab.json")), 0);
-    assert_int_equal(remove(test_path("tokens/merges.txt")), 0);
-    assert_fails(tokenizer_open(folder, &t, &err), LECO_UNSUPPORTED, &err, "tokens/tokenizer.json", "vocab.json",
-                 "merges.txt", "save_vocabulary");
+    tokenizer *t;
+    remove_lists();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        put("tokenizer.json", cases[i][0]);
+        leco_status status = tokenizer_open(folder, &t, &err);
+        assert_true(status == LECO_FORMAT || status == LECO_UNSUPPORTED);
+        assert_null(t);
+        if (!strstr(err.message, "tokens/tokenizer.json") || !strstr(err.message, cases[i][1]))
+            fail_msg("\"%s\" doesn't say %s", err.message, cases[i][1]);
+    }
     assert_int_equal(remove(test_path("tokens/tokenizer.json")), 0);
     assert_fails(tokenizer_open(folder, &t, &err), LECO_IO, &err, "tokens/vocab.json", "cannot open");
 }
@@ -233,6 +297,7 @@ int main(void)
         cmocka_unit_test(other_special_tokens),
         cmocka_unit_test(settings_that_change_ids_are_refused),
         cmocka_unit_test(tokenizer_json_alone),
+        cmocka_unit_test(broken_tokenizer_json),
         cmocka_unit_test(old_name_of_the_length),
     };
     return cmocka_run_group_tests_name("unit/model_tokens", tests, NULL, NULL);
