@@ -192,6 +192,12 @@ const tensor *tensor_set_find(const safetensors *file, const char *name)
     return found ? *found : NULL;
 }
 
+const safetensors_entry *safetensors_find_any(const safetensors *file, const char *name)
+{
+    const tensor *t = tensor_set_find(file, name);
+    return t ? &t->entry : NULL;
+}
+
 const safetensors_entry *safetensors_find(const safetensors *file, const char *name)
 {
     const tensor *t = tensor_set_find(file, name);

@@ -6,6 +6,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "format/json.h"
+#include "format/tensors.h"
+#include "model/checkpoint.h"
 #include "model/config_json.h"
 #include "model/family.h"
 #include "model/model_file.h"
@@ -64,7 +66,6 @@ static leco_status refuse_folder(const char *folder, const char *index, leco_err
 
 static leco_status read_index(const char *folder, leco_error *err)
 {
-    if (!file_is_folder(folder)) return model_refuse_file(folder, err);
     char *index = file_join(folder, INDEX);
     if (!index) return error_memory(err, strlen(folder), "a path");
     leco_status status =
@@ -132,27 +133,46 @@ static leco_status read_part(model *m, model_part part, leco_error *err)
     return status;
 }
 
-static leco_status read_all(model *m, leco_error *err)
+static leco_status read_folder(model *m, leco_error *err)
 {
     LECO_TRY(read_index(m->folder, err));
     LECO_TRY(read_schedule(m, err));
     LECO_TRY(read_tokenizer(m, err));
     for (int part = 0; part < PART_COUNT; part++) LECO_TRY(read_part(m, (model_part)part, err));
+    return LECO_OK;
+}
+
+/* A checkpoint in one file. */
+static leco_status read_file(model *m, leco_error *err)
+{
+    bool told;
+    leco_status status = file_exists(m->folder) ? tensors_open(m->folder, &m->file, err) : LECO_IO;
+    if (status == LECO_MEMORY) return status;
+    if (status != LECO_OK || !checkpoint_is(m->file)) return model_refuse_file(m->folder, err);
+    LECO_TRY(checkpoint_read(m->file, m, &told, err));
+    if (!told && m->schedule.prediction == PREDICT_V)
+        log_message(LOG_INFO, "%s: doesn't say what it predicts; like most of its family, v", m->folder);
+    return checkpoint_tokenizer(m->file, &m->tokenizer, err);
+}
+
+static leco_status read_all(model *m, leco_error *err)
+{
+    LECO_TRY(file_is_folder(m->folder) ? read_folder(m, err) : read_file(m, err));
     m->family = family_of(m);
     return check_parts(m, err);
 }
 
-leco_status model_open(const char *folder, model **out, leco_error *err)
+leco_status model_open(const char *path, model **out, leco_error *err)
 {
     *out = NULL;
     model *m = mem_calloc(1, sizeof *m);
-    if (m) m->folder = mem_strdup(folder);
+    if (m) m->folder = mem_strdup(path);
     leco_status status = m && m->folder ? read_all(m, err) : error_memory(err, sizeof *m, "a model");
     if (status != LECO_OK) {
         model_close(m);
         return status;
     }
-    log_message(LOG_DEBUG, "%s: family %s, predicts %s, U-Net of %lldx%lld latents", folder, m->family->name,
+    log_message(LOG_DEBUG, "%s: family %s, predicts %s, U-Net of %lldx%lld latents", path, m->family->name,
                 m->schedule.prediction == PREDICT_V ? "v" : "epsilon", (long long)m->unet.sample_width,
                 (long long)m->unet.sample_height);
     *out = m;
@@ -179,6 +199,7 @@ void model_close(model *m)
         weights_close(m->weights[part]);
         layer_list_free(&m->layers[part]);
     }
+    safetensors_close(m->file);
     mem_free(m->folder);
     mem_free(m);
 }
@@ -199,15 +220,21 @@ static leco_status ask_for_all(const model *m, weights *w, model_part part, leco
     return status;
 }
 
+static leco_status open_part(const model *m, model_part part, weights **out, leco_error *err)
+{
+    char *folder;
+    if (m->file) return checkpoint_weights(m->file, m, part, out, err);
+    LECO_TRY(part_folder(m, part_rows[part].name, &folder, err));
+    leco_status status = weights_open(folder, out, err);
+    mem_free(folder);
+    return status;
+}
+
 static leco_status map_part(model *m, model_part part, leco_error *err)
 {
-    weights *w;
-    char *folder;
-    LECO_TRY(part_folder(m, part_rows[part].name, &folder, err));
-    leco_status status = weights_open(folder, &w, err);
-    mem_free(folder);
-    if (status != LECO_OK) return status;
-    status = ask_for_all(m, w, part, err);
+    weights *w = NULL;
+    LECO_TRY(open_part(m, part, &w, err));
+    leco_status status = ask_for_all(m, w, part, err);
     if (status != LECO_OK) {
         weights_close(w);
         return status;

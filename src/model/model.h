@@ -1,4 +1,5 @@
-/* A model as it lies on disk: a diffusers folder with its configs, weights, tokenizer and noise schedule.
+/* A model as it lies on disk: a diffusers folder with its configs, weights, tokenizer and noise schedule, or a
+ * checkpoint in one file (model/checkpoint.h).
  *
  *     model *m;
  *     LECO_TRY(model_open("models/shapes", &m, err));
@@ -47,6 +48,7 @@ enum {
 typedef struct model {
     const struct family *family; /* a row of family.h's */
     char *folder;                /* as given to model_open; the preset's name otherwise */
+    struct safetensors *file;    /* of a checkpoint in one file; else NULL */
     text_config text;
     unet_config unet;
     vae_config vae;
@@ -58,9 +60,9 @@ typedef struct model {
     layer_list layers[PART_COUNT]; /* empty until model_layers */
 } model;
 
-/* Reads model_index.json, all configs and the tokenizer. A missing file, or a pipeline that isn't supported (two text
- * encoders, another class), is named. On failure *out is NULL. */
-leco_status model_open(const char *folder, model **out, leco_error *err);
+/* Reads model_index.json, all configs and the tokenizer of a folder, or the names in a checkpoint. A missing file, or a
+ * pipeline that isn't supported (two text encoders, another class), is named. On failure *out is NULL. */
+leco_status model_open(const char *path, model **out, leco_error *err);
 
 /* A full-size model with random weights, without files: "sd15", "sd21", "sdxl" (its first text encoder only). */
 leco_status model_preset(const char *name, model **out, leco_error *err);

@@ -9,32 +9,8 @@
 #include "base/dtype.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/rng.h"
 #include "format/tensors.h"
-
-typedef struct slot {
-    weight w;         /* w.data is NULL, w.type perhaps DTYPE_COUNT, where no layer can use the tensor: */
-    const char *type; /* its element type is this one, as the file spells it, */
-    int dims;         /* or it has so many dimensions */
-    bool used;
-} slot;
-
-/* Data shared by all random weights of one sort. */
-typedef struct pool {
-    bf16 *data;
-    size_t count;
-} pool;
-
-typedef enum pool_kind { POOL_NOISE, POOL_ONES, POOL_ZEROS, POOL_COUNT } pool_kind;
-
-struct weights {
-    safetensors *file; /* NULL: random or blank */
-    bool random;
-    uint64_t seed;
-    slot **slots; /* by name */
-    size_t count, capacity;
-    pool pools[POOL_COUNT];
-};
+#include "model/weights_internal.h"
 
 /* ---- the table ---- */
 
@@ -55,17 +31,16 @@ static size_t locate(const weights *w, const char *name, bool *found)
     return *found ? high : low;
 }
 
-/* Appends a slot for `name` (copied when asked) at position `at`. NULL: out of memory. */
-static slot *insert(weights *w, size_t at, const char *name)
+weights_slot *weights_insert(weights *w, size_t at, const char *name)
 {
     if (w->count == w->capacity) {
         size_t capacity = w->capacity ? 2 * w->capacity : 256;
-        slot **slots = mem_realloc(w->slots, capacity, sizeof *slots);
+        weights_slot **slots = mem_realloc(w->slots, capacity, sizeof *slots);
         if (!slots) return NULL;
         w->slots = slots;
         w->capacity = capacity;
     }
-    slot *s = mem_calloc(1, sizeof *s);
+    weights_slot *s = mem_calloc(1, sizeof *s);
     char *copy = mem_strdup(name);
     if (!s || !copy) {
         mem_free(s);
@@ -81,20 +56,47 @@ static slot *insert(weights *w, size_t at, const char *name)
 
 /* ---- opening ---- */
 
-static leco_status add_entry(weights *w, const safetensors_entry *entry, leco_error *err)
+leco_status weights_add(weights *w, const safetensors_entry *from, const char *name, int64_t third, bool transposed,
+                        leco_error *err)
 {
     bool found;
-    size_t at = locate(w, entry->name, &found);
-    slot *s = found ? w->slots[at] : insert(w, at, entry->name);
+    size_t at = locate(w, name, &found);
+    if (found)
+        return error_set(err, LECO_FORMAT, "%s: tensors \"%s\" and \"%s\" are the same one's", weights_path(w),
+                         w->slots[at]->from->name, from->name);
+    if (third >= 0 && (from->rank < 1 || from->shape[0] % 3))
+        return error_set(err, LECO_FORMAT, "%s: tensor \"%s\": expected three products above each other",
+                         weights_path(w), from->name);
+    weights_slot *s = weights_insert(w, at, name);
     if (!s) return error_memory(err, sizeof *s, "the table of weights");
-    s->w.type = entry->type;
-    s->type = safetensors_type(entry);
-    s->dims = entry->rank;
-    /* Tensors of more dimensions, or of other types, are of no use to any layer; weights_get says so if one is asked.
-     */
-    if (entry->rank > TENSOR_MAX_DIMS || !dtype_is_float(entry->type)) return LECO_OK;
-    s->w.shape = shape_of(entry->rank, entry->shape);
-    s->w.data = entry->data;
+    s->from = from;
+    s->third = third;
+    s->transposed = transposed;
+    weights_describe(s);
+    return LECO_OK;
+}
+
+leco_status weights_of(const safetensors *file, weights **out, leco_error *err)
+{
+    weights *w = *out = mem_calloc(1, sizeof *w);
+    if (!w) return error_memory(err, sizeof *w, "weights");
+    w->file = (safetensors *)(uintptr_t)file;
+    w->borrowed = true;
+    return LECO_OK;
+}
+
+/* All tensors under their own names. */
+static leco_status add_all(weights *w, leco_error *err)
+{
+    const char *name, *type;
+    for (size_t i = 0; i < safetensors_count(w->file); i++) {
+        const safetensors_entry *e = safetensors_at(w->file, i);
+        LECO_TRY(weights_add(w, e, e->name, -1, false, err));
+    }
+    for (size_t i = 0; i < safetensors_skipped_count(w->file); i++) {
+        const safetensors_entry *e = safetensors_skipped_at(w->file, i, &name, &type);
+        LECO_TRY(weights_add(w, e, e->name, -1, false, err));
+    }
     return LECO_OK;
 }
 
@@ -105,12 +107,7 @@ static leco_status open_with(leco_status (*opener)(const char *path, safetensors
     weights *w = mem_calloc(1, sizeof *w);
     if (!w) return error_memory(err, sizeof *w, "weights");
     leco_status status = opener(path, &w->file, err);
-    size_t count = status == LECO_OK ? safetensors_count(w->file) : 0;
-    for (size_t i = 0; i < count && status == LECO_OK; i++) status = add_entry(w, safetensors_at(w->file, i), err);
-    const char *name, *type;
-    count = status == LECO_OK ? safetensors_skipped_count(w->file) : 0;
-    for (size_t i = 0; i < count && status == LECO_OK; i++)
-        status = add_entry(w, safetensors_skipped_at(w->file, i, &name, &type), err);
+    if (status == LECO_OK) status = add_all(w, err);
     if (status != LECO_OK) {
         weights_close(w);
         return status;
@@ -129,100 +126,19 @@ leco_status weights_open_shards(const char *index, weights **out, leco_error *er
     return open_with(tensors_open_shards, index, out, err);
 }
 
-static weights *without_file(bool random, uint64_t seed)
-{
-    weights *w = mem_calloc(1, sizeof *w);
-    if (!w) return NULL;
-    w->random = random;
-    w->seed = seed;
-    return w;
-}
-
-weights *weights_random(uint64_t seed)
-{
-    return without_file(true, seed);
-}
-
-weights *weights_blank(void)
-{
-    return without_file(false, 0);
-}
-
 void weights_close(weights *w)
 {
     if (!w) return;
     for (size_t i = 0; i < w->count; i++) {
         weight_release(&w->slots[i]->w);
+        mem_free_aligned(w->slots[i]->own);
         mem_free((char *)(uintptr_t)w->slots[i]->w.name);
         mem_free(w->slots[i]);
     }
     for (size_t i = 0; i < POOL_COUNT; i++) mem_free_aligned(w->pools[i].data);
     mem_free(w->slots);
-    safetensors_close(w->file);
+    if (!w->borrowed) safetensors_close(w->file);
     mem_free(w);
-}
-
-/* ---- made-up weights ---- */
-
-#define NOISE_DEVIATION 0.02f
-#define NOISE_PERIOD 65536 /* values drawn; the pool repeats them */
-
-static pool_kind pool_of(const char *name, const shape *s)
-{
-    const char *last = strrchr(name, '.');
-    if (last && strcmp(last, ".bias") == 0) return POOL_ZEROS;
-    return s->rank == 1 ? POOL_ONES : POOL_NOISE;
-}
-
-static void fill_noise(bf16 *data, size_t count, uint64_t seed, float *draw)
-{
-    rng r;
-    rng_seed(&r, RNG_CPU, seed);
-    rng_normal(&r, draw, NOISE_PERIOD);
-    for (size_t i = 0; i < count; i++) data[i] = bf16_from_f32(NOISE_DEVIATION * draw[i % NOISE_PERIOD]);
-}
-
-/* Makes the pool hold at least `count` values. Weights of its kind point to its new memory afterwards. */
-static leco_status grow_pool(weights *w, pool_kind kind, size_t count, leco_error *err)
-{
-    pool *p = &w->pools[kind];
-    if (count <= p->count) return LECO_OK;
-    size_t bytes;
-    if (!mem_mul(count, sizeof *p->data, &bytes)) return error_memory(err, SIZE_MAX, "random weights");
-    bf16 *data = mem_aligned(bytes);
-    float *draw = kind == POOL_NOISE ? mem_calloc(NOISE_PERIOD, sizeof *draw) : NULL;
-    if (!data || (kind == POOL_NOISE && !draw)) {
-        mem_free_aligned(data);
-        mem_free(draw);
-        return error_memory(err, bytes, "random weights");
-    }
-    if (kind == POOL_NOISE)
-        fill_noise(data, count, w->seed, draw);
-    else
-        for (size_t i = 0; i < count; i++) data[i] = bf16_from_f32(kind == POOL_ONES ? 1.0f : 0.0f);
-    mem_free(draw);
-    for (size_t i = 0; i < w->count; i++) {
-        weight *other = &w->slots[i]->w;
-        if (pool_of(other->name, &other->shape) == kind) other->data = data;
-    }
-    mem_free_aligned(p->data);
-    *p = (pool){data, count};
-    return LECO_OK;
-}
-
-static leco_status make_up(weights *w, const char *name, shape s, size_t at, weight **out, leco_error *err)
-{
-    pool_kind kind = pool_of(name, &s);
-    if (w->random) LECO_TRY(grow_pool(w, kind, (size_t)shape_count(&s), err));
-    slot *made = insert(w, at, name);
-    if (!made) return error_memory(err, sizeof *made, "the table of weights");
-    made->w.type = DTYPE_BF16;
-    made->w.shape = s;
-    made->w.data = w->pools[kind].data;
-    made->w.keep_out_of_place = true;
-    made->used = true;
-    *out = &made->w;
-    return LECO_OK;
 }
 
 /* ---- asking ---- */
@@ -236,19 +152,19 @@ static bool shapes_match(const shape *a, const shape *b)
            four->dim[2] == 1 && four->dim[3] == 1;
 }
 
-static leco_status refuse_unusable(const weights *w, const slot *there, const shape *s, leco_error *err)
+static leco_status refuse_unusable(const weights *w, const weights_slot *there, const shape *s, leco_error *err)
 {
     char expected[SHAPE_TEXT];
     shape_format(s, expected);
-    if (there->dims > TENSOR_MAX_DIMS)
+    if (there->from->rank > TENSOR_MAX_DIMS)
         return error_set(err, LECO_FORMAT, "%s: tensor \"%s\": expected shape %s, found %d dimensions", weights_path(w),
-                         there->w.name, expected, there->dims);
+                         there->from->name, expected, there->from->rank);
     if (there->w.type != DTYPE_COUNT)
         return error_set(err, LECO_FORMAT, "%s: tensor \"%s\": expected floating-point values %s, found %s",
                          weights_path(w), there->w.name, expected, dtype_name(there->w.type));
     return error_set(err, LECO_UNSUPPORTED,
                      "%s: tensor \"%s\" is %s, which leco can't read yet (expected floating-point values %s)",
-                     weights_path(w), there->w.name, there->type, expected);
+                     weights_path(w), there->w.name, safetensors_type(there->from), expected);
 }
 
 leco_status weights_get(weights *w, const char *name, shape s, weight **out, leco_error *err)
@@ -256,11 +172,12 @@ leco_status weights_get(weights *w, const char *name, shape s, weight **out, lec
     bool found;
     char expected[SHAPE_TEXT], actual[SHAPE_TEXT];
     size_t at = locate(w, name, &found);
-    if (!found && !w->file) return make_up(w, name, s, at, out, err);
+    if (!found && !w->file) return weights_make_up(w, name, s, at, out, err);
     if (!found)
         return error_set(err, LECO_FORMAT, "%s: tensor \"%s\" %s is missing", weights_path(w), name,
                          shape_format(&s, expected));
-    slot *there = w->slots[at];
+    weights_slot *there = w->slots[at];
+    if (w->file) LECO_TRY(weights_copy(there, err));
     if (w->file && !there->w.data) return refuse_unusable(w, there, &s, err);
     if (!shapes_match(&there->w.shape, &s))
         return error_set(err, LECO_FORMAT, "%s: tensor \"%s\": expected shape %s, found %s", weights_path(w), name,
@@ -343,7 +260,7 @@ static int64_t first_bad(const weight *w)
 #define WORTH_THREADS (1 << 22)
 
 /* The first tensor in use (by name) with a value that isn't finite, or NULL. */
-static const slot *first_bad_slot(const weights *w)
+static const weights_slot *first_bad_slot(const weights *w)
 {
     int64_t slots = (int64_t)w->count, worst = slots, values = 0;
     for (int64_t i = 0; i < slots; i++) values += w->slots[i]->used ? shape_count(&w->slots[i]->w.shape) : 0;
@@ -364,7 +281,7 @@ static bool is_harmless(const char *name)
 
 leco_status weights_check_values(const weights *w, leco_error *err)
 {
-    const slot *bad = w->file ? first_bad_slot(w) : NULL;
+    const weights_slot *bad = w->file ? first_bad_slot(w) : NULL;
     if (!bad) return LECO_OK;
     return error_set(err, LECO_FORMAT, "%s: tensor \"%s\": element %lld is not a finite number", weights_path(w),
                      bad->w.name, (long long)first_bad(&bad->w));
@@ -375,7 +292,7 @@ void weights_warn_of_unused(const weights *w)
     size_t unused = 0;
     const char *first = NULL;
     for (size_t i = 0; w->file && i < w->count; i++) {
-        const slot *s = w->slots[i];
+        const weights_slot *s = w->slots[i];
         if (s->used || is_harmless(s->w.name)) continue;
         if (unused++ == 0) first = s->w.name;
     }

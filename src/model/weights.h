@@ -21,6 +21,15 @@ leco_status weights_open(const char *folder, weights **out, leco_error *err);
 leco_status weights_open_file(const char *path, weights **out, leco_error *err);
 leco_status weights_open_shards(const char *index, weights **out, leco_error *err);
 
+/* None yet, of an open file, which is borrowed; and one more of them: a tensor of the file under another name. third:
+ * of a tensor that holds three products above each other, the one of 0 to 2, or -1: all of it. transposed: the file has
+ * [in,out] where layers want [out,in]. Two of one name are LECO_FORMAT. */
+struct safetensors;
+struct safetensors_entry;
+leco_status weights_of(const struct safetensors *file, weights **out, leco_error *err);
+leco_status weights_add(weights *w, const struct safetensors_entry *from, const char *name, int64_t third,
+                        bool transposed, leco_error *err);
+
 /* Weights of any name and shape, made up from `seed`: matrices and kernels normal with standard deviation 0.02, norm
  * scales 1, biases 0, so that activations of a normalised network stay finite. All share one buffer. NULL: out of
  * memory. */

@@ -1,0 +1,265 @@
+#include "model/checkpoint.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+#define UNET "model.diffusion_model."
+#define VAE "first_stage_model."
+#define CLIP "cond_stage_model.transformer."
+#define OPEN_CLIP "cond_stage_model.model."
+#define XL "conditioner.embedders."
+
+/* ---- looking for tensors ---- */
+
+static const safetensors_entry *find(const safetensors *file, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+static const safetensors_entry *find(const safetensors *file, const char *format, ...)
+{
+    char name[256];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(name, sizeof name, format, list);
+    va_end(list);
+    return safetensors_find_any(file, name);
+}
+
+/* A dimension of a tensor, or 0 where it isn't there. */
+static int64_t dim(const safetensors_entry *e, int index)
+{
+    return e && index < e->rank ? e->shape[index] : 0;
+}
+
+bool checkpoint_is(const safetensors *file)
+{
+    return find(file, UNET "input_blocks.0.0.weight") != NULL;
+}
+
+static leco_status refuse(const safetensors *file, const char *what, leco_error *err)
+{
+    return error_set(err, LECO_UNSUPPORTED, "%s: is a checkpoint of %s, which leco doesn't support",
+                     safetensors_path(file), what);
+}
+
+/* ---- the U-Net ---- */
+
+/* Residual blocks of the first level: up to the downsampling, or to the end where there is none. */
+static int64_t count_layers(const safetensors *file)
+{
+    int64_t n = 1;
+    while (find(file, UNET "input_blocks.%lld.0.in_layers.2.weight", (long long)n)) n++;
+    return n - 1;
+}
+
+static int64_t count_levels(const safetensors *file, int64_t layers)
+{
+    int64_t n = 1;
+    while (n < UNET_MAX_LEVELS && find(file, UNET "input_blocks.%lld.0.op.weight", (long long)(n * (layers + 1)))) n++;
+    return n;
+}
+
+static int64_t count_transformers(const safetensors *file, const char *block, int64_t number)
+{
+    int64_t n = 0;
+    while (n < 100 &&
+           find(file, UNET "%s.%lld.1.transformer_blocks.%lld.norm1.weight", block, (long long)number, (long long)n))
+        n++;
+    return n;
+}
+
+static int64_t mid_transformers(const safetensors *file)
+{
+    int64_t n = 0;
+    while (n < 100 && find(file, UNET "middle_block.1.transformer_blocks.%lld.norm1.weight", (long long)n)) n++;
+    return n;
+}
+
+/* Stable Diffusion 1 has eight heads everywhere; its successors heads of 64 channels. */
+static leco_status read_level(const safetensors *file, unet_config *u, int64_t index, int64_t layers, int64_t context,
+                              bool eight_heads, leco_error *err)
+{
+    unet_level *l = &u->level[index];
+    const int64_t first = 1 + index * (layers + 1), last = (u->level_count - 1 - index) * (layers + 1);
+    l->channels = dim(find(file, UNET "input_blocks.%lld.0.out_layers.3.weight", (long long)first), 0);
+    l->layers = layers;
+    const int64_t down = count_transformers(file, "input_blocks", first);
+    const int64_t up = count_transformers(file, "output_blocks", last);
+    l->down_attention = down > 0;
+    l->up_attention = up > 0;
+    l->transformer_layers = down ? down : up ? up : mid_transformers(file);
+    l->cross_attention_dim = context;
+    if (l->channels < 1 || l->transformer_layers < 1)
+        return error_set(err, LECO_FORMAT, "%s: level %lld of its U-Net is incomplete", safetensors_path(file),
+                         (long long)index);
+    if (l->channels % (eight_heads ? 8 : 64))
+        return refuse(file, "an unknown kind (the width of its U-Net's heads)", err);
+    l->heads = eight_heads ? 8 : l->channels / 64;
+    return LECO_OK;
+}
+
+static leco_status read_unet(const safetensors *file, model *m, bool eight_heads, leco_error *err)
+{
+    unet_config *u = &m->unet;
+    const int64_t layers = count_layers(file);
+    const safetensors_entry *in = find(file, UNET "input_blocks.0.0.weight");
+    const safetensors_entry *to_k = find(file, UNET "middle_block.1.transformer_blocks.0.attn2.to_k.weight");
+    const safetensors_entry *label = find(file, UNET "label_emb.0.0.weight");
+    const int64_t context = dim(to_k, 1);
+    *u = (unet_config){.in_channels = dim(in, 1),
+                       .out_channels = dim(find(file, UNET "out.2.weight"), 0),
+                       .norm_groups = 32,
+                       .norm_eps = 1e-5f,
+                       .flip_sin_to_cos = true,
+                       .addition_time_embed_dim = label ? 256 : 0,
+                       .addition_embed_input_dim = dim(label, 1)};
+    if (u->in_channels == 9) return refuse(file, "a model for inpainting", err);
+    if (u->in_channels != 4)
+        return error_set(err, LECO_UNSUPPORTED,
+                         "%s: is a checkpoint whose U-Net takes %lld channels, where leco's models take 4",
+                         safetensors_path(file), (long long)u->in_channels);
+    if (layers < 1 || context < 1) return refuse(file, "an unknown kind (the blocks of its U-Net)", err);
+    u->level_count = count_levels(file, layers);
+    const safetensors_entry *projection = find(file, UNET "middle_block.1.proj_in.weight");
+    u->use_linear_projection = projection && projection->rank == 2;
+    for (int64_t i = 0; i < u->level_count; i++) LECO_TRY(read_level(file, u, i, layers, context, eight_heads, err));
+    return LECO_OK;
+}
+
+/* ---- the VAE ---- */
+
+static leco_status read_vae(const safetensors *file, model *m, leco_error *err)
+{
+    vae_config *v = &m->vae;
+    *v = (vae_config){.in_channels = dim(find(file, VAE "encoder.conv_in.weight"), 1),
+                      .out_channels = dim(find(file, VAE "decoder.conv_out.weight"), 0),
+                      .latent_channels = dim(find(file, VAE "decoder.conv_in.weight"), 1),
+                      .norm_groups = 32,
+                      .quant_conv = find(file, VAE "quant_conv.weight") != NULL,
+                      .post_quant_conv = find(file, VAE "post_quant_conv.weight") != NULL,
+                      .mid_attention = find(file, VAE "decoder.mid.attn_1.q.weight") != NULL,
+                      .scaling_factor = m->unet.addition_time_embed_dim ? 0.13025f : 0.18215f};
+    if (v->in_channels < 1 || v->latent_channels < 1)
+        return error_set(err, LECO_UNSUPPORTED,
+                         "%s: is a checkpoint without a VAE (" VAE "), which leco can't take from elsewhere yet",
+                         safetensors_path(file));
+    while (v->level_count < VAE_MAX_LEVELS &&
+           (v->channels[v->level_count] =
+                dim(find(file, VAE "encoder.down.%lld.block.0.conv1.weight", (long long)v->level_count), 0)) > 0)
+        v->level_count++;
+    while (find(file, VAE "encoder.down.0.block.%lld.conv1.weight", (long long)v->layers)) v->layers++;
+    if (v->level_count < 1 || v->layers < 1) return refuse(file, "an unknown kind (the blocks of its VAE)", err);
+    return LECO_OK;
+}
+
+/* ---- the text encoder ---- */
+
+static int64_t count_text_layers(const safetensors *file, const char *prefix, bool open_clip)
+{
+    int64_t n = 0;
+    while (n < 256 && (open_clip ? find(file, OPEN_CLIP "transformer.resblocks.%lld.ln_1.weight", (long long)n)
+                                 : find(file, "%sencoder.layers.%lld.layer_norm1.weight", prefix, (long long)n)))
+        n++;
+    return n;
+}
+
+static leco_status read_text(const safetensors *file, model *m, bool open_clip, leco_error *err)
+{
+    text_config *t = &m->text;
+    const char *const prefix = open_clip                                               ? OPEN_CLIP
+                               : find(file, CLIP "text_model.final_layer_norm.weight") ? CLIP "text_model."
+                                                                                       : CLIP;
+    const safetensors_entry *tokens = find(file, "%s%stoken_embedding.weight", prefix, open_clip ? "" : "embeddings.");
+    const safetensors_entry *places = open_clip ? find(file, OPEN_CLIP "positional_embedding")
+                                                : find(file, "%sembeddings.position_embedding.weight", prefix);
+    const safetensors_entry *inner = open_clip ? find(file, OPEN_CLIP "transformer.resblocks.0.mlp.c_fc.weight")
+                                               : find(file, "%sencoder.layers.0.mlp.fc1.weight", prefix);
+    /* Of OpenCLIP's the last layer is left out, as Stable Diffusion 2 was trained. */
+    *t = (text_config){.vocab_size = dim(tokens, 0),
+                       .hidden_size = dim(tokens, 1),
+                       .intermediate_size = dim(inner, 0),
+                       .max_positions = dim(places, 0),
+                       .layers = count_text_layers(file, prefix, open_clip) - open_clip,
+                       .heads = dim(tokens, 1) / 64,
+                       .act = open_clip ? ACT_GELU : ACT_QUICK_GELU,
+                       .norm_eps = 1e-5f,
+                       .eos_token_id = 2};
+    if (t->layers < 1 || t->heads < 1 || t->hidden_size % 64 || t->max_positions < 1 || t->intermediate_size < 1)
+        return error_set(err, LECO_UNSUPPORTED, "%s: is a checkpoint without a text encoder that leco knows",
+                         safetensors_path(file));
+    return LECO_OK;
+}
+
+/* ---- the schedule ---- */
+
+/* What it predicts: by the empty tensor that trainers leave, or by the metadata; else it is the family's. */
+static void read_schedule(const safetensors *file, model *m, bool open_clip, bool *told)
+{
+    const char *said = safetensors_metadata(file, "modelspec.prediction_type");
+    const bool marked = find(file, "v_pred") != NULL;
+    const bool v = marked || (said && *said == 'v');
+    *told = marked || said;
+    m->schedule = (schedule_config){.train_timesteps = 1000,
+                                    .beta_start = 0.00085,
+                                    .beta_end = 0.012,
+                                    .beta = BETA_SCALED_LINEAR,
+                                    .prediction = v || (!*told && open_clip) ? PREDICT_V : PREDICT_EPSILON,
+                                    .steps_offset = 1,
+                                    .zero_terminal_snr = find(file, "ztsnr") != NULL,
+                                    .spacing = find(file, "ztsnr") ? SPACING_TRAILING : SPACING_LEADING};
+}
+
+/* ---- all ---- */
+
+static bool has_open_clip(const safetensors *file)
+{
+    return find(file, OPEN_CLIP "token_embedding.weight") != NULL;
+}
+
+leco_status checkpoint_read(const safetensors *file, model *m, bool *prediction_told, leco_error *err)
+{
+    const bool open_clip = has_open_clip(file);
+    if (find(file, XL "0.model.token_embedding.weight") && !find(file, XL "1.model.token_embedding.weight"))
+        return refuse(file, "Stable Diffusion XL's refiner", err);
+    if (find(file, UNET "label_emb.0.0.weight"))
+        return error_set(err, LECO_UNSUPPORTED,
+                         "%s: is a checkpoint of Stable Diffusion XL: two text encoders are not supported yet",
+                         safetensors_path(file));
+    LECO_TRY(read_unet(file, m, !open_clip, err));
+    LECO_TRY(read_vae(file, m, err));
+    LECO_TRY(read_text(file, m, open_clip, err));
+    read_schedule(file, m, open_clip, prediction_told);
+    const int64_t side = !open_clip || m->schedule.prediction == PREDICT_EPSILON ? 64 : 96;
+    m->unet.sample_height = m->unet.sample_width = side;
+    return LECO_OK;
+}
+
+leco_status checkpoint_tokenizer(const safetensors *file, tokenizer **out, leco_error *err)
+{
+    return tokenizer_open_clip(has_open_clip(file) ? "!" : NULL, out, err);
+}
+
+static leco_status add_views(weights *w, const safetensors_entry *e, const checkpoint_depths *d, model_part part,
+                             leco_error *err)
+{
+    checkpoint_view view[CHECKPOINT_MOST_VIEWS];
+    const int count = checkpoint_views(d, part, e->name, view);
+    for (int i = 0; i < count; i++) LECO_TRY(weights_add(w, e, view[i].name, view[i].third, view[i].transposed, err));
+    return LECO_OK;
+}
+
+leco_status checkpoint_weights(const safetensors *file, const model *m, model_part part, weights **out, leco_error *err)
+{
+    const checkpoint_depths d = {.unet_layers = m->unet.level[0].layers, .vae_levels = m->vae.level_count};
+    const char *name, *type;
+    leco_status status = weights_of(file, out, err);
+    for (size_t i = 0; status == LECO_OK && i < safetensors_count(file); i++)
+        status = add_views(*out, safetensors_at(file, i), &d, part, err);
+    for (size_t i = 0; status == LECO_OK && i < safetensors_skipped_count(file); i++)
+        status = add_views(*out, safetensors_skipped_at(file, i, &name, &type), &d, part, err);
+    if (status == LECO_OK) return LECO_OK;
+    weights_close(*out);
+    *out = NULL;
+    return status;
+}

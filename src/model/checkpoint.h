@@ -1,0 +1,45 @@
+/* Checkpoints in one file, under the names of the original code (CompVis, Stability AI): "model.diffusion_model.",
+ * "cond_stage_model.", "first_stage_model.". What they are follows from names and shapes of their tensors; configs that
+ * shapes don't tell are those of the families' releases. Source: diffusers' convert_from_ckpt and single_file_utils,
+ * for which names stand for which. */
+#ifndef LECO_MODEL_CHECKPOINT_H
+#define LECO_MODEL_CHECKPOINT_H
+
+#include "format/safetensors.h"
+#include "model/model.h"
+
+/* Does the file hold one, as far as the names of its tensors tell? */
+bool checkpoint_is(const safetensors *file);
+
+/* Takes configs and noise schedule into m. Refused by name: refiners, models for inpainting and the like, of another
+ * kind of U-Net, or without a part. *prediction_told: did the file say what it predicts? */
+leco_status checkpoint_read(const safetensors *file, model *m, bool *prediction_told, leco_error *err);
+
+/* The tokenizer of the family: CLIP's. */
+leco_status checkpoint_tokenizer(const safetensors *file, tokenizer **out, leco_error *err);
+
+/* A part's weights; the file is borrowed. */
+leco_status checkpoint_weights(const safetensors *file, const model *m, model_part part, weights **out,
+                               leco_error *err);
+
+/* ---- names (checkpoint_names.c) ---- */
+
+/* Which rows of a tensor of the file are a tensor of the part, and under which name. */
+typedef struct checkpoint_view {
+    char name[192];
+    int64_t third;   /* of a product of three (query, key and value above each other): which one, or -1: all of it */
+    bool transposed; /* [in,out] where the part wants [out,in] */
+} checkpoint_view;
+
+enum { CHECKPOINT_MOST_VIEWS = 3 };
+
+/* How the original names count: levels of the U-Net and of the VAE, residual blocks a level. */
+typedef struct checkpoint_depths {
+    int64_t unet_layers, vae_levels;
+} checkpoint_depths;
+
+/* What the tensor called so is of a part: the count of its views; 0: nothing. */
+int checkpoint_views(const checkpoint_depths *d, model_part part, const char *original,
+                     checkpoint_view out[CHECKPOINT_MOST_VIEWS]);
+
+#endif

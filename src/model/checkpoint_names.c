@@ -1,0 +1,227 @@
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/checkpoint.h"
+
+/* What a name begins with, and what that becomes. */
+typedef struct renaming {
+    const char *from, *to;
+} renaming;
+
+/* The rest of `name` behind a row's beginning, where the row fits; *to gets what it becomes. */
+static const char *apply(const renaming *rows, const char *name, const char **to)
+{
+    for (; rows->from; rows++) {
+        const size_t length = strlen(rows->from);
+        if (strncmp(name, rows->from, length) != 0) continue;
+        *to = rows->to;
+        return name + length;
+    }
+    return NULL;
+}
+
+/* "down.", then "12." -> 12, and what follows; NULL where it is another name. */
+static const char *indexed(const char *name, const char *before, int64_t *index)
+{
+    const size_t length = strlen(before);
+    char *end;
+    if (strncmp(name, before, length) != 0 || name[length] < '0' || name[length] > '9') return NULL;
+    *index = strtoll(name + length, &end, 10);
+    return *end == '.' && *index < 1000 ? end + 1 : NULL;
+}
+
+static int one(checkpoint_view *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static int one(checkpoint_view *out, const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    const int length = vsnprintf(out->name, sizeof out->name, format, list);
+    va_end(list);
+    out->third = -1;
+    out->transposed = false;
+    return length > 0 && length < (int)sizeof out->name;
+}
+
+/* ---- U-Net ---- */
+
+static const renaming unet_ends[] = {
+    {"time_embed.0.", "time_embedding.linear_1."},
+    {"time_embed.2.", "time_embedding.linear_2."},
+    {"label_emb.0.0.", "add_embedding.linear_1."},
+    {"label_emb.0.2.", "add_embedding.linear_2."},
+    {"input_blocks.0.0.", "conv_in."},
+    {"out.0.", "conv_norm_out."},
+    {"out.2.", "conv_out."},
+    {NULL, NULL},
+};
+
+static const renaming unet_residual[] = {
+    {"in_layers.0.", "norm1."},
+    {"in_layers.2.", "conv1."},
+    {"emb_layers.1.", "time_emb_proj."},
+    {"out_layers.0.", "norm2."},
+    {"out_layers.3.", "conv2."},
+    {"skip_connection.", "conv_shortcut."},
+    {NULL, NULL},
+};
+
+/* A residual block, or, in second place, a transformer. */
+static int unet_block(const char *block, int64_t index, int64_t place, const char *rest, checkpoint_view *out)
+{
+    const char *to;
+    if (place == 1) return one(out, "%s.attentions.%lld.%s", block, (long long)index, rest);
+    rest = apply(unet_residual, rest, &to);
+    return rest && place == 0 ? one(out, "%s.resnets.%lld.%s%s", block, (long long)index, to, rest) : 0;
+}
+
+static int unet_view(int64_t layers, const char *name, checkpoint_view *out)
+{
+    const char *to, *rest = apply(unet_ends, name, &to);
+    int64_t number, place;
+    char block[32];
+    if (rest) return one(out, "%s%s", to, rest);
+    const char *inner = indexed(name, "middle_block.", &number);
+    if (inner) /* residual, transformer, residual */
+        return unet_block("mid_block", number == 2, number == 1, inner, out);
+    inner = indexed(name, "input_blocks.", &number);
+    const bool down = inner != NULL;
+    if (!down) inner = indexed(name, "output_blocks.", &number);
+    if (!inner) return 0;
+    rest = indexed(inner, "", &place);
+    if (!rest) return 0;
+    if (down) number--; /* the first is conv_in */
+    const int64_t level = number / (layers + 1), index = number % (layers + 1);
+    snprintf(block, sizeof block, "%s_blocks.%lld", down ? "down" : "up", (long long)level);
+    if (down && strncmp(rest, "op.", 3) == 0) return one(out, "%s.downsamplers.0.conv.%s", block, rest + 3);
+    if (!down && strncmp(rest, "conv.", 5) == 0) return one(out, "%s.upsamplers.0.conv.%s", block, rest + 5);
+    return unet_block(block, index, place, rest, out);
+}
+
+/* ---- VAE ---- */
+
+static const renaming vae_ends[] = {
+    {"conv_in.", "conv_in."},
+    {"norm_out.", "conv_norm_out."},
+    {"conv_out.", "conv_out."},
+    {NULL, NULL},
+};
+
+static const renaming vae_attention[] = {
+    {"norm.", "group_norm."},   {"q.", "to_q."}, {"k.", "to_k."}, {"v.", "to_v."},
+    {"proj_out.", "to_out.0."}, {NULL, NULL},
+};
+
+static int vae_residual(const char *half, const char *block, int64_t index, const char *rest, checkpoint_view *out)
+{
+    static const renaming shortcut[] = {{"nin_shortcut.", "conv_shortcut."}, {NULL, NULL}};
+    const char *to = "", *renamed = apply(shortcut, rest, &to);
+    return one(out, "%s.%s.resnets.%lld.%s%s", half, block, (long long)index, to, renamed ? renamed : rest);
+}
+
+static int vae_half(int64_t levels, const char *half, const char *name, checkpoint_view *out)
+{
+    const char *to, *rest = apply(vae_ends, name, &to);
+    int64_t level, index;
+    char block[32];
+    if (rest) return one(out, "%s.%s%s", half, to, rest);
+    rest = indexed(name, "mid.block_", &index);
+    if (rest) return vae_residual(half, "mid_block", index - 1, rest, out);
+    if (strncmp(name, "mid.attn_1.", 11) == 0) {
+        rest = apply(vae_attention, name + 11, &to);
+        return rest ? one(out, "%s.mid_block.attentions.0.%s%s", half, to, rest) : 0;
+    }
+    const char *inner = indexed(name, "down.", &level);
+    const bool down = inner != NULL;
+    if (!down) inner = indexed(name, "up.", &level);
+    if (!inner) return 0;
+    snprintf(block, sizeof block, "%s_blocks.%lld", down ? "down" : "up",
+             (long long)(down ? level : levels - 1 - level)); /* the original counts from the picture up */
+    if (strncmp(inner, "downsample.conv.", 16) == 0)
+        return one(out, "%s.%s.downsamplers.0.conv.%s", half, block, inner + 16);
+    if (strncmp(inner, "upsample.conv.", 14) == 0)
+        return one(out, "%s.%s.upsamplers.0.conv.%s", half, block, inner + 14);
+    rest = indexed(inner, "block.", &index);
+    return rest ? vae_residual(half, block, index, rest, out) : 0;
+}
+
+static int vae_view(int64_t levels, const char *name, checkpoint_view *out)
+{
+    if (strncmp(name, "encoder.", 8) == 0) return vae_half(levels, "encoder", name + 8, out);
+    if (strncmp(name, "decoder.", 8) == 0) return vae_half(levels, "decoder", name + 8, out);
+    if (strncmp(name, "quant_conv.", 11) == 0 || strncmp(name, "post_quant_conv.", 16) == 0)
+        return one(out, "%s", name);
+    return 0;
+}
+
+/* ---- text encoders ---- */
+
+static const renaming open_clip_ends[] = {
+    {"token_embedding.", "text_model.embeddings.token_embedding."},
+    {"positional_embedding", "text_model.embeddings.position_embedding.weight"},
+    {"ln_final.", "text_model.final_layer_norm."},
+    {NULL, NULL},
+};
+
+static const renaming open_clip_layer[] = {
+    {"ln_1.", "layer_norm1."},
+    {"ln_2.", "layer_norm2."},
+    {"mlp.c_fc.", "mlp.fc1."},
+    {"mlp.c_proj.", "mlp.fc2."},
+    {"attn.out_proj.", "self_attn.out_proj."},
+    {NULL, NULL},
+};
+
+/* OpenCLIP's: query, key and value lie above each other in one tensor. */
+static int open_clip_view(const char *name, checkpoint_view *out)
+{
+    static const char *const products[] = {"q", "k", "v"};
+    const char *to, *rest = apply(open_clip_ends, name, &to);
+    int64_t layer;
+    if (rest) return one(out, "%s%s", to, rest);
+    if (strcmp(name, "text_projection") == 0) {
+        const int made = one(out, "text_projection.weight");
+        out->transposed = true;
+        return made;
+    }
+    if (strcmp(name, "text_projection.weight") == 0) return one(out, "text_projection.weight");
+    const char *inner = indexed(name, "transformer.resblocks.", &layer);
+    if (!inner) return 0;
+    rest = apply(open_clip_layer, inner, &to);
+    if (rest) return one(out, "text_model.encoder.layers.%lld.%s%s", (long long)layer, to, rest);
+    const bool matrix = strcmp(inner, "attn.in_proj_weight") == 0;
+    if (!matrix && strcmp(inner, "attn.in_proj_bias") != 0) return 0;
+    for (int i = 0; i < 3; i++) {
+        if (!one(&out[i], "text_model.encoder.layers.%lld.self_attn.%s_proj.%s", (long long)layer, products[i],
+                 matrix ? "weight" : "bias"))
+            return 0;
+        out[i].third = i;
+    }
+    return 3;
+}
+
+/* transformers'; the oldest lack its first word. */
+static int clip_view(const char *name, checkpoint_view *out)
+{
+    return one(out, "%s%s", strncmp(name, "text_model.", 11) == 0 ? "" : "text_model.", name);
+}
+
+/* ---- all ---- */
+
+int checkpoint_views(const checkpoint_depths *d, model_part part, const char *original,
+                     checkpoint_view out[CHECKPOINT_MOST_VIEWS])
+{
+    static const renaming of_unet[] = {{"model.diffusion_model.", ""}, {NULL, NULL}};
+    static const renaming of_vae[] = {{"first_stage_model.", ""}, {NULL, NULL}};
+    static const renaming of_clip[] = {
+        {"cond_stage_model.transformer.", ""}, {"conditioner.embedders.0.transformer.", ""}, {NULL, NULL}};
+    static const renaming of_open_clip[] = {{"cond_stage_model.model.", ""}, {NULL, NULL}};
+    const char *to, *name = apply(part == PART_UNET ? of_unet : part == PART_VAE ? of_vae : of_clip, original, &to);
+    if (name)
+        return part == PART_UNET  ? unet_view(d->unet_layers, name, out)
+               : part == PART_VAE ? vae_view(d->vae_levels, name, out)
+                                  : clip_view(name, out);
+    name = part == PART_TEXT_ENCODER ? apply(of_open_clip, original, &to) : NULL;
+    return name ? open_clip_view(name, out) : 0;
+}

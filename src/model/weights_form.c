@@ -1,0 +1,84 @@
+/* What tensors of files are for layers: rows of some, others turned round, others of small types. */
+#include <string.h>
+
+#include "base/mem.h"
+#include "model/weights_internal.h"
+
+/* Eight bits, as the names in files say. */
+static bool is_e4m3(const weights_slot *s)
+{
+    return strcmp(safetensors_type(s->from), "F8_E4M3") == 0;
+}
+
+static bool is_float8(const weights_slot *s)
+{
+    return is_e4m3(s) || strcmp(safetensors_type(s->from), "F8_E5M2") == 0;
+}
+
+void weights_describe(weights_slot *s)
+{
+    const safetensors_entry *e = s->from;
+    const bool small = is_float8(s);
+    s->w.type = small ? DTYPE_BF16 : e->type;
+    /* Tensors of more dimensions, or of other types, are of no use to any layer; weights_get says so if one is asked.
+     */
+    if (e->rank > TENSOR_MAX_DIMS || (!small && !dtype_is_float(e->type))) return;
+    s->w.shape = shape_of(e->rank, e->shape);
+    if (s->third >= 0) s->w.shape.dim[0] /= 3;
+    if (s->transposed && e->rank == 2) {
+        s->w.shape.dim[0] = e->shape[1];
+        s->w.shape.dim[1] = e->shape[0];
+    }
+    if (small || s->transposed) return;
+    const size_t rows = s->third >= 0 ? (size_t)s->third * (size_t)shape_count(&s->w.shape) : 0;
+    s->w.data = (const unsigned char *)e->data + rows * dtype_size(e->type);
+}
+
+/* E4M3 without infinities (0x7f is NaN), E5M2 as IEEE's: both are in bfloat16 what they are. */
+static bf16 widen(unsigned char byte, bool e4m3)
+{
+    const int mantissa_bits = e4m3 ? 3 : 2, bias = e4m3 ? 7 : 15;
+    const int exponent = byte >> mantissa_bits & (e4m3 ? 0xf : 0x1f), mantissa = byte & ((1 << mantissa_bits) - 1);
+    const bf16 sign = (bf16)((byte & 0x80) << 8);
+    const bool special = e4m3 ? (byte & 0x7f) == 0x7f : exponent == 0x1f;
+    if (special) return (bf16)(sign | 0x7f80 | (e4m3 || mantissa ? 0x40 : 0));
+    float value = (float)mantissa / (float)(1 << mantissa_bits);
+    int power = exponent ? exponent - bias : 1 - bias;
+    if (exponent) value += 1;
+    for (; power > 0; power--) value *= 2;
+    for (; power < 0; power++) value /= 2;
+    return (bf16)(sign | bf16_from_f32(value));
+}
+
+static void copy_float8(const weights_slot *s, bf16 *out, size_t first, size_t count)
+{
+    bf16 table[256];
+    for (int i = 0; i < 256; i++) table[i] = widen((unsigned char)i, is_e4m3(s));
+    const unsigned char *data = (const unsigned char *)s->from->data + first;
+    for (size_t i = 0; i < count; i++) out[i] = table[data[i]];
+}
+
+/* [rows,columns] -> [columns,rows] */
+static void transpose(const unsigned char *from, unsigned char *to, size_t rows, size_t columns, size_t size)
+{
+    for (size_t i = 0; i < rows; i++)
+        for (size_t k = 0; k < columns; k++) memcpy(to + (k * rows + i) * size, from + (i * columns + k) * size, size);
+}
+
+leco_status weights_copy(weights_slot *s, leco_error *err)
+{
+    const size_t count = (size_t)shape_count(&s->w.shape), size = dtype_size(s->w.type);
+    const bool turned = s->transposed && s->w.shape.rank == 2, small = is_float8(s);
+    if (s->w.data || s->w.shape.rank == 0 || (!turned && !small)) return LECO_OK;
+    void *own = mem_aligned(count * size), *plain = small && turned ? mem_aligned(count * size) : own;
+    if (!own || !plain) {
+        mem_free_aligned(own);
+        return error_memory(err, count * size, s->w.name);
+    }
+    if (small) copy_float8(s, plain, s->third > 0 ? (size_t)s->third * count : 0, count);
+    if (turned)
+        transpose(small ? plain : s->from->data, own, (size_t)s->from->shape[0], (size_t)s->from->shape[1], size);
+    if (plain != own) mem_free_aligned(plain);
+    s->w.data = s->own = own;
+    return LECO_OK;
+}

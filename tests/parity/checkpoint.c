@@ -1,0 +1,236 @@
+/* Checkpoints in one file against diffusers' from_single_file (tools/fixtures_checkpoint.py): each module, and a
+ * picture. */
+#include "parity_support.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "format/safetensors.h"
+#include "leco/leco.h"
+
+enum { TOKENS = 49408 };
+
+static leco_error err;
+
+/* ---- the checkpoint, with the token table that its fixture lacks ---- */
+
+static float *token_table(int64_t width)
+{
+    float *table = malloc((size_t)(TOKENS * width) * sizeof *table);
+    assert_non_null(table);
+    for (int64_t i = 0; i < TOKENS * width; i++)
+        table[i] = (float)((uint32_t)((uint64_t)i * 2654435761u) / 65536) / 65536.0f - 0.5f;
+    return table;
+}
+
+/* Writes all tensors but the one named `without` (may be NULL), and `extra` (NULL: none) beside them. */
+static const char *put_checkpoint(const char *name, const char *key, int64_t width, const char *without,
+                                  const safetensors_entry *extra)
+{
+    char path[512];
+    safetensors *file;
+    snprintf(path, sizeof path, FIXTURES "checkpoint/%s.safetensors", name);
+    assert_works(safetensors_open(path, &file, &err), &err);
+    const size_t count = safetensors_count(file);
+    safetensors_entry *all = calloc(count + 2, sizeof *all);
+    float *table = token_table(width);
+    size_t kept = 0;
+    assert_non_null(all);
+    for (size_t i = 0; i < count; i++) {
+        all[kept] = *safetensors_at(file, i);
+        kept += !without || strcmp(all[kept].name, without) != 0;
+    }
+    all[kept++] = (safetensors_entry){.name = key,
+                                      .type = DTYPE_F32,
+                                      .rank = 2,
+                                      .shape = {TOKENS, width},
+                                      .count = (size_t)(TOKENS * width),
+                                      .data = table};
+    if (extra) all[kept++] = *extra;
+    const char *said = safetensors_metadata(file, "modelspec.prediction_type");
+    const char *const metadata[][2] = {{"modelspec.prediction_type", said}};
+    const char *to = test_path("checkpoint.safetensors");
+    assert_works(safetensors_write(to, all, kept, metadata, said ? 1 : 0, &err), &err);
+    free(table);
+    free(all);
+    safetensors_close(file);
+    return to;
+}
+
+static const struct {
+    const char *name, *key;
+    int64_t width;
+} models[] = {{"sd1", "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight", 64},
+              {"sd2", "cond_stage_model.model.token_embedding.weight", 128}};
+
+static const char *put_model(size_t i, const char *without, const safetensors_entry *extra)
+{
+    return put_checkpoint(models[i].name, models[i].key, models[i].width, without, extra);
+}
+
+/* ---- what it gives ---- */
+
+static double worst_of(const safetensors_entry *ours, const safetensors_entry *theirs)
+{
+    double worst = 0, largest = 0;
+    assert_int_equal(ours->count, theirs->count);
+    for (size_t i = 0; i < ours->count; i++) {
+        const double a = (double)((const float *)ours->data)[i], b = (double)((const float *)theirs->data)[i];
+        if (!(fabs(a - b) <= worst)) worst = fabs(a - b);
+        if (fabs(b) > largest) largest = fabs(b);
+    }
+    return worst / largest;
+}
+
+/* Runs a module on tensors of the fixture, and compares what comes out under that name. */
+static void same_module(leco_model *m, const char *module, const safetensors_entry *in, size_t in_count,
+                        const char *name, const safetensors_entry *theirs)
+{
+    safetensors *out;
+    assert_works(safetensors_write(test_path("in.safetensors"), in, in_count, NULL, 0, &err), &err);
+    assert_works(leco_run(m, module, test_path("in.safetensors"), NULL, test_path("out.safetensors"), &err), &err);
+    assert_works(safetensors_open(test_path("out.safetensors"), &out, &err), &err);
+    const safetensors_entry *ours = safetensors_find(out, name);
+    assert_non_null(ours);
+    const double worst = worst_of(ours, theirs);
+    printf("    %s within %.1e\n", name, worst);
+    assert_true(worst < 1e-4);
+    safetensors_close(out);
+}
+
+static safetensors_entry called(const safetensors_entry *e, const char *name)
+{
+    safetensors_entry copy = *e;
+    copy.name = name;
+    return copy;
+}
+
+static void same_modules(leco_model *m, const safetensors *out)
+{
+    const float timestep = 301;
+    const safetensors_entry *latents = safetensors_find(out, "latents");
+    safetensors_entry in[3] = {called(safetensors_find(out, "input_ids"), "input_ids")};
+    same_module(m, "text-encoder", in, 1, "last_hidden_state", safetensors_find(out, "hidden"));
+    in[0] = called(latents, "sample");
+    in[1] = called(safetensors_find(out, "hidden"), "encoder_hidden_states");
+    in[2] = (safetensors_entry){
+        .name = "timestep", .type = DTYPE_F32, .rank = 1, .shape = {1}, .count = 1, .data = &timestep};
+    same_module(m, "unet", in, 3, "noise_pred", safetensors_find(out, "noise_pred"));
+    in[0] = called(latents, "latents");
+    same_module(m, "vae-decoder", in, 1, "sample", safetensors_find(out, "decoded"));
+    in[0] = called(safetensors_find(out, "picture_in"), "sample");
+    same_module(m, "vae-encoder", in, 1, "latent_mean", safetensors_find(out, "encoded"));
+}
+
+static void same_picture(leco_model *m, const safetensors *out)
+{
+    const safetensors_entry in = called(safetensors_find(out, "latents"), "latents"),
+                            *theirs = safetensors_find(out, "picture");
+    leco_images images = {0};
+    leco_generate_options o = leco_generate_defaults();
+    const char *prompt = safetensors_metadata(out, "prompt");
+    assert_works(safetensors_write(test_path("latents.safetensors"), &in, 1, NULL, 0, &err), &err);
+    o.prompts = &prompt;
+    o.prompt_count = 1;
+    o.latents = test_path("latents.safetensors");
+    o.width = o.height = 16;
+    o.steps = 4;
+    o.guidance_scale = 4;
+    assert_works(leco_generate(m, &o, &images, &err), &err);
+    int worst = 0;
+    for (int c = 0; c < 3; c++)
+        for (int i = 0; i < 256; i++) {
+            const int ours = images.image[0].rgb[3 * i + c];
+            const int wanted = (int)lrintf(((const float *)theirs->data)[256 * c + i] * 255);
+            if (abs(ours - wanted) > worst) worst = abs(ours - wanted);
+        }
+    printf("    the picture within %d of 255\n", worst);
+    assert_true(worst <= 2);
+    leco_images_free(&images);
+}
+
+static void checkpoints_are_diffusers(void **state)
+{
+    (void)state;
+    const leco_model_options options = {.device = "cpu", .precision = "float32"};
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        char path[512];
+        safetensors *out;
+        leco_model *m;
+        snprintf(path, sizeof path, FIXTURES "checkpoint/%s_out.safetensors", models[i].name);
+        assert_works(safetensors_open(path, &out, &err), &err);
+        printf("  %s\n", models[i].name);
+        assert_works(leco_model_open(put_model(i, NULL, NULL), &options, &m, &err), &err);
+        same_modules(m, out);
+        same_picture(m, out);
+        leco_model_close(m);
+        safetensors_close(out);
+    }
+}
+
+/* ---- what is none, or not ours ---- */
+
+static void assert_refused(const char *path, const char *says)
+{
+    leco_model *m = NULL;
+    leco_status status = leco_model_open(path, NULL, &m, &err);
+    if (status == LECO_OK) { /* weights are looked at when they are needed */
+        leco_generate_options o = leco_generate_defaults();
+        leco_images images = {0};
+        const char *prompt = "x";
+        o.prompts = &prompt;
+        o.prompt_count = 1;
+        o.steps = 1;
+        status = leco_generate(m, &o, &images, &err);
+        leco_images_free(&images);
+        leco_model_close(m);
+    }
+    assert_true(status == LECO_UNSUPPORTED || status == LECO_FORMAT);
+    if (!strstr(err.message, "checkpoint.safetensors") || !strstr(err.message, says))
+        fail_msg("\"%s\" doesn't say \"%s\"", err.message, says);
+}
+
+static void others_are_refused_by_name(void **state)
+{
+    (void)state;
+    static const float zeros[9 * 9 * 32];
+    const safetensors_entry nine = {.name = "model.diffusion_model.input_blocks.0.0.weight",
+                                    .type = DTYPE_F32,
+                                    .rank = 4,
+                                    .shape = {32, 9, 3, 3},
+                                    .count = 32 * 81,
+                                    .data = zeros};
+    const safetensors_entry label = {.name = "model.diffusion_model.label_emb.0.0.weight",
+                                     .type = DTYPE_F32,
+                                     .rank = 2,
+                                     .shape = {2, 2},
+                                     .count = 4,
+                                     .data = zeros};
+    const safetensors_entry refiner = {.name = "conditioner.embedders.0.model.token_embedding.weight",
+                                       .type = DTYPE_F32,
+                                       .rank = 2,
+                                       .shape = {2, 2},
+                                       .count = 4,
+                                       .data = zeros};
+    assert_refused(put_model(0, nine.name, &nine), "inpainting");
+    assert_refused(put_model(0, NULL, &label), "Stable Diffusion XL");
+    assert_refused(put_model(0, NULL, &refiner), "refiner");
+    assert_refused(put_model(0, "first_stage_model.encoder.conv_in.weight", NULL), "without a VAE");
+    assert_refused(put_model(0, "cond_stage_model.transformer.text_model.encoder.layers.0.mlp.fc1.weight", NULL),
+                   "without a text encoder");
+    assert_refused(put_model(0, "model.diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_k.weight", NULL),
+                   "unknown kind");
+    assert_refused(put_model(0, "model.diffusion_model.out.0.bias", NULL), "conv_norm_out.bias");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(checkpoints_are_diffusers),
+        cmocka_unit_test(others_are_refused_by_name),
+    };
+    return cmocka_run_group_tests_name("parity/checkpoint", tests, NULL, NULL);
+}
