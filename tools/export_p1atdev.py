@@ -37,11 +37,11 @@ CASES = {
     "several": {"prompts": SEVERAL, "seed": 11},
     "one_c3lier": {"prompts": ONE, "seed": 5, "type": "c3lier"},
     "several_c3lier": {"prompts": SEVERAL, "seed": 7, "type": "c3lier", "rank": 6},
-    "changing": {"prompts": CHANGING, "seed": 13, "iterations": 8},
-    "ddpm": {"prompts": SEVERAL, "seed": 2, "scheduler": "ddpm", "iterations": 8},
-    "lms": {"prompts": SEVERAL, "seed": 19, "scheduler": "lms", "iterations": 8},
-    "euler_a": {"prompts": SEVERAL, "seed": 23, "scheduler": "euler_a", "iterations": 8},
-    "lion": {"prompts": ONE, "seed": 29, "optimizer": "lion", "lr_scheduler": "cosine", "lr": 1e-4},
+    "changing": {"prompts": CHANGING, "seed": 13, "iterations": 4},
+    "ddpm": {"prompts": SEVERAL, "seed": 2, "scheduler": "ddpm", "iterations": 5},
+    "lms": {"prompts": SEVERAL, "seed": 19, "scheduler": "lms", "iterations": 5},
+    "euler_a": {"prompts": SEVERAL, "seed": 23, "scheduler": "euler_a", "iterations": 5},
+    "lion": {"prompts": ONE, "seed": 29, "optimizer": "lion", "lr_scheduler": "cosine", "lr": 1e-4, "iterations": 8},
 }
 
 

@@ -72,13 +72,15 @@ typedef bool (*leco_progress_callback)(void *user, const leco_progress *progress
 typedef struct leco_model leco_model;
 
 typedef struct leco_model_options {
-    const char *device;    /* one of leco_device_name's; NULL: "cuda" where there is a card, else "cpu" */
-    const char *precision; /* "float32", "bfloat16", or NULL: bfloat16 where the processor has it */
+    const char *device;     /* one of leco_device_name's; NULL: "cuda" where there is a card, else "cpu" */
+    const char *precision;  /* "float32", "bfloat16", or NULL: bfloat16 where the processor has it */
+    const char *prediction; /* "epsilon", "v_prediction", or NULL: as the model's files say, or else its family */
 } leco_model_options;
 
 LECO_API const char *leco_device_name(size_t index); /* "cuda" (in builds that have it), "cpu", "ref"; NULL: no more */
 
-/* Opens a diffusers folder. options may be NULL. Weights are mapped, not read, until something runs. */
+/* Opens a diffusers folder, or a checkpoint in one file. options may be NULL. Weights are mapped, not read, until
+ * something runs. */
 LECO_API leco_status leco_model_open(const char *path, const leco_model_options *options, leco_model **out,
                                      leco_error *err);
 LECO_API void leco_model_close(leco_model *model);

@@ -11,7 +11,10 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "format/tensors.h"
+#include "model/checkpoint.h"
+#include "model/family.h"
 #include "model/kinds.h"
+#include "model/part.h"
 
 /* ---- safetensors files ---- */
 
@@ -58,17 +61,6 @@ static int64_t value_count(const safetensors *file)
         values = count < room ? values + (int64_t)count : INT64_MAX;
     }
     return values;
-}
-
-/* The type of the largest tensor, or NULL. */
-static const char *main_type(const safetensors *file)
-{
-    const safetensors_entry *largest = NULL;
-    for (size_t i = 0; i < all_count(file); i++) {
-        const safetensors_entry *e = all_at(file, i);
-        if (!largest || e->count > largest->count) largest = e;
-    }
-    return largest ? type_name(largest) : NULL;
 }
 
 /* The kind of adapter whose rank this tensor shows, or NULL. */
@@ -157,6 +149,16 @@ static leco_status inspect_tensors(const char *path, json_t *o, leco_error *err)
     return LECO_OK;
 }
 
+/* Is it a model, rather than a file of some other tensors? */
+static bool is_checkpoint(const char *path)
+{
+    safetensors *file;
+    if (tensors_open(path, &file, NULL) != LECO_OK) return false;
+    const bool is = checkpoint_is(file);
+    safetensors_close(file);
+    return is;
+}
+
 /* ---- pictures ---- */
 
 static leco_status inspect_picture(const char *path, json_t *o, leco_error *err)
@@ -187,22 +189,24 @@ static json_t *levels_json(const unet_config *u)
     return list;
 }
 
-/* Adds what a part's file holds: parameters, dtype, file. */
-static leco_status add_weights(const model *m, const char *part, json_t *o, leco_error *err)
+static leco_status open_weights(const model *m, model_part part, weights **out, leco_error *err)
 {
-    char *folder = file_join(m->folder, part);
-    if (!folder) return error_memory(err, strlen(part), "a path");
-    weights *w;
-    leco_status status = weights_open(folder, &w, err);
+    if (m->file) return checkpoint_weights(m->file, m, part, out, err);
+    char *folder = file_join(m->folder, part_rows[part].name);
+    if (!folder) return error_memory(err, strlen(m->folder), "a path");
+    leco_status status = weights_open(folder, out, err);
     mem_free(folder);
-    if (status != LECO_OK) return status;
-    safetensors *file;
-    status = tensors_open(weights_path(w), &file, err);
+    return status;
+}
+
+/* Adds what a part's weights are: parameters, dtype. */
+static leco_status add_weights(const model *m, model_part part, json_t *o, leco_error *err)
+{
+    weights *w;
+    LECO_TRY(open_weights(m, part, &w, err));
+    json_object_set_new(o, "parameters", json_integer(weights_parameters(w)));
+    if (weights_main_type(w)) json_object_set_new(o, "dtype", json_string(weights_main_type(w)));
     weights_close(w);
-    if (status != LECO_OK) return status;
-    json_object_set_new(o, "parameters", json_integer(value_count(file)));
-    if (main_type(file)) json_object_set_new(o, "dtype", json_string(main_type(file)));
-    safetensors_close(file);
     return LECO_OK;
 }
 
@@ -242,16 +246,18 @@ static leco_status inspect_model(const char *path, json_t *o, leco_error *err)
     LECO_TRY(model_open(path, &m, err));
     const schedule_config *s = &m->schedule;
     const int64_t factor = vae_factor(&m->vae), width = m->unet.sample_width * factor;
-    json_object_set_new(o, "kind", json_string("model"));
+    json_object_set_new(o, "kind", json_string(m->file ? "checkpoint" : "model"));
+    json_object_set_new(o, "family", json_string(m->family->name));
     json_object_set_new(o, "size",
                         json_sprintf("%lldx%lld", (long long)width, (long long)(m->unet.sample_height * factor)));
     json_object_set_new(o, "prediction", json_string(s->prediction == PREDICT_V ? "v_prediction" : "epsilon"));
+    if (!m->prediction_told) json_object_set_new(o, "prediction_from", json_string("the family: the file doesn't say"));
     json_t *parts[] = {text_json(m), unet_json(m), vae_json(m)};
-    const char *const names[] = {"text_encoder", "unet", "vae"};
+    static const model_part ids[] = {PART_TEXT_ENCODER, PART_UNET, PART_VAE};
     leco_status status = LECO_OK;
     for (int i = 0; i < 3; i++) {
-        if (status == LECO_OK) status = add_weights(m, names[i], parts[i], err);
-        json_object_set_new(o, names[i], parts[i]);
+        if (status == LECO_OK) status = add_weights(m, ids[i], parts[i], err);
+        json_object_set_new(o, part_rows[ids[i]].name, parts[i]);
     }
     json_object_set_new(o, "scheduler",
                         json_pack("{s:I, s:f, s:f, s:s, s:I, s:b, s:b, s:s*}", "train_timesteps", s->train_timesteps,
@@ -270,7 +276,7 @@ leco_status leco_inspect(const char *path, bool json, char **text, leco_error *e
     if (!o) return error_memory(err, 0, "a description");
     json_object_set_new(o, "path", json_string(path));
     leco_status status;
-    if (file_is_folder(path))
+    if (file_is_folder(path) || (file_exists(path) && is_checkpoint(path)))
         status = inspect_model(path, o, err);
     else if (!file_exists(path))
         status = error_set(err, LECO_IO, "%s: no such file", path);

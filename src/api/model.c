@@ -4,9 +4,11 @@
 #include "api/internal.h"
 #include "api/locale.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "format/tensors.h"
 #include "model/adapter_metadata.h"
+#include "model/family.h"
 
 void leco_model_close(leco_model *handle)
 {
@@ -30,10 +32,24 @@ void leco_model_close(leco_model *handle)
     mem_free(handle);
 }
 
+/* As the caller says, or with a word on what is taken where the files don't. */
+static leco_status set_prediction(model *m, const char *said, leco_error *err)
+{
+    if (!said && !m->prediction_told && m->family->v2)
+        log_message(LOG_WARNING, "%s doesn't say what it predicts, and is taken for a model that predicts v",
+                    m->folder);
+    if (!said) return LECO_OK;
+    if (strcmp(said, "epsilon") != 0 && strcmp(said, "v_prediction") != 0)
+        return error_set(err, LECO_INVALID, "prediction: expected \"epsilon\" or \"v_prediction\", found \"%s\"", said);
+    m->schedule.prediction = *said == 'v' ? PREDICT_V : PREDICT_EPSILON;
+    return LECO_OK;
+}
+
 static leco_status open_parts(leco_model *handle, const char *path, const leco_model_options *o, leco_error *err)
 {
     LECO_TRY(device_open(o->device, o->precision, &handle->device, err));
     LECO_TRY(model_open(path, &handle->model, err));
+    LECO_TRY(set_prediction(handle->model, o->prediction, err));
     schedule_config schedule = handle->model->schedule;
     schedule.steps_offset = 1; /* as StableDiffusionPipeline draws, whatever the folder says */
     return noise_schedule_create(&schedule, &handle->schedule, err);

@@ -26,7 +26,8 @@ const option_spec general_options[] = {
 
 #define MODEL(field) .offset = offsetof(model_args, field)
 const option_spec model_options[] = {
-    {"model", 'm', OPTION_TEXT, "MODEL", MODEL(model), .help = "the model: a folder as diffusers writes it"},
+    {"model", 'm', OPTION_TEXT, "MODEL", MODEL(model),
+     .help = "the model: a folder as diffusers writes it, or a checkpoint in one file (.safetensors, .ckpt)"},
     {"lora", 0, OPTION_TEXTS, "FILE[:WEIGHT]", MODEL(lora),
      .help = "put a LoRA on the model, at this weight (default 1; below 0 roughly the opposite). May be given "
              "several times"},
@@ -35,6 +36,8 @@ const option_spec model_options[] = {
      .help = DEVICE_HELP},
     {"precision", 0, OPTION_CHOICE, "TYPE", MODEL(precision), .choices = "float32|bfloat16",
      .help = "float32 or bfloat16 (default: bfloat16 where the device has it)"},
+    {"prediction", 0, OPTION_CHOICE, "KIND", MODEL(prediction), .choices = "epsilon|v_prediction",
+     .help = "what the model predicts: $names (default: what its files say, or else what most of its family do)"},
     {"clip-skip", 0, OPTION_REFUSED, .help = CLIP_SKIP_HELP},
     {0},
 };
@@ -144,7 +147,8 @@ int model_args_check(const char *program, const model_args *args)
 
 leco_status model_args_open(const model_args *args, leco_model **out, leco_error *err)
 {
-    const leco_model_options options = {.device = args->device, .precision = args->precision};
+    const leco_model_options options = {
+        .device = args->device, .precision = args->precision, .prediction = args->prediction};
     leco_model *model = NULL;
     leco_status status = leco_model_open(args->model, &options, &model, err);
     for (size_t i = 0; status == LECO_OK && i < args->lora.count; i++) {

@@ -30,7 +30,7 @@ typedef struct general_args {
 extern const option_spec general_options[];
 
 typedef struct model_args {
-    const char *model, *device, *precision;
+    const char *model, *device, *precision, *prediction;
     text_list lora; /* FILE[:WEIGHT] */
     text_list embedding;
 } model_args;

@@ -194,17 +194,17 @@ static leco_status read_text(const safetensors *file, model *m, bool open_clip, 
 /* ---- the schedule ---- */
 
 /* What it predicts: by the empty tensor that trainers leave, or by the metadata; else it is the family's. */
-static void read_schedule(const safetensors *file, model *m, bool open_clip, bool *told)
+static void read_schedule(const safetensors *file, model *m, bool open_clip)
 {
     const char *said = safetensors_metadata(file, "modelspec.prediction_type");
     const bool marked = find(file, "v_pred") != NULL;
     const bool v = marked || (said && *said == 'v');
-    *told = marked || said;
+    m->prediction_told = marked || said;
     m->schedule = (schedule_config){.train_timesteps = 1000,
                                     .beta_start = 0.00085,
                                     .beta_end = 0.012,
                                     .beta = BETA_SCALED_LINEAR,
-                                    .prediction = v || (!*told && open_clip) ? PREDICT_V : PREDICT_EPSILON,
+                                    .prediction = v || (!m->prediction_told && open_clip) ? PREDICT_V : PREDICT_EPSILON,
                                     .steps_offset = 1,
                                     .zero_terminal_snr = find(file, "ztsnr") != NULL,
                                     .spacing = find(file, "ztsnr") ? SPACING_TRAILING : SPACING_LEADING};
@@ -217,7 +217,7 @@ static bool has_open_clip(const safetensors *file)
     return find(file, OPEN_CLIP "token_embedding.weight") != NULL;
 }
 
-leco_status checkpoint_read(const safetensors *file, model *m, bool *prediction_told, leco_error *err)
+leco_status checkpoint_read(const safetensors *file, model *m, leco_error *err)
 {
     const bool open_clip = has_open_clip(file);
     if (find(file, XL "0.model.token_embedding.weight") && !find(file, XL "1.model.token_embedding.weight"))
@@ -229,7 +229,7 @@ leco_status checkpoint_read(const safetensors *file, model *m, bool *prediction_
     LECO_TRY(read_unet(file, m, !open_clip, err));
     LECO_TRY(read_vae(file, m, err));
     LECO_TRY(read_text(file, m, open_clip, err));
-    read_schedule(file, m, open_clip, prediction_told);
+    read_schedule(file, m, open_clip);
     const int64_t side = !open_clip || m->schedule.prediction == PREDICT_EPSILON ? 64 : 96;
     m->unet.sample_height = m->unet.sample_width = side;
     return LECO_OK;

@@ -12,8 +12,9 @@
 bool checkpoint_is(const safetensors *file);
 
 /* Takes configs and noise schedule into m. Refused by name: refiners, models for inpainting and the like, of another
- * kind of U-Net, or without a part. *prediction_told: did the file say what it predicts? */
-leco_status checkpoint_read(const safetensors *file, model *m, bool *prediction_told, leco_error *err);
+ * kind of U-Net, or without a part. What the file doesn't say of its prediction is the family's: epsilon of Stable
+ * Diffusion 1, v of 2. */
+leco_status checkpoint_read(const safetensors *file, model *m, leco_error *err);
 
 /* The tokenizer of the family: CLIP's. */
 leco_status checkpoint_tokenizer(const safetensors *file, tokenizer **out, leco_error *err);

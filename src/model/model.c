@@ -139,19 +139,17 @@ static leco_status read_folder(model *m, leco_error *err)
     LECO_TRY(read_schedule(m, err));
     LECO_TRY(read_tokenizer(m, err));
     for (int part = 0; part < PART_COUNT; part++) LECO_TRY(read_part(m, (model_part)part, err));
+    m->prediction_told = true;
     return LECO_OK;
 }
 
 /* A checkpoint in one file. */
 static leco_status read_file(model *m, leco_error *err)
 {
-    bool told;
-    leco_status status = file_exists(m->folder) ? tensors_open(m->folder, &m->file, err) : LECO_IO;
+    const leco_status status = file_exists(m->folder) ? tensors_open(m->folder, &m->file, err) : LECO_IO;
     if (status == LECO_MEMORY) return status;
     if (status != LECO_OK || !checkpoint_is(m->file)) return model_refuse_file(m->folder, err);
-    LECO_TRY(checkpoint_read(m->file, m, &told, err));
-    if (!told && m->schedule.prediction == PREDICT_V)
-        log_message(LOG_INFO, "%s: doesn't say what it predicts; like most of its family, v", m->folder);
+    LECO_TRY(checkpoint_read(m->file, m, err));
     return checkpoint_tokenizer(m->file, &m->tokenizer, err);
 }
 

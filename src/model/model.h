@@ -49,6 +49,7 @@ typedef struct model {
     const struct family *family; /* a row of family.h's */
     char *folder;                /* as given to model_open; the preset's name otherwise */
     struct safetensors *file;    /* of a checkpoint in one file; else NULL */
+    bool prediction_told;        /* do the files say what it predicts? Else it is what its family does */
     text_config text;
     unet_config unet;
     vae_config vae;

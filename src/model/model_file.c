@@ -4,12 +4,9 @@
 
 #include "base/file.h"
 #include "format/file_kind.h"
-#include "format/safetensors.h"
+#include "format/tensors.h"
 
-#define EXPECTED "leco reads models in diffusers' folder layout"
-#define CONVERT                                                                                                        \
-    "make a folder of it, in Python: "                                                                                 \
-    "diffusers.StableDiffusionPipeline.from_single_file(\"FILE\").save_pretrained(\"FOLDER\")"
+#define EXPECTED "a model is a folder, as diffusers writes it, or a checkpoint in one file"
 
 /* What a tensor's name tells about its file; the first row that fits any of them decides. */
 static const struct {
@@ -17,7 +14,7 @@ static const struct {
     bool leads; /* stands at the beginning of the name */
     const char *is;
 } signs[] = {
-    {"model.diffusion_model.", true, "a checkpoint in one file; " CONVERT},
+    {"model.diffusion_model.", true, "a checkpoint without the beginning of its U-Net"},
     {".lora_", false, "a LoRA, which goes on a model: give it with --lora"},
     {".hada_", false, "a LoRA, which goes on a model: give it with --lora"},
     {".lokr_", false, "a LoRA, which goes on a model: give it with --lora"},
@@ -50,7 +47,7 @@ static leco_status refuse_tensors(const char *path, const safetensors *file, lec
         size_t sign = sign_of(name);
         if (sign < best) best = sign;
     }
-    return error_set(err, LECO_UNSUPPORTED, "%s: not a folder (" EXPECTED "): this is %s", path,
+    return error_set(err, LECO_UNSUPPORTED, "%s: is no model (" EXPECTED "): this is %s", path,
                      best < SIGNS ? signs[best].is : "a .safetensors file without the names of a model");
 }
 
@@ -58,17 +55,18 @@ leco_status model_refuse_file(const char *path, leco_error *err)
 {
     safetensors *file;
     file_map map;
-    if (!file_exists(path)) return error_set(err, LECO_IO, "%s: not a folder (" EXPECTED ")", path);
-    leco_status status = safetensors_open(path, &file, err);
-    if (status == LECO_OK) status = refuse_tensors(path, file, err);
-    if (file || status == LECO_MEMORY) {
+    if (!file_exists(path)) return error_set(err, LECO_IO, "%s: there is no such file (" EXPECTED ")", path);
+    const leco_status status = tensors_open(path, &file, err);
+    if (status == LECO_OK) {
+        const leco_status refused = refuse_tensors(path, file, err);
         safetensors_close(file);
-        return status;
+        return refused;
     }
+    if (status == LECO_MEMORY) return status;
     LECO_TRY(file_map_open(path, &map, err));
-    file_kind kind = file_kind_of(map.data, map.size);
+    const file_kind kind = file_kind_of(map.data, map.size);
     file_map_close(&map);
-    if (!kind.is) return error_set(err, LECO_IO, "%s: not a folder (" EXPECTED ")", path);
-    return error_set(err, LECO_UNSUPPORTED, "%s: not a folder (" EXPECTED "): this is %s%s", path, kind.is,
-                     kind.pickle ? "; if it is a checkpoint, " CONVERT : "");
+    if (kind.pickle) return tensors_open(path, &file, err); /* with what is wrong in it */
+    if (!kind.is) return error_set(err, LECO_IO, "%s: is no model (" EXPECTED ")", path);
+    return error_set(err, LECO_UNSUPPORTED, "%s: is no model (" EXPECTED "): this is %s", path, kind.is);
 }

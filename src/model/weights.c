@@ -12,55 +12,13 @@
 #include "format/tensors.h"
 #include "model/weights_internal.h"
 
-/* ---- the table ---- */
-
-/* The position of `name`, or where it would be inserted. */
-static size_t locate(const weights *w, const char *name, bool *found)
-{
-    size_t low = 0, high = w->count;
-    *found = false;
-    while (low < high && !*found) {
-        size_t middle = low + (high - low) / 2;
-        int order = strcmp(w->slots[middle]->w.name, name);
-        if (order == 0) *found = true;
-        if (order < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return *found ? high : low;
-}
-
-weights_slot *weights_insert(weights *w, size_t at, const char *name)
-{
-    if (w->count == w->capacity) {
-        size_t capacity = w->capacity ? 2 * w->capacity : 256;
-        weights_slot **slots = mem_realloc(w->slots, capacity, sizeof *slots);
-        if (!slots) return NULL;
-        w->slots = slots;
-        w->capacity = capacity;
-    }
-    weights_slot *s = mem_calloc(1, sizeof *s);
-    char *copy = mem_strdup(name);
-    if (!s || !copy) {
-        mem_free(s);
-        mem_free(copy);
-        return NULL;
-    }
-    s->w.name = copy;
-    memmove(w->slots + at + 1, w->slots + at, (w->count - at) * sizeof *w->slots);
-    w->slots[at] = s;
-    w->count++;
-    return s;
-}
-
 /* ---- opening ---- */
 
 leco_status weights_add(weights *w, const safetensors_entry *from, const char *name, int64_t third, bool transposed,
                         leco_error *err)
 {
     bool found;
-    size_t at = locate(w, name, &found);
+    size_t at = weights_locate(w, name, &found);
     if (found)
         return error_set(err, LECO_FORMAT, "%s: tensors \"%s\" and \"%s\" are the same one's", weights_path(w),
                          w->slots[at]->from->name, from->name);
@@ -171,7 +129,7 @@ leco_status weights_get(weights *w, const char *name, shape s, weight **out, lec
 {
     bool found;
     char expected[SHAPE_TEXT], actual[SHAPE_TEXT];
-    size_t at = locate(w, name, &found);
+    size_t at = weights_locate(w, name, &found);
     if (!found && !w->file) return weights_make_up(w, name, s, at, out, err);
     if (!found)
         return error_set(err, LECO_FORMAT, "%s: tensor \"%s\" %s is missing", weights_path(w), name,
@@ -190,7 +148,7 @@ leco_status weights_get(weights *w, const char *name, shape s, weight **out, lec
 bool weights_has(const weights *w, const char *name)
 {
     bool found;
-    locate(w, name, &found);
+    weights_locate(w, name, &found);
     return found || !w->file;
 }
 
@@ -317,6 +275,27 @@ const char *weights_path(const weights *w)
 {
     if (w->file) return safetensors_path(w->file);
     return w->random ? "(random)" : "(blank)";
+}
+
+int64_t weights_parameters(const weights *w)
+{
+    int64_t all = 0;
+    for (size_t i = 0; w->file && i < w->count; i++) {
+        const weights_slot *s = w->slots[i];
+        const size_t count = s->third >= 0 ? s->from->count / 3 : s->from->count, room = (size_t)(INT64_MAX - all);
+        all = count < room ? all + (int64_t)count : INT64_MAX; /* types that leco doesn't know may claim any number */
+    }
+    return all;
+}
+
+const char *weights_main_type(const weights *w)
+{
+    const weights_slot *largest = NULL;
+    for (size_t i = 0; w->file && i < w->count; i++)
+        if (!largest || w->slots[i]->from->count > largest->from->count) largest = w->slots[i];
+    if (!largest) return NULL;
+    const safetensors_entry *e = largest->from;
+    return e->type == DTYPE_COUNT ? safetensors_type(e) : dtype_name(e->type);
 }
 
 size_t weights_planned_bytes(const weights *w)

@@ -55,10 +55,12 @@ leco_status weights_check(const weights *w, leco_error *err); /* both of them */
 /* LECO_IO where their file became shorter in the meantime: what was computed is wrong then. */
 leco_status weights_unchanged(const weights *w, leco_error *err);
 
-const char *weights_path(const weights *w);     /* the file, or "(random)" or "(blank)" */
-size_t weights_mapped_bytes(const weights *w);  /* of the tensors in the file */
-size_t weights_planned_bytes(const weights *w); /* of the copies that backends want or have */
-size_t weights_packed_bytes(const weights *w);  /* of those that they have */
+int64_t weights_parameters(const weights *w);    /* elements of all tensors; 0 of random and blank sets */
+const char *weights_main_type(const weights *w); /* the dtype of the largest of them, or NULL */
+const char *weights_path(const weights *w);      /* the file, or "(random)" or "(blank)" */
+size_t weights_mapped_bytes(const weights *w);   /* of the tensors in the file */
+size_t weights_planned_bytes(const weights *w);  /* of the copies that backends want or have */
+size_t weights_packed_bytes(const weights *w);   /* of those that they have */
 
 /* What tells these weights from others, after the modules have asked for all they use: of each tensor name, type,
  * shape, and its first and last bytes. It doesn't read the whole file. */

@@ -32,6 +32,8 @@ struct weights {
     weights_pool pools[POOL_COUNT];
 };
 
+/* The position of `name`, or where it would be inserted. */
+size_t weights_locate(const weights *w, const char *name, bool *found);
 /* Appends a slot for `name`, which is copied, at position `at`. NULL: out of memory. */
 weights_slot *weights_insert(weights *w, size_t at, const char *name);
 

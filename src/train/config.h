@@ -27,6 +27,7 @@ typedef struct teacher_config {
     const char *key;            /* "teachers.donor.name_or_path" */
     const char *path, *written; /* found, and as the config has it */
     bool same_latents;
+    int v_prediction; /* as in train_config */
 } teacher_config;
 
 /* A term of an entry that spells them out. */

@@ -163,9 +163,10 @@ static const key_row file_keys[] = {
 };
 
 static const key_row model_keys[] = {
-    TEXT("name_or_path", model, UNSET("required"), "a model's folder in diffusers' layout"),
+    TEXT("name_or_path", model, UNSET("required"),
+         "a model: a folder in diffusers' layout, or a checkpoint in one file (`.safetensors`, `.ckpt`)"),
     CLAIM("v_pred", v_prediction, "as the model says",
-          "if given, it must be what the model's scheduler_config.json says"),
+          "if given, it must be what the model's files say; of a checkpoint that doesn't say it, it decides"),
     CLAIM("v2", v2, "as the model says", "the model's own files decide; a wrong claim gives a warning"),
     INT("clip_skip", clip_skip, 0, 24, "1", "as A1111 counts: 2 leaves out the text encoder's last layer"),
     KEYS_END,
@@ -327,7 +328,9 @@ static const key_row other_keys[] = {
 #define KEYS_OF teacher_config
 
 static const key_row teacher_keys[] = {
-    TEXT("name_or_path", written, UNSET("required"), "a model's folder in diffusers' layout"),
+    TEXT("name_or_path", written, UNSET("required"),
+         "a model: a folder in diffusers' layout, or a checkpoint in one file"),
+    CLAIM("v_pred", v_prediction, "as the model says", "of a checkpoint that doesn't say what it predicts"),
     BOOL("same_latents", same_latents, "false",
          "its latents are taken to mean the same pictures, though its VAE is another"),
     KEYS_END,

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "model/family.h"
 
 /* ---- latent spaces ---- */
 
@@ -78,12 +79,20 @@ static leco_status check_latents(const teacher_config *t, model *student, model 
 
 /* ---- opening ---- */
 
+/* claims_v: 0 or 1 as the config has it, of models whose files don't say what they predict, or -1. */
 static leco_status open_model(const train_config *c, const char *place, const char *key, const char *path,
-                              const char *written, frozen_model *out, leco_error *err)
+                              const char *written, int claims_v, frozen_model *out, leco_error *err)
 {
     if (!file_exists(path)) return train_config_missing(place, key, path, written, err);
     LECO_TRY(model_open(path, &out->model, err));
     out->name = key;
+    model *m = out->model;
+    if (!m->prediction_told && claims_v >= 0) m->schedule.prediction = claims_v ? PREDICT_V : PREDICT_EPSILON;
+    if (!m->prediction_told && claims_v < 0 && m->family->v2)
+        log_message(LOG_WARNING,
+                    "%s: %s doesn't say what it predicts, and is taken for a model that predicts v; "
+                    "v_pred says otherwise",
+                    place, path);
     schedule_config schedule = out->model->schedule;
     if (c->compat == TIMESTEPS_P1ATDEV) { /* the scheduler that p1atdev's trainer makes, whatever the files say */
         schedule.steps_offset = 0;
@@ -101,11 +110,12 @@ static bool is_same_folder(const char *a, const char *b)
 
 leco_status teachers_open(const train_config *c, frozen_model *out, leco_error *err)
 {
-    LECO_TRY(open_model(c, c->model_place, "pretrained_model.name_or_path", c->model, c->model_written, &out[0], err));
+    LECO_TRY(open_model(c, c->model_place, "pretrained_model.name_or_path", c->model, c->model_written, c->v_prediction,
+                        &out[0], err));
     LECO_TRY(train_config_check_model(c, out[0].model, err));
     for (size_t i = 0; i < c->teacher_count; i++) {
         const teacher_config *t = &c->teacher[i];
-        LECO_TRY(open_model(c, t->place, t->key, t->path, t->written, &out[1 + i], err));
+        LECO_TRY(open_model(c, t->place, t->key, t->path, t->written, t->v_prediction, &out[1 + i], err));
         LECO_TRY(check_latents(t, out[0].model, out[1 + i].model, err));
         if (is_same_folder(c->model, t->path))
             log_message(LOG_WARNING, "%s: teachers.%s is the model that is trained: it has nothing to teach it",

@@ -108,7 +108,7 @@ run 1 "$LECO" erase -m shapes red -o shapes/unet/diffusion_pytorch_model.safeten
 says "lies in the model's own folder"
 same shapes/unet/diffusion_pytorch_model.safetensors "$SOURCE/models/shapes/unet/diffusion_pytorch_model.safetensors"
 run 1 "$LECO" erase -m nowhere red -o x.safetensors
-says '^leco: nowhere: not a folder'
+says '^leco: nowhere: there is no such file'
 run 1 "$LECO" erase -m "$fixtures/vae-mid" red -o x.safetensors
 says '^leco: .*vae-mid.*cannot open'
 run 1 "$LECO" erase -m "$fixtures/sdxl-like" red -o x.safetensors

@@ -94,7 +94,7 @@ done
 
 # ---- models that can't be written, or compared ----
 fails 'out\.safetensors: leco writes models as folders only' merge "$lora" --into base -o out.safetensors
-fails 'nowhere.*not a folder' merge "$lora" --into nowhere -o out
+fails 'nowhere.*there is no such file' merge "$lora" --into nowhere -o out
 fails 'nowhere/out.*No such file' merge "$lora" --into base -o nowhere/out
 mkdir full && echo kept >full/file
 fails 'full: cannot write: there is a folder with something in it' merge "$lora" --into base -o full
@@ -112,7 +112,7 @@ if [ -e "$SOURCE/models/shapes/unet/diffusion_pytorch_model.safetensors" ]; then
 fi
 fails 'don.t differ in what a LoRA can hold' extract base base --rank 4 -o out.safetensors
 fails 'a rank of 5000 is above what there is' extract base base --rank 5000 -o out.safetensors
-fails 'nowhere.*not a folder' extract base nowhere --rank 4 -o out.safetensors
+fails 'nowhere.*there is no such file' extract base nowhere --rank 4 -o out.safetensors
 fails 'lora\.safetensors.*this is a LoRA' extract base "$lora" --rank 4 -o out.safetensors
 mkdir taken.safetensors
 fails 'taken\.safetensors.*not a file' extract base base --rank 4 -o taken.safetensors

@@ -283,7 +283,7 @@ static void missing_files_are_named(void **state)
         assert_int_equal(remove(path), 0);
         assert_fails(model_open(folder, &m, &err), LECO_IO, &err, path);
     }
-    assert_fails(model_open(test_path("nowhere"), &m, &err), LECO_IO, &err, "nowhere", "not a folder");
+    assert_fails(model_open(test_path("nowhere"), &m, &err), LECO_IO, &err, "nowhere", "there is no such file");
 }
 
 static int set_up(void **state)

@@ -27,7 +27,7 @@ static const char *put(const char *name, const char *header, size_t bytes)
 static void unreadable_weights_are_not_called_missing(void **state)
 {
     (void)state;
-    static const char *const types[] = {"F8_E4M3", "F8_E5M2", "BOOL", "U8", "I8", "F4_X"};
+    static const char *const types[] = {"BOOL", "U8", "I8", "F4_X"};
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         char header[256];
         snprintf(header, sizeof header,
@@ -52,6 +52,46 @@ static void unreadable_weights_are_not_called_missing(void **state)
     assert_works(weights_open_file(path, &w, &err), &err);
     assert_fails(weights_get(w, "a", SHAPE(1), &one, &err), LECO_FORMAT, &err, path, "[1]", "7 dimensions");
     weights_close(w);
+}
+
+/* Eight bits become bfloat16, which holds all of their values. */
+static void small_floats_are_read(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *type;
+        unsigned char bytes[8];
+        float values[8];
+    } cases[] = {
+        {"F8_E4M3", {0x38, 0xc0, 0x01, 0x7e, 0, 0x80, 0x07, 0x08}, {1, -2, 0x1p-9f, 448, 0, -0.0f, 0x7p-9f, 0x1p-6f}},
+        {"F8_E5M2",
+         {0x3c, 0xc0, 0x01, 0x7b, 0, 0x80, 0x03, 0x04},
+         {1, -2, 0x1p-16f, 57344, 0, -0.0f, 0x3p-16f, 0x1p-14f}}};
+    for (size_t i = 0; i < 2; i++) {
+        char header[256], file[512];
+        snprintf(header, sizeof header, "{\"a\":{\"dtype\":\"%s\",\"shape\":[2,4],\"data_offsets\":[0,8]}}",
+                 cases[i].type);
+        const uint64_t length = strlen(header);
+        memcpy(file, &length, 8);
+        memcpy(file + 8, header, length);
+        memcpy(file + 8 + length, cases[i].bytes, 8);
+        const char *path = test_path("small.safetensors");
+        test_write(path, file, 16 + length);
+        weights *w;
+        weight *one;
+        assert_works(weights_open_file(path, &w, &err), &err);
+        assert_works(weights_get(w, "a", SHAPE(2, 4), &one, &err), &err);
+        assert_int_equal(one->type, DTYPE_BF16);
+        for (int k = 0; k < 8; k++) assert_true(bf16_to_f32(((const bf16 *)one->data)[k]) == cases[i].values[k]);
+        assert_works(weights_check_values(w, &err), &err);
+        weights_close(w);
+        file[8 + length] = 0x7f; /* NaN */
+        test_write(path, file, 16 + length);
+        assert_works(weights_open_file(path, &w, &err), &err);
+        assert_works(weights_get(w, "a", SHAPE(2, 4), &one, &err), &err);
+        assert_fails(weights_check_values(w, &err), LECO_FORMAT, &err, "\"a\": element 0");
+        weights_close(w);
+    }
 }
 
 /* The numbers of one element, and nothing else: an unknown type's size was never checked. */
@@ -155,7 +195,7 @@ static void files_are_no_models(void **state)
     static const struct {
         const char *tensor, *says;
     } cases[] = {
-        {"model.diffusion_model.out.2.bias", "a checkpoint in one file; make a folder of it"},
+        {"model.diffusion_model.out.2.bias", "without the beginning of its U-Net"},
         {"lora_unet_mid_block_attentions_0_proj_in.lora_up.weight", "--lora"},
         {"unet.mid_block.attentions.0.proj_in.lora_A.weight", "--lora"},
         {"down_blocks.0.resnets.0.conv1.bias", "model_index.json"},
@@ -170,20 +210,20 @@ static void files_are_no_models(void **state)
             snprintf(all, sizeof all, "{\"%s\":{\"dtype\":\"%s\",\"shape\":[%d],\"data_offsets\":[0,4]}}",
                      cases[i].tensor, types[k], k == 0 ? 1 : 4);
             const char *path = put("single.safetensors", all, 4);
-            assert_fails(model_open(path, &m, &err), LECO_UNSUPPORTED, &err, path, "not a folder", cases[i].says);
+            assert_fails(model_open(path, &m, &err), LECO_UNSUPPORTED, &err, path, "is no model", cases[i].says);
             assert_null(m);
         }
     }
     for (size_t i = 0; i < 3; i++) { /* the pickles */
         const char *path = test_path("single.ckpt");
         test_write(path, strangers[i].bytes, strangers[i].size);
-        assert_fails(model_open(path, &m, &err), LECO_UNSUPPORTED, &err, path, "not a folder", strangers[i].says,
-                     "from_single_file");
+        assert_fails(model_open(path, &m, &err), LECO_FORMAT, &err, path,
+                     i == 0 ? "a zip archive" : "a damaged pickle");
     }
     test_write(test_path("nothing"), "....", 4);
-    assert_fails(model_open(test_path("nothing"), &m, &err), LECO_UNSUPPORTED, &err, "not a folder", "a text");
+    assert_fails(model_open(test_path("nothing"), &m, &err), LECO_UNSUPPORTED, &err, "is no model", "a text");
     test_write(test_path("nothing"), "..\1.", 4);
-    assert_fails(model_open(test_path("nothing"), &m, &err), LECO_IO, &err, "nothing", "not a folder");
+    assert_fails(model_open(test_path("nothing"), &m, &err), LECO_IO, &err, "nothing", "is no model");
 }
 
 /* ---- folders ---- */
@@ -262,6 +302,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(unreadable_weights_are_not_called_missing),
+        cmocka_unit_test(small_floats_are_read),
         cmocka_unit_test(single_numbers_are_read),
         cmocka_unit_test(strangers_are_named),
         cmocka_unit_test(files_are_no_models),
