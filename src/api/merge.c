@@ -213,17 +213,27 @@ leco_status leco_merge(const leco_lora *loras, size_t count, const char *out, co
 
 /* ---- into a model ---- */
 
-/* Where a file of that name would be: leco writes folders. */
-static leco_status check_folder(const char *out, leco_error *err)
+/* A folder becomes a folder, a file a file. */
+static leco_status check_place(const char *model_path, const char *out, leco_error *err)
 {
     static const char *const files[] = {".safetensors", ".ckpt"};
     const size_t length = out ? strlen(out) : 0;
+    const bool from_file = file_exists(model_path) && !file_is_folder(model_path);
+    bool is[2];
     if (length == 0) return error_set(err, LECO_INVALID, "no folder to write to given");
     for (size_t i = 0; i < 2; i++) {
         const size_t end = strlen(files[i]);
-        if (length > end && strcmp(out + length - end, files[i]) == 0)
-            return error_set(err, LECO_UNSUPPORTED, "%s: leco writes models as folders only, not yet as one file", out);
+        is[i] = length > end && strcmp(out + length - end, files[i]) == 0;
     }
+    if (from_file && !is[0])
+        return error_set(err, LECO_INVALID,
+                         "%s: the copy of a checkpoint in one file is one, too: expected a name that "
+                         "ends with .safetensors",
+                         out);
+    if (from_file && strcmp(model_path, out) == 0)
+        return error_set(err, LECO_INVALID, "%s: is the model itself; give another place", out);
+    if (!from_file && (is[0] || is[1]))
+        return error_set(err, LECO_UNSUPPORTED, "%s: the copy of a model's folder is a folder, not a file", out);
     return LECO_OK;
 }
 
@@ -235,7 +245,7 @@ static leco_status merge_into(joining *j, const char *model_path, const char *ou
     work w = layers_work(&progress);
     int parts = 0;
     const double begun = cpu_seconds();
-    LECO_TRY(check_folder(out, err));
+    LECO_TRY(check_place(model_path, out, err));
     LECO_TRY(check_loras(j, err));
     LECO_TRY(joining_open(j, model_path, err));
     for (size_t i = 0; i < j->changes.count; i++) parts |= 1 << j->changes.at[i].layer->part;

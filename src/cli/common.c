@@ -27,7 +27,9 @@ const option_spec general_options[] = {
 #define MODEL(field) .offset = offsetof(model_args, field)
 const option_spec model_options[] = {
     {"model", 'm', OPTION_TEXT, "MODEL", MODEL(model),
-     .help = "the model: a folder as diffusers writes it, or a checkpoint in one file (.safetensors, .ckpt)"},
+     .help = "the model: a folder as diffusers writes it, or a checkpoint in one file (.safetensors, .ckpt), or "
+             "'org/name' of "
+             "a model that Hugging Face's programs have in their cache"},
     {"lora", 0, OPTION_TEXTS, "FILE[:WEIGHT]", MODEL(lora),
      .help = "put a LoRA on the model, at this weight (default 1; below 0 roughly the opposite). May be given "
              "several times"},

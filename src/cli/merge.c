@@ -13,7 +13,7 @@ typedef struct merge_args {
 #define ARG(field) .offset = offsetof(merge_args, field)
 static const option_spec merge_options[] = {
     {"output", 'o', OPTION_TEXT, "FILE-OR-FOLDER", ARG(output),
-     .help = "where to: a .safetensors file, or with --into a folder that isn't there yet"},
+     .help = "where to: a .safetensors file, or with --into a folder that isn't there yet, unless the model is a file"},
     {"rank", 0, OPTION_WHOLE, "N", ARG(rank), .min = 1, .max = 65536,
      .help = "keep no more than this rank in each layer: a smaller file, and what it loses is printed (default: keep "
              "everything; the ranks add up)"},

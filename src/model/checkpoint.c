@@ -2,6 +2,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -240,24 +241,38 @@ leco_status checkpoint_tokenizer(const safetensors *file, tokenizer **out, leco_
     return tokenizer_open_clip(has_open_clip(file) ? "!" : NULL, out, err);
 }
 
-static leco_status add_views(weights *w, const safetensors_entry *e, const checkpoint_depths *d, model_part part,
-                             leco_error *err)
+checkpoint_depths checkpoint_depths_of(const model *m)
+{
+    return (checkpoint_depths){.unet_layers = m->unet.level[0].layers, .vae_levels = m->vae.level_count};
+}
+
+/* Layers of the text encoder behind the last that is used, and what is made of its end. */
+static bool is_spare(const model *m, const char *name)
+{
+    static const char layer[] = "text_model.encoder.layers.";
+    if (strncmp(name, layer, sizeof layer - 1) == 0)
+        return strtoll(name + sizeof layer - 1, NULL, 10) >= m->text.layers;
+    return strcmp(name, "text_projection.weight") == 0 && m->text.projection_dim == 0;
+}
+
+static leco_status add_views(weights *w, const safetensors_entry *e, const model *m, model_part part, leco_error *err)
 {
     checkpoint_view view[CHECKPOINT_MOST_VIEWS];
-    const int count = checkpoint_views(d, part, e->name, view);
+    const checkpoint_depths d = checkpoint_depths_of(m);
+    const int count = checkpoint_views(&d, part, e->name, view);
+    if (count > 0 && part == PART_TEXT_ENCODER && is_spare(m, view[0].name)) return LECO_OK;
     for (int i = 0; i < count; i++) LECO_TRY(weights_add(w, e, view[i].name, view[i].third, view[i].transposed, err));
     return LECO_OK;
 }
 
 leco_status checkpoint_weights(const safetensors *file, const model *m, model_part part, weights **out, leco_error *err)
 {
-    const checkpoint_depths d = {.unet_layers = m->unet.level[0].layers, .vae_levels = m->vae.level_count};
     const char *name, *type;
     leco_status status = weights_of(file, out, err);
     for (size_t i = 0; status == LECO_OK && i < safetensors_count(file); i++)
-        status = add_views(*out, safetensors_at(file, i), &d, part, err);
+        status = add_views(*out, safetensors_at(file, i), m, part, err);
     for (size_t i = 0; status == LECO_OK && i < safetensors_skipped_count(file); i++)
-        status = add_views(*out, safetensors_skipped_at(file, i, &name, &type), &d, part, err);
+        status = add_views(*out, safetensors_skipped_at(file, i, &name, &type), m, part, err);
     if (status == LECO_OK) return LECO_OK;
     weights_close(*out);
     *out = NULL;

@@ -39,6 +39,8 @@ typedef struct checkpoint_depths {
     int64_t unet_layers, vae_levels;
 } checkpoint_depths;
 
+checkpoint_depths checkpoint_depths_of(const model *m);
+
 /* What the tensor called so is of a part: the count of its views; 0: nothing. */
 int checkpoint_views(const checkpoint_depths *d, model_part part, const char *original,
                      checkpoint_view out[CHECKPOINT_MOST_VIEWS]);

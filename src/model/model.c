@@ -10,6 +10,7 @@
 #include "model/checkpoint.h"
 #include "model/config_json.h"
 #include "model/family.h"
+#include "model/hub.h"
 #include "model/model_file.h"
 #include "model/part.h"
 
@@ -160,12 +161,20 @@ static leco_status read_all(model *m, leco_error *err)
     return check_parts(m, err);
 }
 
+/* Where it lies: there, or in the cache of Hugging Face's programs. */
+static leco_status find_place(const char *path, char **out, leco_error *err)
+{
+    LECO_TRY(hub_find(path, out, err));
+    if (!*out) *out = mem_strdup(path);
+    return *out ? LECO_OK : error_memory(err, strlen(path), "a path");
+}
+
 leco_status model_open(const char *path, model **out, leco_error *err)
 {
     *out = NULL;
     model *m = mem_calloc(1, sizeof *m);
-    if (m) m->folder = mem_strdup(path);
-    leco_status status = m && m->folder ? read_all(m, err) : error_memory(err, sizeof *m, "a model");
+    leco_status status = m ? find_place(path, &m->folder, err) : error_memory(err, sizeof *m, "a model");
+    if (status == LECO_OK) status = read_all(m, err);
     if (status != LECO_OK) {
         model_close(m);
         return status;

@@ -61,7 +61,8 @@ typedef struct model {
     layer_list layers[PART_COUNT]; /* empty until model_layers */
 } model;
 
-/* Reads model_index.json, all configs and the tokenizer of a folder, or the names in a checkpoint. A missing file, or a
+/* path may also be a model's name in the cache of Hugging Face's programs (model/hub.h). Reads model_index.json, all
+ * configs and the tokenizer of a folder, or the names in a checkpoint. A missing file, or a
  * pipeline that isn't supported (two text encoders, another class), is named. On failure *out is NULL. */
 leco_status model_open(const char *path, model **out, leco_error *err);
 

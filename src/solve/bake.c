@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "format/safetensors.h"
+#include "model/checkpoint.h"
 #include "model/part.h"
 #include "solve/merge.h"
 
@@ -78,39 +79,80 @@ static bool add_rounded(const safetensors_entry *e, const double *delta, void *o
     return true;
 }
 
-/* The sum of a tensor and its change, in the baker's memory until the next one. */
-static leco_status add_change(baker *b, const change *c, const safetensors_entry *e, void **out, leco_error *err)
+/* Room for what a tensor becomes, in the baker's memory until the next one: first what it is. */
+static leco_status begin_tensor(baker *b, const safetensors_entry *e, void **out, leco_error *err)
 {
-    double norm, lost;
-    double *delta = arena_alloc(b->layer, e->count, sizeof *delta);
-    *out = arena_alloc(b->layer, e->count, dtype_size(e->type));
-    if (!delta || !*out) return error_memory(err, e->count * sizeof *delta, e->name);
-    LECO_TRY(change_add(c, delta, b->layer, err));
-    if (!add_rounded(e, delta, *out, &norm, &lost))
-        return error_set(err, LECO_INVALID,
-                         "%s: tensor \"%s\" would get a value that is not a finite %s; nothing is written",
-                         weights_path(b->m->weights[b->part]), e->name, dtype_name(e->type));
-    thin_note(b->report, c->layer, c->rank, sqrt(norm), norm > 0 ? sqrt(lost / norm) : 0);
+    arena_destroy(b->layer);
+    b->layer = arena_create();
+    *out = b->layer ? arena_alloc(b->layer, e->count, dtype_size(e->type)) : NULL;
+    if (!*out) return error_memory(err, e->count * dtype_size(e->type), e->name);
+    memcpy(*out, e->data, e->count * dtype_size(e->type));
     return LECO_OK;
 }
 
+/* Adds a change to a tensor's elements from `first` on; out is all of it. */
+static leco_status add_change(baker *b, const change *c, const safetensors_entry *e, size_t first, void *out,
+                              leco_error *err)
+{
+    double norm, lost;
+    const size_t size = dtype_size(e->type);
+    safetensors_entry piece = *e;
+    piece.count = (size_t)(c->rows * c->columns);
+    if (first + piece.count > e->count) /* model_map has seen that it has the layer's shape */
+        return error_set(err, LECO_FORMAT, "%s: tensor \"%s\" has changed meanwhile",
+                         weights_path(b->m->weights[c->layer->part]), e->name);
+    piece.data = (const char *)e->data + first * size;
+    double *delta = arena_alloc(b->layer, piece.count, sizeof *delta);
+    if (!delta) return error_memory(err, piece.count * sizeof *delta, e->name);
+    LECO_TRY(change_add(c, delta, b->layer, err));
+    if (!add_rounded(&piece, delta, (char *)out + first * size, &norm, &lost))
+        return error_set(err, LECO_INVALID,
+                         "%s: tensor \"%s\" would get a value that is not a finite %s; nothing is written",
+                         weights_path(b->m->weights[c->layer->part]), e->name, dtype_name(e->type));
+    thin_note(b->report, c->layer, c->rank, sqrt(norm), norm > 0 ? sqrt(lost / norm) : 0);
+    return work_step(b->work, (double)piece.count, err);
+}
+
+static const change *change_of(const baker *b, model_part part, const char *name)
+{
+    const named_change wanted = {.tensor = name};
+    const named_change *found = bsearch(&wanted, b->changes[part], b->count[part], sizeof wanted, by_tensor);
+    return found ? found->change : NULL;
+}
+
+/* Of a part's own file. */
 static leco_status replace_tensor(void *user, const safetensors_entry *e, const void **data, leco_error *err)
 {
     baker *b = user;
-    const named_change wanted = {.tensor = e->name};
-    const named_change *found = bsearch(&wanted, b->changes[b->part], b->count[b->part], sizeof wanted, by_tensor);
-    if (!found) return LECO_OK;
-    const change *c = found->change;
-    if ((int64_t)e->count != c->rows * c->columns) /* model_map has seen that it has the layer's shape */
+    void *sum;
+    const change *c = change_of(b, b->part, e->name);
+    if (!c) return LECO_OK;
+    if ((int64_t)e->count != c->rows * c->columns)
         return error_set(err, LECO_FORMAT, "%s: tensor \"%s\" has changed meanwhile",
                          weights_path(b->m->weights[b->part]), e->name);
-    arena_destroy(b->layer);
-    b->layer = arena_create();
-    if (!b->layer) return error_memory(err, 0, e->name);
-    void *sum;
-    LECO_TRY(add_change(b, c, e, &sum, err));
+    LECO_TRY(begin_tensor(b, e, &sum, err));
     *data = sum;
-    return work_step(b->work, (double)e->count, err);
+    return add_change(b, c, e, 0, sum, err);
+}
+
+/* Of a checkpoint in one file, which may hold several layers' weights in a tensor. */
+static leco_status replace_original(void *user, const safetensors_entry *e, const void **data, leco_error *err)
+{
+    baker *b = user;
+    void *sum = NULL;
+    const checkpoint_depths d = checkpoint_depths_of(b->m);
+    for (int part = 0; part < PART_COUNT; part++) {
+        checkpoint_view view[CHECKPOINT_MOST_VIEWS];
+        const int views = b->count[part] ? checkpoint_views(&d, (model_part)part, e->name, view) : 0;
+        for (int i = 0; i < views; i++) {
+            const change *c = change_of(b, (model_part)part, view[i].name);
+            if (!c) continue;
+            if (!sum) LECO_TRY(begin_tensor(b, e, &sum, err));
+            LECO_TRY(add_change(b, c, e, view[i].third > 0 ? (size_t)view[i].third * e->count / 3 : 0, sum, err));
+        }
+    }
+    *data = sum;
+    return LECO_OK;
 }
 
 /* ---- files ---- */
@@ -220,14 +262,33 @@ static leco_status check_files(const baker *b, leco_error *err)
     return LECO_OK;
 }
 
+/* Of small floats, which weights_form.c widens, a sum would lose nearly all of a change. */
+static leco_status bake_file(baker *b, const char *to, leco_error *err)
+{
+    if (!ends_in(b->m->folder, ".safetensors"))
+        return error_set(err, LECO_UNSUPPORTED,
+                         "%s: can't be changed: leco writes checkpoints as .safetensors, of those", b->m->folder);
+    if (safetensors_skipped_count(b->m->file) > 0) {
+        const char *name, *type;
+        safetensors_skipped_at(b->m->file, 0, &name, &type);
+        if (strncmp(type, "F8", 2) == 0)
+            return error_set(err, LECO_UNSUPPORTED, "%s: tensor \"%s\" is %s: too coarse to hold a LoRA", b->m->folder,
+                             name, type);
+    }
+    LECO_TRY(safetensors_copy(b->m->file, to, replace_original, b, err));
+    warn(b);
+    return LECO_OK;
+}
+
 static leco_status bake(baker *b, const change_list *changes, const char *to, leco_error *err)
 {
     folder_writer *w;
     double cost = 0;
     LECO_TRY(name_changes(b, changes, err));
-    LECO_TRY(check_files(b, err));
     for (size_t i = 0; i < changes->count; i++) cost += (double)(changes->at[i].rows * changes->at[i].columns);
     work_begin(b->work, (int64_t)changes->count, cost);
+    if (b->m->file) return bake_file(b, to, err);
+    LECO_TRY(check_files(b, err));
     LECO_TRY(folder_writer_open(to, &w, err));
     b->to = folder_writer_place(w);
     leco_status status = folder_walk(b->m->folder, copy_entry, b, err);
@@ -244,7 +305,7 @@ leco_status merge_into_model(const model *m, const change_list *changes, const c
 {
     *report = (thin_report){0};
     if (changes->count == 0) return error_set(err, LECO_INVALID, "all weights are 0: the model would stay as it is");
-    LECO_TRY(folder_refuse_inside(m->folder, to, err));
+    if (!m->file) LECO_TRY(folder_refuse_inside(m->folder, to, err));
     baker b = {.m = m, .work = w, .report = report, .names = arena_create()};
     if (!b.names) return error_memory(err, 0, "the names of tensors");
     leco_status status = bake(&b, changes, to, err);

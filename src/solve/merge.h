@@ -14,10 +14,11 @@
 leco_status merge_loras(const change_list *changes, int64_t rank, work *w, trainable **out, thin_report *report,
                         leco_error *err);
 
-/* A copy of a model's folder, in the new folder `to`, whose weights hold the changes: each of those tensors in its own
- * type, everything else byte for byte. The parts that are changed are mapped. Files beside theirs that hold the same
- * weights in another form are left out, with a warning. What the report calls lost is what the rounding of these types
- * makes of the change: a small one may vanish in a 16-bit model. */
+/* Of a checkpoint in one file a copy of that, in the file `to`; else a copy of a model's folder, in the new folder
+ * `to`, whose weights hold the changes: each of those tensors in its own type, everything else byte for byte. The parts
+ * that are changed are mapped. Files beside theirs that hold the same weights in another form are left out, with a
+ * warning. What the report calls lost is what the rounding of these types makes of the change: a small one may vanish
+ * in a 16-bit model. */
 leco_status merge_into_model(const model *m, const change_list *changes, const char *to, work *w, thin_report *report,
                              leco_error *err);
 

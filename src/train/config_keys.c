@@ -164,7 +164,9 @@ static const key_row file_keys[] = {
 
 static const key_row model_keys[] = {
     TEXT("name_or_path", model, UNSET("required"),
-         "a model: a folder in diffusers' layout, or a checkpoint in one file (`.safetensors`, `.ckpt`)"),
+         "a model: a folder in diffusers' layout, a checkpoint in one file (`.safetensors`, `.ckpt`), or the name of "
+         "one that "
+         "Hugging Face's programs have in their cache (`runwayml/stable-diffusion-v1-5`); nothing is downloaded"),
     CLAIM("v_pred", v_prediction, "as the model says",
           "if given, it must be what the model's files say; of a checkpoint that doesn't say it, it decides"),
     CLAIM("v2", v2, "as the model says", "the model's own files decide; a wrong claim gives a warning"),

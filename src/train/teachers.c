@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "model/family.h"
+#include "model/hub.h"
 
 /* ---- latent spaces ---- */
 
@@ -83,8 +84,12 @@ static leco_status check_latents(const teacher_config *t, model *student, model 
 static leco_status open_model(const train_config *c, const char *place, const char *key, const char *path,
                               const char *written, int claims_v, frozen_model *out, leco_error *err)
 {
-    if (!file_exists(path)) return train_config_missing(place, key, path, written, err);
-    LECO_TRY(model_open(path, &out->model, err));
+    char *cached = NULL;
+    if (!file_exists(path)) LECO_TRY(hub_find(written, &cached, err));
+    if (!file_exists(path) && !cached) return train_config_missing(place, key, path, written, err);
+    leco_status status = model_open(cached ? cached : path, &out->model, err);
+    mem_free(cached);
+    LECO_TRY(status);
     out->name = key;
     model *m = out->model;
     if (!m->prediction_told && claims_v >= 0) m->schedule.prediction = claims_v ? PREDICT_V : PREDICT_EPSILON;

@@ -171,6 +171,74 @@ static void checkpoints_are_diffusers(void **state)
     }
 }
 
+/* ---- LoRAs in it ---- */
+
+static safetensors_entry matrix(const char *name, int64_t rows, int64_t columns, float *to)
+{
+    for (int64_t i = 0; i < rows * columns; i++) to[i] = (float)((i * 7919) % 101 - 50) / 200;
+    return (safetensors_entry){.name = name,
+                               .type = DTYPE_F32,
+                               .rank = 2,
+                               .shape = {rows, columns},
+                               .count = (size_t)(rows * columns),
+                               .data = to};
+}
+
+/* The U-Net's answer to the fixture's input, on its own text states or on the prompt's. */
+static values answer(const char *model_path, const char *lora, const safetensors *out)
+{
+    const leco_model_options options = {.device = "cpu", .precision = "float32"};
+    const float timestep = 301;
+    leco_model *m;
+    safetensors *file, *text;
+    assert_works(leco_model_open(model_path, &options, &m, &err), &err);
+    if (lora) assert_works(leco_model_add_lora(m, lora, 1, &err), &err);
+    assert_works(leco_run(m, "text-encoder", NULL, "a large red star", test_path("text.safetensors"), &err), &err);
+    assert_works(safetensors_open(test_path("text.safetensors"), &text, &err), &err);
+    const safetensors_entry in[] = {
+        called(safetensors_find(out, "latents"), "sample"),
+        called(safetensors_find(text, "last_hidden_state"), "encoder_hidden_states"),
+        {.name = "timestep", .type = DTYPE_F32, .rank = 1, .shape = {1}, .count = 1, .data = &timestep}};
+    assert_works(safetensors_write(test_path("in.safetensors"), in, 3, NULL, 0, &err), &err);
+    assert_works(leco_run(m, "unet", test_path("in.safetensors"), NULL, test_path("answer.safetensors"), &err), &err);
+    assert_works(safetensors_open(test_path("answer.safetensors"), &file, &err), &err);
+    const values v = fixture_read(file, "noise_pred");
+    safetensors_close(file);
+    safetensors_close(text);
+    leco_model_close(m);
+    return v;
+}
+
+/* Query, key and value lie in one tensor there: only the query changes. */
+static void loras_are_baked_in(void **state)
+{
+    (void)state;
+    static float values_of[4][4096];
+    const safetensors_entry lora[] = {
+        matrix("lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k.lora_down.weight", 2, 128,
+               values_of[0]),
+        matrix("lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k.lora_up.weight", 64, 2, values_of[1]),
+        matrix("lora_te_text_model_encoder_layers_1_self_attn_q_proj.lora_down.weight", 4, 128, values_of[2]),
+        matrix("lora_te_text_model_encoder_layers_1_self_attn_q_proj.lora_up.weight", 128, 4, values_of[3])};
+    safetensors *out;
+    assert_works(safetensors_open(FIXTURES "checkpoint/sd2_out.safetensors", &out, &err), &err);
+    assert_works(safetensors_write(test_path("lora.safetensors"), lora, 4, NULL, 0, &err), &err);
+    const char *from = put_model(1, NULL, NULL), *to = test_path("baked.safetensors");
+    const leco_lora loras[] = {{test_path("lora.safetensors"), 1}};
+    assert_works(leco_merge_into(from, loras, 1, to, NULL, NULL, &err), &err);
+    values base = answer(from, NULL, out), with = answer(from, loras[0].path, out), baked = answer(to, NULL, out);
+    const double changed = worst_error(base.at, &with), off = worst_error(baked.at, &with);
+    printf("    the LoRA changes %.1e, baked it is off by %.1e\n", changed, off);
+    assert_true(changed > 0.02 && off < 2e-3); /* the checkpoint is in float16 */
+    values_free(&base);
+    values_free(&with);
+    values_free(&baked);
+    assert_fails(leco_merge_into(from, loras, 1, from, NULL, NULL, &err), LECO_INVALID, &err, "the model itself");
+    assert_fails(leco_merge_into(from, loras, 1, test_path("folder"), NULL, NULL, &err), LECO_INVALID, &err,
+                 ".safetensors");
+    safetensors_close(out);
+}
+
 /* ---- what is none, or not ours ---- */
 
 static void assert_refused(const char *path, const char *says)
@@ -230,6 +298,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(checkpoints_are_diffusers),
+        cmocka_unit_test(loras_are_baked_in),
         cmocka_unit_test(others_are_refused_by_name),
     };
     return cmocka_run_group_tests_name("parity/checkpoint", tests, NULL, NULL);
