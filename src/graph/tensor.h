@@ -53,6 +53,11 @@ typedef enum activation { ACT_SILU, ACT_GELU, ACT_QUICK_GELU } activation;
 /* The attributes of all operators; each uses the few that its header in src/op/op.h names, the rest are zero. */
 typedef struct node_attr {
     float scale;
+    float offset;   /* affine */
+    bool turned[2]; /* product: is the first, the second matrix read transposed? */
+    int64_t depth;  /* product: what is summed over */
+    int64_t dim[4]; /* swap: of x, which may come in any shape */
+    bool by_column; /* row_norms */
     float eps;
     int groups;                  /* group_norm */
     bool silu;                   /* group_norm followed by SiLU */

@@ -94,6 +94,12 @@ bool check_weight_or_param(graph *g, const node *n, int input, const char *role)
     return check_fail(g, n, "%s is neither a weight nor a parameter", tensor_text(t, text));
 }
 
+bool check_exact(graph *g, const node *n, int input, const char *role)
+{
+    if (n->input[input] != NULL && n->input[input]->kind == TENSOR_PARAM) return true;
+    return check_value(g, n, input, role, graph_exact_dtype(g));
+}
+
 bool check_channel_weight(graph *g, const node *n, int input, const char *role, int64_t channels)
 {
     char text[TENSOR_TEXT];

@@ -25,6 +25,8 @@ bool check_shape(graph *g, const node *n, int input, const char *role, const sha
 bool check_rank(graph *g, const node *n, int input, const char *role, int lowest, int highest);
 /* Present, frozen. */
 bool check_weight(graph *g, const node *n, int input, const char *role);
+/* Present: a param, or made by a node, or an input, of the exact dtype. */
+bool check_exact(graph *g, const node *n, int input, const char *role);
 /* Present: frozen, a param, or made by a node in the exact dtype. */
 bool check_weight_or_param(graph *g, const node *n, int input, const char *role);
 /* Frozen and [channels]. */

@@ -1,5 +1,5 @@
 /* y[n,i,j,o] = b[o] + add[n,i,j,o] + sum over c,p,q of x[n, i stride + p - top, j stride + q - left, c] w[o,c,p,q],
- * x being zero outside the image; and its data gradient. */
+ * x being zero outside the image; and its gradients. */
 #include <inttypes.h>
 
 #include "op/check.h"
@@ -56,12 +56,13 @@ static bool conv2d_infer(graph *g, node *n)
 
 static void conv2d_grad(gradients *w, const node *n, tensor *dy)
 {
-    tensor *x = n->input[0], *add = n->input[3];
-    if (gradients_wanted(w, n->input[1])) {
-        char text[TENSOR_TEXT];
-        check_fail(gradients_graph(w), n, "weight %s is trainable: a convolution's weight has no gradient yet",
-                   tensor_text(n->input[1], text));
-        return;
+    tensor *x = n->input[0], *kernel = n->input[1], *add = n->input[3];
+    if (gradients_wanted(w, kernel)) {
+        node_attr attr = n->attr;
+        attr.target = kernel->shape;
+        tensor *inputs[] = {dy, x, gradients_so_far(w, kernel)};
+        node *dw = graph_node(gradients_graph(w), OP_CONV2D_DW, &attr, inputs, op_conv2d_dw_inputs);
+        gradients_set(w, kernel, node_output(dw));
     }
     if (gradients_wanted(w, x)) {
         node_attr attr = n->attr;
@@ -87,6 +88,27 @@ static bool conv2d_dx_infer(graph *g, node *n)
     return true;
 }
 
+/* Inputs dy [N,Ho,Wo,O], x [N,H,W,I], add: dW's shape, E. attr.target is dW's shape. */
+static bool conv2d_dw_infer(graph *g, node *n)
+{
+    const shape *dw = &n->attr.target;
+    if (!check_activation(g, n, 0, "dy") || !check_activation(g, n, 1, "x") || !check_rank(g, n, 1, "x", 4, 4))
+        return false;
+    const shape *x = &n->input[1]->shape;
+    if (dw->rank != 4 || dw->dim[1] != x->dim[3]) return check_fail(g, n, "shapes of dw and x don't agree");
+    shape dy = {.rank = 4, .dim = {x->dim[0], 0, 0, dw->dim[0]}};
+    if (!output_size(g, n, x, dw, &dy) || !check_shape(g, n, 0, "dy", &dy)) return false;
+    if (n->input[2] != NULL && (!check_value(g, n, 2, "add", graph_exact_dtype(g)) || !check_shape(g, n, 2, "add", dw)))
+        return false;
+    graph_set_output(g, n, 0, graph_exact_dtype(g), *dw);
+    return true;
+}
+
+static double conv2d_dw_flops(const node *n)
+{
+    return 2.0 * (double)shape_rows(&n->input[0]->shape) * (double)shape_count(&n->attr.target);
+}
+
 /* The same for both: y or dy [N,Ho,Wo,O] with w [O,I,kh,kw]. */
 static double conv2d_flops(const node *n)
 {
@@ -96,3 +118,4 @@ static double conv2d_flops(const node *n)
 
 const op_rule op_conv2d_rule = {OP_RULE(conv2d), .infer = conv2d_infer, .grad = conv2d_grad, .flops = conv2d_flops};
 const op_rule op_conv2d_dx_rule = {OP_RULE(conv2d_dx), .infer = conv2d_dx_infer, .flops = conv2d_flops};
+const op_rule op_conv2d_dw_rule = {OP_RULE(conv2d_dw), .infer = conv2d_dw_infer, .flops = conv2d_dw_flops};

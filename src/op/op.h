@@ -8,6 +8,8 @@
  *     linear_dx       dy [..,N] A, w [N,K], add [..,K] A                 -> dx [..,K] A
  *     linear_dw       dy [..,N] A, x [..,K] A, add [N,K] E               -> dw E, attr.target ([N,K] or [N,K,1,1])
  *     conv2d_dx       dy [N,Ho,Wo,O] A, w, add [N,H,W,I] A               -> dx [N,H,W,I] A, attr.target
+ *     conv2d_dw       dy [N,Ho,Wo,O] A, x [N,H,W,I] A, add [O,I,kh,kw] E -> dw E, attr.target
+ *     affine_dv       dy [..,C] A, x [..,C] A, add [C] E                 -> dv [C] E
  *     hadamard_da     dw [N,..] E, b [r,K], c [N,s], d [s,K], add [N,r] E -> da E, attr.target
  *     hadamard_db     dw [N,..] E, a [N,r], c [N,s], d [s,K], add [r,K] E -> db E, attr.target
  *     group_norm_dx   dy, x, gamma, beta, statistics, add                -> dx
@@ -32,13 +34,32 @@ tensor *op_linear(graph *g, tensor *x, tensor *w, tensor *b, tensor *add, float 
 
 /* y [N,Ho,Wo,O] A = conv(x [N,H,W,I] A, w [O,I,kh,kw]) + b [O] + add [N,Ho,Wo,O] A.   b and add may be NULL.
  * stride 1 or 2; pad = top, left, bottom, right (zeros). Ho = (H + top + bottom - kh) / stride + 1.
- * w is a weight, a param or an operator's result of dtype E. Gradients: dx, dadd. (A trainable w has none yet: asking
- * for it is an error.) */
+ * w is a weight, a param or an operator's result of dtype E. Gradients: dx, dadd; dw (not of weights). */
 tensor *op_conv2d(graph *g, tensor *x, tensor *w, tensor *b, tensor *add, int stride, const int pad[4]);
 
 /* w E = scale * (a [N,r] b [r,K]) * (c [N,s] d [s,K]), the two products multiplied element by element; its shape is
  * `target`, [N,..] of N * K elements: a layer's weight. All four are params; each has its gradient. */
 tensor *op_hadamard(graph *g, tensor *a, tensor *b, tensor *c, tensor *d, float scale, shape target);
+
+/* y E = scale * a b, its shape `target`: a [M,depth], b [depth,N] are params or operators' results of dtype E, of
+ * whatever shapes hold so many elements; target has M * N. Gradients: da = scale * dy b^T, db = scale * a^T dy, which
+ * are the same operator with attr.turned. */
+tensor *op_product(graph *g, tensor *a, tensor *b, int64_t depth, float scale, shape target);
+
+/* y E [A,B,C,D] = x[a,c,b,d] of x E [A,C,B,D]; dim is that of x, whose shape may be any of so many elements; y gets the
+ * shape `target`. With the product of two vectors it makes the Kronecker product of two matrices. */
+tensor *op_swap(graph *g, tensor *x, const int64_t dim[4], shape target);
+
+/* q [N] E = 1 / |row n of W + scale * b a|, W [N,..] a weight, b [N,r] and a [r,..] params; with by_column q [K] =
+ * 1 / |W[:,k,..] + ...|. Nothing's gradient goes through it: the norm counts as a constant (DoRA, section 4.3). */
+tensor *op_row_norms(graph *g, tensor *w, tensor *b, tensor *a, float scale, bool by_column);
+
+/* y [..,C] A = (offset + scale * v [C]) x [..,C] A + b [C] + add [..,C] A.   v (dtype E), b (a weight) and add may be
+ * NULL. Gradients: dx, the same of dy; dv [C] = scale * sum over rows of dy x; dadd = dy. */
+tensor *op_affine(graph *g, tensor *x, tensor *v, tensor *b, tensor *add, float offset, float scale);
+
+/* y = a * b, equal shapes and dtypes, A or E; either may be a param. */
+tensor *op_multiply(graph *g, tensor *a, tensor *b);
 
 /* y [N,..,C] A: over each of `groups` groups of channels and all positions of one sample:
  * y = gamma (x - mean) / sqrt(var + eps) + beta, followed by SiLU where silu. gamma, beta [C] weights.

@@ -40,7 +40,9 @@ static tensor *conv(trial *t, const op_case *c)
     int64_t kw = n[8] > 0 ? n[8] : n[5];
     tensor *x = trial_input(t, "x", SHAPE(n[0], n[1], n[2], n[3]));
     const shape kernel = SHAPE(n[4], n[3], n[5], kw);
-    tensor *w = c->flags & PARAM ? trial_loaded(t, "w", kernel) : trial_weight(t, "w", kernel);
+    tensor *w = c->flags & TRAINED ? trial_param(t, "w", kernel)
+                : c->flags & PARAM ? trial_loaded(t, "w", kernel)
+                                   : trial_weight(t, "w", kernel);
     int64_t height = (n[1] + pad[0] + pad[2] - n[5]) / n[6] + 1, width = (n[2] + pad[1] + pad[3] - kw) / n[6] + 1;
     tensor *add = NULL;
     if (c->flags & ADD) add = trial_input(t, "add", SHAPE(n[0], height, width, n[4]));
@@ -365,6 +367,53 @@ const op_case op_cases[] = {
     {"conv 64 -> 4 param", conv, {1, 8, 8, 64, 4, 3, 1, 1111}, PARAM | LARGE},
     {"conv 48 -> 17 param stride 2", conv, {1, 9, 7, 48, 17, 3, 2, 1111}, PARAM | ADD | LARGE},
     {"conv 64 -> 64 param", conv, {1, 16, 16, 64, 64, 3, 1, 1111}, PARAM | BIAS | ADD | LARGE},
+    {"conv 3x3 trained", conv, {2, 5, 6, 3, 4, 3, 1, 1111}, TRAINED | BIAS},
+    {"conv 3x3 trained, twice", conv, {1, 4, 5, 4, 3, 3, 1, 1111}, TRAINED | BIAS | TWICE},
+    {"conv 3x3 trained, stride 2, odd", conv, {2, 7, 9, 3, 2, 3, 2, 1111}, TRAINED | ADD | TWICE},
+    {"conv 3x3 trained, padded 2013", conv, {1, 4, 5, 3, 4, 3, 1, 2013}, TRAINED},
+    {"conv 3x3 trained, out above in", conv, {1, 4, 3, 1, 20, 3, 1, 1111}, TRAINED},
+    {"conv 3x1 trained", conv, {1, 5, 4, 3, 2, 3, 1, 1010, 1}, TRAINED},
+    {"conv 1x1 trained", conv, {2, 3, 5, 9, 7, 1, 1, 0}, TRAINED | BIAS},
+    {"conv 3x3 trained, one pixel", conv, {1, 1, 1, 3, 2, 3, 1, 1111}, TRAINED},
+    {"conv 64 -> 4 trained", conv, {1, 30, 31, 64, 4, 3, 1, 1111}, TRAINED | LARGE},
+    {"conv 48 -> 136 trained, stride 2", conv, {2, 17, 18, 48, 136, 3, 2, 1111}, TRAINED | TWICE | LARGE},
+    {"conv 4 -> 64 trained", conv, {2, 12, 13, 4, 64, 3, 1, 1111}, TRAINED | LARGE},
+    {"conv 4 -> 64 trained, 64x64", conv, {1, 64, 64, 320, 4, 3, 1, 1111}, TRAINED | BENCH},
+    {"conv 320 -> 320 trained, 64x64", conv, {1, 64, 64, 320, 320, 3, 1, 1111}, TRAINED | BENCH},
+    {"conv 1280 -> 4 trained, 16x16", conv, {1, 16, 16, 1280, 4, 3, 1, 1111}, TRAINED | BENCH},
+    {"conv lora", conv_lora, {1, 5, 4, 3, 6, 2, 1}, 0},
+    {"conv lora stride 2", conv_lora, {2, 5, 6, 4, 3, 2, 2}, BIAS},
+    {"product", product, {3, 5, 7}, 0},
+    {"product scaled, twice", product, {4, 6, 5, 3}, SCALED | TWICE},
+    {"product of another shape, twice", product, {2, 7, 6, 5}, TWICE},
+    {"product of a thin one, twice", product, {5, 2, 3, 4}, TWICE},
+    {"product of vectors", product, {6, 1, 9}, SCALED},
+    {"product one element", product, {1, 1, 1}, 0},
+    {"product 200x130x300", product, {200, 130, 300}, SCALED | LARGE},
+    {"product 1x5000x3", product, {1, 5000, 3}, LARGE},
+    {"kronecker", kronecker, {2, 3, 4, 5, 0}, 0},
+    {"kronecker of a decomposed matrix, twice", kronecker, {3, 2, 4, 3, 2, 5}, TWICE},
+    {"kronecker of unequal sizes", kronecker, {2, 5, 3, 2, 1, 0}, 0},
+    {"kronecker one element", kronecker, {1, 1, 1, 1, 0}, 0},
+    {"kronecker 8x10 and 40x30", kronecker, {8, 10, 40, 30, 4}, LARGE},
+    {"row norms", row_norms, {5, 7, 0, 2}, FORWARD_ONLY},
+    {"row norms of columns", row_norms, {5, 7, 0, 2}, IMAGE | FORWARD_ONLY},
+    {"row norms of a convolution", row_norms, {4, 5, 3, 3}, SCALED | FORWARD_ONLY},
+    {"row norms of a convolution's columns", row_norms, {4, 5, 3, 3}, IMAGE | FORWARD_ONLY},
+    {"row norms 300x200", row_norms, {300, 200, 0, 4}, FORWARD_ONLY},
+    {"affine", affine, {3, 5}, 0},
+    {"affine of all", affine, {4, 7}, BIAS | ADD | SCALED},
+    {"affine twice", affine, {5, 6}, BIAS | ADD | SCALED | TWICE},
+    {"affine without v", affine, {4, 6}, BIAS | ADD_X | FROZEN_K},
+    {"affine one element", affine, {1, 1}, SCALED},
+    {"affine 130x200", affine, {130, 200}, BIAS | ADD | SCALED | LARGE},
+    {"multiply", multiply, {3, 7}, 0},
+    {"multiply twice", multiply, {5, 6}, TWICE},
+    {"multiply by itself", multiply, {4, 5}, ADD_X},
+    {"multiply one element", multiply, {1, 1}, 0},
+    {"multiply exact", multiply, {3, 9}, EXACT},
+    {"multiply 77x300", multiply, {77, 300}, LARGE},
+    {"dora", dora, {6, 7, 5, 2}, FROZEN_Q},
     {"conv 40 -> 48, gathered in several blocks", conv, {1, 36, 37, 40, 48, 3, 1, 1111}, BIAS | ADD | LARGE},
     {"conv 96 -> 32 1x1", conv, {1, 7, 9, 96, 32, 1, 1, 0}, BIAS | TWICE | LARGE},
 

@@ -219,9 +219,10 @@ static int expect_rejections(op_code op, sabotage damage, int input)
 }
 
 static const op_code gradient_ops[] = {
-    OP_LINEAR_DX,     OP_LINEAR_DW,      OP_HADAMARD_DA, OP_HADAMARD_DB,   OP_CONV2D_DX,   OP_GROUP_NORM_DX,
-    OP_LAYER_NORM_DX, OP_ATTENTION_GRAD, OP_GEGLU_DX,    OP_ACTIVATION_DX, OP_UPSAMPLE_DX, OP_MSE_DX,
-    OP_HUBER_DX,      OP_ADD_ROWS_DW,    OP_ADD,         OP_SUM_SPATIAL,   OP_SLICE};
+    OP_LINEAR_DX,   OP_LINEAR_DW,     OP_HADAMARD_DA,   OP_HADAMARD_DB,    OP_CONV2D_DX, OP_CONV2D_DW,
+    OP_AFFINE_DV,   OP_GROUP_NORM_DX, OP_LAYER_NORM_DX, OP_ATTENTION_GRAD, OP_GEGLU_DX,  OP_ACTIVATION_DX,
+    OP_UPSAMPLE_DX, OP_MSE_DX,        OP_HUBER_DX,      OP_ADD_ROWS_DW,    OP_ADD,       OP_PRODUCT,
+    OP_SWAP,        OP_AFFINE,        OP_MULTIPLY,      OP_SUM_SPATIAL,    OP_SLICE};
 
 static void broken_gradients_are_noticed(void **state)
 {
@@ -239,7 +240,8 @@ static void forgotten_accumulation_is_noticed(void **state)
         op_code op;
         int add;
     } adders[] = {{OP_LINEAR_DX, 2}, {OP_LINEAR_DW, 2},     {OP_HADAMARD_DA, 4},   {OP_HADAMARD_DB, 4},
-                  {OP_CONV2D_DX, 2}, {OP_GROUP_NORM_DX, 5}, {OP_LAYER_NORM_DX, 4}, {OP_ADD_ROWS_DW, 2}};
+                  {OP_CONV2D_DX, 2}, {OP_CONV2D_DW, 2},     {OP_AFFINE_DV, 2},     {OP_AFFINE, 3},
+                  {OP_PRODUCT, 2},   {OP_GROUP_NORM_DX, 5}, {OP_LAYER_NORM_DX, 4}, {OP_ADD_ROWS_DW, 2}};
     for (size_t i = 0; i < sizeof adders / sizeof *adders; i++) {
         assert_true(expect_rejections(adders[i].op, FORGET_ADD, adders[i].add) > 0);
     }
@@ -280,12 +282,13 @@ static bool needs_no_gradient(op_code op)
     case OP_TIMESTEP_EMBEDDING: /* timesteps are given */
     case OP_EMBEDDING:          /* the text encoder's tables are frozen */
     case OP_SELECT_ROWS:        /* pooled text, frozen too */
+    case OP_ROW_NORMS:          /* a constant in DoRA's gradient */
         return true;
     default:
         break;
     }
     for (size_t i = 0; i < sizeof gradient_ops / sizeof *gradient_ops; i++) {
-        if (op == gradient_ops[i] && op != OP_ADD) return true;
+        if (op == gradient_ops[i] && op_rules[op]->grad == NULL) return true;
     }
     return false;
 }

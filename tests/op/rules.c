@@ -106,11 +106,34 @@ static void bad_conv_channels(bench *b)
     op_conv2d(b->g, b->image, b->kernel, NULL, NULL, 1, no_padding);
 }
 
-static void trainable_conv(bench *b)
+static void bad_product(bench *b)
 {
-    tensor *x = graph_input(b->g, "wide", DTYPE_F32, SHAPE(1, 4, 4, 6));
-    tensor *y = op_conv2d(b->g, x, b->trainable, NULL, NULL, 1, no_padding);
-    graph_backward_from(b->g, y, graph_input(b->g, "u", DTYPE_F32, y->shape), NULL, 0, NULL);
+    op_product(b->g, b->trainable, b->trainable, 5, 1, SHAPE(2, 6));
+}
+
+static void product_of_weights(bench *b)
+{
+    op_product(b->g, b->matrix, b->matrix, 5, 1, SHAPE(4, 4));
+}
+
+static void bad_swap(bench *b)
+{
+    op_swap(b->g, b->trainable, (const int64_t[]){2, 3, 1, 3}, SHAPE(2, 6));
+}
+
+static void bad_norms(bench *b)
+{
+    op_row_norms(b->g, b->matrix, b->trainable, b->trainable, 1, false);
+}
+
+static void bad_affine(bench *b)
+{
+    op_affine(b->g, b->image, b->trainable, NULL, NULL, 1, 1);
+}
+
+static void bad_multiply(bench *b)
+{
+    op_multiply(b->g, b->image, b->trainable);
 }
 
 static void small_image(bench *b)
@@ -249,7 +272,12 @@ static const struct {
     {"activation: a weight", weight_as_activation, {"net.table [9,6]", "is a weight"}},
     {"add: nothing", missing_input, {"add at block.here: b is missing"}},
     {"conv2d: channels", bad_conv_channels, {"image [2,3,5,6] has 6", "net.kernel [2,3,3,3] wants 3"}},
-    {"conv2d: trainable", trainable_conv, {"lora.up [2,6,1,1]", "trainable", "no gradient"}},
+    {"product: sizes", bad_product, {"lora.up [2,6,1,1]", "over 5", "[2,6]"}},
+    {"product: weights", product_of_weights, {"net.matrix [4,5] is a weight"}},
+    {"swap: sizes", bad_swap, {"lora.up [2,6,1,1]", "elements"}},
+    {"row_norms: shapes", bad_norms, {"lora.up [2,6,1,1]", "net.matrix [4,5]"}},
+    {"affine: channels", bad_affine, {"lora.up [2,6,1,1]", "[6]"}},
+    {"multiply: shapes", bad_multiply, {"image [2,3,5,6]", "differ"}},
     {"conv2d: small image", small_image, {"[1,2,2,3]", "smaller than the kernel"}},
     {"conv2d: stride", odd_stride, {"stride is 3"}},
     {"group_norm: groups", bad_groups, {"image [2,3,5,6]", "6 channels don't make 4 groups"}},

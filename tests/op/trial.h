@@ -32,6 +32,7 @@ typedef enum case_flags {
     WIDE = 32768,        /* inputs in [-40, 40) */
     OFFSET = 65536,      /* inputs in [24, 26) */
     BENCH = 131072,      /* run under --bench only */
+    TRAINED = 262144,    /* a convolution's weight is trained */
 } case_flags;
 
 typedef struct op_case {
@@ -44,6 +45,14 @@ typedef struct op_case {
 /* Of hadamard_support.c. */
 tensor *loha(trial *t, const op_case *c);
 tensor *loha_conv(trial *t, const op_case *c);
+/* Of adapter_support.c. */
+tensor *conv_lora(trial *t, const op_case *c);
+tensor *product(trial *t, const op_case *c);
+tensor *kronecker(trial *t, const op_case *c);
+tensor *row_norms(trial *t, const op_case *c);
+tensor *affine(trial *t, const op_case *c);
+tensor *multiply(trial *t, const op_case *c);
+tensor *dora(trial *t, const op_case *c);
 
 extern const op_case op_cases[];
 extern const size_t op_case_count;

@@ -84,6 +84,8 @@ void launch_scatter(gpu_type type, const conv_shape *s, const float *rows, const
 /* A convolution's weight [out,in,taps] of type `from` as [out,taps,in] of type `to`. */
 void launch_channels_last(gpu_type from, gpu_type to, const void *w, void *packed, int64_t out, int64_t in,
                           int64_t taps);
+/* dw [out,in,taps] = sum [out,taps,in] + add [out,in,taps], which may be NULL, or dw. */
+void launch_taps_last(const float *sum, const float *add, float *dw, int64_t out, int64_t in, int64_t taps);
 
 /* norm.cu: statistics f32 [samples,groups,2] or [rows,2], may be NULL. */
 size_t group_norm_scratch(int64_t samples, int64_t positions, int64_t channels, int64_t groups); /* bytes, for both */

@@ -96,3 +96,20 @@ void launch_channels_last(gpu_type from, gpu_type to, const void *w, void *packe
 {
     AS_TYPE(from, T, AS_TYPE(to, U, channels_last<T, U>(w, packed, out, in, taps)));
 }
+
+/* An element of dw [out,in,taps] a thread. */
+__global__ void __launch_bounds__(THREADS)
+    taps_last_kernel(const float *sum, const float *add, float *dw, int64_t count, int64_t in, int64_t taps)
+{
+    for (int64_t i = first_index(); i < count; i += index_step()) {
+        const int64_t tap = i % taps, c = i / taps % in, o = i / taps / in;
+        const float value = sum[(o * taps + tap) * in + c];
+        dw[i] = add ? value + add[i] : value;
+    }
+}
+
+void launch_taps_last(const float *sum, const float *add, float *dw, int64_t out, int64_t in, int64_t taps)
+{
+    const int64_t count = out * in * taps;
+    LAUNCH(taps_last_kernel, blocks_for(count, THREADS), THREADS, 0, sum, add, dw, count, in, taps);
+}

@@ -136,8 +136,49 @@ static void run_conv2d_dx(const kernel_args *a)
     }
 }
 
+/* One element of the weight gradient: the sum over all positions of dy times what the window has at (p, q). */
+static double conv_dw_at(const node *nd, const real *dy, const real *x, int64_t o, int64_t c, int64_t p, int64_t q)
+{
+    const shape *ys = &nd->input[0]->shape, *xs = &nd->input[1]->shape;
+    int64_t height = xs->dim[1], width = xs->dim[2];
+    double sum = 0;
+    for (int64_t n = 0; n < ys->dim[0]; n++) {
+        for (int64_t i = 0; i < ys->dim[1]; i++) {
+            int64_t row = i * nd->attr.stride + p - nd->attr.pad[0];
+            if (row < 0 || row >= height) continue;
+            for (int64_t j = 0; j < ys->dim[2]; j++) {
+                int64_t column = j * nd->attr.stride + q - nd->attr.pad[1];
+                if (column < 0 || column >= width) continue;
+                sum += (double)dy[((n * ys->dim[1] + i) * ys->dim[2] + j) * ys->dim[3] + o] *
+                       (double)x[((n * height + row) * width + column) * xs->dim[3] + c];
+            }
+        }
+    }
+    return sum;
+}
+
+static void run_conv2d_dw(const kernel_args *a)
+{
+    const real *dy = a->input[0], *x = a->input[1], *add = a->input[2];
+    real *dw = a->output[0];
+    const shape *s = &a->node->attr.target;
+    int64_t at = 0;
+    for (int64_t o = 0; o < s->dim[0]; o++) {
+        for (int64_t c = 0; c < s->dim[1]; c++) {
+            for (int64_t p = 0; p < s->dim[2]; p++) {
+                for (int64_t q = 0; q < s->dim[3]; q++, at++) {
+                    double sum = conv_dw_at(a->node, dy, x, o, c, p, q);
+                    if (add != NULL) sum += (double)add[at];
+                    dw[at] = (real)sum;
+                }
+            }
+        }
+    }
+}
+
 const kernel REF(linear) = {.run = run_linear};
 const kernel REF(linear_dx) = {.run = run_linear_dx};
 const kernel REF(linear_dw) = {.run = run_linear_dw};
 const kernel REF(conv2d) = {.run = run_conv2d};
 const kernel REF(conv2d_dx) = {.run = run_conv2d_dx};
+const kernel REF(conv2d_dw) = {.run = run_conv2d_dw};
