@@ -18,8 +18,9 @@ from diffusers import StableDiffusionPipeline
 
 import fixtures_models as models
 from fixtures_common import EXTRA_RECIPE, FIXTURES, NOISE_LIMITS
+from fixtures_kinds import Dora, DoraByInput, DroppedLora, PlainLoha, PlainLokr, ThinLokr, check_against_lycoris, check_against_peft
 from fixtures_learning import learning_rate_cases, optimizer_cases
-from fixtures_lora import curve, loha_cases, lora_cases, lora_init
+from fixtures_lora import curve, kind_cases, loha_cases, lora_cases, lora_init
 from fixtures_photos import photo_curve
 from fixtures_plain import TEXTS as TOKENIZER_TEXTS
 from fixtures_samplers import sampler_cases
@@ -110,8 +111,33 @@ def loha(name="sd1-like", unet=None):
     """By itself, too: its files don't depend on those that sd1-like writes beside them."""
     unet = unet or models.make_unet(name, models.SD1["unet"])
     notes = [loha_cases(name, unet, "loha", "lierla", 2, 1, 1.5, (8, 8, [300, 700]))]
-    notes.append(loha_cases(name, unet, "loha_c3lier", "c3lier", 2, 2, 1.0, (12, 8, [500]), gradients=False))
+    notes.append(loha_cases(name, unet, "loha_c3lier", "c3lier", 2, 2, 1.0, (12, 8, [500])))
     return notes
+
+
+def kinds(name="sd1-like"):
+    """Conv LoRA, LoKr and DoRA; runs of them. By itself, as loha."""
+    tok, unet = fixture_tokenizer(), models.make_unet(name, models.SD1["unet"])
+
+    def lycoris(unet, adapter, inputs, target, prediction, gradients, loss):
+        check_against_lycoris(unet, adapter, inputs, prediction)
+
+    def peft(unet, adapter, inputs, target, prediction, gradients, loss):
+        check_against_lycoris(unet, adapter, inputs, prediction)
+        check_against_peft(unet, adapter, inputs, target, gradients, loss)
+
+    yield lora_init(name, unet, 10, 7, "lora_init_c3lier", "c3lier")
+    yield kind_cases(name, unet, "lokr", PlainLokr, "c3lier", 2, 1, (12, 8, [500]), lycoris)
+    yield kind_cases(name, unet, "lokr_thin", ThinLokr, "lierla", 1, 1, (8, 8, [300]), lycoris, gradients=False)
+    yield kind_cases(name, unet, "dora", Dora, "c3lier", 1, 1, (12, 8, [500]), peft)
+    yield kind_cases(name, unet, "dora_in", DoraByInput, "c3lier", 1, 1, (8, 8, [300]), lycoris, gradients=False)
+    text = models.make_text(name, tok, **models.SD1["text"])
+    run = tok, text, unet, models.SCHEDULERS[name]().config, ERASE, 1.0, (1, 8, 8), [[3], [1], [9], [5], [7]]
+    yield curve(name, "curve_c3lier", *run, rank=1, scope="c3lier")
+    yield curve(name, "curve_dropout", *run, rank=4, make=DroppedLora)
+    yield curve(name, "curve_loha", *run, rank=1, make=PlainLoha, scope="lierla", lr=1e-2)
+    yield curve(name, "curve_lokr", *run, rank=2, make=PlainLokr, scope="lierla", lr=5e-3)
+    yield curve(name, "curve_dora", *run, rank=1, make=Dora, scope="lierla", lr=5e-3)
 
 
 def sd2_like(name="sd2-like"):
@@ -227,6 +253,7 @@ NAMES = {
     "solve": solve_cases,
     "sd1-like": sd1_like,
     "loha": loha,
+    "kinds": kinds,
     "refined": refined,
     "sd2-like": sd2_like,
     "sdxl-like": sdxl_like,

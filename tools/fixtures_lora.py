@@ -81,33 +81,43 @@ class Lora:
         other.pairs = {path: tuple(change(tensor) for tensor in pair) for path, pair in self.pairs.items()}
         return other
 
+    name, module, zero = "lora", "networks.lora", ("lora_up.weight",)
+
+    def modules(self):
+        """(path, tensors by suffix, alpha) of each."""
+        for path, (down, up) in self.pairs.items():
+            yield path, {"lora_down.weight": down, "lora_up.weight": up}, self.alpha
+
+    def hooks(self, unet, multiplier):
+        """On the U-Net, which then gives what it does with the adapter on."""
+        scale = multiplier * self.alpha / self.rank
+
+        def attach(module, down, up):
+            if isinstance(module, nn.Linear):
+                change = lambda x: F.linear(F.linear(x, down), up)  # noqa: E731
+            else:
+                change = lambda x: F.conv2d(F.conv2d(x, down, None, module.stride, module.padding), up)  # noqa: E731
+            return module.register_forward_hook(lambda _, inputs, output: output + scale * change(inputs[0]))
+
+        return [attach(unet.get_submodule(path), *pair) for path, pair in self.pairs.items()]
+
     def save(self, fixture, kind, comment):
         file = CaseFile(fixture, kind, comment=comment, scope=self.scope, rank=self.rank, alpha=self.alpha)
         file.recipe.update(
-            ss_network_module="networks.lora", ss_network_dim=str(self.rank), ss_network_alpha=str(self.alpha)
+            ss_network_module=self.module, ss_network_dim=str(self.rank), ss_network_alpha=str(self.alpha)
         )
-        for key, tensor in self.named():
-            file.add(key, tensor)
-            if key.endswith("lora_up.weight"):
-                file.add(key.replace("lora_up.weight", "alpha"), torch.tensor(self.alpha))
+        for path, tensors, alpha in self.modules():
+            stem = self.prefix + path.replace(".", "_")
+            for suffix, tensor in tensors.items():
+                file.add(f"{stem}.{suffix}", tensor)
+            file.add(f"{stem}.alpha", torch.tensor(alpha))
         file.write()
 
 
 @contextlib.contextmanager
 def applied(unet, *loras_and_multipliers):
     """The U-Net with these adapters on; outside the block it is untouched."""
-    handles = []
-
-    def attach(module, down, up, scale):
-        if isinstance(module, nn.Linear):
-            change = lambda x: F.linear(F.linear(x, down), up)  # noqa: E731
-        else:
-            change = lambda x: F.conv2d(F.conv2d(x, down, None, module.stride, module.padding), up)  # noqa: E731
-        handles.append(module.register_forward_hook(lambda _, inputs, output: output + scale * change(inputs[0])))
-
-    for lora, multiplier in loras_and_multipliers:
-        for path, (down, up) in lora.pairs.items():
-            attach(unet.get_submodule(path), down, up, multiplier * lora.alpha / lora.rank)
+    handles = [handle for lora, multiplier in loras_and_multipliers for handle in lora.hooks(unet, multiplier)]
     try:
         yield
     finally:
@@ -118,12 +128,12 @@ def applied(unet, *loras_and_multipliers):
 # ------------------------------------------------------------------------------------------------------- first values
 
 
-def lora_init(fixture, unet, rank, seed):
-    """Writes `lora_init.safetensors`: what p1atdev's LECO draws when it makes an adapter of a rank above what some layers
+def lora_init(fixture, unet, rank, seed, kind="lora_init", scope="lierla"):
+    """Writes `<kind>.safetensors`: what p1atdev's LECO draws when it makes an adapter of a rank above what some layers
     have channels. A linear layer gets that rank, a convolution no more than its channels; each module takes three draws."""
     torch.manual_seed(seed)
     ranks, values = [], []
-    for path in target_modules(unet, "lierla"):
+    for path in target_modules(unet, scope):
         module = unet.get_submodule(path)
         outputs, inputs = module.weight.shape[:2]
         if isinstance(module, nn.Linear):
@@ -131,12 +141,13 @@ def lora_init(fixture, unet, rank, seed):
             down, up = nn.Linear(inputs, own, bias=False), nn.Linear(own, outputs, bias=False)
         else:
             own = min(rank, inputs, outputs)
-            down, up = nn.Conv2d(inputs, own, 1, bias=False), nn.Conv2d(own, outputs, 1, bias=False)
+            down = nn.Conv2d(inputs, own, module.kernel_size, module.stride, module.padding, bias=False)
+            up = nn.Conv2d(own, outputs, 1, bias=False)
         nn.init.kaiming_uniform_(down.weight, a=5**0.5)
         ranks.append(own)
         values.append(down.weight.detach().flatten()[[0, 1, -2, -1]])
     assert len(set(ranks)) > 1, f"{fixture}: rank {rank} is above no convolution's"
-    case = CaseFile(fixture, "lora_init", seed=seed, network=f"lierla rank {rank}")
+    case = CaseFile(fixture, kind, seed=seed, network=f"{scope} rank {rank}")
     case.add("seed", torch.tensor([seed]), "of manual_seed")
     case.add("rank", torch.tensor([rank]), "that was asked for")
     case.add("ranks", torch.tensor(ranks), "that the modules have, in the order they are made")
@@ -353,6 +364,45 @@ def loha_cases(fixture, unet, kind, scope, rank, alpha, multiplier, shape, gradi
     return f"{len(loha.modules)} modules"
 
 
+# --------------------------------------------------------------------------------------------------- other kinds
+
+
+def kind_cases(fixture, unet, kind, make, scope, rank, alpha, shape, check, gradients=True):
+    """As lora_cases, of an adapter of fixtures_kinds. check(unet, adapter, inputs, target, prediction, gradients, loss)
+    holds it to the program that people have such files from."""
+    seed_name = f"{fixture} {kind}"
+    rng = generator(seed_name)
+    adapter = make(unet, scope, rank, alpha, rng)
+    adapter.module = "lycoris.kohya"
+    adapter.save(fixture, kind, f"random {scope} {make.name}, seed {seed_of(seed_name)}")
+    inputs = unet_inputs(unet, rng, *shape, None)
+    target = torch.randn(inputs["sample"].shape, generator=rng)
+    exact_unet, exact_inputs, exact = in_float64(unet), as_float64(inputs), adapter.map(torch.Tensor.double)
+    case = CaseFile(fixture, kind + "_cases", seed=seed_of(seed_name), adapter=kind + ".safetensors")
+    add_unet_inputs(case, "", inputs)
+    case.add("target", target, "what the prediction is compared with")
+    with torch.no_grad():
+        base = unet(**inputs).sample
+        case.add("noise_pred.base", base, "without adapter", exact=exact_unet(**exact_inputs).sample)
+        for name, at in (("plus1", 1.0), ("minus0.7", -0.7)):
+            with applied(unet, (adapter, at)), applied(exact_unet, (exact, at)):
+                prediction, twin = unet(**inputs).sample, exact_unet(**exact_inputs).sample
+            assert relative_error(prediction, base) > 0.02, f"{name}: the adapter does not show"
+            case.add(f"noise_pred.{name}", prediction, f"adapter at multiplier {at}", exact=twin)
+    loss, found = loss_and_gradients(unet, adapter, 1.0, inputs, target)
+    exact_loss, expected = loss_and_gradients(exact_unet, exact, 1.0, exact_inputs, target.double())
+    check(unet, adapter, inputs, target, case.tensors["noise_pred.plus1"], found, loss)
+    case.add("multiplier", torch.tensor([1.0]), "of the adapter in the gradient case")
+    case.add("loss", loss.reshape(1), "mean((prediction - target)^2) at that multiplier", exact=exact_loss.reshape(1))
+    worst = max(((found[key] - expected[key]).norm() / expected[key].norm()).item() for key in found)
+    assert worst < 1e-4, f"{case.path}: float32 gradients are {worst:.1e} from float64"
+    for key, gradient in found.items() if gradients else ():
+        case.add("grad." + key, gradient, may_vanish=True)
+    case.describe("grad.*", f"d loss / d <key> of every tensor of the adapter (float64 differs by {worst:.0e})")
+    case.write()
+    return f"{len(adapter.tensors)} modules"
+
+
 # ------------------------------------------------------------------------------------------------ training runs
 
 
@@ -516,7 +566,7 @@ def add_steps(case, run, exact):
 def add_adapters(case, initial, lora, exact_lora):
     worst = 0.0
     for (key, start), (_, end), (_, twin) in zip(initial.named(), lora.named(), exact_lora.named()):
-        case.add("init." + key, start, may_vanish="lora_up" in key)
+        case.add("init." + key, start, may_vanish=key.endswith(lora.zero))
         case.add("final." + key, end)
         worst = max(worst, ((end - twin).norm() / (twin - start).norm()).item())
     case.describe("init.*", "the adapter before the run, as in an adapter's file")
@@ -542,6 +592,8 @@ def curve(
     weight_decay=0.01,
     refined=None,
     learning=None,
+    make=Lora,
+    scope="lierla",
 ):
     """Writes `<kind>.safetensors`. eta > 0 erases, eta < 0 enhances. shape: (batch, height, width) of the latents.
     draws: for each trajectory the step counts (ascending) whose latents are trained on. offsets: one a trajectory. refined: what differs from a plain target. learning: what differs from a plain AdamW step on the
@@ -550,7 +602,7 @@ def curve(
     seed_name = f"{fixture} {kind}"
     rng = generator(seed_name)
     offsets = offsets or [0] * len(draws)
-    lora = Lora(unet, "lierla", rank, alpha, rng, fresh=True)
+    lora = make(unet, scope, rank, alpha, rng, fresh=True)
     initial = lora.map(torch.Tensor.clone)
     noises = [torch.randn(shape[0], 4, *shape[1:], generator=rng) for _ in draws]
     roles = list(prompts)
@@ -579,7 +631,9 @@ def curve(
         trajectory_guidance=TRAJECTORY_GUIDANCE,
         optimizer="AdamW betas 0.9 0.999 eps 1e-8",
         weight_decay=weight_decay,
-        network=f"lierla rank {rank} alpha {alpha}",
+        network=f"{scope} rank {rank} alpha {alpha}",
+        **{key: str(value) for key, value in getattr(make, "rates", {}).items()},
+        **({} if make is Lora and scope == "lierla" else dict(scope=scope, network_kind=make.name)),
         kept_steps=draws,
         timestep_offsets=offsets,
         prediction_type="v_prediction" if schedules[0].v_prediction else "epsilon",

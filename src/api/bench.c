@@ -159,7 +159,7 @@ static leco_status time_both(bench *b, bench_run *run, latent_size one, trainabl
     pair.batch = 2;
     LECO_TRY(fill_inputs(b, pair, err));
     const adapter_use use = {t, 1.0f};
-    const adapter_set adapters = {&use, 1};
+    const adapter_set adapters = {&use, 1, NULL};
     const denoiser_options forward_options = {.size = pair, .tokens = TOKENS};
     const denoiser_options step_options = {.size = one, .tokens = TOKENS, .adapters = &adapters, .trainable = true};
     denoiser *forward = NULL, *step = NULL;

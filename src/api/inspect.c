@@ -63,16 +63,40 @@ static int64_t value_count(const safetensors *file)
     return values;
 }
 
-/* The kind of adapter whose rank this tensor shows, or NULL. */
+static bool has_suffix(const safetensors *file, const char *suffix)
+{
+    for (size_t i = 0; i < all_count(file); i++)
+        if (ends_with(all_at(file, i)->name, suffix)) return true;
+    return false;
+}
+
+/* The kind of adapter of which a file has all tensors: of several the one with most of them. NULL: none. */
+static const trainable_kind *kind_of_file(const safetensors *file)
+{
+    const trainable_kind *best = NULL;
+    for (const trainable_kind *const *kind = trainable_kinds; *kind; kind++) {
+        const size_t count = kind_file_params(*kind);
+        bool all = !(*kind)->alone;
+        for (size_t i = 0; i < count && all; i++) all = has_suffix(file, (*kind)->param[i].suffix);
+        if (all && (!best || count > kind_file_params(best))) best = *kind;
+    }
+    return best;
+}
+
+/* The kind of which a module is, seen by the one of its tensors that no other of its kinds has twice; NULL: it is
+ * another tensor. */
 static const trainable_kind *kind_of(const safetensors_entry *e)
 {
-    for (const trainable_kind *const *kind = trainable_kinds; *kind; kind++)
-        if (ends_with(e->name, (*kind)->param[(*kind)->rank_param].suffix) && e->rank >= 2) return *kind;
+    for (const trainable_kind *const *kind = trainable_kinds; *kind; kind++) {
+        const bool ranked = (*kind)->size[KIND_RANK].dim >= 0;
+        const size_t mark = ranked ? (size_t)(*kind)->size[KIND_RANK].param : kind_file_params(*kind) - 1;
+        if (!(*kind)->alone && ends_with(e->name, (*kind)->param[mark].suffix) && e->rank >= 2) return *kind;
+    }
     return NULL;
 }
 
-/* What an adapter's tensors say: modules, and the ranks and alphas that occur. NULL for other files. *found is the kind
- * of the last module. */
+/* What an adapter's tensors say: modules, and the ranks and alphas that occur. NULL for other files. *found is their
+ * kind. */
 static json_t *adapter_json(const safetensors *file, const trainable_kind **found)
 {
     int64_t modules = 0, low = INT64_MAX, high = 0;
@@ -82,11 +106,11 @@ static json_t *adapter_json(const safetensors *file, const trainable_kind **foun
         const safetensors_entry *e = all_at(file, i);
         const trainable_kind *kind = kind_of(e);
         if (kind) {
-            const int64_t rank = e->shape[kind->rank_dim];
+            const int dim = kind->size[KIND_RANK].dim;
             modules++;
             *found = kind;
-            if (rank < low) low = rank;
-            if (rank > high) high = rank;
+            if (dim >= 0 && e->shape[dim] < low) low = e->shape[dim];
+            if (dim >= 0 && e->shape[dim] > high) high = e->shape[dim];
             text = text || strncmp(e->name, "lora_te", 7) == 0;
         } else if (ends_with(e->name, ".alpha") && safetensors_number(e, &value)) {
             if (!alphas || value < alpha_low) alpha_low = value;
@@ -97,7 +121,9 @@ static json_t *adapter_json(const safetensors *file, const trainable_kind **foun
     if (modules == 0) return NULL;
     json_t *o = json_object();
     json_object_set_new(o, "modules", json_integer(modules));
-    json_object_set_new(o, "rank", low == high ? json_integer(low) : json_pack("[I, I]", low, high));
+    const trainable_kind *whole = kind_of_file(file); /* else something is missing of each kind */
+    if (whole) *found = whole;
+    if (low <= high) json_object_set_new(o, "rank", low == high ? json_integer(low) : json_pack("[I, I]", low, high));
     if (alphas)
         json_object_set_new(o, "alpha",
                             alpha_low < alpha_high

@@ -158,7 +158,7 @@ leco_status leco_model_add_embedding(leco_model *handle, const char *path, leco_
 
 adapter_set model_adapters(const leco_model *handle, adapter_use *use)
 {
-    adapter_set set = {use, 0};
+    adapter_set set = {.use = use};
     for (size_t i = 0; i < handle->lora_count; i++) use[set.count++] = (adapter_use){handle->lora[i].trainable, 1.0f};
     for (size_t i = 0; i < handle->embedding_count; i++)
         use[set.count++] = (adapter_use){handle->embedding[i].trainable, 1.0f};

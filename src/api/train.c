@@ -4,6 +4,7 @@
 
 #include "api/internal.h"
 #include "api/locale.h"
+#include "api/train_modules.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -19,6 +20,7 @@ void leco_train_report_free(leco_train_report *report)
     mem_free(report->writes);
     mem_free(report->state);
     mem_free(report->summary);
+    mem_free(report->modules);
     *report = (leco_train_report){0};
 }
 
@@ -97,7 +99,7 @@ static leco_status train(trainer *t, const train_config *c, const leco_train_opt
     LECO_TRY(save_check_room(c, trainable_count(trainer_trainable(t)), err));
     if (start_is_asked_for(c)) LECO_TRY(start_check(c, err));
     LECO_TRY(resume(t, c, o, err));
-    if (o->dry_run) return LECO_OK;
+    if (o->dry_run) return train_modules_text(trainer_trainable(t), &report->modules, err);
     LECO_TRY(prepare(t, c, o, err));
     train_result result = {0};
     leco_train_options copy = *o;

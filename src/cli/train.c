@@ -58,20 +58,43 @@ static const option_spec train_options[] = {
     {0},
 };
 
+/* "mid_block.attentions.0.proj_in    lora rank 4 alpha 1    320 x 320    2560", and their sum. */
+static void print_modules(const char *modules)
+{
+    json_t *all = modules ? json_loads(modules, 0, NULL) : NULL, *one, *side;
+    json_int_t sum = 0;
+    size_t i, k;
+    json_array_foreach(all, i, one) {
+        char shape[96] = "";
+        json_array_foreach(json_object_get(one, "shape"), k, side)
+            snprintf(shape + strlen(shape), sizeof shape - strlen(shape), "%s%lld", k ? "x" : "",
+                     json_integer_value(side));
+        const json_t *alpha = json_object_get(one, "alpha");
+        printf("%-72s %-9s rank %-4lld alpha %-6g %-14s %lld\n", json_string_value(json_object_get(one, "layer")),
+               json_string_value(json_object_get(one, "kind")), json_integer_value(json_object_get(one, "rank")),
+               alpha ? json_number_value(alpha) : 1, shape, json_integer_value(json_object_get(one, "parameters")));
+        sum += json_integer_value(json_object_get(one, "parameters"));
+    }
+    if (all) printf("%zu layers, %lld values in all\n", json_array_size(all), sum);
+    json_decref(all);
+}
+
 static void print_report(const leco_train_report *report, bool dry_run, bool json)
 {
     const double mib = 1024.0 * 1024.0;
     if (json) {
-        print_json(json_pack("{s:o, s:o, s:o, s:I, s:f, s:o, s:o, s:I, s:I, s:I, s:o}", "file", json_text(report->path),
-                             "writes", json_text(report->writes), "state", json_text(report->state), "iterations",
-                             (json_int_t)report->iterations, "seconds", report->seconds, "first_loss",
-                             number_or_null(report->first_loss), "last_loss", number_or_null(report->last_loss),
-                             "planned_bytes", (json_int_t)report->planned_bytes, "measured_bytes",
-                             (json_int_t)report->measured_bytes, "resident_bytes", (json_int_t)report->resident_bytes,
-                             "summary", json_text(report->summary)));
+        print_json(json_pack("{s:o, s:o, s:o, s:I, s:f, s:o, s:o, s:I, s:I, s:I, s:o, s:o}", "file",
+                             json_text(report->path), "writes", json_text(report->writes), "state",
+                             json_text(report->state), "iterations", (json_int_t)report->iterations, "seconds",
+                             report->seconds, "first_loss", number_or_null(report->first_loss), "last_loss",
+                             number_or_null(report->last_loss), "planned_bytes", (json_int_t)report->planned_bytes,
+                             "measured_bytes", (json_int_t)report->measured_bytes, "resident_bytes",
+                             (json_int_t)report->resident_bytes, "summary", json_text(report->summary), "modules",
+                             report->modules ? json_loads(report->modules, 0, NULL) : json_null()));
         return;
     }
     if (dry_run) {
+        print_modules(report->modules);
         if (report->summary) {
             size_t length = strlen(report->summary);
             printf("%s%s", report->summary, length && report->summary[length - 1] == '\n' ? "" : "\n");

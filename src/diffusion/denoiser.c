@@ -21,6 +21,9 @@ struct denoiser {
     size_t staging_count;
     int32_t *ids; /* [batch,tokens] where the text encoder is built in */
     size_t id_count;
+    dropout_masks masks;
+    rng *dropout;
+    float *mask; /* room for the largest */
 };
 
 void denoiser_destroy(denoiser *n)
@@ -30,6 +33,8 @@ void denoiser_destroy(denoiser *n)
     mem_free(n->context);
     mem_free(n->staging);
     mem_free(n->ids);
+    mem_free(n->masks.at);
+    mem_free(n->mask);
     mem_free(n);
 }
 
@@ -72,10 +77,13 @@ static void build(nn *c, void *user)
 static leco_status plan(denoiser *n, const device *d, const model *m, const denoiser_options *o, leco_error *err)
 {
     building b = {n, m, o};
+    adapter_set adapters = o->adapters ? *o->adapters : (adapter_set){0};
+    if (o->trainable && o->dropout) adapters.masks = &n->masks;
+    n->dropout = o->dropout;
     const runner_spec spec = {.device = d,
                               .weights = m->weights[PART_UNET],
                               .part = PART_UNET,
-                              .adapters = o->adapters,
+                              .adapters = o->adapters ? &adapters : NULL,
                               .what = "the U-Net",
                               .build = build,
                               .user = &b};
@@ -110,9 +118,23 @@ leco_status denoiser_plan(const device *d, const model *m, const denoiser_option
     return LECO_OK;
 }
 
+/* Floats of the largest mask. */
+static size_t largest_mask(const denoiser *n)
+{
+    size_t largest = 0;
+    for (size_t i = 0; i < n->masks.count; i++) {
+        const size_t count = (size_t)shape_count(&n->masks.at[i].mask->shape);
+        if (count > largest) largest = count;
+    }
+    return largest;
+}
+
 leco_status denoiser_prepare(denoiser *n, leco_error *err)
 {
     LECO_TRY(runner_prepare(&n->runner, err));
+    const size_t masked = largest_mask(n);
+    if (masked && !n->mask) n->mask = mem_calloc(masked, sizeof *n->mask);
+    if (masked && !n->mask) return error_memory(err, masked * sizeof *n->mask, "a denoiser's dropout");
     if (!n->context) n->context = mem_calloc((size_t)n->size.batch, sizeof *n->context);
     if (!n->staging) n->staging = mem_calloc(n->staging_count, sizeof *n->staging);
     if (!n->ids && n->id_count) n->ids = mem_calloc(n->id_count, sizeof *n->ids);
@@ -144,7 +166,8 @@ size_t denoiser_arena_bytes(const denoiser *n)
 size_t denoiser_bytes(const denoiser *n)
 {
     return sizeof *n + runner_bytes(&n->runner) + (size_t)n->size.batch * sizeof *n->context +
-           n->staging_count * sizeof *n->staging + n->id_count * sizeof *n->ids;
+           n->staging_count * sizeof *n->staging + n->id_count * sizeof *n->ids + largest_mask(n) * sizeof *n->mask +
+           n->masks.capacity * sizeof *n->masks.at;
 }
 
 graph *denoiser_graph(denoiser *n)
@@ -215,11 +238,22 @@ void denoiser_set_huber(denoiser *n, double c)
     n->huber_c = (float)c;
 }
 
+static leco_status write_masks(denoiser *n, leco_error *err)
+{
+    for (size_t i = 0; i < n->masks.count; i++) {
+        const dropout_mask *m = &n->masks.at[i];
+        dropout_draw(m, n->dropout, n->mask);
+        LECO_TRY(session_write(n->runner.session, m->mask, n->mask, (size_t)shape_count(&m->mask->shape), err));
+    }
+    return LECO_OK;
+}
+
 leco_status denoiser_run_training(denoiser *n, const float *x, double timestep, const float *target, double *loss,
                                   leco_error *err)
 {
     assert(n->loss);
     LECO_TRY(write_inputs(n, x, timestep, err));
+    LECO_TRY(write_masks(n, err));
     LECO_TRY(session_write(n->runner.session, n->target, target, latent_count(n->size), err));
     if (n->huber) LECO_TRY(session_write(n->runner.session, n->huber, &n->huber_c, 1, err));
     LECO_TRY(session_run(n->runner.session, err));

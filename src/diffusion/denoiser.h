@@ -13,7 +13,8 @@ typedef struct denoiser_options {
     const adapter_set *adapters; /* NULL: none. Borrowed while creating; its trainables outlive the denoiser */
     bool trainable;              /* also compute loss and gradients: denoiser_run_training */
     bool huber;                  /* the loss is op_huber's, with the c of denoiser_set_huber; else op_mse's */
-    double recompute;            /* share of the blocks whose activations the backward pass makes again, from 0 to 1 */
+    rng *dropout;     /* of one that learns, borrowed: what adapters leave out is drawn from it; NULL: nothing */
+    double recompute; /* share of the blocks whose activations the backward pass makes again, from 0 to 1 */
     /* Not NULL: the text encoder is part of the graph, adapters and all, and what samples are conditioned on is their
      * ids: for adapters of the text encoder that change from run to run. m's text encoder is mapped, too. */
     const text_options *text;

@@ -50,7 +50,7 @@ static leco_status copy_adapters(painter *p, const adapter_set *adapters, leco_e
     p->use = mem_calloc(adapters->count, sizeof *p->use);
     if (!p->use) return error_memory(err, adapters->count * sizeof *p->use, "the LoRAs");
     memcpy(p->use, adapters->use, adapters->count * sizeof *p->use);
-    p->adapters = (adapter_set){p->use, adapters->count};
+    p->adapters = (adapter_set){.use = p->use, .count = adapters->count};
     return LECO_OK;
 }
 

@@ -38,7 +38,7 @@ const char *adapter_suffix(const char *name)
     const char *suffix = strchr(name, '.');
     if (!suffix || strcmp(suffix, ADAPTER_ALPHA) == 0) return suffix;
     for (const trainable_kind *const *kind = trainable_kinds; *kind; kind++)
-        for (size_t i = 0; (*kind)->param[i].suffix && !(*kind)->alone; i++)
+        for (size_t i = 0; i < kind_file_params(*kind) && !(*kind)->alone; i++)
             if (strcmp(suffix, (*kind)->param[i].suffix) == 0) return suffix;
     return NULL;
 }
@@ -54,10 +54,9 @@ typedef struct meaning {
 /* Behind kohya's name of a layer. */
 static const meaning suffixes[] = {
     {".hada_t", false, "part of a LoHa with Tucker decomposition (LyCORIS)"},
-    {".lokr_", false, "part of a LoKr (LyCORIS)"},
+    {".lokr_t", false, "part of a LoKr with Tucker decomposition (LyCORIS)"},
     {".oft_", false, "part of an OFT"},
     {".boft_", false, "part of a BOFT (LyCORIS)"},
-    {".dora_scale", false, "the scale of a DoRA"},
     {".lora_magnitude_vector", false, "the scale of a DoRA"},
     {".lora_mid.", false, "the middle of a LoCon with Tucker decomposition (LyCORIS)"},
     {".w_norm", false, "a part for a norm, not for a linear or convolution layer (LyCORIS)"},
@@ -106,21 +105,24 @@ static const char *look_up(const meaning *rows, size_t count, const char *key)
     return NULL;
 }
 
-/* "lora_down.weight, lora_up.weight and alpha": the suffixes that leco knows, for messages. */
-static const char *known_suffixes(char text[256])
+/* "lora_down.weight, lora_up.weight and alpha": the suffixes that leco knows, each once, for messages. */
+static const char *known_suffixes(char text[512])
 {
     int used = 0;
     for (const trainable_kind *const *kind = trainable_kinds; *kind; kind++)
-        for (size_t i = 0; (*kind)->param[i].suffix && !(*kind)->alone && used < 200; i++)
-            used += snprintf(text + used, 256 - (size_t)used, "%s%s", used ? ", " : "", (*kind)->param[i].suffix + 1);
-    snprintf(text + used, 256 - (size_t)used, " and %s", ADAPTER_ALPHA + 1);
+        for (size_t i = 0; i < kind_file_params(*kind) && !(*kind)->alone && used < 400; i++) {
+            char one[64];
+            snprintf(one, sizeof one, "%s, ", (*kind)->param[i].suffix + 1);
+            if (!strstr(text, one) || used == 0) used += snprintf(text + used, 512 - (size_t)used, "%s", one);
+        }
+    snprintf(text + used - 2, 512 - (size_t)used, " and %s", ADAPTER_ALPHA + 1);
     return text;
 }
 
 /* Kohya's prefix, but none of the suffixes. */
 static leco_status refuse_suffix(const char *path, const char *name, leco_error *err)
 {
-    char known[256];
+    char known[512] = "";
     const char *suffix = strchr(name, '.');
     const char *is = look_up(suffixes, sizeof suffixes / sizeof *suffixes, suffix ? suffix : "");
     if (is)

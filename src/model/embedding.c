@@ -12,15 +12,14 @@ static bool fits(const layer_info *layer)
     return layer->class == LAYER_TOKENS;
 }
 
-static int64_t rank(const layer_info *layer, const trainable_options *o)
+static void settle(trainable_module *m, const trainable_options *o)
 {
-    (void)layer;
-    return o->vectors;
+    m->rank = o->vectors;
 }
 
-static void shapes(const layer_info *layer, int64_t vectors, kind_shape out[KIND_MAX_PARAMS])
+static void shapes(const trainable_module *m, kind_shape out[KIND_MAX_PARAMS])
 {
-    const shape rows = SHAPE(vectors, layer->out);
+    const shape rows = SHAPE(m->rank, m->layer.out);
     out[0] = (kind_shape){rows, rows};
 }
 
@@ -103,9 +102,10 @@ const trainable_kind kind_embedding = {
     .name = "embedding",
     .architecture = "textual-inversion",
     .param = {{".emb_params", false}},
+    .size = {[KIND_RANK] = {0, 0}, [KIND_ROWS] = {0, -1}, [KIND_COLUMNS] = {0, -1}},
     .alone = true,
     .fits = fits,
-    .rank = rank,
+    .settle = settle,
     .attach = attach,
     .shapes = shapes,
     .initialise = initialise,

@@ -129,8 +129,9 @@ static leco_status fill(const safetensors *file, const safetensors_entry *rows, 
     int64_t vectors = 0;
     LECO_TRY(token_layer(m, &layer, err));
     LECO_TRY(check_rows(file, rows, layer->out, &vectors, err));
-    LECO_TRY(trainable_put(t, 0, &kind_embedding, layer, vectors, 1.0f, err));
-    LECO_TRY(trainable_finish(t, false, err));
+    const trainable_module one = {.kind = &kind_embedding, .layer = *layer, .rank = vectors, .alpha = 1};
+    LECO_TRY(trainable_put(t, 0, &one, err));
+    LECO_TRY(trainable_finish(t, err));
     LECO_TRY(trainable_take(t, err));
     LECO_TRY(trainable_read_values(safetensors_path(file), rows, t->params[0].value, t->exact, err));
     return add_tokens(file, rows, m, &t->modules[0], err);
@@ -144,7 +145,7 @@ leco_status trainable_load_embedding(const char *path, model *m, dtype exact, tr
     *out = NULL;
     LECO_TRY(tensors_open(path, &file, err));
     leco_status status = find_rows(file, &rows, err);
-    if (status == LECO_OK) status = trainable_begin(1, exact, &t, err);
+    if (status == LECO_OK) status = trainable_begin(1, false, exact, &t, err);
     if (status == LECO_OK) status = fill(file, rows, m, t, err);
     safetensors_close(file);
     if (status != LECO_OK) {

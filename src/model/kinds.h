@@ -15,6 +15,8 @@
 
 #define KIND_MAX_PARAMS 8
 
+enum { KIND_RANK, KIND_ROWS, KIND_COLUMNS, KIND_SIZES };
+
 typedef struct kind_shape {
     shape of_param; /* as the graph takes it */
     shape in_file;  /* as files have it: the same values with other dimensions, such as the 1x1 of a convolution */
@@ -28,14 +30,20 @@ typedef struct kind_start {
 } kind_start;
 
 struct trainable_kind {
-    const char *name;         /* in configs: "lora" */
+    const char *name;                 /* in configs: "lora" */
+    const trainable_kind *variant_of; /* another form that files of this kind have; not in configs. NULL: none */
     const char *file_module;  /* ss_network_module: "networks.lora"; NULL: its files say none, nor ranks and alphas */
     const char *architecture; /* what follows the model's in modelspec.architecture: "lora" */
     struct {
         const char *suffix; /* in files; NULL ends the list */
         bool multiplied;    /* a loaded one's value is multiplier times the file's */
+        bool added; /* in no file, and behind all that are: a loaded one has it, of ones, so that graphs can see the
+                       multiplier; a trained one hasn't */
     } param[KIND_MAX_PARAMS + 1];
-    int rank_param, rank_dim; /* this dimension (in files) of this param is the rank */
+    /* Where sizes of a module show: each is that dimension (in files) of that param; a dim of -1: nowhere, it is 1. */
+    struct {
+        int param, dim;
+    } size[KIND_SIZES];
     /* What it adds to the layer's weight [out, in k k], over alpha / rank: the product of the params `left` [out,rank]
      * and `right` [rank, in k k]; or that of each of two pairs, multiplied element by element. 0: it can't be said so.
      */
@@ -43,25 +51,59 @@ struct trainable_kind {
     struct {
         int left, right;
     } product[2];
+    /* Where that is 0: adds what it changes the weight by, times `factor`, to matrix [out, in k k]; params as in files.
+     * W [out, in k k] is the weight itself, NULL where nobody has it: those that need it say LECO_UNSUPPORTED then. */
+    leco_status (*change)(const trainable_module *m, const double *const *params, double factor, const double *w,
+                          double *matrix, leco_error *err);
+    bool needs_weight; /* `change` does */
     /* Its file holds one module, whose tensors are named by their suffix alone, without the dot. It has no alpha, and
      * no multiplier but 1. */
     bool alone;
 
     /* Can it be trained on this layer? (Files may have it on any.) */
     bool (*fits)(const layer_info *layer);
-    /* The rank that a layer gets. */
-    int64_t (*rank)(const layer_info *layer, const trainable_options *o);
+    /* What a layer gets that was to have the module's rank and alpha: sets its sizes, and perhaps a variant. */
+    void (*settle)(trainable_module *m, const trainable_options *o);
     /* What else there is to do for a new one, besides its params; NULL: nothing. */
     leco_status (*attach)(trainable_module *m, const trainable_options *o, struct model *from, leco_error *err);
-    void (*shapes)(const layer_info *layer, int64_t rank, kind_shape out[KIND_MAX_PARAMS]);
+    void (*shapes)(const trainable_module *m, kind_shape out[KIND_MAX_PARAMS]);
     /* Makes the values that training starts with; they are 0 before. */
     leco_status (*initialise)(trainable_module *m, const kind_start *s, leco_error *err);
     /* at->y + what the module adds to it. */
     tensor *(*apply)(const trainable_module *m, const layer_site *at, float multiplier);
+    bool wants_base; /* of the site: what the frozen weight alone makes of x */
+    bool drops;      /* it knows dropout */
 };
 
 extern const trainable_kind *const trainable_kinds[]; /* ends with NULL */
 
-extern const trainable_kind kind_lora, kind_loha, kind_embedding;
+extern const trainable_kind kind_lora, kind_dora, kind_dora_in, kind_loha, kind_lokr, kind_lokr_whole, kind_lokr_thin,
+    kind_embedding;
+
+/* How many of its params files have. */
+static inline size_t kind_file_params(const trainable_kind *kind)
+{
+    size_t count = 0;
+    while (kind->param[count].suffix && !kind->param[count].added) count++;
+    return count;
+}
+
+/* Is it this one, or a variant of it? */
+static inline bool kind_is(const trainable_kind *kind, const trainable_kind *of)
+{
+    return kind == of || kind->variant_of == of;
+}
+
+/* For kinds that share LoRA's two matrices. */
+void lora_settle(trainable_module *m, const trainable_options *o);
+void lora_shapes(const trainable_module *m, kind_shape out[KIND_MAX_PARAMS]);
+leco_status lora_initialise(trainable_module *m, const kind_start *s, leco_error *err);
+tensor *lora_low(const trainable_module *m, const layer_site *at, tensor *x); /* down x */
+
+/* A convolution's or a linear layer's weight has no other kernel. */
+static inline bool kind_fits_weight(const layer_info *layer)
+{
+    return layer->kernel > 0; /* the token table has none */
+}
 
 #endif

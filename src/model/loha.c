@@ -8,20 +8,16 @@
 
 enum { W1_A, W1_B, W2_A, W2_B };
 
-static bool fits(const layer_info *layer)
+static void settle(trainable_module *m, const trainable_options *o)
 {
-    return layer->kernel == 1; /* the token table has none, and a convolution's weight has no gradient yet */
+    (void)m;
+    (void)o;
 }
 
-static int64_t rank_of(const layer_info *layer, const trainable_options *o)
+static void shapes(const trainable_module *m, kind_shape out[KIND_MAX_PARAMS])
 {
-    (void)layer;
-    return o->rank;
-}
-
-static void shapes(const layer_info *layer, int64_t rank, kind_shape out[KIND_MAX_PARAMS])
-{
-    const shape a = SHAPE(layer->out, rank), b = SHAPE(rank, layer->in * layer->kernel * layer->kernel);
+    const layer_info *layer = &m->layer;
+    const shape a = SHAPE(layer->out, m->rank), b = SHAPE(m->rank, layer->in * layer->kernel * layer->kernel);
     out[W1_A] = out[W2_A] = (kind_shape){a, a};
     out[W1_B] = out[W2_B] = (kind_shape){b, b};
 }
@@ -66,12 +62,11 @@ const trainable_kind kind_loha = {
               [W1_B] = {".hada_w1_b", false},
               [W2_A] = {".hada_w2_a", true},
               [W2_B] = {".hada_w2_b", false}},
-    .rank_param = W1_B,
-    .rank_dim = 0,
+    .size = {[KIND_RANK] = {W1_B, 0}, [KIND_ROWS] = {0, -1}, [KIND_COLUMNS] = {0, -1}},
     .products = 2,
     .product = {{W1_A, W1_B}, {W2_A, W2_B}},
-    .fits = fits,
-    .rank = rank_of,
+    .fits = kind_fits_weight,
+    .settle = settle,
     .shapes = shapes,
     .initialise = initialise,
     .apply = apply,

@@ -8,21 +8,19 @@
 
 enum { DOWN, UP };
 
-static bool fits(const layer_info *layer)
-{
-    return layer->kernel == 1; /* the token table has none, and a convolution's weight has no gradient yet */
-}
-
 /* A convolution gets no more rank than it has channels, as in p1atdev's LECO; a linear layer gets what was asked for.
  * The draws of all later modules depend on it. alpha stays: the scale is alpha / the rank that the module has. */
-static int64_t rank_of(const layer_info *layer, const trainable_options *o)
+void lora_settle(trainable_module *m, const trainable_options *o)
 {
-    int64_t most = layer->in < layer->out ? layer->in : layer->out;
-    return layer->is_conv && o->rank > most ? most : o->rank;
+    (void)o;
+    const int64_t most = m->layer.in < m->layer.out ? m->layer.in : m->layer.out;
+    if (m->layer.is_conv && m->rank > most) m->rank = most;
 }
 
-static void shapes(const layer_info *layer, int64_t rank, kind_shape out[KIND_MAX_PARAMS])
+void lora_shapes(const trainable_module *m, kind_shape out[KIND_MAX_PARAMS])
 {
+    const layer_info *layer = &m->layer;
+    const int64_t rank = m->rank;
     shape down = SHAPE(rank, layer->in), up = SHAPE(layer->out, rank);
     shape conv_down = SHAPE(rank, layer->in, layer->kernel, layer->kernel), conv_up = SHAPE(layer->out, rank, 1, 1);
     out[DOWN] = (kind_shape){layer->kernel == 1 ? down : conv_down, layer->is_conv ? conv_down : down};
@@ -31,14 +29,15 @@ static void shapes(const layer_info *layer, int64_t rank, kind_shape out[KIND_MA
 
 /* The draws that PyTorch makes for one module: nn.Linear's (or nn.Conv2d's) own for down, then for up, then the
  * kaiming-uniform for down that is kept. up stays 0. */
-static leco_status initialise(trainable_module *m, const kind_start *s, leco_error *err)
+leco_status lora_initialise(trainable_module *m, const kind_start *s, leco_error *err)
 {
     (void)err;
     rng *r = s->rng;
     float *draw = s->draw;
     param *down = &m->param[DOWN];
     const double gain = sqrt(2.0 / (1.0 + 5.0)); /* kaiming_uniform_(a = sqrt 5) */
-    float of_down = (float)(sqrt(3.0) * gain / sqrt((double)m->layer.in));
+    const int64_t inputs = m->layer.in * m->layer.kernel * m->layer.kernel;
+    float of_down = (float)(sqrt(3.0) * gain / sqrt((double)inputs));
     float of_up = (float)(sqrt(3.0) * gain / sqrt((double)m->rank));
     size_t down_count = (size_t)shape_count(&down->shape), up_count = (size_t)shape_count(&m->param[UP].shape);
     rng_uniform(r, draw, down_count, -of_down, of_down);
@@ -48,13 +47,17 @@ static leco_status initialise(trainable_module *m, const kind_start *s, leco_err
     return LECO_OK;
 }
 
+tensor *lora_low(const trainable_module *m, const layer_site *at, tensor *x)
+{
+    tensor *down = graph_param(at->g, &m->param[DOWN]);
+    return m->layer.kernel == 1 ? op_linear(at->g, x, down, NULL, NULL, 1.0f)
+                                : op_conv2d(at->g, x, down, NULL, NULL, at->stride, at->pad);
+}
+
 static tensor *apply(const trainable_module *m, const layer_site *at, float multiplier)
 {
-    graph *g = at->g;
-    tensor *down = graph_param(g, &m->param[DOWN]), *up = graph_param(g, &m->param[UP]);
-    tensor *h = m->layer.kernel == 1 ? op_linear(g, at->x, down, NULL, NULL, 1.0f)
-                                     : op_conv2d(g, at->x, down, NULL, NULL, at->stride, at->pad);
-    return op_linear(g, h, up, NULL, at->y, multiplier * m->alpha / (float)m->rank);
+    tensor *low = adapter_dropped(m, at, lora_low(m, at, at->x)), *up = graph_param(at->g, &m->param[UP]);
+    return op_linear(at->g, low, up, NULL, at->y, multiplier * m->alpha / (float)m->rank);
 }
 
 const trainable_kind kind_lora = {
@@ -62,13 +65,13 @@ const trainable_kind kind_lora = {
     .file_module = "networks.lora",
     .architecture = "lora",
     .param = {[DOWN] = {".lora_down.weight", false}, [UP] = {".lora_up.weight", true}},
-    .rank_param = DOWN,
-    .rank_dim = 0,
+    .size = {[KIND_RANK] = {DOWN, 0}, [KIND_ROWS] = {0, -1}, [KIND_COLUMNS] = {0, -1}},
     .products = 1,
     .product = {{UP, DOWN}},
-    .fits = fits,
-    .rank = rank_of,
-    .shapes = shapes,
-    .initialise = initialise,
+    .fits = kind_fits_weight,
+    .settle = lora_settle,
+    .shapes = lora_shapes,
+    .initialise = lora_initialise,
     .apply = apply,
+    .drops = true,
 };

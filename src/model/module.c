@@ -91,8 +91,10 @@ static tensor *pointwise(nn *c, const char *name, tensor *x, int64_t out, bool b
     int64_t in = channels_of(x);
     tensor *w = nn_weight(c, "weight", is_conv ? SHAPE(out, in, 1, 1) : SHAPE(out, in));
     tensor *b = bias ? nn_weight(c, "bias", SHAPE(out)) : NULL;
-    tensor *y = op_linear(c->g, x, w, b, add, 1.0f);
-    y = adapters_apply(c->adapters, c->part, c->path, &(layer_site){.g = c->g, .x = x, .y = y, .stride = 1});
+    layer_site at = {.g = c->g, .x = x, .stride = 1, .w = w};
+    if (adapters_want_base(c->adapters, c->part, c->path)) at.base = op_linear(c->g, x, w, NULL, NULL, 1.0f);
+    at.y = at.base ? op_affine(c->g, at.base, NULL, b, add, 1, 0) : op_linear(c->g, x, w, b, add, 1.0f);
+    tensor *y = adapters_apply(c->adapters, c->part, c->path, &at);
     visit(c, in, out, 1, is_conv);
     nn_leave(c, mark);
     return y;
@@ -111,8 +113,10 @@ static tensor *convolution(nn *c, const char *name, tensor *x, int64_t out, int 
     int64_t in = channels_of(x);
     tensor *w = nn_weight(c, "weight", SHAPE(out, in, kernel, kernel));
     tensor *b = nn_weight(c, "bias", SHAPE(out));
-    tensor *y = op_conv2d(c->g, x, w, b, add, stride, pad);
-    y = adapters_apply(c->adapters, c->part, c->path, &(layer_site){c->g, x, y, stride, pad});
+    layer_site at = {.g = c->g, .x = x, .stride = stride, .pad = pad, .w = w};
+    if (adapters_want_base(c->adapters, c->part, c->path)) at.base = op_conv2d(c->g, x, w, NULL, NULL, stride, pad);
+    at.y = at.base ? op_affine(c->g, at.base, NULL, b, add, 1, 0) : op_conv2d(c->g, x, w, b, add, stride, pad);
+    tensor *y = adapters_apply(c->adapters, c->part, c->path, &at);
     visit(c, in, out, kernel, true);
     nn_leave(c, mark);
     return y;

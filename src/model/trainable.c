@@ -8,7 +8,7 @@
 
 /* ---- making ---- */
 
-leco_status trainable_begin(size_t modules, dtype exact, trainable **out, leco_error *err)
+leco_status trainable_begin(size_t modules, bool trained, dtype exact, trainable **out, leco_error *err)
 {
     trainable *t = mem_calloc(1, sizeof *t);
     if (t) {
@@ -20,21 +20,24 @@ leco_status trainable_begin(size_t modules, dtype exact, trainable **out, leco_e
         return error_memory(err, modules * sizeof *t->modules, "an adapter");
     }
     t->module_count = modules;
+    t->trained = trained;
     t->exact = exact;
     *out = t;
     return LECO_OK;
 }
 
-leco_status trainable_put(trainable *t, size_t index, const trainable_kind *kind, const layer_info *layer, int64_t rank,
-                          float alpha, leco_error *err)
+leco_status trainable_put(trainable *t, size_t index, const trainable_module *m, leco_error *err)
 {
-    char *path = mem_strdup(layer->path);
-    if (!path) return error_memory(err, strlen(layer->path), "an adapter");
-    t->modules[index] = (trainable_module){.kind = kind, .layer = *layer, .rank = rank, .alpha = alpha};
-    t->modules[index].layer.path = path;
-    t->modules[index].token = t->modules[index].start = NULL;
-    while (kind->param[t->modules[index].params].suffix) t->modules[index].params++;
-    t->param_count += t->modules[index].params;
+    char *path = mem_strdup(m->layer.path);
+    if (!path) return error_memory(err, strlen(m->layer.path), "an adapter");
+    trainable_module *new = &t->modules[index];
+    *new = (trainable_module){.kind = m->kind, .layer = m->layer, .rank = m->rank, .alpha = m->alpha};
+    new->layer.path = path;
+    new->rows = m->rows > 0 ? m->rows : 1;
+    new->columns = m->columns > 0 ? m->columns : 1;
+    new->params = kind_file_params(m->kind);
+    if (!t->trained && m->kind->param[new->params].added) new->params++;
+    t->param_count += new->params;
     return LECO_OK;
 }
 
@@ -46,7 +49,7 @@ static leco_status describe(trainable *t, leco_error *err)
     for (size_t i = 0; i < t->module_count; i++) {
         trainable_module *m = &t->modules[i];
         kind_shape shapes[KIND_MAX_PARAMS];
-        m->kind->shapes(&m->layer, m->rank, shapes);
+        m->kind->shapes(m, shapes);
         m->param = p;
         for (size_t k = 0; k < m->params; k++, p++) {
             size_t count = (size_t)shape_count(&shapes[k].of_param);
@@ -94,7 +97,20 @@ static void place(trainable *t)
     }
 }
 
-static int compare(model_part part, const char *path, const trainable_module *m)
+/* Ones, of which the multiplier makes itself. */
+static void fill_added(trainable *t)
+{
+    const double one = 1;
+    for (size_t i = 0, index = 0; i < t->module_count; i++)
+        for (size_t k = 0; k < t->modules[i].params; k++, index++) {
+            if (!t->modules[i].kind->param[k].added) continue;
+            const size_t count = (size_t)shape_count(&t->params[index].shape), size = dtype_size(t->exact);
+            for (size_t e = 0; e < count; e++)
+                dtype_convert((char *)t->original[index] + e * size, t->exact, &one, DTYPE_F64, 1);
+        }
+}
+
+int trainable_compare(model_part part, const char *path, const trainable_module *m)
 {
     return part != m->layer.part ? (part < m->layer.part ? -1 : 1) : strcmp(path, m->layer.path);
 }
@@ -108,7 +124,7 @@ static void index_modules(trainable *t)
         size_t low = 0, high = i;
         while (low < high) {
             size_t middle = low + (high - low) / 2;
-            if (compare(layer->part, layer->path, &t->modules[t->by_path[middle]]) < 0)
+            if (trainable_compare(layer->part, layer->path, &t->modules[t->by_path[middle]]) < 0)
                 high = middle;
             else
                 low = middle + 1;
@@ -118,9 +134,8 @@ static void index_modules(trainable *t)
     }
 }
 
-leco_status trainable_finish(trainable *t, bool trained, leco_error *err)
+leco_status trainable_finish(trainable *t, leco_error *err)
 {
-    t->trained = trained;
     t->params = mem_calloc(t->param_count, sizeof *t->params);
     t->original = mem_calloc(t->param_count, sizeof *t->original);
     if (!t->params || !t->original) return error_memory(err, t->param_count * sizeof *t->params, "an adapter");
@@ -135,6 +150,7 @@ leco_status trainable_take(trainable *t, leco_error *err)
     if (t->trained) LECO_TRY(make_buffer(t, t->count, &t->grads, err));
     LECO_TRY(make_buffer(t, t->original_count, &t->originals, err));
     place(t);
+    fill_added(t);
     return LECO_OK;
 }
 
@@ -154,6 +170,7 @@ void trainable_destroy(trainable *t)
     mem_free(t->original);
     mem_free(t->modules);
     mem_free(t->by_path);
+    mem_free(t->start_from);
     mem_free(t);
 }
 
@@ -188,7 +205,9 @@ param *trainable_params(trainable *t, size_t *count)
 int64_t trainable_parameters(const trainable *t)
 {
     int64_t count = 0;
-    for (size_t i = 0; i < t->param_count; i++) count += shape_count(&t->params[i].shape);
+    for (size_t i = 0; i < t->module_count; i++)
+        for (size_t k = 0; k < kind_file_params(t->modules[i].kind); k++)
+            count += shape_count(&t->modules[i].param[k].shape);
     return count;
 }
 
@@ -207,48 +226,4 @@ size_t trainable_module_count(const trainable *t)
 trainable_module *trainable_module_at(trainable *t, size_t index)
 {
     return &t->modules[index];
-}
-
-/* ---- applying ---- */
-
-void trainable_set_multiplier(trainable *t, float multiplier)
-{
-    for (size_t i = 0; i < t->param_count; i++) {
-        size_t count = (size_t)shape_count(&t->params[i].shape);
-        if (!t->original[i]) continue;
-        if (t->exact == DTYPE_F64) {
-            double *to = t->params[i].value, *from = t->original[i];
-            for (size_t k = 0; k < count; k++) to[k] = (double)multiplier * from[k];
-        } else {
-            float *to = t->params[i].value, *from = t->original[i];
-            for (size_t k = 0; k < count; k++) to[k] = multiplier * from[k];
-        }
-    }
-}
-
-static const trainable_module *find(const trainable *t, model_part part, const char *path)
-{
-    size_t low = 0, high = t->module_count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        const trainable_module *m = &t->modules[t->by_path[middle]];
-        int order = compare(part, path, m);
-        if (order == 0) return m;
-        if (order < 0)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return NULL;
-}
-
-tensor *adapters_apply(const struct adapter_set *set, model_part part, const char *path, const layer_site *at)
-{
-    layer_site site = *at;
-    for (size_t i = 0; set && i < set->count; i++) {
-        const adapter_use *use = &set->use[i];
-        const trainable_module *m = use->multiplier != 0 ? find(use->trainable, part, path) : NULL;
-        if (m) site.y = m->kind->apply(m, &site, use->multiplier);
-    }
-    return site.y;
 }

@@ -25,7 +25,8 @@ typedef struct trainable_module {
     layer_info layer; /* the path is the trainable's */
     int64_t rank;
     float alpha;
-    param *param; /* [params]: those that the kind's row lists; grad is NULL in a loaded one */
+    int64_t rows, columns; /* of a LoKr's first matrix; else 1 */
+    param *param;          /* [params]: those that the kind's row lists; grad is NULL in a loaded one */
     size_t params;
     const char *token, *start; /* of an embedding: what prompts call it, and the words whose rows it starts as; the
                                   trainable's */
@@ -34,11 +35,32 @@ typedef struct trainable_module {
 
 /* ---- making, loading, saving ---- */
 
+/* Rank and alpha of the layers that a pattern matches (model/selection.h); 0: as of all others. */
+typedef struct rank_rule {
+    const char *match;
+    int64_t rank;
+    float alpha;
+} rank_rule;
+
+/* How often, while it learns, what down makes of x is left out: each number of it; all of one rank of a sample; all of
+ * the module. What is left is made as much larger, but for modules. As in kohya's sd-scripts. */
+typedef struct dropout_rates {
+    float element, rank, module; /* from 0 to below 1 */
+} dropout_rates;
+
 typedef struct trainable_options {
     const trainable_kind *kind;
     layer_selection layers;
     int64_t rank; /* a kind may give a layer less */
     float alpha;
+    int64_t conv_rank;      /* of convolutions larger than 1x1; 0: as of the others, */
+    float conv_alpha;       /* likewise */
+    const rank_rule *rules; /* [rule_count] the first that matches decides */
+    size_t rule_count;
+    const char *rules_place; /* "erase.yaml:7", for messages */
+    int64_t factor;          /* of a LoKr: how large its first matrix may be; -1: as near to square as it goes */
+    dropout_rates dropout;
+    const char *start_from;    /* a file whose values it starts with; NULL: none */
     const char *token, *start; /* of an embedding: its name in prompts, which the model's tokenizer learns; the words
                                   whose rows it starts as */
     int64_t vectors;           /* likewise: ids that the name becomes */
@@ -46,8 +68,9 @@ typedef struct trainable_options {
 } trainable_options;
 
 /* One to be trained, on the selected layers of a model, in the order of its lists, the U-Net's before the text
- * encoder's: names, shapes and sizes. Graphs can be built with it; values and gradients are NULL. On failure *out is
- * NULL. */
+ * encoder's: names, shapes and sizes. Graphs can be built with it; values and gradients are NULL. A layer that the file
+ * of start_from has gets the file's rank and alpha; the file has no layer that isn't selected. On failure *out is NULL.
+ */
 leco_status trainable_plan(struct model *m, const trainable_options *options, trainable **out, leco_error *err);
 /* Takes memory for a planned one, with the initial values that the kind draws from r, or an embedding finds in the
  * model's text encoder, which is mapped then. */
@@ -71,6 +94,10 @@ leco_status trainable_load(const char *path, const adapter_layers *layers, dtype
 leco_status trainable_load_embedding(const char *path, struct model *m, dtype exact, trainable **out, leco_error *err);
 /* Copies the values of a file into one that has the same modules, ranks and alphas (resume). */
 leco_status trainable_load_values(trainable *t, const char *path, leco_error *err);
+
+/* Those of the file that options.start_from named, module by module: the last thing that trainable_start does. The file
+ * must be as it was when it was planned. */
+leco_status trainable_copy_values(trainable *to, const trainable *loaded, leco_error *err);
 
 /* One that was neither trained nor loaded, of LoRAs, say, that were computed: these modules, with values of zero, to be
  * used and saved as a loaded one. On failure *out is NULL. */
@@ -135,19 +162,43 @@ typedef struct adapter_use {
     float multiplier;
 } adapter_use;
 
+/* Masks of dropout: inputs of a graph, which whoever runs it fills before each run. */
+typedef struct dropout_mask {
+    tensor *mask; /* [N,..,rank] as what it multiplies */
+    dropout_rates rates;
+} dropout_mask;
+
+typedef struct dropout_masks {
+    dropout_mask *at; /* [count] in order of building; mem_free it */
+    size_t count, capacity;
+} dropout_masks;
+
+/* values [shape_count(&m->mask->shape)]: what is left out by these draws, as kohya's sd-scripts draws it: one of the
+ * module; one an element; one a sample and rank. */
+void dropout_draw(const dropout_mask *m, rng *r, float *values);
+
 struct adapter_set {
     const adapter_use *use;
     size_t count;
+    dropout_masks *masks; /* a graph that learns: gets its masks; NULL: nothing is left out */
 };
 
 /* A layer in a graph under construction, as adapters see it. */
 typedef struct layer_site {
     graph *g;
-    tensor *x, *y;  /* its input [..,in], and its output [..,out] so far */
-    int stride;     /* of a convolution of more than 1x1 */
-    const int *pad; /* likewise: top, left, bottom, right */
+    tensor *x, *y;        /* its input [..,in], and its output [..,out] so far */
+    int stride;           /* of a convolution of more than 1x1 */
+    const int *pad;       /* likewise: top, left, bottom, right */
+    tensor *w;            /* its weight, as linear and conv2d take it; NULL of the token table */
+    tensor *base;         /* W x alone, where adapters_want_base; else NULL */
+    dropout_masks *masks; /* as of the set, */
+    dropout_rates rates;  /* and what to drop */
 } layer_site;
 
+/* For module.c: does one on this layer ask for what the weight alone makes of x? */
+bool adapters_want_base(const struct adapter_set *set, model_part part, const char *path);
+/* For kinds: h with dropout's mask over it, where this graph learns and something is dropped. */
+tensor *adapter_dropped(const trainable_module *m, const layer_site *at, tensor *h);
 /* For module.c: y + what all adapters on this layer add. */
 tensor *adapters_apply(const struct adapter_set *set, model_part part, const char *path, const layer_site *at);
 

@@ -3,9 +3,12 @@
 
 static leco_status put_all(trainable *t, const trainable_spec *specs, leco_error *err)
 {
-    for (size_t i = 0; i < t->module_count; i++)
-        LECO_TRY(trainable_put(t, i, specs[i].kind, specs[i].layer, specs[i].rank, specs[i].alpha, err));
-    LECO_TRY(trainable_finish(t, false, err));
+    for (size_t i = 0; i < t->module_count; i++) {
+        const trainable_spec *s = &specs[i];
+        const trainable_module m = {.kind = s->kind, .layer = *s->layer, .rank = s->rank, .alpha = s->alpha};
+        LECO_TRY(trainable_put(t, i, &m, err));
+    }
+    LECO_TRY(trainable_finish(t, err));
     return trainable_take(t, err);
 }
 
@@ -13,7 +16,7 @@ leco_status trainable_assemble(const trainable_spec *specs, size_t count, dtype 
 {
     trainable *t = NULL;
     *out = NULL;
-    LECO_TRY(trainable_begin(count, exact, &t, err));
+    LECO_TRY(trainable_begin(count, false, exact, &t, err));
     leco_status status = put_all(t, specs, err);
     if (status == LECO_OK)
         *out = t;

@@ -18,16 +18,20 @@ struct trainable {
     trainable_module *modules;
     size_t module_count;
     size_t *by_path; /* indices into modules, ordered by part, then path */
+    dropout_rates dropout;
+    char *start_from; /* until it has started; NULL: from the kind's values */
 };
 
-/* How one is made: begin, put each module, then trainable_finish, which gives them names and shapes (`trained`: with
- * gradients; else with originals), and trainable_take, which gives them memory, of zeros. After any failure
+/* How one is made: begin (`trained`: with gradients; else with originals), put each module, then trainable_finish,
+ * which gives them names and shapes, and trainable_take, which gives them memory, of zeros. After any failure
  * trainable_destroy. */
-leco_status trainable_begin(size_t modules, dtype exact, trainable **out, leco_error *err);
-leco_status trainable_put(trainable *t, size_t index, const trainable_kind *kind, const layer_info *layer, int64_t rank,
-                          float alpha, leco_error *err);
-leco_status trainable_finish(trainable *t, bool trained, leco_error *err);
+leco_status trainable_begin(size_t modules, bool trained, dtype exact, trainable **out, leco_error *err);
+/* Of *m kind, layer, rank, alpha, rows and columns count. */
+leco_status trainable_put(trainable *t, size_t index, const trainable_module *m, leco_error *err);
+leco_status trainable_finish(trainable *t, leco_error *err);
 leco_status trainable_take(trainable *t, leco_error *err);
+
+int trainable_compare(model_part part, const char *path, const trainable_module *m); /* the order of by_path */
 
 /* Converts the tensor of the file `path` into out [e->count]; whole numbers, and values that aren't finite, are
  * LECO_FORMAT. */

@@ -21,8 +21,7 @@ typedef struct target {
     } tensor[KIND_MAX_PARAMS]; /* in the file's order */
     size_t count;
     const safetensors_entry *alpha;
-    const trainable_kind *kind; /* these two once it is checked */
-    int64_t rank;
+    trainable_module is; /* once it is checked */
 } target;
 
 typedef struct loader {
@@ -172,29 +171,6 @@ static shape shape_of_entry(const safetensors_entry *e)
     return shape_of(e->rank < TENSOR_MAX_DIMS ? e->rank : TENSOR_MAX_DIMS, e->shape);
 }
 
-/* The kind of which the target has all tensors and no others. */
-static leco_status find_kind(const loader *ld, target *t, leco_error *err)
-{
-    const char *missing = NULL; /* of the first kind that shares a tensor with the target */
-    for (const trainable_kind *const *kind = trainable_kinds; *kind; kind++) {
-        const char *absent = NULL;
-        size_t count = 0, found = 0;
-        for (; (*kind)->param[count].suffix; count++) {
-            if (tensor_of(t, (*kind)->param[count].suffix))
-                found++;
-            else if (!absent)
-                absent = (*kind)->param[count].suffix;
-        }
-        if (found == count && t->count == count) {
-            t->kind = *kind;
-            return LECO_OK;
-        }
-        if (!missing && (found || t->count == 0)) missing = absent;
-    }
-    if (missing) return error_set(err, LECO_FORMAT, "%s: tensor \"%s%s\" is missing", ld->path, t->key, missing);
-    return error_set(err, LECO_FORMAT, "%s: the tensors \"%s...\" don't belong together", ld->path, t->key);
-}
-
 /* The same dimensions, but perhaps with or without the 1x1 of a convolution? */
 static bool fits(const safetensors_entry *e, const shape *s)
 {
@@ -204,16 +180,42 @@ static bool fits(const safetensors_entry *e, const shape *s)
     return true;
 }
 
-static leco_status check_target(const loader *ld, target *t, leco_error *err)
+/* Has the target all tensors of this kind, and no others? *absent: the first that is missing; *found: how many aren't.
+ */
+static bool has_all(const target *t, const trainable_kind *kind, const char **absent, size_t *found)
+{
+    const size_t count = kind_file_params(kind);
+    *absent = NULL;
+    *found = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (tensor_of(t, kind->param[i].suffix))
+            ++*found;
+        else if (!*absent)
+            *absent = kind->param[i].suffix;
+    }
+    return *found == count && t->count == count;
+}
+
+/* A size of the module as its tensors show it. */
+static int64_t size_of(const target *t, const trainable_kind *kind, int which)
+{
+    if (kind->size[which].dim < 0) return 1;
+    const safetensors_entry *e = tensor_of(t, kind->param[kind->size[which].param].suffix);
+    const int64_t size = kind->size[which].dim < e->rank ? e->shape[kind->size[which].dim] : 1;
+    return size < 1 ? 1 : size; /* so that a message can say what was expected */
+}
+
+/* Makes t->is a module of this kind, whose tensors it has; LECO_INVALID where their shapes aren't this layer's. */
+static leco_status try_kind(const loader *ld, target *t, const trainable_kind *kind, leco_error *err)
 {
     char found[SHAPE_TEXT], expected[SHAPE_TEXT];
     kind_shape shapes[KIND_MAX_PARAMS];
-    LECO_TRY(find_kind(ld, t, err));
-    const trainable_kind *kind = t->kind;
-    const safetensors_entry *ranked = tensor_of(t, kind->param[kind->rank_param].suffix);
-    t->rank = kind->rank_dim < ranked->rank ? ranked->shape[kind->rank_dim] : 1;
-    if (t->rank < 1) t->rank = 1; /* so that the message below can say what was expected */
-    kind->shapes(t->layer, t->rank, shapes);
+    t->is = (trainable_module){.kind = kind, .layer = *t->layer, .rank = size_of(t, kind, KIND_RANK)};
+    t->is.rows = size_of(t, kind, KIND_ROWS);
+    t->is.columns = size_of(t, kind, KIND_COLUMNS);
+    if (t->layer->out % t->is.rows) t->is.rows = 1; /* then its tensors don't have the shapes below */
+    if (t->layer->in % t->is.columns) t->is.columns = 1;
+    kind->shapes(&t->is, shapes);
     for (size_t i = 0; i < t->count; i++) {
         const safetensors_entry *e = tensor_of(t, kind->param[i].suffix);
         shape s = shape_of_entry(e);
@@ -222,6 +224,32 @@ static leco_status check_target(const loader *ld, target *t, leco_error *err)
                              "%s: this LoRA is for another model: tensor \"%s\" has shape %s, expected %s", ld->path,
                              e->name, shape_format(&s, found), shape_format(&shapes[i].of_param, expected));
     }
+    return LECO_OK;
+}
+
+/* The kind of which the target has all tensors and no others, in shapes that fit the layer. */
+static leco_status find_kind(const loader *ld, target *t, leco_error *err)
+{
+    const char *missing = NULL; /* of the first kind that shares a tensor with the target */
+    bool named = false;
+    leco_error why;
+    for (const trainable_kind *const *kind = trainable_kinds; *kind; kind++) {
+        const char *absent;
+        size_t found;
+        if (has_all(t, *kind, &absent, &found)) {
+            if (try_kind(ld, t, *kind, named ? &why : err) == LECO_OK) return LECO_OK;
+            named = true; /* what is wrong with the first is what is said */
+        }
+        if (!missing && (found || t->count == 0)) missing = absent;
+    }
+    if (named) return LECO_INVALID;
+    if (missing) return error_set(err, LECO_FORMAT, "%s: tensor \"%s%s\" is missing", ld->path, t->key, missing);
+    return error_set(err, LECO_FORMAT, "%s: the tensors \"%s...\" don't belong together", ld->path, t->key);
+}
+
+static leco_status check_target(const loader *ld, target *t, leco_error *err)
+{
+    LECO_TRY(find_kind(ld, t, err));
     if (t->alpha && t->alpha->count != 1)
         return error_set(err, LECO_FORMAT, "%s: tensor \"%s\": expected one number, found %zu", ld->path,
                          t->alpha->name, t->alpha->count);
@@ -244,11 +272,13 @@ static leco_status read_alpha(loader *ld, const safetensors_entry *e, int64_t ra
     return LECO_OK;
 }
 
-static leco_status put_module(loader *ld, const target *t, trainable *to, size_t index, leco_error *err)
+static leco_status put_module(loader *ld, target *t, trainable *to, size_t index, leco_error *err)
 {
-    float alpha = (float)t->rank;
-    if (t->alpha) LECO_TRY(read_alpha(ld, t->alpha, t->rank, &alpha, err));
-    return trainable_put(to, index, t->kind, t->layer, t->rank, alpha, err);
+    t->is.alpha = (float)t->is.rank;
+    if (t->alpha) LECO_TRY(read_alpha(ld, t->alpha, t->is.rank, &t->is.alpha, err));
+    if (t->is.kind->size[KIND_RANK].dim < 0) /* it isn't told: a training's alpha is then its rank */
+        t->is.rank = t->is.alpha >= 1 && t->is.alpha <= 65536 ? (int64_t)t->is.alpha : 1;
+    return trainable_put(to, index, &t->is, err);
 }
 
 /* The params from number `first` on. */
@@ -256,7 +286,7 @@ static leco_status read_module(const loader *ld, const target *t, trainable *to,
 {
     for (size_t i = 0; i < t->count; i++) {
         void *values = to->original[first + i] ? to->original[first + i] : to->params[first + i].value;
-        LECO_TRY(trainable_read_values(ld->path, tensor_of(t, t->kind->param[i].suffix), values, to->exact, err));
+        LECO_TRY(trainable_read_values(ld->path, tensor_of(t, t->is.kind->param[i].suffix), values, to->exact, err));
     }
     return LECO_OK;
 }
@@ -301,12 +331,14 @@ static leco_status fill(loader *ld, trainable *t, leco_error *err)
     size_t next = 0;
     for (size_t i = 0; i < ld->count; i++)
         if (is_present(&ld->targets[i])) LECO_TRY(put_module(ld, &ld->targets[i], t, next++, err));
-    LECO_TRY(trainable_finish(t, false, err));
+    LECO_TRY(trainable_finish(t, err));
     LECO_TRY(trainable_take(t, err));
+    size_t first = 0;
     next = 0;
     for (size_t i = 0; i < ld->count; i++) {
-        LECO_TRY(read_module(ld, &ld->targets[i], t, next, err));
-        next += ld->targets[i].count;
+        if (!is_present(&ld->targets[i])) continue;
+        LECO_TRY(read_module(ld, &ld->targets[i], t, first, err));
+        first += t->modules[next++].params;
     }
     trainable_set_multiplier(t, 1.0f);
     return LECO_OK;
@@ -324,7 +356,7 @@ static leco_status load(loader *ld, dtype exact, trainable **t, leco_error *err)
     if (present == 0)
         return error_set(err, LECO_FORMAT, "%s: holds no LoRA%s", ld->path,
                          ld->beyond ? " for a layer that the model has" : "");
-    LECO_TRY(trainable_begin(present, exact, t, err));
+    LECO_TRY(trainable_begin(present, false, exact, t, err));
     qsort(ld->targets, ld->count, sizeof *ld->targets, by_layer);
     LECO_TRY(fill(ld, *t, err));
     warn(ld);

@@ -48,8 +48,8 @@ static leco_status add_tensor(saver *s, char *name, const shape *dims, const voi
 static leco_status add_params(saver *s, const trainable_module *m, size_t first, leco_error *err)
 {
     kind_shape shapes[KIND_MAX_PARAMS];
-    m->kind->shapes(&m->layer, m->rank, shapes);
-    for (size_t i = 0; i < m->params; i++) {
+    m->kind->shapes(m, shapes);
+    for (size_t i = 0; i < kind_file_params(m->kind); i++) {
         const void *original = s->t->original[first + i];
         LECO_TRY(add_tensor(s, adapter_tensor_name(m, i), &shapes[i].in_file, original ? original : m->param[i].value,
                             s->t->exact, err));

@@ -52,7 +52,7 @@ static leco_status load_into(const safetensors *file, const trainable_module *m,
 {
     kind_shape shapes[KIND_MAX_PARAMS];
     if (!m->kind->alone) LECO_TRY(check_alpha(file, m, err));
-    m->kind->shapes(&m->layer, m->rank, shapes);
+    m->kind->shapes(m, shapes);
     for (size_t i = 0; i < m->params; i++)
         LECO_TRY(
             load_tensor(file, adapter_tensor_name(m, i), &shapes[i].in_file, m->param[i].value, m->param[i].type, err));
@@ -73,4 +73,30 @@ leco_status trainable_load_values(trainable *t, const char *path, leco_error *er
     for (size_t i = 0; i < t->module_count && status == LECO_OK; i++) status = load_into(file, &t->modules[i], err);
     safetensors_close(file);
     return status;
+}
+
+/* What a module of a file has, as it is in the file. */
+static void copy_module(trainable_module *to, const trainable *from, size_t index)
+{
+    for (size_t k = 0; k < to->params; k++) {
+        const size_t count = (size_t)shape_count(&to->param[k].shape);
+        dtype_convert(to->param[k].value, to->param[k].type, trainable_in_file(from, index, k), from->exact, count);
+    }
+}
+
+leco_status trainable_copy_values(trainable *to, const trainable *loaded, leco_error *err)
+{
+    size_t copied = 0;
+    for (size_t i = 0; i < to->module_count; i++) {
+        trainable_module *m = &to->modules[i];
+        for (size_t k = 0; k < loaded->module_count; k++) {
+            const trainable_module *of = &loaded->modules[k];
+            if (trainable_compare(m->layer.part, m->layer.path, of) != 0) continue;
+            if (of->kind != m->kind || of->rank != m->rank || of->rows != m->rows || of->columns != m->columns) break;
+            copy_module(m, loaded, k);
+            copied++;
+        }
+    }
+    if (copied == loaded->module_count) return LECO_OK;
+    return error_set(err, LECO_INVALID, "the file has changed since the training was planned");
 }

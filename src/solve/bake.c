@@ -104,7 +104,10 @@ static leco_status add_change(baker *b, const change *c, const safetensors_entry
     piece.data = (const char *)e->data + first * size;
     double *delta = arena_alloc(b->layer, piece.count, sizeof *delta);
     if (!delta) return error_memory(err, piece.count * sizeof *delta, e->name);
-    LECO_TRY(change_add(c, delta, b->layer, err));
+    double *w = c->of_weight ? arena_alloc(b->layer, piece.count, sizeof *w) : NULL;
+    if (c->of_weight && !w) return error_memory(err, piece.count * sizeof *w, e->name);
+    if (w) dtype_convert(w, DTYPE_F64, piece.data, piece.type, piece.count);
+    LECO_TRY(change_add(c, w, delta, b->layer, err));
     if (!add_rounded(&piece, delta, (char *)out + first * size, &norm, &lost))
         return error_set(err, LECO_INVALID,
                          "%s: tensor \"%s\" would get a value that is not a finite %s; nothing is written",

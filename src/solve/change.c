@@ -52,10 +52,11 @@ static leco_status collect_layer(const layer_info *layer, const change_source *s
         const struct change_part p = {&sources[i], next[i]++};
         const trainable_module *m = module_of(&p);
         if (sources[i].weight == 0) continue;
-        if (m->kind->products == 0)
+        if (m->kind->products == 0 && !m->kind->change)
             return error_set(err, LECO_UNSUPPORTED, "%s: a %s can't be joined with others yet", sources[i].path,
                              m->kind->name);
-        if (m->kind->products > 1 && !c->no_product) c->no_product = sources[i].path, c->its_kind = m->kind->name;
+        if (m->kind->needs_weight && !c->of_weight) c->of_weight = sources[i].path;
+        if (m->kind->products != 1 && !c->no_product) c->no_product = sources[i].path, c->its_kind = m->kind->name;
         c->rank += m->rank;
         c->scale = fmax(c->scale, fabs(scale_of(&p)));
         c->part[c->count++] = p;
@@ -113,11 +114,23 @@ static leco_status add_two_products(const change *c, const struct change_part *p
     return LECO_OK;
 }
 
-leco_status change_add(const change *c, double *matrix, arena *scratch, leco_error *err)
+/* As the kind itself says it. */
+static leco_status add_own(const struct change_part *p, const double *w, double *matrix, leco_error *err)
+{
+    const trainable_module *m = module_of(p);
+    const double *params[KIND_MAX_PARAMS];
+    for (size_t k = 0; k < m->params; k++) params[k] = trainable_in_file(p->source->trainable, p->module, k);
+    leco_status status = m->kind->change(m, params, p->source->weight, w, matrix, err);
+    return status == LECO_OK ? LECO_OK : error_prefix(err, status, "%s", p->source->path);
+}
+
+leco_status change_add(const change *c, const double *w, double *matrix, arena *scratch, leco_error *err)
 {
     for (size_t i = 0; i < c->count; i++) {
         const struct change_part *p = &c->part[i];
-        if (module_of(p)->kind->products == 1)
+        if (module_of(p)->kind->products == 0)
+            LECO_TRY(add_own(p, w, matrix, err));
+        else if (module_of(p)->kind->products == 1)
             add_product(c, p, 0, scale_of(p), 1, matrix);
         else
             LECO_TRY(add_two_products(c, p, matrix, scratch, err));

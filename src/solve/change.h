@@ -2,7 +2,8 @@
  *
  *     change [out, in k k] = sum over LoRAs of  weight * alpha / rank * up [out,rank] down [rank, in k k]
  *
- * (of a LoHa: of its two products, multiplied element by element). Matrices are row-major. */
+ * (of a LoHa: of its two products, multiplied element by element; others say it themselves, as LoKr and DoRA: the
+ * `change` of model/kinds.h). Matrices are row-major. */
 #ifndef LECO_SOLVE_CHANGE_H
 #define LECO_SOLVE_CHANGE_H
 
@@ -23,6 +24,7 @@ typedef struct change {
     double scale;           /* the largest |weight * alpha / rank| */
     const char *no_product; /* the file of the first that isn't the product of two thin matrices (a LoHa), or NULL; */
     const char *its_kind;   /* and what that is */
+    const char *of_weight;  /* the file of the first whose change depends on the layer's weight (a DoRA), or NULL */
     size_t count;
     struct change_part {
         const change_source *source;
@@ -39,8 +41,9 @@ typedef struct change_list {
 leco_status changes_collect(const adapter_layers *layers, const change_source *sources, size_t count, arena *memory,
                             change_list *out, leco_error *err);
 
-/* Adds the change to matrix [rows, columns]. `scratch` is for the call. */
-leco_status change_add(const change *c, double *matrix, arena *scratch, leco_error *err);
+/* Adds the change to matrix [rows, columns]. w [rows, columns] is the layer's weight; NULL only where not of_weight.
+ * `scratch` is for the call. */
+leco_status change_add(const change *c, const double *w, double *matrix, arena *scratch, leco_error *err);
 
 /* The change as a product: up [rows, rank] with all the scales in it, down [rank, columns]. Not where no_product. */
 void change_factors(const change *c, double *up, double *down);

@@ -1,6 +1,7 @@
 #include "solve/merge.h"
 
 #include "base/mem.h"
+#include "model/kinds.h"
 #include "solve/low_rank.h"
 
 static int64_t smaller(int64_t a, int64_t b)
@@ -22,6 +23,11 @@ static leco_status check(const change_list *changes, int64_t rank, leco_error *e
         return error_set(err, LECO_INVALID, "all weights are 0: there would be nothing in the result");
     for (size_t i = 0; i < changes->count; i++) {
         const change *c = &changes->at[i];
+        if (c->of_weight)
+            return error_set(err, LECO_UNSUPPORTED,
+                             "%s: holds a %s, whose change depends on the model's weights: it can be put into a model "
+                             "(--into), not joined into a LoRA",
+                             c->of_weight, kind_dora.name);
         if (c->no_product && rank == 0)
             return error_set(err, LECO_UNSUPPORTED,
                              "%s: holds a %s, which no LoRA equals exactly: give the rank (--rank) of the one that is "
@@ -56,7 +62,7 @@ static leco_status approximate(const change *c, int64_t rank, low_rank *out, are
     }
     double *matrix = arena_alloc(scratch, (size_t)c->rows, (size_t)c->columns * sizeof *matrix);
     if (!matrix) return error_memory(err, (size_t)(c->rows * c->columns) * 8, c->layer->path);
-    LECO_TRY(change_add(c, matrix, scratch, err));
+    LECO_TRY(change_add(c, NULL, matrix, scratch, err));
     return low_rank_of_matrix(matrix, c->rows, c->columns, rank, out, err);
 }
 

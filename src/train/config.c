@@ -128,6 +128,8 @@ static leco_status settle_start(const trainable_options *n, const char *place, l
                          "%s: network.init: \"%.60s\": a %s starts from zero, or from a closed form (erase); only an "
                          "embedding starts as words",
                          place, n->start, n->kind->name);
+    if (n->rule_count || n->start_from)
+        return error_set(err, LECO_INVALID, "%s: network.init: erase goes with neither ranks nor start_from", place);
     if (n->layers.method == METHOD_SELFATTN || n->layers.method == METHOD_NOXATTN)
         return error_set(err, LECO_INVALID,
                          "%s: network.init: erase is for attn2's to_k and to_v, which this training_method leaves out",
@@ -183,12 +185,25 @@ static leco_status check_network_keys(const train_config *c, const char *place, 
     keys_defaults(&config_sections[SECTION_NETWORK], &usual);
     const trainable_options *n = &c->network, *u = &usual.network;
     const bool embedding = n->kind == &kind_embedding;
-    const char *idle = !embedding && n->vectors != u->vectors              ? "vectors"
-                       : embedding && n->rank != u->rank                   ? "rank"
-                       : embedding && n->alpha != u->alpha                 ? "alpha"
-                       : embedding && n->layers.method != u->layers.method ? "training_method"
-                                                                           : NULL;
+    const char *idle = !embedding && n->vectors != u->vectors                           ? "vectors"
+                       : embedding && n->rank != u->rank                                ? "rank"
+                       : embedding && n->alpha != u->alpha                              ? "alpha"
+                       : embedding && n->layers.method != u->layers.method              ? "training_method"
+                       : embedding && n->layers.include.count + n->layers.exclude.count ? "include and exclude"
+                       : embedding && n->rule_count                                     ? "ranks"
+                       : embedding && n->start_from                                     ? "start_from"
+                       : n->layers.scope != SCOPE_C3LIER && n->conv_rank                ? "conv_dim"
+                       : n->layers.scope != SCOPE_C3LIER && n->conv_alpha > 0           ? "conv_alpha"
+                       : n->kind != &kind_lokr && n->factor != u->factor                ? "factor"
+                       : !n->kind->drops && n->dropout.element > 0                      ? "dropout"
+                       : !n->kind->drops && n->dropout.rank > 0                         ? "rank_dropout"
+                       : !n->kind->drops && n->dropout.module > 0                       ? "module_dropout"
+                                                                                        : NULL;
     if (!idle) return LECO_OK;
+    if (strncmp(idle, "conv_", 5) == 0)
+        return error_set(err, LECO_INVALID,
+                         "%s: network.%s: is of convolutions larger than 1x1, which only type: c3lier trains", place,
+                         idle);
     return error_set(err, LECO_INVALID, "%s: network.%s: a%s %s has none", place, idle, embedding ? "n" : "",
                      n->kind->name);
 }
@@ -243,6 +258,7 @@ static leco_status read_tree(train_config *c, const doc_node *root, leco_error *
     c->model_written = c->model;
     c->model_place = doc_find(doc_find(root, "pretrained_model"), "name_or_path")->place;
     LECO_TRY(config_find(c, c->model, &c->model, err));
+    if (c->network.start_from) LECO_TRY(config_find(c, c->network.start_from, &c->network.start_from, err));
     /* A config whose files were found in the working directory was written for being there. */
     if (!c->in_working_directory) LECO_TRY(config_beside(c, c->save_path, &c->save_path, err));
     return config_settle_learning(c, place_of(c, root, "train"), err);

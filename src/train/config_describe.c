@@ -16,7 +16,7 @@ typedef struct telling {
 /* Where things lie is not what they are; and the precision is the machine's to say. */
 static bool is_told(const char *key)
 {
-    static const char *const left_out[] = {"prompts_file", "name_or_path", "path", "precision"};
+    static const char *const left_out[] = {"prompts_file", "name_or_path", "path", "precision", "start_from"};
     for (size_t i = 0; i < sizeof left_out / sizeof *left_out; i++)
         if (strcmp(key, left_out[i]) == 0) return false;
     return true;

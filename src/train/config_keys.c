@@ -7,18 +7,7 @@
 #include "train/config.h"
 #include "train/modes.h"
 
-static const char later[] = "is not supported yet";
-#define NAMES(...) ((const char *const[]){__VA_ARGS__, NULL})
-
 /* ---- names that values may have ---- */
-
-/* LIST_name: the name of what a field of that type holds. */
-#define NAME_OF(list, type, expression)                                                                                \
-    static const char *list##_name(const void *field)                                                                  \
-    {                                                                                                                  \
-        type const *stored = field;                                                                                    \
-        return expression;                                                                                             \
-    }
 
 static choice sampler_choice(size_t index)
 {
@@ -41,35 +30,6 @@ static const choice timestep_spacing_names[] = {
     {0},
 };
 ENUM_CHOICES(timestep_spacing, NULL, NULL)
-
-static choice kind_choice(size_t index)
-{
-    const trainable_kind *kind = trainable_kinds[index];
-    return (choice){.name = kind ? kind->name : NULL, .row = kind};
-}
-
-static void kind_store(void *field, const choice *chosen)
-{
-    *(const trainable_kind **)field = chosen->row;
-}
-NAME_OF(kind, trainable_kind *, (*stored)->name)
-
-static const choice_list kinds = {kind_choice, kind_store, kind_name, NULL, NULL};
-
-static const choice layer_scope_names[] = {
-    {"lierla", .value = SCOPE_LIERLA}, {"embedding", .value = SCOPE_EMBEDDING}, {0}};
-ENUM_CHOICES(layer_scope, NAMES("c3lier"), later)
-
-static const choice training_method_names[] = {
-    {"full", .value = METHOD_FULL},
-    {"selfattn", .value = METHOD_SELFATTN},
-    {"xattn", .value = METHOD_XATTN},
-    {"xattn-strict", .value = METHOD_XATTN_STRICT},
-    {"noxattn", .value = METHOD_NOXATTN},
-    {"innoxattn", .value = METHOD_INNOXATTN},
-    {0},
-};
-ENUM_CHOICES(training_method, NULL, NULL)
 
 static const choice timestep_compat_names[] = {
     {"none", .value = TIMESTEPS_RIGHT}, {"p1atdev", .value = TIMESTEPS_P1ATDEV}, {0}};
@@ -171,35 +131,6 @@ static const key_row model_keys[] = {
           "if given, it must be what the model's files say; of a checkpoint that doesn't say it, it decides"),
     CLAIM("v2", v2, "as the model says", "the model's own files decide; a wrong claim gives a warning"),
     INT("clip_skip", clip_skip, 0, 24, "1", "as A1111 counts: 2 leaves out the text encoder's last layer"),
-    KEYS_END,
-};
-
-static const key_row network_keys[] = {
-    CHOICE(
-        "type", network.layers.scope, layer_scope, layer_scope_choices, "lierla",
-        "which layers may be trained. `lierla`: linear and 1x1 convolution layers of the transformer blocks. `c3lier` "
-        "is not supported yet. `embedding`: none of them, but what a new word stands for (textual inversion)"),
-    CHOICE("training_method", network.layers.method, training_method, training_method_choices, "full",
-           "which of these are: `full`: all; `selfattn`: attn1 only; `xattn`: attn2 only; `xattn-strict`: attn2's to_k "
-           "and to_v only; `noxattn`: all but attn2; `innoxattn`: all but attn1"),
-    CHOICE("kind", network.kind, const trainable_kind *, kinds, UNSET("as the type asks: `lora`"),
-           "what is put on them: $names"),
-    INT("rank", network.rank, 1, 1024, "4",
-        "1 to 1024. A 1x1 convolution with fewer channels gets as much rank as these, as in p1atdev's LECO; `alpha` "
-        "stays"),
-    BOOL("text_encoder", network.layers.text_encoder, "false",
-         "also on the attention and MLP layers of the text encoder, as kohya's sd-scripts have it"),
-    FLOAT("alpha", network.alpha, 0, 1e6, "1.0",
-          "the adapter's output is scaled by alpha / rank; 0: alpha is the rank"),
-    TEXT("token", network.token, UNSET("required of an embedding"),
-         "the new word: what `target` calls it. It must not be a token of the model. Programs that load the file know "
-         "it "
-         "by the file's name, leco by either"),
-    INT("vectors", network.vectors, 1, 75, "1", "of an embedding: how many tokens of a prompt the word takes up"),
-    TEXT("init", network.start, UNSET("of an embedding the sign `*`, as in A1111"),
-         "of an embedding: the words that it starts as, of at most as many tokens as it has vectors; of fewer, each is "
-         "taken for several vectors. Of a LoRA: `erase`, which is to start from a closed form of its pairs instead of "
-         "from zero (docs/erase.md)"),
     KEYS_END,
 };
 
@@ -435,7 +366,7 @@ static const key_row pair_keys[] = {
 const key_section config_sections[] = {
     [SECTION_FILE] = {"", file_keys},
     {"pretrained_model", model_keys},
-    [SECTION_NETWORK] = {"network", network_keys},
+    [SECTION_NETWORK] = {"network", config_network_keys},
     {"train", train_keys},
     [SECTION_SAVE] = {"save", save_keys},
     {"logging", logging_keys},
@@ -447,5 +378,6 @@ const key_section config_sections[] = {
     [SECTION_PROMPTS] = {"prompts", prompt_keys},
     [SECTION_TERMS] = {"terms", term_keys},
     [SECTION_PAIRS] = {"prompts.images", pair_keys},
+    [SECTION_RANKS] = {"network.ranks", config_rank_keys},
     {NULL, NULL},
 };

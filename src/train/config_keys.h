@@ -5,9 +5,11 @@
 #include "train/keys.h"
 
 /* Ends with a NULL name. The first is the file itself. Values of teachers go into a teacher_config each, those of
- * prompts, their pairs and their terms into a train_prompt and a train_term, all others into the train_config. */
+ * prompts, their pairs and their terms into a train_prompt and a train_term, those of network.ranks into a rank_rule
+ * each, all others into the train_config. */
 extern const key_section config_sections[];
 
+extern const key_row config_network_keys[], config_rank_keys[];
 extern const key_row config_preserve_keys[], config_images_keys[], config_regularisation_keys[];
 
 /* Of keys of `train`, in config_names.c. */
@@ -30,7 +32,8 @@ enum {
     SECTION_TEACHERS,
     SECTION_PROMPTS,
     SECTION_TERMS,
-    SECTION_PAIRS
+    SECTION_PAIRS,
+    SECTION_RANKS
 };
 
 #endif

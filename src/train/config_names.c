@@ -4,8 +4,6 @@
 #include "train/config.h"
 #include "train/config_keys.h"
 
-#define NAMES(...) ((const char *const[]){__VA_ARGS__, NULL})
-
 static const char later[] = "is not supported yet";
 
 /* ---- optimizers ---- */

@@ -20,7 +20,7 @@ static leco_status plan(const denoiser_pool *pool, const denoiser_wish *wish, de
     const bool with_text = wish->multiplier != 0 && trainable_reaches(pool->trainable, PART_TEXT_ENCODER);
     adapter_use *use = mem_calloc(1 + pool->given.count, sizeof *use);
     if (!use) return error_memory(err, (1 + pool->given.count) * sizeof *use, "the trainer's sessions");
-    adapter_set adapters = {use, 0};
+    adapter_set adapters = {.use = use};
     if (wish->multiplier != 0) use[adapters.count++] = (adapter_use){pool->trainable, wish->multiplier};
     for (size_t i = 0; i < pool->given.count; i++) use[adapters.count++] = pool->given.use[i];
     const denoiser_options options = {.size = wish->size,
@@ -29,6 +29,7 @@ static leco_status plan(const denoiser_pool *pool, const denoiser_wish *wish, de
                                       .trainable = wish->learns,
                                       .recompute = wish->learns ? pool->recompute : 0,
                                       .huber = wish->learns && pool->huber,
+                                      .dropout = pool->dropout,
                                       .text = with_text ? &pool->text : NULL};
     leco_status status = denoiser_plan(pool->device, wish->model, &options, out, err);
     mem_free(use);

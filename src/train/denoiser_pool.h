@@ -14,6 +14,7 @@ typedef struct denoiser_pool {
     adapter_set given; /* embeddings that it has beside */
     double recompute;  /* of those that learn: denoiser_options.recompute, */
     bool huber;        /* and .huber */
+    rng *dropout;      /* likewise; NULL: nothing is left out */
     struct pooled_denoiser *entry;
     size_t count;
 } denoiser_pool;

@@ -141,6 +141,16 @@ leco_status keys_text(const key_section *all, bool markdown, char **text, leco_e
         .name = NULL                                                                                                   \
     }
 
+#define NAMES(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+/* LIST_name: the name of what a field of that type holds. */
+#define NAME_OF(list, type, expression)                                                                                \
+    static const char *list##_name(const void *field)                                                                  \
+    {                                                                                                                  \
+        type const *stored = field;                                                                                    \
+        return expression;                                                                                             \
+    }
+
 /* TYPE_choices for a field of an enum, from the table TYPE_names, which ends with an empty row. */
 #define ENUM_CHOICES(type, refused_, why_)                                                                             \
     static choice type##_at(size_t index)                                                                              \

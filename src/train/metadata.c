@@ -79,6 +79,46 @@ static leco_status add_config(setting_list *out, const train_config *c, leco_err
     return status;
 }
 
+/* As sd-scripts has them: what its users give as --network_args, LyCORIS's `algo` among them. */
+static bool network_args(const train_config *c, json_t *args)
+{
+    const trainable_options *n = &c->network;
+    const bool dora = n->kind == &kind_dora, lora = n->kind == &kind_lora;
+    bool good = true;
+#define ARG(key, ...) good = good && json_object_set_new(args, key, json_sprintf(__VA_ARGS__)) == 0
+    if (!lora) ARG("algo", "%s", dora ? "locon" : n->kind->name);
+    if (dora) {
+        ARG("dora_wd", "True");
+        ARG("wd_on_output", "True");
+    }
+    if (n->kind == &kind_lokr) ARG("factor", "%lld", (long long)n->factor);
+    if (n->layers.scope == SCOPE_C3LIER) {
+        ARG("conv_dim", "%lld", (long long)(n->conv_rank ? n->conv_rank : n->rank));
+        ARG("conv_alpha", "%.9g", (double)(n->conv_alpha > 0 ? n->conv_alpha : n->alpha));
+    }
+    if (n->dropout.rank > 0) ARG("rank_dropout", "%.9g", (double)n->dropout.rank);
+    if (n->dropout.module > 0) ARG("module_dropout", "%.9g", (double)n->dropout.module);
+#undef ARG
+    return good;
+}
+
+static leco_status add_network(setting_list *out, const train_config *c, leco_error *err)
+{
+    const trainable_options *n = &c->network;
+    if (n->kind->alone) return LECO_OK;
+    if (n->dropout.element > 0) LECO_TRY(add_number(out, "ss_network_dropout", (double)n->dropout.element, err));
+    json_t *args = json_object();
+    char *text = args && network_args(c, args) ? json_dumps(args, 0) : NULL;
+    leco_status status = !text                    ? error_memory(err, 0, "the metadata")
+                         : json_object_size(args) ? settings_add(out, "ss_network_args", text, err)
+                                                  : LECO_OK;
+    free(text); /* jansson's */
+    json_decref(args);
+    if (!n->start_from || status != LECO_OK) return status;
+    const char *slash = strrchr(n->start_from, '/');
+    return settings_add(out, "leco_start_from", slash ? slash + 1 : n->start_from, err);
+}
+
 static leco_status add_all(setting_list *out, const train_config *c, const model *m, dtype computed, int64_t steps,
                            leco_error *err)
 {
@@ -91,6 +131,7 @@ static leco_status add_all(setting_list *out, const train_config *c, const model
     LECO_TRY(add_number(out, "ss_learning_rate", c->lr, err));
     if (c->network.layers.scope != SCOPE_EMBEDDING) LECO_TRY(add_number(out, "ss_unet_lr", c->lr, err));
     if (c->network.layers.text_encoder) LECO_TRY(add_number(out, "ss_text_encoder_lr", c->lr, err));
+    LECO_TRY(add_network(out, c, err));
     LECO_TRY(settings_add(out, "ss_lr_scheduler", lr_schedule_rows[c->rates.schedule].name, err));
     LECO_TRY(add_whole(out, "ss_lr_warmup_steps", lr_warmup_steps(&c->rates, c->iterations), err));
     LECO_TRY(add_whole(out, "ss_gradient_accumulation_steps", c->accumulation, err));

@@ -102,6 +102,7 @@ static leco_status plan_lessons(trainer *t, double recompute, leco_error *err)
     t->pool.trainable = t->trainable;
     t->pool.recompute = recompute;
     t->pool.huber = t->config->loss != LOSS_MSE;
+    t->pool.dropout = &t->rng;
     t->lessons = mem_calloc(count, sizeof *t->lessons);
     if (!t->lessons) return error_memory(err, count * sizeof *t->lessons, "the objectives");
     for (size_t i = 0; i < count; i++) {

@@ -133,8 +133,16 @@ static char *adapter_text(const trainer *t)
 {
     const trainable_options *o = &t->config->network;
     if (o->token) return mem_printf("embedding \"%s\" of %lld vectors", o->token, (long long)o->vectors);
-    return mem_printf("LoRA rank %lld, alpha %g, %zu modules", (long long)o->rank, (double)o->alpha,
-                      trainable_module_count(t->trainable));
+    const size_t count = trainable_module_count(t->trainable);
+    const trainable_module *first = trainable_module_at(t->trainable, 0);
+    bool same = true;
+    for (size_t i = 1; i < count; i++) {
+        const trainable_module *m = trainable_module_at(t->trainable, i);
+        same = same && m->rank == first->rank && m->alpha == first->alpha;
+    }
+    const char *kind = o->kind == &kind_lora ? "LoRA" : o->kind->name;
+    if (!same) return mem_printf("%s of several ranks or alphas, %zu modules", kind, count);
+    return mem_printf("%s rank %lld, alpha %g, %zu modules", kind, (long long)first->rank, (double)first->alpha, count);
 }
 
 char *trainer_summary(const trainer *t)

@@ -35,11 +35,15 @@ static leco_status describe_adapter(const trainer *t, setting_list *out, leco_er
         for (int k = 0; k < params[i].shape.rank; k++)
             digest_add(d, &params[i].shape.dim[k], sizeof params[i].shape.dim[k]);
     }
+    for (size_t i = 0; i < trainable_module_count(t->trainable) && d; i++) {
+        const float alpha = trainable_module_at(t->trainable, i)->alpha;
+        digest_add(d, &alpha, sizeof alpha);
+    }
     LECO_TRY(finish(d, text, err));
     return settings_add(out, "the adapter", text, err);
 }
 
-static leco_status describe_embedding(const char *path, setting_list *out, leco_error *err)
+static leco_status describe_file(const char *name, const char *path, setting_list *out, leco_error *err)
 {
     char text[DIGEST_TEXT];
     file_map map;
@@ -48,7 +52,7 @@ static leco_status describe_embedding(const char *path, setting_list *out, leco_
     if (d) digest_add(d, map.data, map.size);
     file_map_close(&map);
     LECO_TRY(finish(d, text, err));
-    return settings_add(out, "the file of --embedding", text, err);
+    return settings_add(out, name, text, err);
 }
 
 static leco_status describe_contents(const trainer *t, setting_list *out, leco_error *err)
@@ -70,8 +74,11 @@ static leco_status describe(const trainer *t, setting_list *out, leco_error *err
     LECO_TRY(train_config_describe(c, out, err));
     LECO_TRY(settings_add(out, "train.precision", dtype_name(t->device.compute), err));
     LECO_TRY(settings_add(out, "--device", t->device.backend->name, err));
+    if (c->network.start_from)
+        LECO_TRY(describe_file("the file of network.start_from", c->network.start_from, out, err));
     LECO_TRY(describe_adapter(t, out, err));
-    for (size_t i = 0; i < c->embedding_count; i++) LECO_TRY(describe_embedding(c->embeddings[i], out, err));
+    for (size_t i = 0; i < c->embedding_count; i++)
+        LECO_TRY(describe_file("the file of --embedding", c->embeddings[i], out, err));
     return describe_contents(t, out, err);
 }
 

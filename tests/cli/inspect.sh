@@ -10,6 +10,10 @@ run 0 "$LECO" inspect "$lora"
 prints 'rank' 'ss_network_dim'
 run 0 "$LECO" inspect "$fixtures/sd1-like/loha.safetensors"
 prints '^kind +loha' 'rank +2'
+run 0 "$LECO" inspect "$fixtures/sd1-like/lokr.safetensors"
+prints '^kind +lokr' 'modules 129' 'rank 2'
+run 0 "$LECO" inspect "$fixtures/sd1-like/dora.safetensors"
+prints '^kind +dora' 'modules 129' 'rank 1'
 run 0 "$LECO" inspect "$fixtures/sd1-like/generate.safetensors"
 prints 'final_latents' 'F32|float32' '1.*4.*8.*12'
 run 0 "$LECO" generate -m "$model" -p 'a star' -n 'a moon' --steps 1 -o star.png

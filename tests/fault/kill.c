@@ -23,10 +23,11 @@
 static leco_error err;
 
 /* Cross-attention alone, at the smallest size: most of the time goes into starting and saving, which is what is to be
- * hit. All that a state may hold is there: latents of a pass, a momentum, files that are to go. */
+ * hit. All that a state may hold is there: latents of a pass, a momentum, files that are to go; and what is drawn
+ * beside the latents: dropout. */
 static const char config[] =
     "pretrained_model: {name_or_path: \"" FIXTURE "\"}\n"
-    "network: {rank: 1, training_method: xattn}\n"
+    "network: {rank: 1, training_method: xattn, dropout: 0.1, rank_dropout: 0.1, module_dropout: 0.1}\n"
     "train: {precision: float32, iterations: 100000, max_denoising_steps: 3, lr: 1e-3, samples_per_trajectory: 2}\n"
     "save: {name: small, path: out, per_steps: 1, keep_last: 2, keep_state: true}\n"
     "preserve: [a star]\n"

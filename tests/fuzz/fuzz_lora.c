@@ -23,6 +23,10 @@ const char *const fuzz_words[] = {TO_K ".hada_w1_a",
                                   TO_K ".lora_up.weight",
                                   TO_K ".alpha",
                                   TO_K ".dora_scale",
+                                  TO_K ".lokr_w1",
+                                  ".lokr_w1_a",
+                                  ".lokr_w2",
+                                  ".lokr_w2_b",
                                   UNET "attentions_0_proj_in.alpha",
                                   CONV ".lora_down.weight",
                                   CONV ".lora_up.weight",
@@ -119,7 +123,7 @@ static void check_modules(trainable *t)
         FUZZ_CHECK(m->params >= 2 && m->kind->param[m->params - 1].suffix && !m->kind->param[m->params].suffix);
         for (size_t k = 0; k < m->params; k++) {
             check_finite(m->param[k].value, count_of(&m->param[k]));
-            values += shape_count(&m->param[k].shape);
+            if (!m->kind->param[k].added) values += shape_count(&m->param[k].shape);
         }
     }
     FUZZ_CHECK(trainable_parameters(t) == values);
@@ -244,6 +248,17 @@ bool fuzz_seed(unsigned index, const char *path)
     const safetensors_entry loha[] = {
         entry(TO_K ".hada_w1_a", DTYPE_F32, 2, 4, 2, 1), entry(TO_K ".hada_w1_b", DTYPE_F32, 2, 2, 4, 1),
         entry(TO_K ".hada_w2_a", DTYPE_F16, 2, 4, 2, 1), entry(TO_K ".hada_w2_b", DTYPE_BF16, 2, 2, 4, 1)};
+    const safetensors_entry lokr[] = {
+        entry(TO_K ".lokr_w1", DTYPE_F32, 2, 2, 2, 1), entry(TO_K ".lokr_w2_a", DTYPE_F16, 2, 2, 1, 1),
+        entry(TO_K ".lokr_w2_b", DTYPE_F32, 2, 1, 2, 1), entry(TO_K ".alpha", DTYPE_F16, 0, 1, 1, 1)};
+    const safetensors_entry whole[] = {entry(CONV ".lokr_w1", DTYPE_F32, 2, 2, 2, 1),
+                                       entry(CONV ".lokr_w2", DTYPE_F32, 4, 2, 2, 3)};
+    const safetensors_entry dora[] = {
+        entry(TO_K ".lora_down.weight", DTYPE_F32, 2, 2, 4, 1), entry(TO_K ".lora_up.weight", DTYPE_BF16, 2, 4, 2, 1),
+        entry(TO_K ".dora_scale", DTYPE_F32, 2, 4, 1, 1), entry(TO_K ".alpha", DTYPE_F16, 0, 1, 1, 1)};
+    const safetensors_entry dora_in[] = {entry(TO_K ".lora_down.weight", DTYPE_F32, 2, 2, 4, 1),
+                                         entry(TO_K ".lora_up.weight", DTYPE_BF16, 2, 4, 2, 1),
+                                         entry(TO_K ".dora_scale", DTYPE_F32, 2, 1, 4, 1)};
     static const char *const metadata[][2] = {{"ss_network_dim", "2"}, {"ss_network_alpha", "1.0"}};
     leco_error err = {0};
     leco_status status = LECO_OK;
@@ -252,8 +267,12 @@ bool fuzz_seed(unsigned index, const char *path)
     if (index == 2) status = safetensors_write(path, text, 3, NULL, 0, &err);
     if (index == 3) status = trainable_save(trained(), path, DTYPE_F16, NULL, &err);
     if (index == 4) status = safetensors_write(path, loha, 4, NULL, 0, &err);
+    if (index == 5) status = safetensors_write(path, lokr, 4, NULL, 0, &err);
+    if (index == 6) status = safetensors_write(path, whole, 2, NULL, 0, &err);
+    if (index == 7) status = safetensors_write(path, dora, 4, NULL, 0, &err);
+    if (index == 8) status = safetensors_write(path, dora_in, 3, NULL, 0, &err);
     FUZZ_CHECK(status == LECO_OK);
-    return index < 5;
+    return index < 9;
 }
 
 size_t fuzz_repair(uint8_t *data, size_t size, size_t capacity)

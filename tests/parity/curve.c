@@ -12,6 +12,8 @@
 #include "format/json.h"
 #include "format/safetensors.h"
 
+#define DROPOUT_SEED 11 /* as tools/fixtures_kinds.py has it */
+
 static leco_error err;
 
 /* What differs from a plain AdamW step on the mean squared error of each latent. */
@@ -35,8 +37,14 @@ static void write_config(const char *path, const char *fixture, const char *prec
     FILE *out = fopen(path, "w");
     assert_non_null(out);
     fprintf(out, "pretrained_model: {name_or_path: \"%s\"}\n", curve_model(fixture));
-    fprintf(out, "network: {type: lierla, rank: %g, alpha: %g}\n", curve_number(file, "rank"),
-            curve_number(file, "alpha"));
+    const char *scope = safetensors_metadata(file, "scope"), *kind = safetensors_metadata(file, "network_kind");
+    fprintf(out, "network: {type: %s, kind: %s, rank: %g, alpha: %g", scope ? scope : "lierla", kind ? kind : "lora",
+            curve_number(file, "rank"), curve_number(file, "alpha"));
+    const char *dropout = safetensors_metadata(file, "dropout");
+    if (dropout)
+        fprintf(out, ", dropout: %s, rank_dropout: %s, module_dropout: %s", dropout,
+                safetensors_metadata(file, "rank_dropout"), safetensors_metadata(file, "module_dropout"));
+    fprintf(out, "}\n");
     const char *rule = safetensors_metadata(file, "learning.optimizer");
     fprintf(out, "train: {precision: %s, optimizer: %s, optimizer_args: weight_decay=%g, lr: %.9g, iterations: 99,",
             precision, rule ? rule : "adamw", curve_number(file, "weight_decay"), curve_number(file, "lr"));
@@ -104,6 +112,7 @@ static curve_deviation replay(const char *fixture, const char *kind, const char 
     assert_works(train_config_read(test_path("curve.yaml"), NULL, 0, &config, &err), &err);
     assert_works(trainer_create_for(&config, NULL, device_name, &t, &err), &err);
     curve_load_initial(file, trainer_trainable(t));
+    rng_seed(trainer_rng(t), RNG_CPU, DROPOUT_SEED); /* with DDIM nothing else is drawn on the way */
     curve_deviation d = {.loss = follow_all(t, file)};
     trainer_show(t); /* what would be saved */
     curve_measure_change(file, trainer_trainable(t), &d);
@@ -163,6 +172,23 @@ static void other_ways_to_learn_on_cpu(void **state)
     check_float32("sd1-like", "curve_averaged", "cpu");
 }
 
+/* Torch's draws in torch's order, in what learns alone. */
+static void dropout_on_cpu(void **state)
+{
+    (void)state;
+    check_float32("sd1-like", "curve_dropout", "cpu");
+}
+
+/* Convolutions, and other kinds of adapter. */
+static void kinds_on_cpu(void **state)
+{
+    (void)state;
+    check_float32("sd1-like", "curve_c3lier", "cpu");
+    check_float32("sd1-like", "curve_loha", "cpu");
+    check_float32("sd1-like", "curve_lokr", "cpu");
+    check_float32("sd1-like", "curve_dora", "cpu");
+}
+
 static void v_prediction_on_cpu(void **state)
 {
     (void)state;
@@ -205,6 +231,9 @@ static void curves_on_cuda(void **state)
     const backend *cuda = backend_find("cuda");
     if (!cuda || backend_open(cuda, NULL) != LECO_OK) skip();
     check_float32("sd1-like", "curve", "cuda");
+    check_float32("sd1-like", "curve_c3lier", "cuda");
+    check_float32("sd1-like", "curve_lokr", "cuda");
+    check_float32("sd1-like", "curve_dora", "cuda");
     if (getenv("LECO_TEST_LARGE")) { /* an emulated card takes minutes for these */
         check_float32("sd1-like", "curve_multi", "cuda");
         check_float32("sd2-like", "curve", "cuda");
@@ -224,6 +253,8 @@ int main(void)
         cmocka_unit_test(refined_targets_on_cpu),
         cmocka_unit_test(curves_on_cuda),
         cmocka_unit_test(other_ways_to_learn_on_cpu),
+        cmocka_unit_test(kinds_on_cpu),
+        cmocka_unit_test(dropout_on_cpu),
     };
     return cmocka_run_group_tests_name("parity/curve", tests, NULL, NULL);
 }

@@ -50,14 +50,13 @@ const char *curve_model(const char *fixture)
     return folder;
 }
 
-/* The key of a module's matrix in the fixture. */
-static const safetensors_entry *matrix(const safetensors *file, const char *prefix, const char *path,
-                                       const char *suffix)
+/* What the fixture has of a module's k-th param. */
+static const safetensors_entry *matrix(const safetensors *file, const char *prefix, const trainable_module *m, size_t k)
 {
     char name[512];
     int used = snprintf(name, sizeof name, "%s.lora_unet_", prefix);
-    for (const char *c = path; *c; c++) name[used++] = *c == '.' ? '_' : *c;
-    snprintf(name + used, sizeof name - (size_t)used, ".%s.weight", suffix);
+    for (const char *c = m->layer.path; *c; c++) name[used++] = *c == '.' ? '_' : *c;
+    snprintf(name + used, sizeof name - (size_t)used, "%s", m->kind->param[k].suffix);
     return curve_need(file, name);
 }
 
@@ -65,12 +64,11 @@ void curve_load_initial(const safetensors *file, trainable *l)
 {
     for (size_t i = 0; i < trainable_module_count(l); i++) {
         trainable_module *m = trainable_module_at(l, i);
-        const safetensors_entry *down = matrix(file, "init", m->layer.path, "lora_down");
-        const safetensors_entry *up = matrix(file, "init", m->layer.path, "lora_up");
-        assert_int_equal(down->count, m->rank * m->layer.in);
-        assert_int_equal(up->count, m->rank * m->layer.out);
-        memcpy(m->param[DOWN].value, down->data, down->count * sizeof(float));
-        memcpy(m->param[UP].value, up->data, up->count * sizeof(float));
+        for (size_t k = 0; k < m->params; k++) {
+            const safetensors_entry *e = matrix(file, "init", m, k);
+            assert_int_equal(e->count, shape_count(&m->param[k].shape));
+            memcpy(m->param[k].value, e->data, e->count * sizeof(float));
+        }
     }
 }
 
@@ -90,12 +88,10 @@ void curve_measure_change(const safetensors *file, trainable *l, curve_deviation
     double all_wrong = 0, all_moved = 0;
     for (size_t i = 0; i < trainable_module_count(l); i++) {
         trainable_module *m = trainable_module_at(l, i);
-        const char *const suffix[] = {"lora_down", "lora_up"};
-        const float *const value[] = {m->param[DOWN].value, m->param[UP].value};
-        for (int k = 0; k < 2; k++) {
+        for (size_t k = 0; k < m->params; k++) {
             double wrong = 0, moved = 0;
-            add_change_error(value[k], matrix(file, "final", m->layer.path, suffix[k]),
-                             matrix(file, "init", m->layer.path, suffix[k]), &wrong, &moved);
+            add_change_error(m->param[k].value, matrix(file, "final", m, k), matrix(file, "init", m, k), &wrong,
+                             &moved);
             if (!(sqrt(wrong / moved) <= d->change)) d->change = sqrt(wrong / moved);
             all_wrong += wrong;
             all_moved += moved;

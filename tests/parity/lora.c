@@ -29,7 +29,7 @@ static const struct {
 typedef struct fixture {
     const char *name;
     char adapter[512]; /* the path of its file */
-    safetensors *cases;
+    safetensors *cases, *adapter_file;
     unet_config config;
     weights *weights;
     values sample, timestep, context, pooled, time_ids;
@@ -44,6 +44,7 @@ static void fixture_begin(fixture *f, const char *folder, const char *adapter)
     snprintf(f->adapter, sizeof f->adapter, FIXTURES "%s/%s.safetensors", folder, adapter);
     snprintf(path, sizeof path, "%s/%s_cases.safetensors", folder, adapter);
     f->cases = fixture_open(path);
+    assert_works(safetensors_open(f->adapter, &f->adapter_file, &err), &err);
     const char *model_path = fixture_model(folder, "unet");
     assert_works(unet_config_read(model_path, &f->config, &err), &err);
     assert_works(weights_open(model_path, &f->weights, &err), &err);
@@ -61,6 +62,7 @@ static void fixture_end(fixture *f)
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) values_free(all[i]);
     weights_close(f->weights);
     safetensors_close(f->cases);
+    safetensors_close(f->adapter_file);
 }
 
 static unet build(graph *g, const fixture *f, const adapter_set *set)
@@ -108,7 +110,7 @@ static void check_prediction(const fixture *f, const way *w, const adapter_set *
 static void check_predictions(const fixture *f, const way *w, trainable *l)
 {
     adapter_use use = {l, 1.0f};
-    const adapter_set set = {&use, 1};
+    const adapter_set set = {&use, 1, NULL};
     check_prediction(f, w, NULL, "noise_pred.base", "");
     check_prediction(f, w, &set, "noise_pred.plus1", "");
     trainable_set_multiplier(l, -0.7f);
@@ -161,6 +163,20 @@ static void loha_predictions_are_lycoris(void **state)
     sd1_predictions_are_torch("loha_c3lier");
 }
 
+static void lokr_predictions_are_lycoris(void **state)
+{
+    (void)state;
+    sd1_predictions_are_torch("lokr");
+    sd1_predictions_are_torch("lokr_thin");
+}
+
+static void dora_predictions_are_lycoris(void **state)
+{
+    (void)state;
+    sd1_predictions_are_torch("dora");
+    sd1_predictions_are_torch("dora_in");
+}
+
 static void several_adapters_sum(void **state)
 {
     (void)state;
@@ -173,7 +189,8 @@ static void several_adapters_sum(void **state)
                  &err);
     const adapter_use use[] = {{first, 0.6f}, {second, -0.4f}};
     for (int k = 0; k < WAY_COUNT; k++)
-        if (way_available(&ways[k])) check_prediction(&f, &ways[k], &(adapter_set){use, 2}, "noise_pred.both", "");
+        if (way_available(&ways[k]))
+            check_prediction(&f, &ways[k], &(adapter_set){use, 2, NULL}, "noise_pred.both", "");
     trainable_destroy(first);
     trainable_destroy(second);
     fixture_end(&f);
@@ -188,11 +205,18 @@ static trainable *trained(const fixture *f)
     trainable *loaded, *l;
     rng r;
     assert_works(test_lora_load(f->adapter, &f->config, NULL, DTYPE_F32, &loaded, &err), &err);
-    const trainable_module *m = trainable_module_at(loaded, 0);
+    const trainable_module *m = NULL; /* a LoKr's may be of a variant, whose alpha is another */
+    for (size_t i = 0; i < trainable_module_count(loaded) && (!m || m->kind->variant_of); i++)
+        m = trainable_module_at(loaded, i);
     trainable_options options = {
-        .kind = m->kind, .layers = {.method = METHOD_FULL}, .rank = m->rank, .alpha = m->alpha, .exact = DTYPE_F32};
+        .kind = m->kind, .layers = {.method = METHOD_FULL}, .rank = m->rank, .alpha = m->alpha, .factor = -1};
+    options.exact = DTYPE_F32;
+    const char *scope = safetensors_metadata(f->adapter_file, "scope");
+    if (strcmp(scope, "c3lier") == 0) options.layers.scope = SCOPE_C3LIER;
     rng_seed(&r, RNG_CPU, 1);
-    assert_works(test_lora_create(&f->config, &options, &r, &l, &err), &err);
+    model of = {.unet = f->config, .weights[PART_UNET] = f->weights};
+    assert_works(trainable_create(&of, &options, &r, &l, &err), &err);
+    layer_list_free(&of.layers[PART_UNET]);
     assert_int_equal(trainable_module_count(l), trainable_module_count(loaded));
     assert_works(trainable_load_values(l, f->adapter, &err), &err);
     trainable_destroy(loaded);
@@ -228,14 +252,15 @@ static void report_gradients(const fixture *f, const way *w, trainable *l, doubl
     norms all = {0};
     double worst = 0;
     char what[128];
-    const size_t params = trainable_module_at(l, 0)->params;
-    for (size_t i = 0; i < params * trainable_module_count(l); i++) {
-        const trainable_module *m = trainable_module_at(l, i / params);
-        norms n = gradient_norms(f, m, &m->param[i % params], m->kind->param[i % params].suffix);
-        double error = sqrt(n.error / n.wanted);
-        if (!(error <= worst)) worst = error;
-        all.error += n.error;
-        all.wanted += n.wanted;
+    for (size_t i = 0; i < trainable_module_count(l); i++) {
+        const trainable_module *m = trainable_module_at(l, i);
+        for (size_t k = 0; k < m->params; k++) {
+            norms n = gradient_norms(f, m, &m->param[k], m->kind->param[k].suffix);
+            double error = sqrt(n.error / n.wanted);
+            if (!(error <= worst)) worst = error;
+            all.error += n.error;
+            all.wanted += n.wanted;
+        }
     }
     snprintf(what, sizeof what, "%s gradient, all tensors", f->name);
     check_error(what, w, sqrt(all.error / all.wanted), bound_all);
@@ -250,7 +275,7 @@ static void check_gradients(const fixture *f, const way *w, double bound_all, do
     values multiplier = fixture_read(f->cases, "multiplier");
     const adapter_use use = {l, multiplier.at[0]};
     graph *g = graph_create(w->type);
-    unet u = build(g, f, &(adapter_set){&use, 1});
+    unet u = build(g, f, &(adapter_set){&use, 1, NULL});
     tensor *wanted = graph_input(g, "target", graph_exact_dtype(g), u.noise->shape);
     tensor *loss = op_mse(g, u.noise, wanted);
     graph_result(g, loss);
@@ -294,6 +319,25 @@ static void loha_gradients_are_lycoris(void **state)
 {
     (void)state;
     check_all_gradients(0, "loha");
+    check_all_gradients(0, "loha_c3lier");
+}
+
+static void conv_gradients_are_torch(void **state)
+{
+    (void)state;
+    check_all_gradients(0, "lora_c3lier");
+}
+
+static void lokr_gradients_are_lycoris(void **state)
+{
+    (void)state;
+    check_all_gradients(0, "lokr");
+}
+
+static void dora_gradients_are_peft(void **state)
+{
+    (void)state;
+    check_all_gradients(0, "dora");
 }
 
 int main(void)
@@ -302,6 +346,9 @@ int main(void)
         cmocka_unit_test(predictions_are_torch),        cmocka_unit_test(conv_predictions_are_torch),
         cmocka_unit_test(several_adapters_sum),         cmocka_unit_test(gradients_are_torch),
         cmocka_unit_test(loha_predictions_are_lycoris), cmocka_unit_test(loha_gradients_are_lycoris),
+        cmocka_unit_test(conv_gradients_are_torch),     cmocka_unit_test(lokr_predictions_are_lycoris),
+        cmocka_unit_test(lokr_gradients_are_lycoris),   cmocka_unit_test(dora_predictions_are_lycoris),
+        cmocka_unit_test(dora_gradients_are_peft),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

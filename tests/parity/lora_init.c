@@ -20,18 +20,17 @@ static int64_t whole(const safetensors *file, const char *name, size_t index)
 }
 
 /* The lora_down of module after module is right only if every draw before it was: those of up, too. */
-static void draws_are_torchs(void **state)
+static void check_draws(const char *name, layer_scope scope)
 {
-    (void)state;
     leco_error err = {0};
-    safetensors *file = fixture_open(FOLDER "/lora_init.safetensors");
+    safetensors *file = fixture_open(name);
     const int64_t rank = whole(file, "rank", 0);
     unet_config config;
     assert_works(unet_config_read(fixture_model(FOLDER, "unet"), &config, &err), &err);
     rng r;
     rng_seed(&r, RNG_CPU, (uint64_t)whole(file, "seed", 0));
     const trainable_options options = {
-        .kind = &kind_lora, .layers = {.method = METHOD_FULL}, .rank = rank, .alpha = 1, .exact = DTYPE_F32};
+        .kind = &kind_lora, .layers = {.scope = scope}, .rank = rank, .alpha = 1, .exact = DTYPE_F32};
     trainable *l;
     assert_works(test_lora_create(&config, &options, &r, &l, &err), &err);
     values want = fixture_read(file, "down");
@@ -44,7 +43,7 @@ static void draws_are_torchs(void **state)
         lower += m->rank < rank;
         linear += m->rank == rank && (m->layer.in < rank || m->layer.out < rank);
         const float *down = m->param[DOWN].value;
-        const size_t count = (size_t)(m->rank * m->layer.in), at[] = {0, 1, count - 2, count - 1};
+        const size_t count = (size_t)shape_count(&m->param[DOWN].shape), at[] = {0, 1, count - 2, count - 1};
         for (size_t k = 0; k < 4; k++)
             if (!(fabsf(down[at[k]] - want.at[4 * i + k]) <= 1e-7f))
                 fail_msg("%s: value %zu is %a, expected %a", m->layer.path, at[k], (double)down[at[k]],
@@ -54,6 +53,13 @@ static void draws_are_torchs(void **state)
     values_free(&want);
     trainable_destroy(l);
     safetensors_close(file);
+}
+
+static void draws_are_torchs(void **state)
+{
+    (void)state;
+    check_draws(FOLDER "/lora_init.safetensors", SCOPE_LIERLA);
+    check_draws(FOLDER "/lora_init_c3lier.safetensors", SCOPE_C3LIER);
 }
 
 /* Modules of different ranks in one file. */

@@ -128,7 +128,7 @@ static double *matrix_of(const change *c)
 {
     arena *scratch = arena_create();
     double *a = calloc((size_t)(c->rows * c->columns), sizeof *a);
-    assert_works(change_add(c, a, scratch, &err), &err);
+    assert_works(change_add(c, NULL, a, scratch, &err), &err);
     arena_destroy(scratch);
     return a;
 }
@@ -311,6 +311,38 @@ static void in_the_model_and_out_of_it_again(void **state)
     predictions_free(&again);
 }
 
+/* Those that say themselves what they change: in a model as beside it. What a DoRA's file changes depends on the model.
+ */
+static void other_kinds_in_the_model(void **state)
+{
+    (void)state;
+    static const leco_lora kinds[] = {{SD1 "/lokr.safetensors", -0.7},
+                                      {SD1 "/lokr_thin.safetensors", 0.5},
+                                      {SD1 "/dora.safetensors", -0.7},
+                                      {SD1 "/dora_in.safetensors", 1},
+                                      {SD1 "/loha_c3lier.safetensors", 1}};
+    char into[600], path[600];
+    snprintf(path, sizeof path, "%s", test_path("kinds.safetensors"));
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "kind%zu", i);
+        snprintf(into, sizeof into, "%s", test_path(name));
+        assert_works(leco_merge_into(SD1, &kinds[i], 1, into, NULL, NULL, &err), &err);
+        predictions side = predict(SD1, &kinds[i], 1, "beside"), in_it = predict(into, NULL, 0, "inside");
+        check_same(kinds[i].path, &in_it, &side, 1e-5);
+        predictions_free(&side);
+        predictions_free(&in_it);
+    }
+    const leco_merge_options o = {.model = SD1, .precision = "float32", .rank = 24};
+    assert_works(leco_merge(kinds, 2, path, &o, NULL, &err), &err);
+    const leco_lora joined = {path, 1};
+    predictions apart_ = predict(SD1, kinds, 2, "apart"), one = predict(SD1, &joined, 1, "one");
+    check_same("two LoKrs as a LoRA", &one, &apart_, 1e-5);
+    predictions_free(&apart_);
+    predictions_free(&one);
+    assert_fails(leco_merge(&kinds[2], 1, path, &o, NULL, &err), LECO_UNSUPPORTED, &err, "dora.safetensors", "--into");
+}
+
 /* One LoRA, at its own rank. */
 static void a_known_lora_comes_back(void **state)
 {
@@ -364,6 +396,7 @@ int main(void)
         cmocka_unit_test(a_file_alone_stays_as_it_is),
         cmocka_unit_test(what_a_rank_loses_is_what_is_told),
         cmocka_unit_test(in_the_model_and_out_of_it_again),
+        cmocka_unit_test(other_kinds_in_the_model),
         cmocka_unit_test(a_known_lora_comes_back),
         cmocka_unit_test(stopped_it_writes_nothing),
     };

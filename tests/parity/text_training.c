@@ -126,7 +126,7 @@ static void check_gradients(const trial *t, const way *w, trainable *of)
 static void run(const trial *t, const way *w)
 {
     const adapter_use use[] = {{t->lora, 1}, {t->embedding, 1}};
-    const adapter_set adapters = {use, 2};
+    const adapter_set adapters = {use, 2, NULL};
     const int64_t batch = t->ids.dim[0], tokens = t->ids.dim[1];
     graph *g = graph_create(w->type);
     nn text, net;

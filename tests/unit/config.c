@@ -174,8 +174,6 @@ static void wrong_values_name_file_line_and_key(void **state)
 static void what_p_has_and_leco_hasn_t_is_said_so(void **state)
 {
     (void)state;
-    assert_refused(with("network:\n  type: c3lier\n"), NULL, LECO_UNSUPPORTED, "config.yaml:6", "network.type",
-                   "c3lier", "not supported yet");
     assert_refused(with("train:\n  optimizer: DAdaptation\n"), NULL, LECO_UNSUPPORTED, "train.optimizer",
                    "DAdaptation");
     assert_refused(with("train:\n  lr_scheduler: inverse_sqrt\n"), NULL, LECO_UNSUPPORTED, "train.lr_scheduler",

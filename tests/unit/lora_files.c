@@ -292,8 +292,8 @@ static void other_kinds_are_named(void **state)
         const char *says;
     } cases[] = {
         {UNET_LAYER ".hada_t1", LECO_UNSUPPORTED, "LoHa with Tucker"},
-        {UNET_LAYER ".lokr_w1", LECO_UNSUPPORTED, "LoKr"},
-        {UNET_LAYER ".dora_scale", LECO_UNSUPPORTED, "DoRA"},
+        {UNET_LAYER ".lokr_t2", LECO_UNSUPPORTED, "LoKr with Tucker"},
+        {UNET_LAYER ".lora_magnitude_vector", LECO_UNSUPPORTED, "DoRA"},
         {UNET_LAYER ".lora_mid.weight", LECO_UNSUPPORTED, "Tucker"},
         {UNET_LAYER ".diff", LECO_UNSUPPORTED, "difference"},
         {UNET_LAYER ".diff_b", LECO_UNSUPPORTED, "difference"},
@@ -304,7 +304,7 @@ static void other_kinds_are_named(void **state)
         {"lora_unet_down_blocks_0_attentions_0_norm.b_norm", LECO_UNSUPPORTED, "for a norm"},
         {"lora_te_text_model_final_layer_norm.w_norm", LECO_UNSUPPORTED, "for a norm"},
         {UNET_LAYER ".weight", LECO_UNSUPPORTED, "only lora_down.weight, lora_up.weight, hada_w1_a, "},
-        {UNET_LAYER, LECO_UNSUPPORTED, "hada_w2_b and alpha"},
+        {UNET_LAYER, LECO_UNSUPPORTED, "dora_scale and alpha"},
         {"unet.mid_block.attentions.0.proj_in.lora_A.weight", LECO_UNSUPPORTED, "PEFT"},
         {"base_model.model.mid_block.attentions.0.proj_in.lora_B.weight", LECO_UNSUPPORTED, "PEFT"},
         {"unet.mid_block.attentions.0.transformer_blocks.0.attn1.processor.to_k_lora.down.weight", LECO_UNSUPPORTED,

@@ -335,12 +335,6 @@ static bool rename_peft(safetensors_entry *e, float *data)
     return only(e, "unet.mid_block.attentions.0.proj_in.lora_A.weight");
 }
 
-static bool rename_dora(safetensors_entry *e, float *data)
-{
-    (void)data;
-    return only(e, "lora_unet_mid_block_attentions_0_proj_in.dora_scale");
-}
-
 static bool drop_up(safetensors_entry *e, float *data)
 {
     (void)data;
@@ -383,7 +377,6 @@ static void bad_files_are_refused(void **state)
         {rename_te2, LECO_INVALID, "two text encoders", "lora_te2_"},
         {rename_te, LECO_UNSUPPORTED, "no text encoder", "lora_te_"},
         {rename_peft, LECO_UNSUPPORTED, "kohya", "lora_A"},
-        {rename_dora, LECO_UNSUPPORTED, "dora_scale", "alpha"},
         {drop_up, LECO_FORMAT, "lora_unet_mid_block_attentions_0_proj_in.lora_up.weight", "missing"},
         {turn_up, LECO_INVALID, "for another model", "has shape [4,24,1,1], expected [24,4]"},
         {put_nan, LECO_FORMAT, "lora_unet_mid_block_attentions_0_proj_in.lora_up.weight", "element 3"},
@@ -480,7 +473,7 @@ static void text_encoder_adapters_apply(void **state)
         const adapter_use use = {l, multipliers[i]};
         graph *g = graph_create(DTYPE_F32);
         nn c;
-        nn_init(&c, g, w, &(adapter_set){&use, 1}, PART_TEXT_ENCODER);
+        nn_init(&c, g, w, &(adapter_set){&use, 1, NULL}, PART_TEXT_ENCODER);
         text_encoder t = text_encoder_build(&c, &text, 1, 3, (text_options){0});
         assert_works(graph_finish(g, &err), &err);
         session *s;

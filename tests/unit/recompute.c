@@ -54,7 +54,7 @@ static void fill(trainable *t, rng *r)
 static outcome step(const device *d, const model *m, trainable *t, double recompute)
 {
     const adapter_use use = {t, 1};
-    const adapter_set adapters = {&use, 1};
+    const adapter_set adapters = {&use, 1, NULL};
     const denoiser_options options = {
         .size = {2, 11, 14, 0}, .tokens = 5, .adapters = &adapters, .trainable = true, .recompute = recompute};
     denoiser *n;

@@ -138,10 +138,33 @@ static const kind_of_run runs[] = {
      {"teachers={donor: {name_or_path: donor}}", "prompts=[{target: a circle, teacher: donor, trajectory: both}]", K3,
       "train.timestep_jitter=true"},
      PENDING},
+    {"dropout of all sorts, started from a file",
+     {"network.dropout=0.2", "network.rank_dropout=0.2", "network.module_dropout=0.1",
+      "network.start_from=start.safetensors", K3},
+     PENDING},
+    {"dropout, several branches, the text encoder",
+     {"network.dropout=0.5", "network.text_encoder=true",
+      "prompts=[{action: slider, target: star, positive: big star}]", K3},
+     PENDING},
+    {"lokr on chosen layers",
+     {"network.kind=lokr", "network.type=c3lier", "network.include=[mid_block, resnets]",
+      "network.ranks=[{match: attn1, rank: 1, alpha: 2}]", K3},
+     PENDING},
+    {"dora", {"network.kind=dora", "network.exclude=ff", K3}, PENDING},
     {"loha, frozen trajectory",
-     {"network.kind=loha", "prompts=[{target: a circle, positive: red, neutral: '', trajectory: frozen}]", K3},
+     {"network.kind=loha", "network.type=c3lier",
+      "prompts=[{target: a circle, positive: red, neutral: '', trajectory: frozen}]", K3},
      PENDING},
 };
+
+/* Beside the config. */
+static void put_start(void)
+{
+    size_t size;
+    unsigned char *lora = test_read(FIXTURE("sd1-like/lora.safetensors"), &size);
+    test_write(test_path("start.safetensors"), lora, size);
+    free(lora);
+}
 
 static void put_photographs(const char *name, int shade)
 {
@@ -288,6 +311,13 @@ static void a_changed_config_is_refused_by_name(void **state)
         {"network.rank=4", "network.rank", "4", "2"},
         {"network.alpha=2", "network.alpha", "2", "1"},
         {"network.kind=loha", "network.kind", "loha", "lora"},
+        {"network.type=c3lier", "network.type", "c3lier", "lierla"},
+        {"network.include=[attn1, to_k]", "network.include", "[attn1, to_k]", "[]"},
+        {"network.exclude=ff", "network.exclude", "[ff]", "[]"},
+        {"network.ranks=[{match: attn1, alpha: 2}]", "network.ranks", "{match: attn1, rank: 0, alpha: 2}", "[]"},
+        {"network.dropout=0.1", "network.dropout", "0.1", "0"},
+        {"network.module_dropout=0.1", "network.module_dropout", "0.1", "0"},
+        {"network.start_from=start.safetensors", "the file of network.start_from", "not given", ""},
         {"network.training_method=xattn", "network.training_method", "xattn", "full"},
         {"train.optimizer=lion", "train.optimizer", "lion(", "adamw("},
         {"train.optimizer_args=eps=1e-7", "train.optimizer", "eps=1e-07", "eps=1e-08"},
@@ -595,6 +625,7 @@ static int set_up(void **state)
     setenv("SOURCE_DATE_EPOCH", "1700000000", 1);
     test_write(test_path("train.yaml"), config, strlen(config));
     put_photographs("photos", 30);
+    put_start();
     put_photographs("after", 90);
     snprintf(path, sizeof path, "%s/scheduler/scheduler_config.json", model_copy(MODEL, "donor"));
     model_edit(path, "beta_end", "0.02");

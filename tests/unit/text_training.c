@@ -54,7 +54,7 @@ static void an_encoder_in_the_graph_makes_the_conditioners_states(void **state)
     assert_works(device_open("cpu", "float32", &d, &err), &err);
     trainable *t = adapter_of(m);
     const adapter_use use = {t, 0.5f};
-    const adapter_set adapters = {&use, 1};
+    const adapter_set adapters = {&use, 1, NULL};
     conditioner *c;
     denoiser *apart, *whole;
     denoiser_options options = {.size = {2, 8, 8, 4}, .tokens = 77, .adapters = &adapters};

@@ -110,7 +110,15 @@ static void methods_select(void **state)
     };
     model m = stub(FIXTURE("sd1-like/unet"));
     const layer_list *list;
+    const layer_selection conv = {.scope = SCOPE_C3LIER}, no_conv = {.scope = SCOPE_C3LIER, .method = METHOD_XATTN};
     assert_works(model_layers(&m, PART_UNET, &list, &err), &err);
+    assert_true(layer_selected(&conv, layer_at(list, "mid_block.resnets.0.conv1")));
+    assert_true(layer_selected(&conv, layer_at(list, "down_blocks.1.resnets.0.conv_shortcut")));
+    assert_true(layer_selected(&conv, layer_at(list, "up_blocks.0.upsamplers.0.conv")));
+    assert_true(layer_selected(&conv, layer_at(list, "mid_block.attentions.0.proj_in")));
+    assert_false(layer_selected(&conv, layer_at(list, "conv_in")));
+    assert_false(layer_selected(&conv, layer_at(list, "time_embedding.linear_1")));
+    assert_false(layer_selected(&no_conv, layer_at(list, "mid_block.resnets.0.conv1")));
     for (int method = METHOD_FULL; method <= METHOD_INNOXATTN; method++) {
         const layer_selection s = {.method = (training_method)method};
         for (size_t i = 0; i < 5; i++) {
@@ -146,7 +154,9 @@ static void configs_name_them(void **state)
     train_config_free(&c);
     assert_fails(read_with("training_method: attn", &c), LECO_INVALID, &err, "attn", "xattn-strict");
     assert_fails(read_with("type: lycoris", &c), LECO_INVALID, &err, "lycoris", "lierla");
-    assert_fails(read_with("type: c3lier", &c), LECO_UNSUPPORTED, &err, "c3lier");
+    assert_works(read_with("type: c3lier, training_method: noxattn", &c), &err);
+    assert_int_equal(c.network.layers.scope, SCOPE_C3LIER);
+    train_config_free(&c);
 }
 
 /* ---- families ---- */
@@ -237,14 +247,14 @@ static void loaded_convolutions_have_params(void **state)
 
 /* ---- all kinds ---- */
 
-static trainable *made(const model *m, const trainable_kind *kind, uint64_t seed)
+static trainable *made(model *m, const trainable_kind *kind, uint64_t seed)
 {
     const trainable_options options = {
-        .kind = kind, .layers = {.method = METHOD_XATTN}, .rank = 3, .alpha = 1.5f, .exact = DTYPE_F32};
+        .kind = kind, .layers = {.scope = SCOPE_C3LIER}, .rank = 2, .alpha = 1.5f, .factor = -1, .exact = DTYPE_F32};
     trainable *t;
     rng r;
     rng_seed(&r, RNG_CPU, seed);
-    assert_works(test_lora_create(&m->unet, &options, &r, &t, &err), &err);
+    assert_works(trainable_create(m, &options, &r, &t, &err), &err);
     return t;
 }
 
@@ -259,26 +269,30 @@ static void assert_same(trainable *a, trainable *b)
     }
 }
 
-/* One of a module's params follows the multiplier; it is 0 at first, so that training starts from the model itself. */
-static void check_start(trainable *t, const trainable_kind *kind)
+/* One of a module's params follows the multiplier; it is 0 at first, so that training starts from the model itself. A
+ * DoRA's is the norm of the weight, which is as good. */
+static void check_start(trainable *t)
 {
-    const trainable_module *one = trainable_module_at(t, 0);
-    int multiplied = 0;
-    for (size_t i = 0; i < one->params; i++) {
-        const bool zero = *(float *)one->param[i].value == 0;
-        assert_true(zero == kind->param[i].multiplied);
-        multiplied += kind->param[i].multiplied;
+    for (size_t i = 0; i < trainable_module_count(t); i++) {
+        const trainable_module *one = trainable_module_at(t, i);
+        int multiplied = 0;
+        for (size_t k = 0; k < one->params; k++) {
+            const bool zero = *(float *)one->param[k].value == 0;
+            assert_true(one->kind == &kind_dora || zero == one->kind->param[k].multiplied);
+            multiplied += one->kind->param[k].multiplied;
+        }
+        assert_int_equal(multiplied, 1);
     }
-    assert_int_equal(multiplied, 1);
 }
 
 static void all_kinds_are_saved_and_loaded(void **state)
 {
     (void)state;
     model m = stub(FIXTURE("sd1-like/unet"));
+    assert_works(weights_open(FIXTURE("sd1-like/unet"), &m.weights[PART_UNET], &err), &err);
     const char *path = test_path("kind.safetensors");
     for (const trainable_kind *const *kind = trainable_kinds; *kind; kind++) {
-        if ((*kind)->alone) continue; /* goes on no layer: unit/embedding */
+        if ((*kind)->alone || (*kind)->variant_of) continue; /* an embedding goes on no layer: unit/embedding */
         char setting[64];
         train_config c;
         snprintf(setting, sizeof setting, "kind: %s", (*kind)->name);
@@ -287,7 +301,7 @@ static void all_kinds_are_saved_and_loaded(void **state)
         train_config_free(&c);
 
         trainable *t = made(&m, *kind, 1), *other = made(&m, *kind, 2), *loaded;
-        check_start(t, *kind);
+        check_start(t);
         rng r;
         rng_seed(&r, RNG_CPU, 3);
         size_t count;
@@ -295,16 +309,44 @@ static void all_kinds_are_saved_and_loaded(void **state)
         for (size_t i = 0; i < count; i++) rng_normal(&r, params[i].value, (size_t)shape_count(&params[i].shape));
         assert_works(trainable_save(t, path, DTYPE_F32, NULL, &err), &err);
         assert_works(test_lora_load(path, &m.unet, NULL, DTYPE_F32, &loaded, &err), &err);
-        assert_ptr_equal(trainable_module_at(loaded, 0)->kind, *kind);
-        assert_true(trainable_module_at(loaded, 0)->rank == 3 && trainable_module_at(loaded, 0)->alpha == 1.5f);
-        assert_same(t, loaded);
+        assert_int_equal(trainable_module_count(loaded), trainable_module_count(t));
+        for (size_t i = 0; i < trainable_module_count(t); i++) {
+            const trainable_module *a = trainable_module_at(t, i), *b = trainable_module_at(loaded, i);
+            assert_ptr_equal(a->kind, b->kind);
+            assert_true(a->rank == b->rank && a->alpha == b->alpha && a->rows == b->rows && a->columns == b->columns);
+            assert_true(kind_is(a->kind, *kind) && (a->rank == 2 || a->layer.is_conv));
+        }
+        assert_works(trainable_copy_values(other, loaded, &err), &err);
+        assert_same(t, other);
         assert_works(trainable_load_values(other, path, &err), &err);
         assert_same(t, other);
         trainable_destroy(loaded);
         trainable_destroy(other);
         trainable_destroy(t);
     }
+    weights_close(m.weights[PART_UNET]);
     free_lists(&m);
+}
+
+/* LyCORIS's sizes and, where a product would be no smaller, a whole second matrix. */
+static void lokr_splits_as_lycoris_does(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t out, in, rank, factor, rows, columns;
+        bool whole;
+    } cases[] = {{320, 320, 4, -1, 16, 16, false}, {320, 768, 9, -1, 16, 24, false}, {320, 768, 16, -1, 16, 24, true},
+                 {1280, 320, 4, 8, 8, 8, false},   {127, 250, 4, -1, 1, 10, false},  {360, 512, 4, 4, 4, 4, false},
+                 {250, 360, 4, 8, 5, 8, false}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const layer_info layer = {.path = "x", .out = cases[i].out, .in = cases[i].in, .kernel = 1};
+        trainable_module m = {.kind = &kind_lokr, .layer = layer, .rank = cases[i].rank, .alpha = 1};
+        const trainable_options o = {.factor = cases[i].factor};
+        kind_lokr.settle(&m, &o);
+        assert_int_equal(m.rows, cases[i].rows);
+        assert_int_equal(m.columns, cases[i].columns);
+        assert_true(m.kind == (cases[i].whole ? &kind_lokr_whole : &kind_lokr));
+    }
 }
 
 int main(void)
@@ -318,6 +360,7 @@ int main(void)
         cmocka_unit_test(params_are_views),
         cmocka_unit_test(loaded_convolutions_have_params),
         cmocka_unit_test(all_kinds_are_saved_and_loaded),
+        cmocka_unit_test(lokr_splits_as_lycoris_does),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
