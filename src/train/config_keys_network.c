@@ -132,7 +132,7 @@ static char *show_ranks(const void *values)
     const trainable_options *o = &((const train_config *)values)->network;
     char *text = mem_strdup("[");
     for (size_t i = 0; i < o->rule_count; i++)
-        text = joined(text, mem_printf("%s{match: %s, rank: %lld, alpha: %.9g}", i ? ", " : "", o->rules[i].match,
+        text = joined(text, mem_printf("%s{match: %s, rank: %lld, alpha: %.7g}", i ? ", " : "", o->rules[i].match,
                                        (long long)o->rules[i].rank, (double)o->rules[i].alpha));
     return joined(text, mem_strdup("]"));
 }
@@ -176,9 +176,9 @@ const key_row config_network_keys[] = {
     OWN("ranks", read_ranks, show_ranks, "none",
         "other ranks and alphas for the layers that a pattern matches: a list of `{match: attn2, rank: 8, alpha: 4}`; "
         "the first that matches a layer decides, what it doesn't say is as for all others"),
-    INT("conv_dim", network.conv_rank, 1, 1024, UNSET("`rank`"),
+    INT("conv_dim", network.conv_rank, 1, 1024, UNSET("as `rank` says"),
         "rank of convolutions larger than 1x1, which `c3lier` has, as in kohya's sd-scripts and LyCORIS"),
-    FLOAT("conv_alpha", network.conv_alpha, 1e-6, 1e6, UNSET("`alpha`"), "their alpha"),
+    FLOAT("conv_alpha", network.conv_alpha, 1e-6, 1e6, UNSET("as `alpha` says"), "their alpha"),
     BOOL("text_encoder", network.layers.text_encoder, "false",
          "also on the attention and MLP layers of the text encoder, as kohya's sd-scripts have it"),
     FLOAT("alpha", network.alpha, 0, 1e6, "1.0",

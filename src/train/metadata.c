@@ -94,10 +94,10 @@ static bool network_args(const train_config *c, json_t *args)
     if (n->kind == &kind_lokr) ARG("factor", "%lld", (long long)n->factor);
     if (n->layers.scope == SCOPE_C3LIER) {
         ARG("conv_dim", "%lld", (long long)(n->conv_rank ? n->conv_rank : n->rank));
-        ARG("conv_alpha", "%.9g", (double)(n->conv_alpha > 0 ? n->conv_alpha : n->alpha));
+        ARG("conv_alpha", "%.7g", (double)(n->conv_alpha > 0 ? n->conv_alpha : n->alpha));
     }
-    if (n->dropout.rank > 0) ARG("rank_dropout", "%.9g", (double)n->dropout.rank);
-    if (n->dropout.module > 0) ARG("module_dropout", "%.9g", (double)n->dropout.module);
+    if (n->dropout.rank > 0) ARG("rank_dropout", "%.7g", (double)n->dropout.rank);
+    if (n->dropout.module > 0) ARG("module_dropout", "%.7g", (double)n->dropout.module);
 #undef ARG
     return good;
 }
@@ -106,7 +106,9 @@ static leco_status add_network(setting_list *out, const train_config *c, leco_er
 {
     const trainable_options *n = &c->network;
     if (n->kind->alone) return LECO_OK;
-    if (n->dropout.element > 0) LECO_TRY(add_number(out, "ss_network_dropout", (double)n->dropout.element, err));
+    char dropout[32];
+    snprintf(dropout, sizeof dropout, "%.7g", (double)n->dropout.element);
+    if (n->dropout.element > 0) LECO_TRY(settings_add(out, "ss_network_dropout", dropout, err));
     json_t *args = json_object();
     char *text = args && network_args(c, args) ? json_dumps(args, 0) : NULL;
     leco_status status = !text                    ? error_memory(err, 0, "the metadata")
