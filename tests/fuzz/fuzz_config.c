@@ -100,6 +100,16 @@ static void check_config(const train_config *c)
     check_between((double)c->clip_skip, 0, 24);
     check_between((double)c->network.rank, 1, 1024);
     check_between((double)c->network.alpha, 0.99e-6, 1e6);
+    const trainable_options *n = &c->network;
+    for (size_t i = 0; i < n->layers.include.count; i++) FUZZ_CHECK(n->layers.include.at[i][0]);
+    for (size_t i = 0; i < n->layers.exclude.count; i++) FUZZ_CHECK(n->layers.exclude.at[i][0]);
+    for (size_t i = 0; i < n->rule_count; i++) {
+        FUZZ_CHECK(n->rules[i].match[0] && (n->rules[i].rank || n->rules[i].alpha > 0));
+        check_between((double)n->rules[i].rank, 0, 1024);
+    }
+    check_between((double)n->dropout.element, 0, 0.99 + 1e-6);
+    check_between((double)n->dropout.rank, 0, 0.99 + 1e-6);
+    check_between((double)n->dropout.module, 0, 0.99 + 1e-6);
     check_between((double)c->iterations, 1, 1e9);
     check_between(c->lr, 1e-12, 1000);
     check_between((double)c->denoising_steps, 2, 1000);
@@ -129,7 +139,8 @@ static void check_config(const train_config *c)
 
 static void put_text(FILE *out, const char *key, const char *text)
 {
-    fprintf(out, "%s: \"", key);
+    if (key) fprintf(out, "%s: ", key);
+    fputc('"', out);
     for (const char *p = text; *p; p++) { /* YAML takes UTF-8 as it is, but for control characters */
         if ((unsigned char)*p < 0x20 || *p == '"' || *p == '\\' || *p == 0x7f)
             fprintf(out, "\\x%02x", (unsigned)*p);
@@ -187,6 +198,32 @@ static void put_images(FILE *out, const images_config *p)
     if (p->regularisation.prompt) put_text(out, "    prompt", p->regularisation.prompt);
 }
 
+static void put_patterns(FILE *out, const char *key, const layer_patterns *p)
+{
+    if (p->count) fprintf(out, "  %s:\n", key);
+    for (size_t i = 0; i < p->count; i++) {
+        fputs("  - ", out);
+        put_text(out, NULL, p->at[i]);
+    }
+}
+
+static void put_network(FILE *out, const trainable_options *n)
+{
+    if (n->layers.scope == SCOPE_EMBEDDING) return;
+    put_patterns(out, "include", &n->layers.include);
+    put_patterns(out, "exclude", &n->layers.exclude);
+    if (n->rule_count) fputs("  ranks:\n", out);
+    for (size_t i = 0; i < n->rule_count; i++) {
+        put_text(out, "  - match", n->rules[i].match);
+        if (n->rules[i].rank) fprintf(out, "    rank: %lld\n", (long long)n->rules[i].rank);
+        if (n->rules[i].alpha > 0) fprintf(out, "    alpha: %.9g\n", fmax((double)n->rules[i].alpha, 1e-6));
+    }
+    if (n->conv_rank) fprintf(out, "  conv_dim: %lld\n", (long long)n->conv_rank);
+    if (n->conv_alpha > 0) fprintf(out, "  conv_alpha: %.9g\n", fmax((double)n->conv_alpha, 1e-6));
+    fprintf(out, "  dropout: %.9g\n  rank_dropout: %.9g\n  module_dropout: %.9g\n", (double)n->dropout.element,
+            (double)n->dropout.rank, (double)n->dropout.module);
+}
+
 static char *written(const train_config *c)
 {
     static const char *const methods[] = {"full", "selfattn", "xattn", "xattn-strict", "noxattn", "innoxattn"};
@@ -197,8 +234,10 @@ static char *written(const train_config *c)
     fprintf(out, "pretrained_model:\n  clip_skip: %lld\n", (long long)c->clip_skip);
     if (c->v_prediction >= 0) fprintf(out, "  v_pred: %s\n", c->v_prediction ? "true" : "false");
     put_text(out, "  name_or_path", c->model);
-    fprintf(out, "network:\n  type: lierla\n  rank: %lld\n  alpha: %.9g\n  training_method: %s\n",
-            (long long)c->network.rank, fmax((double)c->network.alpha, 1e-6), methods[c->network.layers.method]);
+    fprintf(out, "network:\n  type: %s\n  rank: %lld\n  alpha: %.9g\n  training_method: %s\n",
+            c->network.layers.scope == SCOPE_C3LIER ? "c3lier" : "lierla", (long long)c->network.rank,
+            fmax((double)c->network.alpha, 1e-6), methods[c->network.layers.method]);
+    put_network(out, &c->network);
     put_train(out, c);
     fprintf(out, "save:\n  per_steps: %lld\n  precision: %s\n", (long long)c->save_every,
             dtype_name(c->save_precision));
@@ -268,6 +307,9 @@ bool fuzz_seed(unsigned index, const char *path)
         "=== prompts.yaml\n- target: red\n  positive: a red thing\n  unconditional: ''\n  neutral: thing\n"
         "  action: erase\n  guidance_scale: 1.5\n  resolution: 64\n  batch_size: 2\n  multiplier: -1\n  weight: 0.5\n"
         "- target: blue\n  action: enhance\n  resolution: [64, 128]\n  dynamic_resolution: false\n",
+        "pretrained_model: {name_or_path: m}\nprompts: [{target: red}]\nnetwork:\n  type: c3lier\n  include: [attn1, "
+        "resnets]\n  exclude: 'down_blocks.*'\n  ranks: [{match: to_k, rank: 8}, {match: '*conv?', alpha: 2}]\n"
+        "  conv_dim: 2\n  conv_alpha: 0.5\n  dropout: 0.1\n  rank_dropout: 0.2\n  module_dropout: 0.3\n",
         "pretrained_model: {name_or_path: m}\ntrain: {optimizer: sgd, optimizer_args: momentum=0.9 nesterov=True}\n"
         "save: {name: x, path: /tmp, per_steps: 10, precision: bf16}\nlogging: {use_wandb: false, verbose: yes}\n"
         "other: {use_xformers: true}\nprompts: [{target: red}]\n"

@@ -232,8 +232,6 @@ static void curves_on_cuda(void **state)
     if (!cuda || backend_open(cuda, NULL) != LECO_OK) skip();
     check_float32("sd1-like", "curve", "cuda");
     check_float32("sd1-like", "curve_c3lier", "cuda");
-    check_float32("sd1-like", "curve_lokr", "cuda");
-    check_float32("sd1-like", "curve_dora", "cuda");
     if (getenv("LECO_TEST_LARGE")) { /* an emulated card takes minutes for these */
         check_float32("sd1-like", "curve_multi", "cuda");
         check_float32("sd2-like", "curve", "cuda");
