@@ -99,6 +99,13 @@ static void several_pairs(void **state)
     same_losses("several");
 }
 
+static void convolutions(void **state)
+{
+    (void)state;
+    same_losses("one_c3lier");
+    same_losses("several_c3lier");
+}
+
 static void sizes_that_change(void **state)
 {
     (void)state;
@@ -122,8 +129,8 @@ static void lion_and_cosine(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(one_pair),         cmocka_unit_test(several_pairs),   cmocka_unit_test(sizes_that_change),
-        cmocka_unit_test(other_schedulers), cmocka_unit_test(lion_and_cosine),
+        cmocka_unit_test(one_pair),     cmocka_unit_test(several_pairs),    cmocka_unit_test(sizes_that_change),
+        cmocka_unit_test(convolutions), cmocka_unit_test(other_schedulers), cmocka_unit_test(lion_and_cosine),
     };
     return cmocka_run_group_tests_name("parity/p1atdev", tests, NULL, NULL);
 }
