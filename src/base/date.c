@@ -26,3 +26,10 @@ leco_status date_now(char date[DATE_ROOM], leco_error *err)
     if (gmtime_r(&when, &utc)) strftime(date, DATE_ROOM, "%Y-%m-%dT%H:%M:%SZ", &utc);
     return LECO_OK;
 }
+
+double date_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}

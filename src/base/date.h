@@ -10,4 +10,6 @@
  * that the same run can write the same file: seconds since 1970. Another text there is LECO_INVALID. */
 leco_status date_now(char date[DATE_ROOM], leco_error *err);
 
+double date_seconds(void); /* since 1970, by the system's clock */
+
 #endif
