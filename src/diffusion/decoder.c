@@ -29,7 +29,7 @@ static void build(nn *c, void *user)
     n->net = vae_decoder_build(c, n->config, n->size.batch, n->size.height, n->size.width);
 }
 
-static leco_status fill(decoder *n, const device *d, const model *m, leco_error *err)
+static leco_status plan(decoder *n, const device *d, const model *m, leco_error *err)
 {
     const runner_spec spec = {.device = d,
                               .weights = m->weights[PART_VAE],
@@ -37,15 +37,12 @@ static leco_status fill(decoder *n, const device *d, const model *m, leco_error 
                               .what = "the decoder",
                               .build = build,
                               .user = n};
-    LECO_TRY(runner_create(&spec, &n->runner, err));
+    LECO_TRY(runner_plan(&spec, &n->runner, err));
     n->picture_count = (size_t)shape_count(&n->net.sample->shape);
-    n->latents = mem_calloc(latent_count(n->size), sizeof(float));
-    n->picture = mem_calloc(n->picture_count, sizeof(float));
-    if (!n->latents || !n->picture) return error_memory(err, n->picture_count * sizeof(float), "decoded pictures");
     return LECO_OK;
 }
 
-leco_status decoder_create(const device *d, const model *m, latent_size size, decoder **out, leco_error *err)
+leco_status decoder_plan(const device *d, const model *m, latent_size size, decoder **out, leco_error *err)
 {
     *out = NULL;
     decoder *n = mem_calloc(1, sizeof *n);
@@ -54,13 +51,42 @@ leco_status decoder_create(const device *d, const model *m, latent_size size, de
     n->size.channels = m->vae.latent_channels;
     n->config = &m->vae;
     n->scaling_factor = m->vae.scaling_factor;
-    leco_status status = fill(n, d, m, err);
+    leco_status status = plan(n, d, m, err);
     if (status != LECO_OK) {
         decoder_destroy(n);
         return status;
     }
     *out = n;
     return LECO_OK;
+}
+
+leco_status decoder_prepare(decoder *n, leco_error *err)
+{
+    LECO_TRY(runner_prepare(&n->runner, err));
+    if (!n->latents) n->latents = mem_calloc(latent_count(n->size), sizeof(float));
+    if (!n->picture) n->picture = mem_calloc(n->picture_count, sizeof(float));
+    if (n->latents && n->picture) return LECO_OK;
+    return error_memory(err, n->picture_count * sizeof(float), "decoded pictures");
+}
+
+leco_status decoder_create(const device *d, const model *m, latent_size size, decoder **out, leco_error *err)
+{
+    LECO_TRY(decoder_plan(d, m, size, out, err));
+    leco_status status = decoder_prepare(*out, err);
+    if (status == LECO_OK) return LECO_OK;
+    decoder_destroy(*out);
+    *out = NULL;
+    return status;
+}
+
+size_t decoder_arena_bytes(const decoder *n)
+{
+    return runner_arena_bytes(&n->runner);
+}
+
+size_t decoder_bytes(const decoder *n)
+{
+    return sizeof *n + runner_bytes(&n->runner) + (latent_count(n->size) + n->picture_count) * sizeof(float);
 }
 
 leco_status decoder_run(decoder *n, const float *latents, uint8_t *rgb, leco_error *err)

@@ -8,9 +8,17 @@
 
 typedef struct decoder decoder;
 
-/* Builds over m's VAE weights (loaded by the caller); d and m outlive the decoder. */
+/* Builds over m's VAE weights (mapped by the caller) and plans; takes no memory. d and m outlive the decoder. On
+ * failure *out is NULL. */
+leco_status decoder_plan(const device *d, const model *m, latent_size size, decoder **out, leco_error *err);
+/* Takes what was planned; the weights are loaded now. */
+leco_status decoder_prepare(decoder *n, leco_error *err);
+/* Both at once. */
 leco_status decoder_create(const device *d, const model *m, latent_size size, decoder **out, leco_error *err);
 void decoder_destroy(decoder *n); /* NULL is fine */
+
+size_t decoder_arena_bytes(const decoder *n); /* as planned, both */
+size_t decoder_bytes(const decoder *n);       /* of the graph, the session, and what goes in and out */
 
 /* latents [B,h,w,C] as the U-Net has them -> rgb [B,H,W,3], 8 bits: round(255 clamp(x / 2 + 1/2)), as diffusers. */
 leco_status decoder_run(decoder *n, const float *latents, uint8_t *rgb, leco_error *err);

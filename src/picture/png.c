@@ -30,7 +30,9 @@ typedef struct job {
     png_structp png;
     png_infop info;
     /* writing */
-    file_writer *writer;
+    file_writer *writer; /* or, where that is NULL, */
+    uint8_t *bytes;      /* [room], `used` so far */
+    size_t used, room;
     const image *source;
     /* reading */
     file_map map;
@@ -78,9 +80,27 @@ static leco_status job_status(const job *j)
 
 /* ---- writing ---- */
 
+static void keep_bytes(job *j, const uint8_t *data, size_t size)
+{
+    if (j->used + size > j->room) {
+        const size_t wanted = 2 * (j->used + size);
+        uint8_t *grown = mem_realloc(j->bytes, wanted, 1);
+        if (!grown) j->missing = wanted;
+        if (!grown) png_error(j->png, "no memory");
+        j->bytes = grown;
+        j->room = wanted;
+    }
+    memcpy(j->bytes + j->used, data, size);
+    j->used += size;
+}
+
 static void write_bytes(png_structp png, png_bytep data, size_t size)
 {
     job *j = png_get_io_ptr(png);
+    if (!j->writer) {
+        keep_bytes(j, data, size);
+        return;
+    }
     j->status = file_writer_write(j->writer, data, size, j->err);
     if (j->status != LECO_OK) png_error(png, "cannot write");
 }
@@ -135,6 +155,17 @@ leco_status png_write(const char *path, const image *img, const char *parameters
     leco_status status = job_status(&j);
     if (status == LECO_OK) return file_writer_commit(j.writer, err);
     file_writer_abort(j.writer);
+    return status;
+}
+
+leco_status png_encode(const char *what, const image *img, uint8_t **bytes, size_t *size, leco_error *err)
+{
+    job j = {.path = what, .err = err, .source = img};
+    write_guarded(&j, NULL);
+    leco_status status = job_status(&j);
+    *bytes = status == LECO_OK ? j.bytes : NULL;
+    *size = status == LECO_OK ? j.used : 0;
+    if (status != LECO_OK) mem_free(j.bytes);
     return status;
 }
 

@@ -2,11 +2,16 @@
 #ifndef LECO_PICTURE_PNG_H
 #define LECO_PICTURE_PNG_H
 
+#include <stddef.h>
+
 #include "picture/image.h"
 
 /* Writes atomically. `parameters` (UTF-8; may be NULL) becomes the text chunk "parameters": tEXt where it is ASCII,
  * iTXt otherwise. */
 leco_status png_write(const char *path, const image *img, const char *parameters, leco_error *err);
+
+/* The same as a file's bytes in memory: *bytes [*size], mem_free it. `what` is for messages. */
+leco_status png_encode(const char *what, const image *img, uint8_t **bytes, size_t *size, leco_error *err);
 
 /* Reads any PNG into 8-bit RGB: 16 bits are scaled, what isn't opaque lies on white, an EXIF orientation is respected;
  * of an animation the still picture is read, which the log says. *parameters (may be NULL) gets that text chunk, or

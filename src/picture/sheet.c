@@ -46,6 +46,12 @@ static void draw_wrapped(image *img, int x, int y, int width, const char *text, 
     }
 }
 
+/* Of its text: a narrow one's may stand out on both sides by half the gap. */
+static int column_room(const sheet *s)
+{
+    return s->cell_width + GAP;
+}
+
 /* Where everything goes, and how large the sheet becomes. */
 static leco_status lay_out(sheet *s, const sheet_spec *spec, int *width, int *height, leco_error *err)
 {
@@ -53,15 +59,20 @@ static leco_status lay_out(sheet *s, const sheet_spec *spec, int *width, int *he
     s->cell_width = spec->width * s->factor;
     s->cell_height = spec->height * s->factor;
     int widest, tall;
-    for (size_t i = 0; i < s->rows; i++) {
-        measure(spec->row[i], LABEL_WIDTH, &widest, &tall);
+    for (size_t i = 0; i < (spec->row ? s->rows : 1); i++) {
+        measure(spec->row ? spec->row[i] : spec->widest, LABEL_WIDTH, &widest, &tall);
         if (widest > s->label_width) s->label_width = widest;
         if (tall > s->cell_height) s->cell_height = tall; /* a long text beside a small picture */
     }
     const double across = 2.0 * MARGIN + s->label_width + 2.0 * GAP + (double)s->columns * (s->cell_width + GAP) - GAP;
     measure(spec->title, (int)across - 2 * MARGIN, &widest, &s->title_height);
     s->title_height += GAP;
-    s->header_height = font_size.line + GAP;
+    s->header_height = font_size.line;
+    for (size_t i = 0; i < s->columns; i++) {
+        measure(spec->column[i], column_room(s), &widest, &tall);
+        if (tall > s->header_height) s->header_height = tall;
+    }
+    s->header_height += GAP;
     const double down =
         2.0 * MARGIN + s->title_height + s->header_height + (double)s->rows * (s->cell_height + GAP) - GAP;
     if (across > LARGEST_SIDE || down > LARGEST_SIDE)
@@ -82,20 +93,44 @@ static int row_y(const sheet *s, size_t row)
     return MARGIN + s->title_height + s->header_height + (int)row * (s->cell_height + GAP);
 }
 
+/* Each line in the middle above the column. */
+static void draw_header(sheet *s, size_t column, const char *text)
+{
+    const char *next;
+    int y = MARGIN + s->title_height;
+    for (const char *at = text; *at; at = next) {
+        const size_t length = font_line(at, column_room(s), &next);
+        font_draw(&s->image, column_x(s, column) + (s->cell_width - font_width(at, length)) / 2, y, at, length, ink);
+        y += font_size.line;
+    }
+}
+
+void sheet_label(sheet *s, size_t row, const char *text)
+{
+    int widest, tall;
+    const int top = row_y(s, row);
+    assert(row < s->rows);
+    for (int y = 0; y < s->cell_height; y++)
+        memset(s->image.rgb + 3 * ((size_t)(top + y) * (size_t)s->image.width + MARGIN), 0xff,
+               3 * (size_t)s->label_width);
+    measure(text, LABEL_WIDTH, &widest, &tall);
+    draw_wrapped(&s->image, MARGIN, top + (s->cell_height - tall) / 2, LABEL_WIDTH, text, ink);
+}
+
 static void draw_texts(sheet *s, const sheet_spec *spec)
 {
-    image *img = &s->image;
-    draw_wrapped(img, MARGIN, MARGIN, img->width - 2 * MARGIN, spec->title, faint);
-    for (size_t i = 0; i < s->columns; i++) {
-        const char *text = spec->column[i];
-        int x = column_x(s, i) + (s->cell_width - font_width(text, strlen(text))) / 2;
-        font_draw(img, x, MARGIN + s->title_height, text, strlen(text), ink);
-    }
-    for (size_t i = 0; i < s->rows; i++) {
-        int widest, tall;
-        measure(spec->row[i], LABEL_WIDTH, &widest, &tall);
-        draw_wrapped(img, MARGIN, row_y(s, i) + (s->cell_height - tall) / 2, LABEL_WIDTH, spec->row[i], ink);
-    }
+    draw_wrapped(&s->image, MARGIN, MARGIN, s->image.width - 2 * MARGIN, spec->title, faint);
+    for (size_t i = 0; i < s->columns; i++) draw_header(s, i, spec->column[i]);
+    for (size_t i = 0; i < s->rows && spec->row; i++) sheet_label(s, i, spec->row[i]);
+}
+
+leco_status sheet_measure(const sheet_spec *spec, size_t *bytes, leco_error *err)
+{
+    sheet s = {.rows = spec->rows, .columns = spec->columns};
+    int width = 0, height = 0;
+    LECO_TRY(lay_out(&s, spec, &width, &height, err));
+    *bytes = sizeof s + 3 * (size_t)width * (size_t)height;
+    return LECO_OK;
 }
 
 leco_status sheet_create(const sheet_spec *spec, sheet **out, leco_error *err)
@@ -142,4 +177,19 @@ void sheet_put(sheet *s, size_t row, size_t column, const image *picture)
 image *sheet_image(sheet *s)
 {
     return &s->image;
+}
+
+image sheet_top(const sheet *s, size_t rows)
+{
+    const int height = row_y(s, rows) - (rows ? GAP : 0) + MARGIN;
+    return (image){s->image.width, height, s->image.rgb};
+}
+
+bool sheet_take_top(sheet *s, const image *top, size_t rows)
+{
+    const image wanted = sheet_top(s, rows);
+    if (rows > s->rows || top->width != wanted.width || top->height < wanted.height) return false;
+    const size_t stride = 3 * (size_t)wanted.width, first = (size_t)row_y(s, 0) * stride;
+    memcpy(s->image.rgb + first, top->rgb + first, (size_t)(wanted.height - MARGIN) * stride - first);
+    return true;
 }
