@@ -52,6 +52,16 @@ LECO_API void leco_set_threads(int count);
 
 /* ---- progress ---- */
 
+/* How far a training has come (docs/config.md, "The effect"), in units of how far the targets are asked to move; NaN
+ * where there is nothing to measure. */
+typedef struct leco_effect {
+    double effect;     /* of the way that is asked for: 0 nothing, 1 all of it */
+    double moved;      /* the targets, in whatever direction */
+    double kept;       /* what is preserved */
+    double neighbours; /* texts of near words */
+    double unrelated;  /* and of others */
+} leco_effect;
+
 typedef struct leco_progress {
     const char *what;              /* "training", "drawing", ... */
     int64_t done, total;           /* steps, pictures */
@@ -61,6 +71,7 @@ typedef struct leco_progress {
     const char *saved;             /* a file that was just written, or NULL */
     const char *part;              /* what a step or a picture begins with, "denoising", or NULL; */
     int64_t part_done, part_total; /* and how far that has come */
+    const leco_effect *effect;     /* training: as measured last; NULL: not yet, or never */
 } leco_progress;
 
 /* Called between steps, of denoising too. Return false to stop: the call then ends with LECO_INTERRUPTED after saving
@@ -199,6 +210,8 @@ typedef struct leco_train_report {
     char *summary;           /* a few lines for people: model, adapter, modules, parameters, memory */
     char *modules;           /* of a dry run: what is trained, as a JSON list of {"layer", "kind", "rank", "alpha",
                               * "shape", "parameters"}; else NULL */
+    leco_effect effect;      /* as measured last, all NaN where it wasn't, ... */
+    int64_t effect_step;     /* ... after so many iterations */
 } leco_train_report;
 
 LECO_API void leco_train_report_free(leco_train_report *report);

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "base/number.h"
 #include "base/utf8.h"
+#include "solve/neighbours.h"
 #include "solve/start.h"
 #include "train/save.h"
 #include "train/trainer.h"
@@ -24,9 +25,16 @@ void leco_train_report_free(leco_train_report *report)
     *report = (leco_train_report){0};
 }
 
+static leco_effect effect_of(const effect_figures *e)
+{
+    return (leco_effect){number_shown(e->effect), number_shown(e->moved), number_shown(e->kept),
+                         number_shown(e->neighbours), number_shown(e->unrelated)};
+}
+
 static bool forward_progress(void *user, const train_progress *p)
 {
     const leco_train_options *o = user;
+    const leco_effect effect = p->effect ? effect_of(p->effect) : (leco_effect){0};
     const leco_progress out = {.what = "training",
                                .done = p->done,
                                .total = p->total,
@@ -36,7 +44,8 @@ static bool forward_progress(void *user, const train_progress *p)
                                .saved = p->saved,
                                .part = "denoising",
                                .part_done = p->denoised,
-                               .part_total = p->denoised_total};
+                               .part_total = p->denoised_total,
+                               .effect = p->effect ? &effect : NULL};
     IN_HOST_LOCALE;
     return o->progress(o->user, &out);
 }
@@ -108,6 +117,8 @@ static leco_status train(trainer *t, const train_config *c, const leco_train_opt
     report->state = result.state;
     report->iterations = result.iterations;
     report->seconds = result.seconds;
+    report->effect = effect_of(&result.effect);
+    report->effect_step = result.effect_step;
     report->first_loss = number_shown(result.first_loss);
     report->last_loss = number_shown(result.last_loss);
     use = trainer_allocated(t);
@@ -124,7 +135,9 @@ leco_status leco_train(const char *config, const leco_train_options *options, le
     const leco_train_options *o = options ? options : &defaults;
     train_config c;
     trainer *t;
-    leco_train_report made = {.first_loss = NAN, .last_loss = NAN};
+    const double none = NAN;
+    leco_train_report made = {.first_loss = none, .last_loss = none, .effect = {none, none, none, none, none}};
+    logging_others others = {0};
     LECO_TRY(train_config_read(config, o->overrides, o->override_count, &c, err));
     c.embeddings = o->embeddings;
     c.embedding_count = o->embedding_count;
@@ -132,12 +145,15 @@ leco_status leco_train(const char *config, const leco_train_options *options, le
     save_claim claim = {0};
     leco_status status = save_check(&c, err);
     if (status == LECO_OK && !o->dry_run) status = save_claim_take(&c, &claim, err);
+    c.logging.others = &others;
+    c.logging.find = neighbours_find;
     if (status == LECO_OK) status = trainer_plan(&c, o->device, o->memory, &t, err);
     if (status == LECO_OK) {
         status = train(t, &c, o, &made, err);
         trainer_destroy(t);
     }
     save_claim_give_back(&claim);
+    neighbours_free(&others);
     log_raise_debug(false);
     train_config_free(&c);
     if (status == LECO_OK || status == LECO_INTERRUPTED)

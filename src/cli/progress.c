@@ -12,7 +12,8 @@
 #include "cli/options.h"
 
 #define BAR_SECONDS 0.1    /* between two drawings of the bar */
-#define PLAIN_SECONDS 10.0 /* between two plain lines */
+#define PLAIN_SECONDS 10.0 /* between two plain lines, or where that is longer */
+#define PLAIN_SHARE 0.01   /* of all the time it takes: a file keeps them all */
 #define BAR_WIDTH 28
 #define SLOW_SECONDS 2.0    /* a step that takes longer is shown with the part of it that is done */
 #define AT_ONCE_SECONDS 0.1 /* signals that come together are one */
@@ -173,6 +174,7 @@ static void append_figures(const progress *p, const leco_progress *state, char *
     size_t used = strlen(line);
     char left[32];
     if (!isnan(state->loss)) used += (size_t)snprintf(line + used, size - used, "  loss %.4g", p->loss);
+    if (p->effect_known) used += (size_t)snprintf(line + used, size - used, "  effect %.2f", p->effect);
     if (works[p->work].unit && state->seconds > 0 && state->done > 0) {
         double rate = (double)state->done / state->seconds;
         if (rate >= 0.5)
@@ -246,19 +248,29 @@ static void show(progress *p, const leco_progress *state)
         print_line(p, state);
 }
 
+/* Between two times that something is shown. */
+static double pause_of(const progress *p, const leco_progress *state)
+{
+    const double whole = state->seconds_left >= 0 ? state->seconds + state->seconds_left : 0;
+    return p->terminal ? BAR_SECONDS : fmax(PLAIN_SECONDS, PLAIN_SHARE * whole);
+}
+
 bool progress_show(void *user, const leco_progress *state)
 {
     progress *p = user;
-    what_happens = works[p->work].stops;
-    ends_at_once = !works[p->work].stops || state->done == 0;
+    what_happens = p->answers && state->done == 0 ? works[p->work].early : works[p->work].stops;
+    ends_at_once = !p->answers && (!works[p->work].stops || state->done == 0);
     average_loss(p, state->done, state->loss);
+    p->effect_known = state->effect && !isnan(state->effect->effect);
+    if (p->effect_known) p->effect = state->effect->effect;
     if (state->saved && !p->quiet && state->done < state->total) { /* the last one is the result, on stdout */
         clear_bar();
         fprintf(stderr, "saved %s\n", path_plain(state->saved));
     }
-    if (state->seconds - p->shown_at >= (p->terminal ? BAR_SECONDS : PLAIN_SECONDS)) show(p, state);
+    if (state->seconds - p->shown_at >= pause_of(p, state)) show(p, state);
     p->last = *state;
     p->last.saved = NULL;
+    p->last.effect = NULL;
     return !interrupted;
 }
 

@@ -1,7 +1,8 @@
-/* What a person sees while the program works: a progress bar on a terminal, a plain line now and then elsewhere, log
- * messages between them; all on stderr. And signals: Ctrl-C, SIGTERM, a lost connection (SIGHUP) or spent CPU time
- * (SIGXCPU) asks the library to finish the step and save, and is acknowledged at once; a second Ctrl-C or SIGTERM ends
- * the program. Where nothing would be lost and no file left half, the first one does. */
+/* What a person sees while the program works: a progress bar on a terminal, a plain line now and then elsewhere (every
+ * ten seconds, or for every percent), log messages between them; all on stderr. And signals: Ctrl-C, SIGTERM, a lost
+ * connection (SIGHUP) or spent CPU time (SIGXCPU) asks the library to finish the step and save, and is acknowledged at
+ * once; a second Ctrl-C or SIGTERM ends the program. Where nothing would be lost and no file left half, the first one
+ * does. */
 #ifndef LECO_CLI_PROGRESS_H
 #define LECO_CLI_PROGRESS_H
 
@@ -29,6 +30,9 @@ typedef struct progress {
     double shown_at;   /* seconds of the last time that something was shown */
     double loss;       /* averaged over the last steps */
     double loss_share; /* how much of a full average `loss` holds so far */
+    double effect;     /* of a training, where effect_known */
+    bool effect_known;
+    bool answers; /* something is printed at the end whatever happens: nothing ends it at once */
 } progress;
 
 /* Starts showing (one at a time), sends the library's log to stderr, and catches signals, unless the work is unseen.

@@ -79,18 +79,29 @@ static void print_modules(const char *modules)
     json_decref(all);
 }
 
+/* null where it wasn't measured. */
+static json_t *effect_json(const leco_train_report *report)
+{
+    const leco_effect *e = &report->effect;
+    if (isnan(e->moved)) return json_null();
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:I}", "effect", number_or_null(e->effect), "moved",
+                     number_or_null(e->moved), "kept", number_or_null(e->kept), "neighbours",
+                     number_or_null(e->neighbours), "unrelated", number_or_null(e->unrelated), "step",
+                     (json_int_t)report->effect_step);
+}
+
 static void print_report(const leco_train_report *report, bool dry_run, bool json)
 {
     const double mib = 1024.0 * 1024.0;
     if (json) {
-        print_json(json_pack("{s:o, s:o, s:o, s:I, s:f, s:o, s:o, s:I, s:I, s:I, s:o, s:o}", "file",
-                             json_text(report->path), "writes", json_text(report->writes), "state",
-                             json_text(report->state), "iterations", (json_int_t)report->iterations, "seconds",
-                             report->seconds, "first_loss", number_or_null(report->first_loss), "last_loss",
-                             number_or_null(report->last_loss), "planned_bytes", (json_int_t)report->planned_bytes,
-                             "measured_bytes", (json_int_t)report->measured_bytes, "resident_bytes",
-                             (json_int_t)report->resident_bytes, "summary", json_text(report->summary), "modules",
-                             report->modules ? json_loads(report->modules, 0, NULL) : json_null()));
+        print_json(json_pack(
+            "{s:o, s:o, s:o, s:I, s:f, s:o, s:o, s:I, s:I, s:I, s:o, s:o, s:o}", "file", json_text(report->path),
+            "writes", json_text(report->writes), "state", json_text(report->state), "iterations",
+            (json_int_t)report->iterations, "seconds", report->seconds, "first_loss",
+            number_or_null(report->first_loss), "last_loss", number_or_null(report->last_loss), "planned_bytes",
+            (json_int_t)report->planned_bytes, "measured_bytes", (json_int_t)report->measured_bytes, "resident_bytes",
+            (json_int_t)report->resident_bytes, "summary", json_text(report->summary), "modules",
+            report->modules ? json_loads(report->modules, 0, NULL) : json_null(), "effect", effect_json(report)));
         return;
     }
     if (dry_run) {
@@ -120,6 +131,28 @@ static void print_summary(const leco_train_report *report)
     if (report->resident_bytes > 0)
         fprintf(stderr, ", %.1f MiB with the program, its libraries and mapped files",
                 (double)report->resident_bytes / mib);
+    fputc('\n', stderr);
+}
+
+static void print_moved(const char *name, double moved, const char **join)
+{
+    if (isnan(moved)) return;
+    fprintf(stderr, "%s%s by %.2f", *join, name, moved);
+    *join = ", ";
+}
+
+/* "effect 0.93 of what is asked for; what is preserved moved by 0.11, near words by 0.14 of that". */
+static void print_effect(const leco_effect *e)
+{
+    const char *join = "; moved: ";
+    if (isnan(e->moved)) return;
+    if (isnan(e->effect))
+        fprintf(stderr, "moved by %.2f of the way to no prompt", e->moved);
+    else
+        fprintf(stderr, "effect %.2f of what is asked for", e->effect);
+    print_moved("what is preserved", e->kept, &join);
+    print_moved("near words", e->neighbours, &join);
+    print_moved("unrelated prompts", e->unrelated, &join);
     fputc('\n', stderr);
 }
 
@@ -163,7 +196,7 @@ static int train(const char *config, const leco_train_options *options, const ge
     progress_end(bar, status == LECO_OK && !options->dry_run);
     bool stopped = status == LECO_INTERRUPTED;
     if (status == LECO_OK || stopped) {
-        if (report.iterations > 0 && !general->quiet) print_summary(&report);
+        if (report.iterations > 0 && !general->quiet) print_summary(&report), print_effect(&report.effect);
         print_report(&report, options->dry_run, general->json);
     }
     *resumable = stopped && report.state;
@@ -262,6 +295,7 @@ static int train_as_asked(const char *config, const train_args *args, general_ar
 {
     progress bar;
     general_begin(general, &bar, WORK_TRAINING);
+    bar.answers = general->json;
     const leco_train_options options = {
         .overrides = args->set.item,
         .override_count = args->set.count,

@@ -47,6 +47,7 @@ static leco_status read_sections(train_config *c, const doc_node *root, leco_err
     for (int i = SECTION_FILE; i <= SECTION_REGULARISATION; i++) keys_defaults(&config_sections[i], c);
     LECO_TRY(spell_out_model(c, root, err));
     LECO_TRY(config_join_texts(c, root, "", "attributes", err));
+    LECO_TRY(config_join_logging(c, doc_find(root, "logging"), err));
     LECO_TRY(keys_read(root, &config_sections[SECTION_FILE], config_sections, c, err));
     for (int i = SECTION_FILE + 1; i < SECTION_PRESERVE; i++) {
         const key_section *section = &config_sections[i];
@@ -261,6 +262,7 @@ static leco_status read_tree(train_config *c, const doc_node *root, leco_error *
     if (c->network.start_from) LECO_TRY(config_find(c, c->network.start_from, &c->network.start_from, err));
     /* A config whose files were found in the working directory was written for being there. */
     if (!c->in_working_directory) LECO_TRY(config_beside(c, c->save_path, &c->save_path, err));
+    LECO_TRY(config_settle_logging(c, root, err));
     return config_settle_learning(c, place_of(c, root, "train"), err);
 }
 

@@ -8,6 +8,7 @@
 #include "base/dtype.h"
 #include "model/kinds.h"
 #include "model/spacing.h"
+#include "train/config_logging.h"
 #include "train/lr_schedule.h"
 #include "train/optimizer.h"
 #include "train/settings.h"
@@ -113,7 +114,8 @@ typedef struct train_config {
     const struct sampler *sampler; /* diffusion/sampler.h */
     int64_t iterations;            /* optimizer steps */
     double lr;
-    double max_grad_norm; /* 0: gradients stay as long as they are */
+    double max_grad_norm;  /* 0: gradients stay as long as they are */
+    double stop_at_effect; /* 0: it goes through whatever the effect is */
     lr_plan rates;
     optimizer_options optimizer;
     const char *optimizer_args; /* as written, or NULL; they are in `optimizer` */
@@ -142,6 +144,7 @@ typedef struct train_config {
     bool save_state, keep_state;
 
     bool verbose;
+    logging_config logging;
     const char *prompts_file;  /* as written, or NULL */
     const char *prompts_found; /* and where it was found */
     const char *attributes;    /* of entries that have none themselves, "{one|another}", or NULL */

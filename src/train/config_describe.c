@@ -69,6 +69,7 @@ static leco_status tell_all(telling *t, const train_config *c, leco_error *err)
 {
     char prefix[64];
     for (int i = SECTION_FILE + 1; i < SECTION_SAVE; i++) LECO_TRY(tell(t, i, c, config_sections[i].name, err));
+    if (c->stop_at_effect > 0) LECO_TRY(tell_count(t, "logging.effect_every", (size_t)c->logging.effect_every, err));
     if (c->preserve.prompt) LECO_TRY(tell(t, SECTION_PRESERVE, c, "preserve", err));
     if (c->images.path) LECO_TRY(tell(t, SECTION_IMAGES, c, "images", err));
     if (c->images.regularisation.path) LECO_TRY(tell(t, SECTION_REGULARISATION, c, "images.regularisation", err));

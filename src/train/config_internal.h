@@ -20,6 +20,9 @@ leco_status config_read_images(train_config *c, const doc_node *root, leco_error
 /* The pictures of an entry of prompts, of which the other keys have been read. */
 leco_status config_read_pairs(train_config *c, const doc_node *entry, train_prompt *p, leco_error *err);
 leco_status config_read_teachers(train_config *c, const doc_node *map, leco_error *err);
+/* Before and after the keys of `logging` are read: its lists of texts, and what follows from what it says. */
+leco_status config_join_logging(train_config *c, const doc_node *map, leco_error *err);
+leco_status config_settle_logging(train_config *c, const doc_node *root, leco_error *err);
 /* Those that an entry of prompts names; the config's teachers have been read. */
 leco_status config_find_teachers(const train_config *c, const doc_node *entry, train_prompt *p, leco_error *err);
 

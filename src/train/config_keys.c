@@ -192,6 +192,10 @@ static const key_row train_keys[] = {
         "huber_schedule", huber_schedule, huber_schedule, config_huber_schedules, "snr",
         "$names: how that depends on the timestep. With `snr` and `exponential` it goes from 1 without noise down to "
         "`huber_c`"),
+    NUMBER(
+        "stop_at_effect", stop_at_effect, 0, 10, "0",
+        "ends the training when its effect is this far, 0.95 for instance, of what is asked for (docs/config.md, \"The "
+        "effect\"), and saves as at its end; 0: it takes all `iterations`"),
     CHOICE("noise_scheduler", sampler, const sampler *, samplers, "ddim",
            "how trajectories are denoised: $names. `heun` runs the model twice a step; `ddpm`, `euler_a` and "
            "`dpmpp_2m_sde` add noise on the way"),
@@ -240,20 +244,6 @@ static const key_row save_keys[] = {
          "whenever something is saved on the way, also write what `--resume` goes on from, NAME.state.safetensors"),
     BOOL("keep_state", keep_state, "false",
          "leave that file where it is when the training is through: with more `iterations` it can then be resumed"),
-    KEYS_END,
-};
-
-static const key_row logging_keys[] = {
-    BOOL("verbose", verbose, "false", "also say what is done inside, as `--verbose` does"),
-    LATER("use_wandb", "`false`", ""),
-    LATER("prompts", "none", ": no previews are drawn while training"),
-    NOTHING("interval", "accepted; means nothing here"),
-    NOTHING("run_name", "accepted; means nothing here"),
-    KEYS_END,
-};
-
-static const key_row other_keys[] = {
-    NOTHING("use_xformers", "accepted; attention never builds its score matrix here, so there is nothing to switch"),
     KEYS_END,
 };
 
@@ -369,8 +359,8 @@ const key_section config_sections[] = {
     [SECTION_NETWORK] = {"network", config_network_keys},
     {"train", train_keys},
     [SECTION_SAVE] = {"save", save_keys},
-    {"logging", logging_keys},
-    {"other", other_keys},
+    {"logging", config_logging_keys},
+    {"other", config_other_keys},
     [SECTION_PRESERVE] = {"preserve", config_preserve_keys},
     [SECTION_IMAGES] = {"images", config_images_keys},
     [SECTION_REGULARISATION] = {"images.regularisation", config_regularisation_keys},

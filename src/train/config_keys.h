@@ -10,7 +10,8 @@
 extern const key_section config_sections[];
 
 extern const key_row config_network_keys[], config_rank_keys[];
-extern const key_row config_preserve_keys[], config_images_keys[], config_regularisation_keys[];
+extern const key_row config_preserve_keys[], config_images_keys[], config_regularisation_keys[], config_logging_keys[],
+    config_other_keys[];
 
 /* Of keys of `train`, in config_names.c. */
 extern const choice_list config_optimizers, config_lr_schedules, config_losses, config_huber_schedules;

@@ -15,3 +15,8 @@ double pace_mean_largest(int64_t low, int64_t high, int64_t count)
 {
     return (double)low + (double)count * (double)(high - low + 1) / (double)(count + 1) - 1;
 }
+
+double pace_watching(const pace *p, double samples)
+{
+    return p->watched > 0 ? p->watching / p->watched * samples : 0;
+}

@@ -8,113 +8,8 @@
 #include "base/cpu.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/number.h"
 #include "train/pace.h"
 #include "train/save.h"
-
-static bool all_finite(const float *x, size_t count)
-{
-    return number_first_bad(x, count) == count;
-}
-
-/* What is known of a loss that isn't finite: which of the numbers that go into it was the first to be no number. */
-static leco_status blame(const trainer *t, const source_pass *pass, const float *x, double loss, leco_error *err)
-{
-    const train_config *c = t->config;
-    const lesson *l = &t->lessons[pass->objective];
-    const size_t count = latent_count(l->size);
-    const size_t seen = lesson_latents(l, pass);
-    const long long done = (long long)optimizer_steps(t->optimizer);
-    const char *value = isnan(loss) ? "not a number" : "infinite";
-    const char *what = !all_finite(x, seen) ? "the latents denoised with the adapter on are not finite"
-                       : !all_finite(l->wanted, count * l->objective->branch_count)
-                           ? "what the model itself predicts is not finite"
-                           : "the prediction with the adapter on is not finite, or too far "
-                             "from its target";
-    if (done == 0)
-        return error_set(err, LECO_INVALID, "%s: the loss of the first step is %s: %s in %s; nothing was trained",
-                         l->objective->place, value, what, dtype_name(t->device.compute));
-    return error_set(err, LECO_INVALID,
-                     "%s: the loss is %s after %lld step%s with train.lr %g: %s in %s; the adapter as it is now was "
-                     "not saved",
-                     l->objective->place, value, done, done == 1 ? "" : "s", c->lr, what,
-                     dtype_name(t->device.compute));
-}
-
-/* Teachers and students at one kept latent, then the optimizer, where that makes a step. */
-static leco_status learn(trainer *t, const source_pass *pass, size_t index, double *loss, leco_error *err)
-{
-    lesson *l = &t->lessons[pass->objective];
-    const float *x = t->kept + index * lesson_latents(l, pass);
-    gradients_of_step g;
-    LECO_TRY(lesson_learn(l, pass, index, x, t->trainable, t->sum, loss, &g, err));
-    if (!isfinite(*loss)) return blame(t, pass, x, *loss, err);
-    trainer_step(t, g, *loss);
-    return LECO_OK;
-}
-
-/* Makes a pass that was drawn the one that is learnt from, but for its latents. */
-static leco_status choose(trainer *t, const source_pass *pass, leco_error *err)
-{
-    source *s = t->lessons[pass->objective].source[pass->source];
-    for (size_t i = 0; i < t->frozen_count; i++) conditioner_trim(t->frozen[i].conditioner);
-    if (s->row->choose) s->row->choose(s, pass);
-    return phrases_resolve(t->lessons[pass->objective].phrases, err);
-}
-
-/* Makes the latents of a pass. */
-static leco_status make_latents(trainer *t, const source_pass *pass, const float *noise, const train_watch *w,
-                                leco_error *err)
-{
-    source *s = t->lessons[pass->objective].source[pass->source];
-    const source_watch on_the_way = {w->denoised, w->user};
-    LECO_TRY(choose(t, pass, err));
-    memcpy(t->x, noise, latent_count(s->size) * sizeof *noise);
-    return s->row->run(s, pass, &t->rng, t->x, t->kept, &on_the_way, err);
-}
-
-/* Trains on latents [first, end) of those that were made. */
-static leco_status learn_all(trainer *t, const source_pass *pass, size_t first, size_t end, double *losses,
-                             const train_watch *w, leco_error *err)
-{
-    for (size_t i = first; i < end; i++) {
-        double loss;
-        LECO_TRY(learn(t, pass, i, &loss, err));
-        if (losses) losses[i] = loss;
-        if (w->learnt && !w->learnt(w->user, loss)) return error_set(err, LECO_INTERRUPTED, "stopped");
-    }
-    return LECO_OK;
-}
-
-leco_status trainer_follow(trainer *t, const source_pass *pass, const float *noise, size_t limit, double *losses,
-                           const train_watch *watch, leco_error *err)
-{
-    const train_watch nobody = {0}, *w = watch ? watch : &nobody;
-    LECO_TRY(make_latents(t, pass, noise, w, err));
-    return learn_all(t, pass, 0, limit < pass->kept_count ? limit : pass->kept_count, losses, w, err);
-}
-
-/* A size is drawn after the steps, as p1atdev's trainer does; which steps there are is the same at all sizes. */
-source_pass trainer_draw(trainer *t)
-{
-    size_t index = objectives_draw(&t->objectives, &t->rng);
-    const bool changes = t->objectives.item[index].heights > 0;
-    const lesson *l = &t->lessons[index];
-    const size_t which = l->source[1] ? (size_t)rng_randint(&t->rng, 0, 2) : 0;
-    const source *s = l->source[which];
-    if (!changes) phrases_draw(l->phrases, &t->rng);
-    source_pass pass = s->row->draw(s, &t->rng, t->kept_steps);
-    if (changes) {
-        index = objectives_draw_size(&t->objectives, index, &t->rng);
-        l = &t->lessons[index];
-        s = l->source[which];
-        phrases_draw(l->phrases, &t->rng);
-    }
-    pass.objective = index;
-    pass.source = which;
-    latents_draw(&t->rng, t->scratch, t->noise, s->size);
-    return pass;
-}
 
 /* The state of one trainer_run. */
 typedef struct training_run {
@@ -130,7 +25,8 @@ typedef struct training_run {
     size_t learnt;
     int64_t *saved; /* [saved_count] steps of the files saved on the way that are there, where only the last are kept */
     size_t saved_count;
-    bool told; /* how it begins */
+    bool told;    /* how it begins */
+    bool stopped; /* somebody said so while only the observer was at work */
     train_progress progress;
     train_result *result;
     double first_sum, last_sum;
@@ -167,8 +63,9 @@ static double seconds_left(const training_run *r)
 {
     const train_progress *p = &r->progress;
     const double passes = (double)(latents_left(r) - latents_at_hand(r)) / (double)r->t->config->samples_per_trajectory;
-    return pace_seconds(&r->pace, (double)(p->denoised_total - p->denoised) + passes * mean_steps(r->t),
-                        (double)latents_left(r));
+    const double left = pace_seconds(&r->pace, (double)(p->denoised_total - p->denoised) + passes * mean_steps(r->t),
+                                     (double)latents_left(r));
+    return left < 0 ? left : left + pace_watching(&r->pace, observer_samples_left(&r->t->observer, p->done));
 }
 
 static bool report(training_run *r, const char *saved)
@@ -177,6 +74,7 @@ static bool report(training_run *r, const char *saved)
     p->seconds = cpu_seconds() - r->start;
     p->seconds_left = seconds_left(r);
     p->saved = saved;
+    p->effect = r->t->observer.measured ? &r->t->observer.effect : NULL;
     return !r->callback || r->callback(r->user, p);
 }
 
@@ -212,6 +110,9 @@ static void count_step(training_run *r)
     }
     p->done++;
     p->loss = r->t->loss;
+    r->t->figures.loss = r->t->loss;
+    r->t->figures.seconds = cpu_seconds() - r->start;
+    observer_note(&r->t->observer, &r->t->figures);
 }
 
 static bool on_learnt(void *user, double loss)
@@ -224,6 +125,57 @@ static bool on_learnt(void *user, double loss)
     r->learnt++;
     if (optimizer_steps(r->t->optimizer) > p->done) count_step(r);
     return report(r, NULL) || p->done == p->total; /* after the last step there is nothing to stop */
+}
+
+/* ---- watching ---- */
+
+static bool on_watched(void *user, size_t samples)
+{
+    training_run *r = user;
+    r->pace.watching += lap(r);
+    r->pace.watched += (double)samples;
+    r->stopped = !report(r, NULL);
+    return !r->stopped;
+}
+
+/* Steps that were done when a pass that is through now began. */
+static int64_t steps_before(const training_run *r)
+{
+    const train_config *c = r->t->config;
+    const int64_t latents = r->progress.done * c->accumulation + r->t->gathered_count - c->samples_per_trajectory;
+    return latents > 0 ? latents / c->accumulation : 0;
+}
+
+/* Between trajectories: before the next one is drawn, nothing of what it sees is used. */
+static leco_status look(training_run *r, leco_error *err)
+{
+    const observer_watch watch = {on_watched, r};
+    const train_progress *p = &r->progress;
+    r->mark = cpu_seconds();
+    if (r->learnt > 0 || p->done == p->total) return LECO_OK;
+    trainer_show(r->t);
+    leco_status status = observer_look(&r->t->observer, p->done, steps_before(r), &watch, err);
+    trainer_hide(r->t);
+    LECO_TRY(status);
+    if (r->t->observer.reached)
+        log_message(LOG_INFO, "the effect is %.3f of what is asked for: this ends after %lld of %lld steps",
+                    r->t->observer.effect.effect, (long long)p->done, (long long)p->total);
+    return LECO_OK;
+}
+
+/* Of what is done already; who doesn't want to wait for that needn't. */
+static leco_status look_last(training_run *r, leco_error *err)
+{
+    const observer_watch watch = {on_watched, r};
+    r->mark = cpu_seconds();
+    trainer_show(r->t);
+    leco_status status = observer_end(&r->t->observer, r->progress.done, &watch, err);
+    trainer_hide(r->t);
+    observer_flush(&r->t->observer);
+    if (status == LECO_INTERRUPTED) return LECO_OK;
+    LECO_TRY(status);
+    observer_judge(&r->t->observer, r->progress.done);
+    return LECO_OK;
 }
 
 /* ---- saving ---- */
@@ -240,6 +192,7 @@ static leco_status save_state(training_run *r, const char *path, leco_error *err
                      .seconds = cpu_seconds() - r->start,
                      .saved = r->saved,
                      .saved_count = r->saved_count};
+    observer_flush(&r->t->observer);
     return trainer_write_state(r->t, &r->pass, &s, path, err);
 }
 
@@ -342,8 +295,8 @@ static leco_status run_pass(training_run *r, leco_error *err)
     r->mark = cpu_seconds();
     if (!r->told && !report(r, NULL)) return error_set(err, LECO_INTERRUPTED, "stopped");
     r->told = true;
-    if (fresh) LECO_TRY(make_latents(t, &r->pass, t->noise, &watch, err));
-    LECO_TRY(learn_all(t, &r->pass, r->learnt, r->learnt + limit, NULL, &watch, err));
+    if (fresh) LECO_TRY(trainer_make_latents(t, &r->pass, t->noise, &watch, err));
+    LECO_TRY(trainer_learn_all(t, &r->pass, r->learnt, r->learnt + limit, NULL, &watch, err));
     end_pass(r); /* of the last one there may be more */
     return LECO_OK;
 }
@@ -354,8 +307,10 @@ static leco_status run_passes(training_run *r, leco_error *err)
     train_progress *p = &r->progress;
     /* Steps done when the pass in progress began. It was saved then, or later, but not at a multiple of save_every. */
     int64_t saved_at = (p->done * c->accumulation + r->t->gathered_count - (int64_t)r->learnt) / c->accumulation;
-    while (p->done < p->total) {
+    while (p->done < p->total && !r->t->observer.reached) {
         LECO_TRY(run_pass(r, err));
+        LECO_TRY(look(r, err));
+        if (r->t->observer.reached) break;
         bool due = c->save_every > 0 && p->done / c->save_every > saved_at / c->save_every;
         if (due && p->done < p->total) {
             LECO_TRY(save_on_the_way(r, NULL, err));
@@ -378,14 +333,14 @@ static leco_status restore_pass(training_run *r, leco_error *err)
     if ((int64_t)r->pass.kept_count != s->kept_count || s->kept_floats != floats)
         return error_set(err, LECO_FORMAT, "%s: is no state that leco wrote: the latents that it keeps can't be",
                          t->resumed_from);
-    LECO_TRY(choose(t, &r->pass, err));
+    LECO_TRY(trainer_choose(t, &r->pass, err));
     from->row->again(from, &r->pass, &t->rng, t->noise);
     memcpy(t->kept, s->kept, floats * sizeof *t->kept);
     return LECO_OK;
 }
 
 /* What the state says, where there is one; it isn't needed any more then. */
-static leco_status begin(training_run *r, leco_error *err)
+static leco_status restore(training_run *r, leco_error *err)
 {
     trainer *t = r->t;
     train_state *s = &t->resumed;
@@ -414,6 +369,22 @@ static leco_status begin(training_run *r, leco_error *err)
     return remove_old(r, err);
 }
 
+/* The observer asks the model before the adapter becomes what it was: embeddings begin as words. */
+static leco_status begin(training_run *r, leco_error *err)
+{
+    const observer_watch watch = {on_watched, r};
+    observer *o = &r->t->observer;
+    r->mark = cpu_seconds();
+    LECO_TRY(observer_begin(o, &watch, err));
+    LECO_TRY(restore(r, err));
+    r->mark = cpu_seconds();
+    trainer_show(r->t);
+    leco_status status = observer_start(o, r->progress.done, r->t->resumed_from != NULL,
+                                        r->learnt == 0 ? steps_before(r) : -1, &watch, err);
+    trainer_hide(r->t);
+    return status;
+}
+
 /* What a run that was stopped leaves. */
 static leco_status save_stopped(training_run *r, leco_error *err)
 {
@@ -429,13 +400,16 @@ static leco_status save_stopped(training_run *r, leco_error *err)
 
 leco_status trainer_run(trainer *t, train_callback callback, void *user, train_result *result, leco_error *err)
 {
-    *result = (train_result){.first_loss = NAN, .last_loss = NAN};
+    const double none = (double)NAN;
+    *result = (train_result){.first_loss = none, .last_loss = none, .effect = {none, none, none, none, none}};
     training_run r = {.t = t, .callback = callback, .user = user, .start = cpu_seconds(), .result = result};
     r.progress = (train_progress){.total = t->config->iterations, .loss = NAN};
 
     leco_status status = begin(&r, err);
     if (status == LECO_OK) status = run_passes(&r, err);
     if (status == LECO_INTERRUPTED) status = save_stopped(&r, err);
+    if (status == LECO_OK) status = look_last(&r, err);
+    if (status == LECO_OK && t->observer.reached) r.progress.total = r.progress.done;
     if (status == LECO_OK) status = save_last(&r, err);
     if (status == LECO_OK) report(&r, result->path);
     mem_free(r.saved);
@@ -443,5 +417,8 @@ leco_status trainer_run(trainer *t, train_callback callback, void *user, train_r
     result->seconds = cpu_seconds() - r.start;
     if (r.first_count > 0) result->first_loss = r.first_sum / (double)r.first_count;
     if (r.last_count > 0) result->last_loss = r.last_sum / (double)r.last_count;
+    if (r.last_count == 0 && t->observer.reached) result->last_loss = t->observer.loss_mean;
+    if (t->observer.measured) result->effect = t->observer.effect;
+    result->effect_step = t->observer.effect_step;
     return status;
 }

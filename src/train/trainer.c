@@ -17,6 +17,7 @@ static void drop_lessons(trainer *t)
     for (size_t i = 0; t->lessons && i < t->objectives.count; i++) lesson_free(&t->lessons[i]);
     mem_free(t->lessons);
     t->lessons = NULL;
+    observer_free(&t->observer);
     denoiser_pool_free(&t->pool);
 }
 
@@ -112,7 +113,8 @@ static leco_status plan_lessons(trainer *t, double recompute, leco_error *err)
         if (latents > t->largest) t->largest = latents;
         if (kept > t->largest_kept) t->largest_kept = kept;
     }
-    return LECO_OK;
+    if (!t->memory) return LECO_OK; /* the objectives are a test's */
+    return observer_plan(&t->observer, &setting, &t->objectives, t->lessons[0].size, err);
 }
 
 /* Within a budget, more and more of the activations are computed again instead of kept, until it fits or all are. */
@@ -157,6 +159,8 @@ static leco_status plan_trainable(trainer *t, leco_error *err)
 static leco_status plan(trainer *t, const char *device_name, uint64_t budget, leco_error *err)
 {
     LECO_TRY(open_models(t, err));
+    if (t->config->logging.find)
+        LECO_TRY(t->config->logging.find(t->config, t->frozen[0].model->tokenizer, t->config->logging.others, err));
     LECO_TRY(load_embeddings(t, err));
     LECO_TRY(make_objectives(t, err));
     LECO_TRY(plan_trainable(t, err));
@@ -203,8 +207,10 @@ leco_status trainer_prepare(trainer *t, leco_error *err)
     for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(model_load(t->frozen[i].model, MODEL_UNET, err));
     rng_seed(&t->rng, RNG_CPU, t->config->seed);
     LECO_TRY(trainable_start(t->trainable, t->frozen[0].model, &t->rng, err));
+    LECO_TRY(workspace_reserve(t->device.workspace, trainer_arena_bytes(t), err));
     LECO_TRY(denoiser_pool_prepare(&t->pool, err));
     for (size_t i = 0; i < t->objectives.count; i++) LECO_TRY(lesson_prepare(&t->lessons[i], &setting, err));
+    LECO_TRY(observer_prepare(&t->observer, &setting, err));
     LECO_TRY(make_buffers(t, err));
     const flat_params on = flat_params_of(t->trainable);
     return optimizer_create(&t->config->optimizer, &on, &t->optimizer, err);

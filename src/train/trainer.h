@@ -8,6 +8,7 @@
 #ifndef LECO_TRAIN_TRAINER_H
 #define LECO_TRAIN_TRAINER_H
 
+#include "train/effect_figures.h"
 #include "train/source.h"
 
 typedef struct trainer trainer;
@@ -51,6 +52,7 @@ typedef struct train_progress {
     double seconds, seconds_left;     /* the latter negative as long as it isn't known */
     double loss;                      /* of the last step, NaN before the first */
     const char *saved;                /* a file that was just written, or NULL */
+    const effect_figures *effect;     /* as measured last, or NULL */
 } train_progress;
 
 /* Called at the start, after every denoising step and after every latent that was trained on; false stops the
@@ -63,6 +65,8 @@ typedef struct train_result {
     int64_t iterations;
     double seconds;               /* with those before it was resumed */
     double first_loss, last_loss; /* means over the first and the last tenth of the steps; NaN where there are none */
+    effect_figures effect;        /* as measured last, all NaN where it wasn't, ... */
+    int64_t effect_step;          /* ... after so many steps */
 } train_result;
 
 /* What is saved, drawn with and measured may be an average, not what is trained (ema_decay, schedule-free optimizers).
@@ -71,12 +75,12 @@ typedef struct train_result {
 void trainer_show(trainer *t);
 void trainer_hide(trainer *t);
 
-/* Runs config->iterations optimizer steps, saving every save_every steps as NAME_<steps, six digits>.safetensors, and
- * at the end as NAME.safetensors. Stopped by the callback, it saves under the number of steps (nothing where
- * there are none) and returns LECO_INTERRUPTED. Beside what is saved on the way the state is, which trainer_resume
- * takes (save_state); at the end it is removed, or written once more (keep_state). A loss or an adapter that isn't
- * finite is LECO_INVALID; nothing is saved then. *result is filled in any case: its iterations are the steps that moved
- * the adapter. */
+/* Runs config->iterations optimizer steps, or as many as it takes for config->stop_at_effect, saving every save_every
+ * steps as NAME_<steps, six digits>.safetensors, and at the end as NAME.safetensors. Stopped by the callback, it saves
+ * under the number of steps (nothing where there are none) and returns LECO_INTERRUPTED. Beside what is saved on the
+ * way the state is, which trainer_resume takes (save_state); at the end it is removed, or written once more
+ * (keep_state). A loss or an adapter that isn't finite is LECO_INVALID; nothing is saved then. *result is filled in any
+ * case: its iterations are the steps that moved the adapter. */
 leco_status trainer_run(trainer *t, train_callback callback, void *user, train_result *result, leco_error *err);
 
 /* ---- for tests: the same run step by step, with given draws ---- */

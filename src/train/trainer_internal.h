@@ -3,6 +3,7 @@
 #define LECO_TRAIN_TRAINER_INTERNAL_H
 
 #include "train/lesson.h"
+#include "train/observer.h"
 #include "train/optimizer.h"
 #include "train/state.h"
 #include "train/trainer.h"
@@ -21,6 +22,8 @@ struct trainer {
     denoiser_pool pool;
     photo_encoder photos; /* until the U-Net comes */
     lesson *lessons;      /* one an objective */
+    observer observer;    /* of trainings of a config; zero otherwise */
+    step_figures figures; /* of the last step */
     /* What the text encoders' phase takes of the workspace, and all in all: as planned, and when it was over. */
     size_t text_arena_bytes, planned_encoding_bytes, encoding_bytes;
     size_t largest, largest_kept; /* floats of the largest objective's latents; with all views of its source */
@@ -68,11 +71,26 @@ leco_status trainer_write_state(trainer *t, const source_pass *pass, train_state
 /* The other way: optimizer and adapter become what they were. */
 void trainer_restore(trainer *t);
 
+/* Makes a pass that was drawn the one that is learnt from, but for its latents; makes these; and trains on those from
+ * `first` to below `end`. */
+leco_status trainer_choose(trainer *t, const source_pass *pass, leco_error *err);
+leco_status trainer_make_latents(trainer *t, const source_pass *pass, const float *noise, const train_watch *w,
+                                 leco_error *err);
+leco_status trainer_learn_all(trainer *t, const source_pass *pass, size_t first, size_t end, double *losses,
+                              const train_watch *w, leco_error *err);
+
 /* Takes a latent's gradients: as many as the config wants make a step of the optimizer. */
 void trainer_step(trainer *t, gradients_of_step g, double loss);
 
 bool trainer_has_average(const train_config *c); /* is what is saved an average? */
 bool trainer_has_sums(const trainer *t);         /* is there an objective of several branches? */
+double gradients_norm(const gradients_of_step *g, size_t count);
+/* Fill in t->figures, but for loss and seconds: of each latent, and of the step that they make, before the optimizer's.
+ */
+void trainer_note_latent(trainer *t, const source_pass *pass, size_t index);
+void trainer_note_step(trainer *t, const gradients_of_step *g, double lr);
+
+size_t trainer_arena_bytes(const trainer *t); /* that all sessions share; as planned */
 /* Of the buffers that belong to no lesson. */
 size_t trainer_buffer_bytes(const trainer *t);
 

@@ -30,6 +30,23 @@ size_t trainer_buffer_bytes(const trainer *t)
            samples * sizeof *t->kept_steps;
 }
 
+size_t trainer_arena_bytes(const trainer *t)
+{
+    const size_t pool = denoiser_pool_arena_bytes(&t->pool);
+    const size_t pictures = t->observer.previews ? previews_planned(t->observer.previews).arena : 0;
+    return pool > pictures ? pool : pictures;
+}
+
+static void add_observer(const observer *o, memory_use *use)
+{
+    use->latents += observer_bytes(o);
+    if (!o->previews) return;
+    const previews_memory p = previews_planned(o->previews);
+    use->latents += p.pictures;
+    use->graphs += p.graphs;
+    use->mapped += p.mapped;
+}
+
 /* All that the plans say; what is only known when it is taken is the caller's to fill in. */
 static memory_use memory_of(const trainer *t)
 {
@@ -47,15 +64,17 @@ static memory_use memory_of(const trainer *t)
         if (trainer_keeps_encoder(t, i)) use.mapped += weights_mapped_bytes(f->model->weights[PART_TEXT_ENCODER]);
     }
     for (size_t i = 0; i < t->objectives.count; i++) use.latents += lesson_bytes(&t->lessons[i]);
+    add_observer(&t->observer, &use);
     return use;
 }
 
 memory_use trainer_planned(const trainer *t)
 {
-    const size_t sessions = denoiser_pool_arena_bytes(&t->pool);
+    const size_t sessions = trainer_arena_bytes(t);
     memory_use use = memory_of(t);
     use.activations = sessions > t->text_arena_bytes ? sessions : t->text_arena_bytes;
     use.encoding = t->planned_encoding_bytes + use.graphs; /* the graphs are there by then */
+    if (t->observer.previews) use.weights += previews_planned(t->observer.previews).weights;
     for (size_t i = 0; i < t->frozen_count; i++) {
         const frozen_model *f = &t->frozen[i];
         use.weights += weights_planned_bytes(f->model->weights[PART_UNET]);
@@ -70,6 +89,7 @@ memory_use trainer_allocated(const trainer *t)
     use.activations = workspace_bytes(t->device.workspace);
     use.encoding = t->encoding_bytes + use.graphs;
     use.optimizer = optimizer_bytes(t->optimizer);
+    if (t->observer.previews) use.weights += previews_allocated(t->observer.previews).weights;
     for (size_t i = 0; i < t->frozen_count; i++) {
         const frozen_model *f = &t->frozen[i];
         use.weights += weights_packed_bytes(f->model->weights[PART_UNET]);
@@ -106,6 +126,18 @@ static void tell_images(const objective_list *o, char *out, size_t size)
     }
     *out = '\0';
     if (photos) snprintf(out, size, "images     %zu in %zu size%s\n", photos, sizes, sizes == 1 ? "" : "s");
+}
+
+/* Lines of who watches; mem_free it; NULL: out of memory. */
+static char *observer_lines(const trainer *t)
+{
+    const observer *o = &t->observer;
+    char *effect = o->meter ? effect_text(o->meter) : NULL, *drawn = o->previews ? previews_text(o->previews) : NULL;
+    char *text = mem_printf("%s%s%s%s%s%s", effect ? "effect     " : "", effect ? effect : "", effect ? "\n" : "",
+                            drawn ? "previews   " : "", drawn ? drawn : "", drawn ? "\n" : "");
+    mem_free(effect);
+    mem_free(drawn);
+    return text;
 }
 
 /* What a step is made of: latents of denoising runs, or pictures where nothing is denoised. */
@@ -153,6 +185,7 @@ char *trainer_summary(const trainer *t)
     const latent_size size = t->lessons[0].size;
     const long long factor = vae_factor(&t->frozen[0].model->vae);
     char *memory = memory_text(&use), *file = save_name(c), *adapter = adapter_text(t), *text = NULL;
+    char *watching = observer_lines(t);
     char again[160] = "", images[80], samples[96], latents[48] = "";
     tell_samples(t, samples, sizeof samples);
     tell_images(o, images, sizeof images);
@@ -162,13 +195,14 @@ char *trainer_summary(const trainer *t)
             again, sizeof again,
             "           to stay within the budget, %.0f%% of the blocks are computed again in each backward pass\n",
             100 * t->pool.recompute);
-    if (memory && file && adapter)
+    if (memory && file && adapter && watching)
         text = mem_printf(
             "model      %s (%s, %s)\n"
             "adapter    %s, %lld parameters\n"
             "prompts    %zu (\"%s\"%s), %lldx%lld pixels, batch %lld\n"
             "%s"
             "training   %lld steps%s, lr %g; %s\n"
+            "%s"
             "writes     %s\n"
             "memory     %s\n%s"
             "           not counted: the U-Net's file, %.1f MiB of it mapped, which the system takes back where memory "
@@ -178,10 +212,11 @@ char *trainer_summary(const trainer *t)
             c->model, dtype_name(t->device.compute), t->device.backend->name, adapter,
             (long long)trainable_parameters(t->trainable), o->count, prompt_of(&o->item[0]),
             o->count > 1 ? ", ..." : "", size.width * factor, size.height * factor, (long long)size.batch, images,
-            (long long)c->iterations, latents, c->lr, samples, file, memory, again,
+            (long long)c->iterations, latents, c->lr, samples, watching, file, memory, again,
             (double)use.mapped / (1024.0 * 1024.0));
     mem_free(memory);
     mem_free(file);
     mem_free(adapter);
+    mem_free(watching);
     return text;
 }

@@ -9,9 +9,7 @@
 static float clipped(const gradients_of_step *g, size_t count, double longest)
 {
     if (longest == 0) return g->scale;
-    double sum = 0;
-    for (size_t i = 0; i < count; i++) sum += (double)g->values[i] * (double)g->values[i];
-    const double norm = fabs((double)g->scale) * sqrt(sum);
+    const double norm = gradients_norm(g, count);
     return (float)((double)g->scale * fmin(1, longest / (norm + 1e-6)));
 }
 
@@ -44,8 +42,9 @@ void trainer_step(trainer *t, gradients_of_step g, double loss)
     if (!gather(t, &g)) return;
     if (t->average && optimizer_steps(t->optimizer) == 0)
         memcpy(t->average, trainable_values(t->trainable), trainable_count(t->trainable) * sizeof *t->average);
-    optimizer_step(t->optimizer, g.values, clipped(&g, trainable_count(t->trainable), c->max_grad_norm),
-                   lr_at(&c->rates, c->lr, optimizer_steps(t->optimizer), c->iterations));
+    const double lr = lr_at(&c->rates, c->lr, optimizer_steps(t->optimizer), c->iterations);
+    trainer_note_step(t, &g, lr);
+    optimizer_step(t->optimizer, g.values, clipped(&g, trainable_count(t->trainable), c->max_grad_norm), lr);
     if (t->average) move_average(t);
     t->loss = t->gathered_loss / (double)c->accumulation;
     t->gathered_loss = 0;

@@ -41,7 +41,9 @@ static leco_status visit_all(const trainer *t, size_t which, prompt_visitor visi
         leco_status status = visit_objective(o, which, visit, user, err);
         if (status != LECO_OK) return error_prefix(err, status, "%s", o->place);
     }
-    return LECO_OK;
+    if (which > 0 || !t->memory) return LECO_OK;
+    leco_status status = observer_visit_prompts(t->config, visit, user, err);
+    return status == LECO_OK ? LECO_OK : error_prefix(err, status, "%s: logging", t->config->path);
 }
 
 static leco_status note(void *user, const char *prompt, leco_error *err)

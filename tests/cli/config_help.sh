@@ -4,7 +4,7 @@
 
 run 0 "$LECO" train --help-config
 silent stderr
-prints '^network:$' '^  rank: +1 to 1024\.' '\(default: 4\)$' '^prompts_file: ' '^  use_wandb: +not supported yet' \
+prints '^network:$' '^  rank: +1 to 1024\.' '\(default: 4\)$' '^prompts_file: ' '^  use_wandb: +accepted; nothing is sent' \
     '^  optimizer: +adamw, adam' 'betas=\(0\.9,0\.999\) eps=1e-08 weight_decay=0\.01' 'sgd momentum=0' 'dampening=0 weight_decay=0' 'nesterov=False' 'beta3=None'
 awk 'length > 100 { exit 1 }' stdout || complain "--help-config has lines of more than 100 columns"
 if grep -q '[`$]' stdout; then complain "--help-config shows marks that are not for people"; fi

@@ -31,6 +31,7 @@ static const char config[] =
     "train: {precision: float32, iterations: 100000, max_denoising_steps: 3, lr: 1e-3, samples_per_trajectory: 2}\n"
     "save: {name: small, path: out, per_steps: 1, keep_last: 2, keep_state: true}\n"
     "preserve: [a star]\n"
+    "logging: {log: log.jsonl}\n"
     "prompts:\n"
     "- {target: 'a {red|blue} circle', positive: red, resolution: 16}\n";
 
@@ -103,6 +104,21 @@ static void kill_once(rng *r, int64_t at)
     assert_true(WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL);
 }
 
+/* Each step has one line in the log, whatever was killed. */
+static void check_log(int64_t steps)
+{
+    char *text = (char *)test_read(test_path("log.jsonl"), NULL), *rest = text;
+    int64_t expected = 0;
+    for (char *line; (line = strsep(&rest, "\n")) && *line; expected++) {
+        char start[40];
+        snprintf(start, sizeof start, "{\"step\": %lld, ", (long long)expected);
+        if (strncmp(line, start, strlen(start)) != 0)
+            fail_msg("instead of step %lld: %.60s", (long long)expected, line);
+    }
+    assert_int_equal(expected, steps + 1); /* and one before the first */
+    free(text);
+}
+
 static void check_kills(int kills, const char *override)
 {
     rng r;
@@ -122,6 +138,7 @@ static void check_kills(int kills, const char *override)
            (long long)done, (long long)early);
     done += 3;
     let_alone(done);
+    check_log(done);
     size_t size, expected_size;
     unsigned char *file = test_read(test_path(RESULT), &size);
     train_state ended, expected_end;

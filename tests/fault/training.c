@@ -34,6 +34,14 @@ static const char photo_config[] = "pretrained_model: {name_or_path: \"" FIXTURE
                                    "prompts:\n"
                                    "- {action: slider, target: a, images: {before: before, after: after}}\n";
 
+static const char watched_config[] = "pretrained_model: {name_or_path: \"" FIXTURE "\"}\n"
+                                     "train: {precision: float32, iterations: 2, max_denoising_steps: 2}\n"
+                                     "save: {name: small, path: out}\n"
+                                     "logging: {log: log.jsonl, tensorboard: tb, effect_every: 1, prompts: [a star],"
+                                     " steps: 1, weights: [1], resolution: 16}\n"
+                                     "prompts:\n"
+                                     "- {target: a red circle, neutral: a circle, resolution: 16}\n";
+
 static leco_status read_config(void)
 {
     const char *const override = "train.lr=1e-3";
@@ -61,6 +69,16 @@ static leco_status train(void)
 static leco_status train_on_photographs(void)
 {
     return train_by("photos.yaml");
+}
+
+/* By all there are. What watches may run out of memory without harm, or ends the training. */
+static leco_status train_watched(void)
+{
+    leco_train_report report = {0};
+    leco_status status = leco_train(test_path("watched.yaml"), NULL, &report, &err);
+    leco_train_report_free(&report);
+    if (file_exists(test_path("out"))) test_remove_files("out");
+    return status;
 }
 
 /* Stopped in the middle of a pass, then resumed: what is saved on the way stays, whole, when something fails. */
@@ -172,6 +190,12 @@ static void resuming(void **state)
     fail_all(stop_and_resume);
 }
 
+static void being_watched(void **state)
+{
+    (void)state;
+    fail_all(train_watched);
+}
+
 static void training_on_photographs(void **state)
 {
     (void)state;
@@ -203,6 +227,7 @@ static int write_config(void **state)
 {
     (void)state;
     test_write(test_path("fault.yaml"), config, strlen(config));
+    test_write(test_path("watched.yaml"), watched_config, strlen(watched_config));
     test_write(test_path("photos.yaml"), photo_config, strlen(photo_config));
     put_photographs("before");
     put_photographs("after");
@@ -213,8 +238,13 @@ static int write_config(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(configs),  cmocka_unit_test(drawing),  cmocka_unit_test(planning),
-        cmocka_unit_test(training), cmocka_unit_test(resuming), cmocka_unit_test(training_on_photographs),
+        cmocka_unit_test(configs),
+        cmocka_unit_test(drawing),
+        cmocka_unit_test(planning),
+        cmocka_unit_test(training),
+        cmocka_unit_test(being_watched),
+        cmocka_unit_test(resuming),
+        cmocka_unit_test(training_on_photographs),
     };
     return cmocka_run_group_tests_name("fault/training", tests, write_config, NULL);
 }

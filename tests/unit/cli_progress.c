@@ -57,6 +57,21 @@ static void slow_steps_are_shown_in_parts_every_ten_seconds(void **state)
     leco_free(text);
 }
 
+/* Hours leave a hundred lines, not thousands; and each tells how far the effect has come, where that is known. */
+static void long_work_leaves_a_line_a_percent(void **state)
+{
+    (void)state;
+    const leco_effect none = {NAN, 0.5, NAN, NAN, NAN}, some = {0.456, 0.5, 0.1, NAN, NAN};
+    leco_progress states[] = {at(0, 0, 0, -1),     at(20, 1, 0, 9980),  at(99, 2, 0, 9901),
+                              at(101, 3, 0, 9899), at(200, 4, 0, 9800), at(202, 5, 0, 9798)};
+    states[3].effect = &none;
+    states[5].effect = &some;
+    char *text = shown(states, sizeof states / sizeof states[0], false);
+    assert_string_equal(text, "training 3/8  loss 0.5  33.7 s each  denoising 0/12  2:44:59 left\n"
+                              "training 5/8  loss 0.5  effect 0.46  40.4 s each  denoising 0/12  2:43:18 left\n");
+    leco_free(text);
+}
+
 static void quick_steps_are_shown_whole(void **state)
 {
     (void)state;
@@ -135,6 +150,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(slow_steps_are_shown_in_parts_every_ten_seconds),
+        cmocka_unit_test(long_work_leaves_a_line_a_percent),
         cmocka_unit_test(quick_steps_are_shown_whole),
         cmocka_unit_test(a_signal_is_answered_at_once_in_its_own_words),
     };

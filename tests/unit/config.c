@@ -181,7 +181,6 @@ static void what_p_has_and_leco_hasn_t_is_said_so(void **state)
     assert_refused(with("train:\n  loss: l1\n"), NULL, LECO_UNSUPPORTED, "train.loss", "l1", "smooth_l1");
     assert_refused(with("train:\n  noise_scheduler: DPM++ 2M\n"), NULL, LECO_INVALID, "train.noise_scheduler",
                    "did you mean \"dpmpp_2m\"", "euler_a");
-    assert_refused(with("logging:\n  use_wandb: true\n"), NULL, LECO_UNSUPPORTED, "logging.use_wandb");
 }
 
 static void prompts_are_required(void **state)

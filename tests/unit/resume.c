@@ -39,16 +39,20 @@ typedef struct stopper {
     bool denoising, learning; /* where it was stopped so far */
 } stopper;
 
+/* Not once all steps are done: then only what watches is left, and who doesn't wait for that loses its last row. */
+static bool to_the_end;
+
 static bool watch(void *user, const leco_progress *p)
 {
     stopper *s = user;
+    if (to_the_end && p->done == p->total) return true;
     if (s->stop_at == 0 || ++s->calls < s->stop_at) return true;
     s->denoising = s->denoising || p->part_done < p->part_total;
     s->learning = s->learning || p->part_done == p->part_total;
     return false;
 }
 
-enum { MOST_OVERRIDES = 6 };
+enum { MOST_OVERRIDES = 9 };
 
 static leco_status train(const char *const *overrides, bool resume, stopper *s)
 {
@@ -134,6 +138,18 @@ static const kind_of_run runs[] = {
       "prompts=[{target: a <thing>, positive: red circle, neutral: a circle}]", K3},
      PENDING},
     {"the text encoder", {"network.text_encoder=true", K3}, PENDING},
+    {"an effect that ends it",
+     {"train.stop_at_effect=0.00002", "train.iterations=40", "logging.effect_every=3",
+      "train.samples_per_trajectory=2"},
+     PENDING},
+    {"an effect of an average that ends it, several latents a step",
+     {"train.stop_at_effect=0.00001", "train.iterations=30", "logging.effect_every=2", "train.ema_decay=0.5",
+      "train.gradient_accumulation_steps=2", K3},
+     PENDING},
+    {"watched by all",
+     {K3, "logging.effect_every=1", "logging.prompts=[a star, 'a {red|blue} ring']", "logging.interval=2",
+      "logging.steps=2", "logging.log=true", "logging.tensorboard=tb", "preserve=[a star]"},
+     PENDING},
     {"a teacher, both trajectories",
      {"teachers={donor: {name_or_path: donor}}", "prompts=[{target: a circle, teacher: donor, trajectory: both}]", K3,
       "train.timestep_jitter=true"},
@@ -222,6 +238,57 @@ static void a_stopped_run_ends_as_one_that_never_was(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) check_run(&runs[i]);
+}
+
+/* The lines of the log, but for the seconds, which are its last word, and for what was measured. */
+static char *log_lines(void)
+{
+    char *text = (char *)test_read(test_path("out/small.log.jsonl"), NULL), *out = calloc(strlen(text) + 1, 1),
+         *rest = text;
+    for (char *line; (line = strsep(&rest, "\n")) && *line;) {
+        char *seconds = strstr(line, ", \"seconds\"");
+        assert_non_null(seconds);
+        strncat(out, line, (size_t)(seconds - line));
+        strcat(out, "\n");
+    }
+    free(text);
+    return out;
+}
+
+/* Log and sheet of a run that was stopped again and again hold each step once, and the same. */
+static void what_watches_goes_on_where_it_was(void **state)
+{
+    (void)state;
+    const char *const overrides[] = {K3,
+                                     "logging.effect_every=3",
+                                     "logging.prompts=[a star, 'a {red|blue} ring']",
+                                     "logging.interval=3",
+                                     "logging.steps=2",
+                                     "logging.log=true",
+                                     "save.per_steps=2",
+                                     NULL};
+    static const char sheet[] = "out/small.previews.png";
+    size_t size, found_size;
+    stopper s;
+    int stopped_at;
+    assert_works(train(overrides, false, NULL), &err);
+    char *expected = log_lines();
+    unsigned char *drawn = test_read(test_path(sheet), &size);
+    assert_non_null(strstr(expected, "\"step\": 7,"));
+    test_remove_files("out");
+    to_the_end = true;
+    assert_true(stop_and_go(overrides, &s, &stopped_at) > 10);
+    to_the_end = false;
+    char *found = log_lines();
+    unsigned char *drawn_again = test_read(test_path(sheet), &found_size);
+    assert_string_equal(found, expected);
+    assert_int_equal(found_size, size);
+    assert_memory_equal(drawn_again, drawn, size);
+    free(expected);
+    free(found);
+    free(drawn);
+    free(drawn_again);
+    test_remove_files("out");
 }
 
 /* What is saved on the way is what is saved without a stop, too. */
@@ -636,6 +703,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_stopped_run_ends_as_one_that_never_was),
+        cmocka_unit_test(what_watches_goes_on_where_it_was),
         cmocka_unit_test(files_on_the_way_are_the_same),
         cmocka_unit_test(a_finished_run_can_be_made_longer),
         cmocka_unit_test(a_changed_config_is_refused_by_name),
