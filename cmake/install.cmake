@@ -7,15 +7,19 @@ add_library(leco_shared SHARED ${LECO_OBJECTS})
 set_target_properties(leco_shared PROPERTIES OUTPUT_NAME leco VERSION ${PROJECT_VERSION}
                                              SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR})
 target_link_libraries(leco_shared PRIVATE leco_flags ${LECO_LIBRARIES})
+# C++'s templates are visible whatever the compiler is told.
+set(leco_map ${PROJECT_SOURCE_DIR}/cmake/leco.map)
+target_link_options(leco_shared PRIVATE -Wl,--version-script=${leco_map})
+set_target_properties(leco_shared PROPERTIES LINK_DEPENDS ${leco_map})
 
 # An archive has no insides: every function that one of its files shares with another could collide with the user's own.
 # So it holds a single object, in which all but leco.h's functions are local.
 set(static_library ${PROJECT_BINARY_DIR}/libleco.a)
 add_custom_command(
     OUTPUT ${static_library}
-    COMMAND ${CMAKE_C_COMPILER} -r -nostdlib -o leco.o -Wl,--whole-archive $<TARGET_FILE:leco_lib>
-            -Wl,--no-whole-archive ${LECO_CUDA_ARCHIVE}
-    COMMAND ${CMAKE_OBJCOPY} --localize-hidden leco.o
+    COMMAND ${CMAKE_C_COMPILER} -r -nostdlib -o leco.o -Wl,--force-group-allocation -Wl,--whole-archive
+            $<TARGET_FILE:leco_lib> -Wl,--no-whole-archive ${LECO_CUDA_ARCHIVE}
+    COMMAND ${CMAKE_OBJCOPY} --localize-hidden --wildcard --keep-global-symbol=leco_* leco.o
     COMMAND ${CMAKE_COMMAND} -E rm -f ${static_library}
     COMMAND ${CMAKE_AR} rcs ${static_library} leco.o
     COMMAND ${CMAKE_COMMAND} -E rm -f leco.o

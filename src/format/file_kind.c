@@ -19,6 +19,18 @@ static bool is_torch_zip(const unsigned char *data, size_t size)
     return named > length && named <= size - at && memcmp(data + at + named - length, name, length) == 0;
 }
 
+/* A safetensors file may begin as a pickle does, with a header of 640 bytes: its length is 80 02 00 00 00 00 00 00. */
+static bool is_safetensors(const unsigned char *data, size_t size)
+{
+    return size > 8 && data[8] == '{' && memcmp(data + 4, "\0\0\0\0", 4) == 0;
+}
+
+/* The first opcode of a pickle, PROTO, with its version. */
+static bool is_pickle(const unsigned char *data, size_t size)
+{
+    return size > 1 && data[0] == 0x80 && data[1] >= 2 && data[1] <= 5 && !is_safetensors(data, size);
+}
+
 /* UTF-8 without control characters, as far as tells: a safetensors file has some among its first eight bytes. */
 static bool is_text(const unsigned char *data, size_t size)
 {
@@ -59,8 +71,7 @@ file_kind file_kind_of(const void *bytes, size_t size)
     const unsigned char *data = bytes;
     if (is_torch_zip(data, size) && begins(data, size, "PK\3\4", 4))
         return (file_kind){"a PyTorch .pt/.ckpt file (a zip archive of pickled tensors)", true};
-    if (size > 1 && data[0] == 0x80 && data[1] >= 2 && data[1] <= 5) /* PROTO, the first opcode of a pickle */
-        return (file_kind){"a PyTorch .pt/.ckpt file (a pickle)", true};
+    if (is_pickle(data, size)) return (file_kind){"a PyTorch .pt/.ckpt file (a pickle)", true};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (begins(data, size, others[i].magic, others[i].length)) return (file_kind){others[i].is, false};
     return (file_kind){is_text(data, size) ? "a text" : NULL, false};

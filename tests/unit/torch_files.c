@@ -288,13 +288,35 @@ static void pieces_are_one(void **state)
                  "index.json");
 }
 
+/* A header of 640 bytes makes a safetensors file begin with 80 02, as pickles do. */
+static void safetensors_are_no_pickles(void **state)
+{
+    (void)state;
+    for (size_t version = 2; version <= 5; version++) {
+        const size_t header = version << 8 | 0x80;
+        unsigned char bytes[8 + 2048] = {0x80, (unsigned char)version};
+        safetensors *file;
+        memset(bytes + 8, ' ', header);
+        memcpy(bytes + 8, "{}", 2);
+        test_write(test_path("x.safetensors"), bytes, 8 + header);
+        assert_works(tensors_open(test_path("x.safetensors"), &file, &err), &err);
+        assert_int_equal(safetensors_count(file), 0);
+        safetensors_close(file);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_torch_saves_is_read), cmocka_unit_test(dicts_in_dicts_have_points),
-        cmocka_unit_test(cut_files_are_refused),    cmocka_unit_test(flipped_bits_do_no_harm),
-        cmocka_unit_test(nothing_is_run),           cmocka_unit_test(damaged_pickles_are_told),
-        cmocka_unit_test(pieces_are_one),           cmocka_unit_test(parts_may_be_pickles),
+        cmocka_unit_test(what_torch_saves_is_read),
+        cmocka_unit_test(dicts_in_dicts_have_points),
+        cmocka_unit_test(cut_files_are_refused),
+        cmocka_unit_test(flipped_bits_do_no_harm),
+        cmocka_unit_test(nothing_is_run),
+        cmocka_unit_test(damaged_pickles_are_told),
+        cmocka_unit_test(pieces_are_one),
+        cmocka_unit_test(parts_may_be_pickles),
+        cmocka_unit_test(safetensors_are_no_pickles),
     };
     return cmocka_run_group_tests_name("unit/torch_files", tests, NULL, NULL);
 }
