@@ -164,6 +164,7 @@ static leco_status parse_root(safetensors *file, json_t *root, const unsigned ch
     size_t count = json_object_size(root);
     file->tensors = arena_alloc(file->arena, count, sizeof *file->tensors);
     if (!file->tensors) return error_memory(err, count * sizeof *file->tensors, file->path);
+    file->tensor_room = count;
     const char *name;
     json_t *info;
     json_object_foreach(root, name, info) {

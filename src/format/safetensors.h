@@ -61,6 +61,19 @@ const char *safetensors_type(const safetensors_entry *entry);
  * there isn't exactly one, or it is of another type. */
 bool safetensors_number(const safetensors_entry *entry, double *out);
 
+/* Calls tensors otherwise: `rename` gives a new name, which is freed here, or leaves *out NULL. *count gets how many
+ * have another name. Two of one name are LECO_FORMAT. What was found before is no longer valid, here and below. */
+leco_status safetensors_rename(safetensors *file, leco_status (*rename)(const char *name, char **out, leco_error *err),
+                               size_t *count, leco_error *err);
+
+/* Adds tensors of one number each, of type F64; the names are copied. */
+typedef struct safetensors_number_to_add {
+    const char *name;
+    double value;
+} safetensors_number_to_add;
+leco_status safetensors_add_numbers(safetensors *file, const safetensors_number_to_add *numbers, size_t count,
+                                    leco_error *err);
+
 /* As find, but absence, another rank or another shape (a dimension of -1 matches any) is LECO_FORMAT, with names; a
  * tensor that was skipped is LECO_UNSUPPORTED, with its dtype. */
 leco_status safetensors_require(const safetensors *file, const char *name, int rank, const int64_t *shape,

@@ -83,6 +83,7 @@ static int by_name(const void *a, const void *b)
 leco_status tensor_set_index(safetensors *file, leco_error *err)
 {
     const size_t count = file->tensor_count;
+    file->known_count = file->skipped_count = 0;
     file->known = arena_alloc(file->arena, count, sizeof *file->known);
     file->skipped = arena_alloc(file->arena, count, sizeof *file->skipped);
     file->by_name = arena_alloc(file->arena, count, sizeof *file->by_name);
@@ -102,6 +103,41 @@ leco_status tensor_set_index(safetensors *file, leco_error *err)
             return error_set(err, LECO_FORMAT, "%s: tensor \"%s\" is there twice", file->path,
                              file->by_name[i]->entry.name);
     return LECO_OK;
+}
+
+/* ---- changing ---- */
+
+leco_status safetensors_rename(safetensors *file, leco_status (*rename)(const char *name, char **out, leco_error *err),
+                               size_t *count, leco_error *err)
+{
+    *count = 0;
+    for (size_t i = 0; i < file->tensor_count; i++) {
+        char *name;
+        LECO_TRY(rename(file->tensors[i].entry.name, &name, err));
+        if (!name) continue;
+        const char *kept = arena_strdup(file->arena, name);
+        mem_free(name);
+        if (!kept) return error_memory(err, 0, file->path);
+        file->tensors[i].entry.name = kept;
+        ++*count;
+    }
+    return *count > 0 ? tensor_set_index(file, err) : LECO_OK;
+}
+
+leco_status safetensors_add_numbers(safetensors *file, const safetensors_number_to_add *numbers, size_t count,
+                                    leco_error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        size_t size;
+        double *value = arena_alloc(file->arena, 1, sizeof *value);
+        const char *name = arena_strdup(file->arena, numbers[i].name);
+        tensor *t = value && name ? tensor_set_add(file, err) : NULL;
+        if (!t) return error_memory(err, sizeof *value, file->path);
+        *value = numbers[i].value;
+        t->entry = (safetensors_entry){.name = name, .count = 1, .data = value};
+        tensor_set_type(t, type_names[DTYPE_F64], &size);
+    }
+    return tensor_set_index(file, err);
 }
 
 /* ---- looking ---- */

@@ -82,15 +82,6 @@ static const meaning names[] = {
     {"lllite_", true, "is part of a ControlNet-LLLite, not of a LoRA"},
     {"oft_unet_", true, "is part of an OFT (kohya's networks.oft)"},
     {"lycoris_", true, "is part of a LyCORIS network"},
-    {".lora_A.", false, "is named as PEFT does"},
-    {".lora_B.", false, "is named as PEFT does"},
-    {".lora_magnitude_vector", false, "is named as PEFT does"},
-    {".processor.", false, "is named as older versions of diffusers did"},
-    {"_lora.down.", false, "is named as older versions of diffusers did"},
-    {"_lora.up.", false, "is named as older versions of diffusers did"},
-    {".lora.down.", false, "is named as older versions of diffusers did"},
-    {".lora.up.", false, "is named as older versions of diffusers did"},
-    {".lora_linear_layer.", false, "is named as older versions of diffusers did"},
 };
 
 static bool starts_with(const char *text, const char *prefix)
@@ -137,11 +128,15 @@ static leco_status refuse_name(const char *path, const char *name, leco_error *e
 {
     const char *is = look_up(names, sizeof names / sizeof *names, name);
     if (is)
-        return error_set(err, LECO_UNSUPPORTED,
-                         "%s: tensor \"%s\" %s; leco reads LoRAs with kohya's keys only (lora_unet_..., lora_te_...)",
-                         path, name, is);
-    return error_set(err, LECO_FORMAT, "%s: tensor \"%s\": not a LoRA with kohya's keys (lora_unet_..., lora_te_...)",
-                     path, name);
+        return error_set(
+            err, LECO_UNSUPPORTED,
+            "%s: tensor \"%s\" %s; leco reads LoRAs with kohya's keys (lora_unet_..., lora_te_...), PEFT's and "
+            "diffusers'",
+            path, name, is);
+    return error_set(
+        err, LECO_FORMAT,
+        "%s: tensor \"%s\": not a LoRA with the keys of kohya (lora_unet_..., lora_te_...), PEFT or diffusers", path,
+        name);
 }
 
 static leco_status refuse_layer(const char *path, const char *name, bool has_text, leco_error *err)

@@ -4,8 +4,9 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "format/tensors.h"
+#include "format/safetensors.h"
 #include "model/adapter_keys.h"
+#include "model/adapter_open.h"
 #include "model/kinds.h"
 #include "model/part.h"
 
@@ -125,7 +126,7 @@ static leco_status fold(hints *h, layer_list *lists, leco_error *err)
 static leco_status read_file(const char *path, hints *h, leco_error *err)
 {
     safetensors *file;
-    LECO_TRY(tensors_open(path, &file, err));
+    LECO_TRY(adapter_open(path, &file, err));
     leco_status status = LECO_OK;
     for (size_t i = 0; i < safetensors_count(file) && status == LECO_OK; i++)
         status = read_entry(h, safetensors_at(file, i), err);
@@ -152,7 +153,7 @@ leco_status file_layers_need_model(const char *path, char **name, leco_error *er
     safetensors *file;
     leco_status status = LECO_OK;
     *name = NULL;
-    LECO_TRY(tensors_open(path, &file, err));
+    LECO_TRY(adapter_open(path, &file, err));
     for (size_t i = 0; i < safetensors_count(file) && !*name && status == LECO_OK; i++) {
         const char *known = adapter_suffix(safetensors_at(file, i)->name);
         if (!known || strcmp(known, ADAPTER_ALPHA) == 0 || strncmp(known, ".lora_", 6) == 0) continue;

@@ -7,8 +7,9 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/number.h"
-#include "format/tensors.h"
+#include "format/safetensors.h"
 #include "model/adapter_keys.h"
+#include "model/adapter_open.h"
 #include "model/trainable_internal.h"
 
 /* A layer of the model that a file may have a module for, and what the file has. */
@@ -171,10 +172,12 @@ static shape shape_of_entry(const safetensors_entry *e)
     return shape_of(e->rank < TENSOR_MAX_DIMS ? e->rank : TENSOR_MAX_DIMS, e->shape);
 }
 
-/* The same dimensions, but perhaps with or without the 1x1 of a convolution? */
+/* The same dimensions, but perhaps with or without the 1x1 of a convolution, or with a vector as a column? */
 static bool fits(const safetensors_entry *e, const shape *s)
 {
-    if (e->rank != s->rank && !(e->rank == 2 && s->rank == 4) && !(e->rank == 4 && s->rank == 2)) return false;
+    const bool column = e->rank == 1 && s->rank > 1;
+    if (e->rank != s->rank && !column && !(e->rank == 2 && s->rank == 4) && !(e->rank == 4 && s->rank == 2))
+        return false;
     for (int i = 0; i < e->rank || i < s->rank; i++)
         if ((i < e->rank ? e->shape[i] : 1) != (i < s->rank ? s->dim[i] : 1)) return false;
     return true;
@@ -370,7 +373,7 @@ leco_status trainable_load(const char *path, const adapter_layers *layers, dtype
     loader ld = {.path = path, .has_text = text != NULL, .text_layers = text_depth(text)};
     trainable *t = NULL;
     *out = NULL;
-    leco_status status = tensors_open(path, &ld.file, err);
+    leco_status status = adapter_open(path, &ld.file, err);
     if (status == LECO_OK) status = make_targets(&ld, layers, err);
     if (status == LECO_OK) status = load(&ld, exact, &t, err);
     for (size_t i = 0; i < ld.count; i++) mem_free(ld.targets[i].key);

@@ -48,7 +48,7 @@ fails 'nowhere\.safetensors.*No such file' merge "$lora" nowhere.safetensors -o 
 echo 'not a file of tensors' >text.safetensors
 fails 'text\.safetensors' merge text.safetensors "$lora" -o out.safetensors
 fails 'embedding\.safetensors.*"emb_params" is a textual-inversion embedding, not a LoRA' merge "$lora" "$model/embedding.safetensors" -o out.safetensors
-fails 'unet.*safetensors.*not a LoRA with kohya' merge "$lora" "$model/unet/diffusion_pytorch_model.safetensors" -o out.safetensors
+fails 'unet.*safetensors.*not a LoRA with the keys of kohya' merge "$lora" "$model/unet/diffusion_pytorch_model.safetensors" -o out.safetensors
 fails 'sd2-like/lora\.safetensors: this LoRA is for another model.* has shape' merge "$lora" "$other/lora.safetensors" -o out.safetensors
 fails 'this LoRA is for another model' merge "$lora" "$other/lora.safetensors" -m base -o out.safetensors --rank 2
 fails 'this LoRA is for another model' merge "$other/lora.safetensors" --into base -o out

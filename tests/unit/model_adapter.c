@@ -376,7 +376,7 @@ static void bad_files_are_refused(void **state)
         {rename_sgm, LECO_UNSUPPORTED, "original checkpoints", "lora_unet_input_blocks_4_1_proj_in"},
         {rename_te2, LECO_INVALID, "two text encoders", "lora_te2_"},
         {rename_te, LECO_UNSUPPORTED, "no text encoder", "lora_te_"},
-        {rename_peft, LECO_UNSUPPORTED, "kohya", "lora_A"},
+        {rename_peft, LECO_FORMAT, "missing", "lora_up.weight"},
         {drop_up, LECO_FORMAT, "lora_unet_mid_block_attentions_0_proj_in.lora_up.weight", "missing"},
         {turn_up, LECO_INVALID, "for another model", "has shape [4,24,1,1], expected [24,4]"},
         {put_nan, LECO_FORMAT, "lora_unet_mid_block_attentions_0_proj_in.lora_up.weight", "element 3"},

@@ -1,0 +1,230 @@
+#include "model/adapter_open.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "format/json.h"
+#include "format/tensors.h"
+
+/* ---- names ---- */
+
+typedef struct renaming {
+    const char *from, *to;
+} renaming;
+
+/* Of the whole name. The longer of two that fit stands first. */
+static const renaming beginnings[] = {
+    {"base_model.model.unet.", "lora_unet_"},
+    {"base_model.model.text_encoder.", "lora_te_"},
+    {"base_model.model.", ""}, /* and what follows decides */
+    {"unet.", "lora_unet_"},
+    {"text_encoder.", "lora_te_"},
+    {"text_encoder_2.", "lora_te2_"},
+    {NULL, NULL},
+};
+
+/* Of names that begin with a module of ours. */
+static const renaming modules[] = {
+    {"down_blocks.", "lora_unet_"}, {"mid_block.", "lora_unet_"},
+    {"up_blocks.", "lora_unet_"},   {"conv_in.", "lora_unet_"},
+    {"conv_out.", "lora_unet_"},    {"time_embedding.", "lora_unet_"},
+    {"text_model.", "lora_te_"},    {NULL, NULL},
+};
+
+static const renaming ends[] = {
+    {".lora_A.default.weight", ".lora_down.weight"},
+    {".lora_B.default.weight", ".lora_up.weight"},
+    {".lora_A.default_0.weight", ".lora_down.weight"},
+    {".lora_B.default_0.weight", ".lora_up.weight"},
+    {".lora_A.weight", ".lora_down.weight"},
+    {".lora_B.weight", ".lora_up.weight"},
+    {".lora_magnitude_vector.default.weight", ".dora_scale"},
+    {".lora_magnitude_vector.weight", ".dora_scale"},
+    {".lora_magnitude_vector", ".dora_scale"},
+    {".lora_linear_layer.down.weight", ".lora_down.weight"},
+    {".lora_linear_layer.up.weight", ".lora_up.weight"},
+    {".lora.down.weight", ".lora_down.weight"},
+    {".lora.up.weight", ".lora_up.weight"},
+    {"_lora.down.weight", ".lora_down.weight"},
+    {"_lora.up.weight", ".lora_up.weight"},
+    {".lora_down.weight", ".lora_down.weight"},
+    {".lora_up.weight", ".lora_up.weight"},
+    {".dora_scale", ".dora_scale"},
+    {".alpha", ".alpha"},
+    {NULL, NULL},
+};
+
+static const renaming *beginning_of(const renaming *rows, const char *name)
+{
+    for (; rows->from; rows++)
+        if (strncmp(name, rows->from, strlen(rows->from)) == 0) return rows;
+    return NULL;
+}
+
+static const renaming *end_of(const char *name, size_t length)
+{
+    for (const renaming *row = ends; row->from; row++) {
+        const size_t end = strlen(row->from);
+        if (length > end && strcmp(name + length - end, row->from) == 0) return row;
+    }
+    return NULL;
+}
+
+/* Takes a part out of the path where it is. */
+static void cut(char *path, const char *part)
+{
+    char *at = strstr(path, part);
+    if (at) memmove(at, at + strlen(part), strlen(at + strlen(part)) + 1);
+}
+
+/* Old diffusers' "to_q", "to_out" at the path's end, which is cut off: what the layer is called, with what joins it. */
+static const char *attention_layer(char *path, bool unet)
+{
+    static const char *const layers[][3] = {{".to_q", "_to_q", "_q_proj"},
+                                            {".to_k", "_to_k", "_k_proj"},
+                                            {".to_v", "_to_v", "_v_proj"},
+                                            {".to_out", "_to_out_0", "_out_proj"}};
+    const size_t length = strlen(path);
+    for (size_t i = 0; i < sizeof layers / sizeof *layers; i++) {
+        const size_t end = strlen(layers[i][0]);
+        if (length <= end || strcmp(path + length - end, layers[i][0]) != 0) continue;
+        path[length - end] = '\0';
+        return layers[i][unet ? 1 : 2];
+    }
+    return "";
+}
+
+leco_status adapter_kohya_name(const char *name, char **out, leco_error *err)
+{
+    *out = NULL;
+    const char *prefix = "", *rest = name;
+    const renaming *begin = beginning_of(beginnings, name), *end = end_of(name, strlen(name));
+    if (begin) {
+        prefix = begin->to;
+        rest += strlen(begin->from);
+    }
+    if (!*prefix) { /* the module itself says whose it is */
+        const renaming *module = beginning_of(modules, rest);
+        if (!module) return LECO_OK;
+        prefix = module->to;
+    }
+    if (!end || strlen(rest) <= strlen(end->from)) return LECO_OK;
+    char *path = mem_strndup(rest, strlen(rest) - strlen(end->from));
+    if (!path) return error_memory(err, strlen(rest), "the keys of a LoRA");
+    cut(path, ".processor"); /* of attention, in old diffusers: "attn1.processor.to_q_lora" */
+    const char *layer = end->from[0] == '_' ? attention_layer(path, strcmp(prefix, "lora_unet_") == 0) : "";
+    for (char *p = path; *p; p++)
+        if (*p == '.') *p = '_';
+    *out = mem_printf("%s%s%s%s", prefix, path, layer, end->to);
+    mem_free(path);
+    return *out ? LECO_OK : error_memory(err, strlen(rest), "the keys of a LoRA");
+}
+
+/* ---- alphas ---- */
+
+/* What diffusers' metadata say of a part's alphas: {"unet.r": 4, "unet.lora_alpha": 8, "unet.alpha_pattern": {}}. */
+typedef struct told_alphas {
+    const json_t *root;
+    const char *prefix, *key; /* "unet.", "lora_unet_" */
+} told_alphas;
+
+static bool number_of(const told_alphas *t, const char *name, double *out)
+{
+    char key[64];
+    snprintf(key, sizeof key, "%s%s", t->prefix, name);
+    const json_t *value = json_object_get(t->root, key);
+    if (!json_is_number(value)) return false;
+    *out = json_number_value(value);
+    return isfinite(*out);
+}
+
+/* The alpha of a module whose rank is told by its lora_down: as the scale that PEFT gives it. */
+static bool alpha_of(const told_alphas *t, const safetensors_entry *down, double *out)
+{
+    char key[64];
+    double value;
+    if (!number_of(t, "lora_alpha", &value)) return false;
+    const double rank = down->rank > 0 ? (double)down->shape[0] : 1;
+    snprintf(key, sizeof key, "%suse_rslora", t->prefix);
+    if (json_is_true(json_object_get(t->root, key))) value *= sqrt(rank); /* alpha / sqrt(rank) */
+    *out = value;
+    return true;
+}
+
+static leco_status add_alphas(safetensors *file, const json_t *root, leco_error *err)
+{
+    static const char end[] = ".lora_down.weight";
+    const told_alphas parts[] = {{root, "unet.", "lora_unet_"}, {root, "text_encoder.", "lora_te_"}};
+    const size_t count = safetensors_count(file);
+    safetensors_number_to_add *all = mem_calloc(count, sizeof *all);
+    size_t made = 0;
+    leco_status status = all ? LECO_OK : error_memory(err, count * sizeof *all, "the alphas of a LoRA");
+    for (size_t i = 0; i < count && status == LECO_OK; i++) {
+        const safetensors_entry *e = safetensors_at(file, i);
+        const size_t length = strlen(e->name), tail = sizeof end - 1;
+        double value = 0;
+        bool told = false;
+        if (length <= tail || strcmp(e->name + length - tail, end) != 0) continue;
+        for (size_t k = 0; k < 2; k++)
+            told =
+                told || (strncmp(e->name, parts[k].key, strlen(parts[k].key)) == 0 && alpha_of(&parts[k], e, &value));
+        if (!told) continue;
+        char *name = mem_printf("%.*s.alpha", (int)(length - tail), e->name);
+        if (!name) status = error_memory(err, length, "the alphas of a LoRA");
+        if (name && safetensors_find_any(file, name))
+            mem_free(name);
+        else if (name)
+            all[made++] = (safetensors_number_to_add){name, value};
+    }
+    if (status == LECO_OK && made > 0) status = safetensors_add_numbers(file, all, made, err);
+    for (size_t i = 0; i < made; i++) mem_free((char *)(uintptr_t)all[i].name);
+    mem_free(all);
+    return status;
+}
+
+/* Alphas and ranks by pattern would need to be matched with paths as PEFT does: they are refused. */
+static leco_status read_metadata(safetensors *file, leco_error *err)
+{
+    static const char key[] = "lora_adapter_metadata";
+    static const char *const patterns[] = {"unet.alpha_pattern", "text_encoder.alpha_pattern"};
+    const char *text = safetensors_metadata(file, key);
+    json_error_t problem;
+    if (!text) return LECO_OK;
+    json_t *root = json_parse(text, strlen(text), 0, &problem);
+    if (!root && json_lacks_memory(&problem)) return error_memory(err, strlen(text), safetensors_path(file));
+    leco_status status = LECO_OK;
+    for (size_t i = 0; i < 2 && status == LECO_OK; i++)
+        if (json_object_size(json_object_get(root, patterns[i])) > 0)
+            status = error_set(err, LECO_UNSUPPORTED,
+                               "%s: its metadata give alphas by pattern (%s), which leco can't "
+                               "read yet",
+                               safetensors_path(file), patterns[i]);
+    if (status == LECO_OK && json_is_object(root)) status = add_alphas(file, root, err);
+    json_decref(root);
+    return status;
+}
+
+/* ---- opening ---- */
+
+static leco_status rename_all(safetensors *file, leco_error *err)
+{
+    size_t renamed = 0;
+    LECO_TRY(safetensors_rename(file, adapter_kohya_name, &renamed, err));
+    if (renamed > 0)
+        log_message(LOG_DEBUG, "%s: %zu tensors have PEFT's or diffusers' names, and are called as kohya's are",
+                    safetensors_path(file), renamed);
+    return renamed > 0 ? read_metadata(file, err) : LECO_OK;
+}
+
+leco_status adapter_open(const char *path, safetensors **out, leco_error *err)
+{
+    LECO_TRY(tensors_open(path, out, err));
+    leco_status status = rename_all(*out, err);
+    if (status == LECO_OK) return LECO_OK;
+    safetensors_close(*out);
+    *out = NULL;
+    return status;
+}

@@ -1,0 +1,15 @@
+/* Opening files of adapters, whatever their names: PEFT's and those of old and new diffusers become kohya's. */
+#ifndef LECO_MODEL_ADAPTER_OPEN_H
+#define LECO_MODEL_ADAPTER_OPEN_H
+
+#include "format/safetensors.h"
+
+/* The same name as kohya's sd-scripts has it: "unet.mid_block.attentions.0.proj_in.lora_A.weight" becomes
+ * "lora_unet_mid_block_attentions_0_proj_in.lora_down.weight". mem_free it. NULL with LECO_OK: it is none of those. */
+leco_status adapter_kohya_name(const char *name, char **out, leco_error *err);
+
+/* The file, its tensors under such names. The alphas of diffusers' metadata (lora_adapter_metadata) are tensors of it,
+ * too. On failure *out is NULL. */
+leco_status adapter_open(const char *path, safetensors **out, leco_error *err);
+
+#endif

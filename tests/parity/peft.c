@@ -1,0 +1,161 @@
+/* LoRAs as PEFT and diffusers save them, now and formerly (tools/fixtures_peft.py): what diffusers makes of them. */
+#include "parity_support.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "leco/leco.h"
+#include "model/adapter_open.h"
+
+static leco_error err;
+
+#define PEFT FIXTURES "peft/"
+
+static safetensors_entry called(const safetensors *file, const char *name, const char *as)
+{
+    const safetensors_entry *e = safetensors_find(file, name);
+    assert_non_null(e);
+    safetensors_entry copy = *e;
+    copy.name = as;
+    return copy;
+}
+
+static void same(leco_model *m, const char *module, const safetensors_entry *in, size_t count, const char *name,
+                 const safetensors *wanted, const char *key)
+{
+    safetensors *out;
+    assert_works(safetensors_write(test_path("in.safetensors"), in, count, NULL, 0, &err), &err);
+    assert_works(leco_run(m, module, test_path("in.safetensors"), NULL, test_path("out.safetensors"), &err), &err);
+    assert_works(safetensors_open(test_path("out.safetensors"), &out, &err), &err);
+    values got = fixture_read(out, "%s", name), want = fixture_read(wanted, "%s", key);
+    const double error = worst_error(got.at, &want);
+    printf("    %s within %.1e\n", key, error);
+    assert_true(error < 1e-4);
+    values_free(&got);
+    values_free(&want);
+    safetensors_close(out);
+}
+
+static void files_do_as_in_diffusers(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *file, *as;
+    } cases[] = {{"diffusers", "diffusers"}, {"plain", "plain"}, {"old", "old"}, {"peft", "old"}};
+    const leco_model_options options = {.device = "cpu", .precision = "float32"};
+    const float timestep = 301;
+    safetensors *wanted;
+    assert_works(safetensors_open(PEFT "out.safetensors", &wanted, &err), &err);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char path[512], key[64];
+        leco_model *m;
+        snprintf(path, sizeof path, PEFT "%s.safetensors", cases[i].file);
+        printf("  %s\n", cases[i].file);
+        assert_works(leco_model_open(FIXTURES "sd1-like", &options, &m, &err), &err);
+        assert_works(leco_model_add_lora(m, path, 1, &err), &err);
+        const safetensors_entry ids = called(wanted, "input_ids", "input_ids");
+        snprintf(key, sizeof key, "hidden.%s", cases[i].as);
+        same(m, "text-encoder", &ids, 1, "last_hidden_state", wanted, key);
+        const safetensors_entry in[] = {
+            called(wanted, "sample", "sample"),
+            called(wanted, "context", "encoder_hidden_states"),
+            {.name = "timestep", .type = DTYPE_F32, .rank = 1, .shape = {1}, .count = 1, .data = &timestep}};
+        snprintf(key, sizeof key, "noise_pred.%s", cases[i].as);
+        same(m, "unet", in, 3, "noise_pred", wanted, key);
+        leco_model_close(m);
+    }
+    safetensors_close(wanted);
+}
+
+static void names_become_kohyas(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        {"unet.mid_block.attentions.0.proj_in.lora_A.weight",
+         "lora_unet_mid_block_attentions_0_proj_in.lora_down.weight"},
+        {"base_model.model.up_blocks.1.attn1.to_q.lora_B.default.weight",
+         "lora_unet_up_blocks_1_attn1_to_q.lora_up.weight"},
+        {"base_model.model.text_model.encoder.layers.0.mlp.fc1.lora_A.weight",
+         "lora_te_text_model_encoder_layers_0_mlp_fc1.lora_down.weight"},
+        {"unet.a.attn1.processor.to_out_lora.up.weight", "lora_unet_a_attn1_to_out_0.lora_up.weight"},
+        {"down_blocks.0.attentions.0.transformer_blocks.0.attn2.processor.to_k_lora.down.weight",
+         "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k.lora_down.weight"},
+        {"unet.mid_block.attentions.0.proj_in.lora.down.weight",
+         "lora_unet_mid_block_attentions_0_proj_in.lora_down.weight"},
+        {"text_encoder.text_model.encoder.layers.1.self_attn.q_proj.lora_linear_layer.up.weight",
+         "lora_te_text_model_encoder_layers_1_self_attn_q_proj.lora_up.weight"},
+        {"text_encoder.text_model.encoder.layers.0.self_attn.to_out_lora.up.weight",
+         "lora_te_text_model_encoder_layers_0_self_attn_out_proj.lora_up.weight"},
+        {"unet.a.b.lora_magnitude_vector", "lora_unet_a_b.dora_scale"},
+        {"unet.a.b.alpha", "lora_unet_a_b.alpha"},
+        {"text_encoder_2.text_model.x.lora_A.weight", "lora_te2_text_model_x.lora_down.weight"},
+        {"lora_unet_mid_block_attentions_0_proj_in.lora_down.weight", NULL},
+        {"unet.a.b.weight", NULL},
+        {"unet.lora_A.weight", NULL},
+        {"other.a.lora_A.weight", NULL},
+        {"x", NULL},
+        {"", NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *name;
+        assert_works(adapter_kohya_name(cases[i][0], &name, &err), &err);
+        if (!cases[i][1])
+            assert_null(name);
+        else if (!name || strcmp(name, cases[i][1]) != 0)
+            fail_msg("%s becomes %s", cases[i][0], name ? name : "nothing");
+        mem_free(name);
+    }
+}
+
+static void mistakes_are_told(void **state)
+{
+    (void)state;
+    static const float values_of[128];
+    safetensors_entry two[] = {{.name = "unet.mid_block.attentions.0.proj_in.lora_A.weight",
+                                .type = DTYPE_F32,
+                                .rank = 2,
+                                .shape = {1, 8},
+                                .count = 8,
+                                .data = values_of},
+                               {.name = "lora_unet_mid_block_attentions_0_proj_in.lora_down.weight",
+                                .type = DTYPE_F32,
+                                .rank = 2,
+                                .shape = {1, 8},
+                                .count = 8,
+                                .data = values_of}};
+    safetensors *file;
+    assert_works(safetensors_write(test_path("two.safetensors"), two, 2, NULL, 0, &err), &err);
+    assert_fails(adapter_open(test_path("two.safetensors"), &file, &err), LECO_FORMAT, &err, "is there twice");
+    assert_null(file);
+    static const char *const metadata[][2] = {
+        {"lora_adapter_metadata", "{\"unet.lora_alpha\": 3, \"unet.alpha_pattern\": {\"proj_in\": 5}}"}};
+    assert_works(safetensors_write(test_path("two.safetensors"), two, 1, metadata, 1, &err), &err);
+    assert_fails(adapter_open(test_path("two.safetensors"), &file, &err), LECO_UNSUPPORTED, &err, "alpha_pattern");
+    static const char *const other[][2] = {{"lora_adapter_metadata", "[5"}};
+    assert_works(safetensors_write(test_path("two.safetensors"), two, 1, other, 1, &err), &err);
+    assert_works(adapter_open(test_path("two.safetensors"), &file, &err), &err);
+    assert_int_equal(safetensors_count(file), 1);
+    safetensors_close(file);
+    static const char *const scaled[][2] = {
+        {"lora_adapter_metadata", "{\"unet.lora_alpha\": 3, \"unet.use_rslora\": true}"}};
+    two[0].shape[0] = 4;
+    two[0].count = 32;
+    assert_works(safetensors_write(test_path("two.safetensors"), two, 1, scaled, 1, &err), &err);
+    assert_works(adapter_open(test_path("two.safetensors"), &file, &err), &err);
+    double alpha = 0;
+    const safetensors_entry *e = safetensors_find(file, "lora_unet_mid_block_attentions_0_proj_in.alpha");
+    assert_true(e && safetensors_number(e, &alpha) && fabs(alpha - 6) < 1e-12); /* 3 sqrt(4) */
+    safetensors_close(file);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(files_do_as_in_diffusers),
+        cmocka_unit_test(names_become_kohyas),
+        cmocka_unit_test(mistakes_are_told),
+    };
+    return cmocka_run_group_tests_name("parity/peft", tests, NULL, NULL);
+}
