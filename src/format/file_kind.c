@@ -37,7 +37,7 @@ static bool is_text(const unsigned char *data, size_t size)
     unsigned char text[512 + 1] = {0};
     const bool cut = size > sizeof text - 1;
     if (cut) size = sizeof text - 1;
-    memcpy(text, data, size);
+    if (size > 0) memcpy(text, data, size);
     for (size_t i = 0; i < size;) {
         const size_t bytes = utf8_bytes(text + i);
         if (bytes == 0) return cut && i + 4 > size; /* the last character's end is elsewhere */

@@ -67,9 +67,9 @@ static void transpose(const unsigned char *from, unsigned char *to, size_t rows,
 
 leco_status weights_copy(weights_slot *s, leco_error *err)
 {
-    const size_t count = (size_t)shape_count(&s->w.shape), size = dtype_size(s->w.type);
     const bool turned = s->transposed && s->w.shape.rank == 2, small = is_float8(s);
     if (s->w.data || s->w.shape.rank == 0 || (!turned && !small)) return LECO_OK;
+    const size_t count = (size_t)shape_count(&s->w.shape), size = dtype_size(s->w.type);
     void *own = mem_aligned(count * size), *plain = small && turned ? mem_aligned(count * size) : own;
     if (!own || !plain) {
         mem_free_aligned(own);
