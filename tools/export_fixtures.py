@@ -174,12 +174,24 @@ def sdxl_like(name="sdxl-like"):
     text = models.make_text(name, tok, **models.SDXL["text"])
     text_2 = models.make_text(name + " 2", tok_2, **models.SDXL["text_2"])
     unet = models.make_unet(name, models.SDXL["unet"])
-    parts = dict(tokenizer=tok, tokenizer_2=tok_2, text_encoder=text, text_encoder_2=text_2, unet=unet)
+    vae = models.make_vae("sd1-like", models.SD1["vae"])
+    parts = dict(tokenizer=tok, tokenizer_2=tok_2, text_encoder=text, text_encoder_2=text_2, unet=unet, vae=vae)
     models.save_folder(name, "StableDiffusionXLPipeline", dict(**parts, scheduler=models.SCHEDULERS[name]()))
     models.text_cases(name, "text", text, models.tokenize(tok, TEXTS), TEXTS)
     models.text_cases(name, "text_2", text_2, models.tokenize(tok_2, TEXTS), TEXTS)
     models.unet_cases(name, unet, [(16, 16, [999]), (8, 12, [0, 501])])
     yield lora_cases(name, unet, "lora", "lierla", 4, 4, 1.0, (16, 12, [600]))
+
+
+def sdxl_whole(name="sdxl-like"):
+    """A picture. By itself, as loha."""
+    tok, tok_2 = fixture_tokenizer(), fixture_tokenizer(pad_token="!")
+    text = models.make_text(name, tok, **models.SDXL["text"])
+    text_2 = models.make_text(name + " 2", tok_2, **models.SDXL["text_2"])
+    unet, vae = models.make_unet(name, models.SDXL["unet"]), models.make_vae("sd1-like", models.SD1["vae"])
+    scheduler = models.SCHEDULERS[name]()
+    second = tok_2, text_2
+    models.generate_case(name, tok, text, unet, vae, scheduler, "a red circle", "blue", (16, 20), 3, second=second)
 
 
 def odd(name="odd"):
@@ -257,6 +269,7 @@ NAMES = {
     "refined": refined,
     "sd2-like": sd2_like,
     "sdxl-like": sdxl_like,
+    "sdxl": sdxl_whole,
     "odd": odd,
     "vae-mid": vae_mid,
     "vae-nomid": vae_nomid,

@@ -15,6 +15,7 @@ from diffusers import (
     EulerDiscreteScheduler,
     PNDMScheduler,
     StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
 from torch import nn
@@ -332,11 +333,19 @@ def generate_case(
     steps=10,
     name="generate",
     prepare=None,
+    second=None,
 ):
     """A whole picture through StableDiffusionPipeline: DDIM, given initial latents of that size. Returns it.
-    prepare: loads adapters into a pipeline, which then has copies of the parts."""
+    prepare: loads adapters into a pipeline, which then has copies of the parts. second: (tokenizer, text encoder) where
+    there are two of them, for StableDiffusionXLPipeline."""
     exact = {"text_encoder": in_float64(text_encoder), "unet": in_float64(unet), "vae": in_float64(vae)}
     parts = {"text_encoder": text_encoder, "unet": unet, "vae": vae}
+    if second:
+        exact["text_encoder_2"], parts["text_encoder_2"] = in_float64(second[1]), second[1]
+        family, more = StableDiffusionXLPipeline, dict(tokenizer_2=second[0], add_watermarker=False)
+    else:
+        family = StableDiffusionPipeline
+        more = dict(safety_checker=None, feature_extractor=None, requires_safety_checker=False)
     rng = generator(f"{fixture} {name}")
     latents = torch.randn(1, 4, *size, generator=rng)
     factor = 2 ** (len(vae.config.block_out_channels) - 1)
@@ -344,13 +353,11 @@ def generate_case(
     def run(modules, start, output_type):
         if prepare:
             modules = copy.deepcopy(modules)
-        pipeline = StableDiffusionPipeline(
+        pipeline = family(
             **modules,
+            **more,
             tokenizer=copy.deepcopy(tokenizer) if prepare else tokenizer,
             scheduler=DDIMScheduler.from_config(scheduler.config, clip_sample=False),
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
         )
         pipeline.set_progress_bar_config(disable=True)
         if prepare:

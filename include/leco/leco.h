@@ -330,7 +330,7 @@ LECO_API leco_status leco_extract(const char *base, const char *tuned, const cha
  * module is one of leco_module_name's. prompt (may be NULL) stands for input_ids. */
 LECO_API leco_status leco_run(leco_model *model, const char *module, const char *in, const char *prompt,
                               const char *out, leco_error *err);
-/* "text-encoder", "unet", "vae-encoder", "vae-decoder"; NULL: no more. */
+/* "text-encoder", "text-encoder-2" (of SDXL), "unet", "vae-encoder", "vae-decoder"; NULL: no more. */
 LECO_API const char *leco_module_name(size_t index);
 
 /* Describes a model folder, a .safetensors file or a PNG with parameters. *text is for people, or JSON where json;

@@ -246,9 +246,8 @@ static json_t *unet_json(const model *m)
                      "levels", levels_json(u));
 }
 
-static json_t *text_json(const model *m)
+static json_t *text_json(const text_config *t)
 {
-    const text_config *t = &m->text;
     return json_pack("{s:I, s:I, s:I, s:s, s:I}", "layers", t->layers, "width", t->hidden_size, "heads", t->heads,
                      "activation",
                      t->act == ACT_GELU         ? "gelu"
@@ -278,12 +277,15 @@ static leco_status inspect_model(const char *path, json_t *o, leco_error *err)
                         json_sprintf("%lldx%lld", (long long)width, (long long)(m->unet.sample_height * factor)));
     json_object_set_new(o, "prediction", json_string(s->prediction == PREDICT_V ? "v_prediction" : "epsilon"));
     if (!m->prediction_told) json_object_set_new(o, "prediction_from", json_string("the family: the file doesn't say"));
-    json_t *parts[] = {text_json(m), unet_json(m), vae_json(m)};
-    static const model_part ids[] = {PART_TEXT_ENCODER, PART_UNET, PART_VAE};
+    static const model_part ids[] = {PART_TEXT_ENCODER, PART_TEXT_ENCODER_2, PART_UNET, PART_VAE};
     leco_status status = LECO_OK;
-    for (int i = 0; i < 3; i++) {
-        if (status == LECO_OK) status = add_weights(m, ids[i], parts[i], err);
-        json_object_set_new(o, part_rows[ids[i]].name, parts[i]);
+    for (int i = 0; i < 4; i++) {
+        if (!model_has(m, ids[i])) continue;
+        json_t *part = ids[i] == PART_UNET  ? unet_json(m)
+                       : ids[i] == PART_VAE ? vae_json(m)
+                                            : text_json(ids[i] == PART_TEXT_ENCODER ? &m->text : &m->text_2);
+        if (status == LECO_OK) status = add_weights(m, ids[i], part, err);
+        json_object_set_new(o, part_rows[ids[i]].name, part);
     }
     json_object_set_new(o, "scheduler",
                         json_pack("{s:I, s:f, s:f, s:s, s:I, s:b, s:b, s:s*}", "train_timesteps", s->train_timesteps,

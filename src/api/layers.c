@@ -80,13 +80,15 @@ static double share(double lost, double all, size_t layers)
 
 leco_status layers_report(const thin_report *from, double seconds, leco_merge_report *to, leco_error *err)
 {
-    const size_t images = from->layers[PART_UNET], texts = from->layers[PART_TEXT_ENCODER];
+    const size_t images = from->layers[PART_UNET];
+    const size_t texts = from->layers[PART_TEXT_ENCODER] + from->layers[PART_TEXT_ENCODER_2];
     leco_merge_report made = {
         .layers_unet = images,
         .layers_text_encoder = texts,
         .rank = from->rank,
         .lost_unet = share(from->lost[PART_UNET], from->square[PART_UNET], images),
-        .lost_text_encoder = share(from->lost[PART_TEXT_ENCODER], from->square[PART_TEXT_ENCODER], texts),
+        .lost_text_encoder = share(from->lost[PART_TEXT_ENCODER] + from->lost[PART_TEXT_ENCODER_2],
+                                   from->square[PART_TEXT_ENCODER] + from->square[PART_TEXT_ENCODER_2], texts),
         .most_lost = from->most_lost,
         .others = from->others,
         .seconds = seconds,

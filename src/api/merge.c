@@ -83,6 +83,7 @@ static leco_status layers_of_files(joining *j, leco_error *err)
     LECO_TRY(file_layers_read(j->paths, j->count, j->from_files, err));
     j->layers.part[PART_UNET] = &j->from_files[PART_UNET];
     j->layers.part[PART_TEXT_ENCODER] = &j->from_files[PART_TEXT_ENCODER];
+    j->layers.part[PART_TEXT_ENCODER_2] = &j->from_files[PART_TEXT_ENCODER_2];
     return LECO_OK;
 }
 

@@ -83,6 +83,7 @@ typedef struct building {
     const model *model;
     latent_size size; /* of the pictures or latents that go in */
     int64_t tokens;
+    const text_config *config; /* of a text encoder */
     text_encoder text;
     unet unet;
     vae_decoder decoder;
@@ -158,18 +159,26 @@ static leco_status only_text(module_run *r, const char **out, leco_error *err)
     return LECO_OK;
 }
 
+/* The text encoder that is run. */
+static text_part text_of(const module_run *r)
+{
+    text_part parts[MODEL_MOST_TEXTS];
+    model_texts(r->handle->model, parts);
+    return parts[r->part == PART_TEXT_ENCODER_2];
+}
+
 static leco_status read_ids(module_run *r, int64_t *batch, int64_t *tokens, int32_t **ids, leco_error *err)
 {
-    const model *m = r->handle->model;
+    const text_part of = text_of(r);
     if (r->prompt) {
         *batch = 1;
-        *tokens = (int64_t)tokenizer_length(m->tokenizer);
+        *tokens = (int64_t)tokenizer_length(of.tokenizer);
         *ids = arena_alloc(r->memory, (size_t)*tokens, sizeof **ids);
         if (!*ids) return error_memory(err, (size_t)*tokens * sizeof **ids, "token ids");
         const char *text = NULL;
         prompts_told told = {0};
         LECO_TRY(only_text(r, &text, err));
-        return conditioning_ids(m->tokenizer, text, &told, *ids, err);
+        return conditioning_ids(of.tokenizer, text, &told, *ids, err);
     }
     const safetensors_entry *e;
     LECO_TRY(safetensors_require(r->in, "input_ids", 2, (const int64_t[]){-1, -1}, &e, err));
@@ -178,17 +187,17 @@ static leco_status read_ids(module_run *r, int64_t *batch, int64_t *tokens, int3
     if (e->type != DTYPE_I32 && e->type != DTYPE_I64)
         return error_set(err, LECO_INVALID, "%s: tensor \"input_ids\" is %s, expected int64 or int32", path,
                          dtype_name(e->type));
-    if (e->shape[1] > m->text.max_positions)
+    if (e->shape[1] > of.config->max_positions)
         return error_set(err, LECO_INVALID, "%s: tensor \"input_ids\" has %lld tokens, the text encoder takes %lld",
-                         path, (long long)e->shape[1], (long long)m->text.max_positions);
+                         path, (long long)e->shape[1], (long long)of.config->max_positions);
     int64_t *wide = arena_alloc(r->memory, e->count, sizeof *wide);
     *ids = arena_alloc(r->memory, e->count, sizeof **ids);
     if (!wide || !*ids) return error_memory(err, e->count * sizeof *wide, "token ids");
     dtype_convert(wide, DTYPE_I64, e->data, e->type, e->count);
     for (size_t i = 0; i < e->count; i++) {
-        if (wide[i] < 0 || wide[i] >= m->text.vocab_size)
+        if (wide[i] < 0 || wide[i] >= of.config->vocab_size)
             return error_set(err, LECO_INVALID, "%s: tensor \"input_ids\": element %zu is %lld, expected 0 to %lld",
-                             path, i, (long long)wide[i], (long long)m->text.vocab_size - 1);
+                             path, i, (long long)wide[i], (long long)of.config->vocab_size - 1);
         (*ids)[i] = (int32_t)wide[i];
     }
     *batch = e->shape[0];
@@ -199,27 +208,27 @@ static leco_status read_ids(module_run *r, int64_t *batch, int64_t *tokens, int3
 static void build_text(nn *c, void *user)
 {
     building *b = user;
-    b->text = text_encoder_build(c, &b->model->text, b->size.batch, b->tokens, (text_options){0});
+    b->text = text_encoder_build(c, b->config, b->size.batch, b->tokens, (text_options){0});
 }
 
 static leco_status run_text_encoder(module_run *r, leco_error *err)
 {
-    const model *m = r->handle->model;
     int64_t batch = 0, tokens = 0;
     int32_t *ids = NULL;
+    const text_config *config = text_of(r).config;
     LECO_TRY(read_ids(r, &batch, &tokens, &ids, err));
-    building b = {.size.batch = batch, .tokens = tokens};
+    building b = {.size.batch = batch, .tokens = tokens, .config = config};
     LECO_TRY(start(r, build_text, &b, err));
     LECO_TRY(session_write_i32(r->runner.session, b.text.ids, ids, (size_t)(batch * tokens), err));
     LECO_TRY(session_run(r->runner.session, err));
-    const size_t count = (size_t)(batch * tokens * m->text.hidden_size);
+    const size_t count = (size_t)(batch * tokens * config->hidden_size);
     float *states;
     LECO_TRY(new_floats(r, count, &states, err));
     LECO_TRY(session_read(r->runner.session, b.text.hidden_states, states, count, err));
     const safetensors_entry entry = {.name = "last_hidden_state",
                                      .type = DTYPE_F32,
                                      .rank = 3,
-                                     .shape = {batch, tokens, m->text.hidden_size},
+                                     .shape = {batch, tokens, config->hidden_size},
                                      .count = count,
                                      .data = states};
     return write_out(r, &entry, 1, err);
@@ -256,21 +265,46 @@ static void build_unet(nn *c, void *user)
     if (graph_ok(c->g)) graph_result(c->g, b->unet.noise);
 }
 
+/* "text_embeds" [B,P] and "time_ids" [B,6], where the U-Net takes them. */
+static leco_status read_added(module_run *r, int64_t batch, float **pooled, float **sizes, leco_error *err)
+{
+    const int64_t width = unet_pooled_width(&r->handle->model->unet);
+    if (width == 0) return LECO_OK;
+    LECO_TRY(get_floats(r, "text_embeds", 2, (const int64_t[]){batch, width}, NULL, pooled, err));
+    return get_floats(r, "time_ids", 2, (const int64_t[]){batch, UNET_TIME_IDS}, NULL, sizes, err);
+}
+
+static leco_status write_added(module_run *r, const unet *net, int64_t batch, const float *pooled, const float *sizes,
+                               leco_error *err)
+{
+    session *s = r->runner.session;
+    float column[MAX_BATCH];
+    if (!net->pooled) return LECO_OK;
+    LECO_TRY(session_write(s, net->pooled, pooled, (size_t)shape_count(&net->pooled->shape), err));
+    for (int k = 0; k < UNET_TIME_IDS; k++) {
+        for (int64_t i = 0; i < batch; i++) column[i] = sizes[i * UNET_TIME_IDS + k];
+        LECO_TRY(session_write(s, net->time_ids[k], column, (size_t)batch, err));
+    }
+    return LECO_OK;
+}
+
 static leco_status run_unet(module_run *r, leco_error *err)
 {
     const model *m = r->handle->model;
     latent_size size;
-    float *sample = NULL, *timesteps = NULL, *states = NULL;
+    float *sample = NULL, *timesteps = NULL, *states = NULL, *pooled = NULL, *sizes = NULL;
     const safetensors_entry *context;
     LECO_TRY(get_picture(r, "sample", m->unet.in_channels, &size, &sample, err));
     LECO_TRY(read_timesteps(r, size.batch, &timesteps, err));
     LECO_TRY(get_floats(r, "encoder_hidden_states", 3, (const int64_t[]){size.batch, -1, unet_context_width(&m->unet)},
                         &context, &states, err));
+    LECO_TRY(read_added(r, size.batch, &pooled, &sizes, err));
     building b = {.size = size, .tokens = context->shape[1]};
     LECO_TRY(start(r, build_unet, &b, err));
     LECO_TRY(session_write(r->runner.session, b.unet.sample, sample, latent_count(size), err));
     LECO_TRY(session_write(r->runner.session, b.unet.timestep, timesteps, (size_t)size.batch, err));
     LECO_TRY(session_write(r->runner.session, b.unet.context, states, context->count, err));
+    LECO_TRY(write_added(r, &b.unet, size.batch, pooled, sizes, err));
     LECO_TRY(session_run(r->runner.session, err));
     safetensors_entry entry;
     LECO_TRY(take_picture(r, "noise_pred", b.unet.noise, &entry, err));
@@ -327,6 +361,7 @@ static const struct module_kind {
     leco_status (*run)(module_run *r, leco_error *err);
 } modules[] = {
     {"text-encoder", PART_TEXT_ENCODER, run_text_encoder},
+    {"text-encoder-2", PART_TEXT_ENCODER_2, run_text_encoder},
     {"unet", PART_UNET, run_unet},
     {"vae-encoder", PART_VAE, run_vae_encoder},
     {"vae-decoder", PART_VAE, run_vae_decoder},
@@ -340,6 +375,8 @@ const char *leco_module_name(size_t index)
 static leco_status run_module(module_run *r, const struct module_kind *kind, const char *in, leco_error *err)
 {
     leco_model *handle = r->handle;
+    if (!model_has(handle->model, kind->part))
+        return error_set(err, LECO_INVALID, "%s has no %s", handle->model->folder, kind->name);
     if (in) LECO_TRY(safetensors_open(in, &r->in, err));
     LECO_TRY(model_load(handle->model, 1 << kind->part, err));
     r->memory = arena_create();
@@ -357,13 +394,14 @@ leco_status leco_run(leco_model *handle, const char *module, const char *in, con
         if (strcmp(modules[i].name, module) == 0) kind = &modules[i];
     if (!kind)
         return error_set(err, LECO_INVALID,
-                         "module \"%s\" is not known; there are text-encoder, unet, vae-encoder and vae-decoder",
+                         "module \"%s\" is not known; there are text-encoder, text-encoder-2, unet, vae-encoder and "
+                         "vae-decoder",
                          module);
-    if (prompt && kind->part != PART_TEXT_ENCODER)
+    const bool reads_text = kind->run == run_text_encoder;
+    if (prompt && !reads_text)
         return error_set(err, LECO_INVALID, "a prompt is for the text-encoder; %s reads a file", module);
     if ((in != NULL) == (prompt != NULL))
-        return error_set(err, LECO_INVALID, "%s needs a file of inputs%s", module,
-                         kind->part == PART_TEXT_ENCODER ? " or a prompt" : "");
+        return error_set(err, LECO_INVALID, "%s needs a file of inputs%s", module, reads_text ? " or a prompt" : "");
     module_run r = {.handle = handle, .prompt = prompt, .out_path = out};
     leco_status status = run_module(&r, kind, in, err);
     close_run(&r);

@@ -30,7 +30,7 @@ static int check(const char *program, const char *module, const run_args *args, 
         option_choices_text(&(option_spec){.choice_at = leco_module_name}, all, sizeof all);
         return options_mistake(program, "there is no module '%s'; there are %s", module, all);
     }
-    bool text = strcmp(module, "text-encoder") == 0;
+    const bool text = strncmp(module, "text-encoder", 12) == 0;
     if (args->prompt && !text) return options_mistake(program, "--prompt is for text-encoder; %s reads --in", module);
     if (args->prompt && args->in)
         return options_mistake(program, "--in and --prompt are two ways to say the same: give one");
@@ -55,10 +55,12 @@ static int run(int argc, char **argv)
     const command_line line = {
         .program = "leco run",
         .summary = "runs one module of a model on tensors, to compare with other programs",
-        .usage = "text-encoder|unet|vae-encoder|vae-decoder -m MODEL --in FILE --out FILE [options]",
+        .usage = "text-encoder|text-encoder-2|unet|vae-encoder|vae-decoder -m MODEL --in FILE --out FILE [options]",
         .details = "Names, shapes (NCHW) and types are those of diffusers:\n"
                    "text-encoder: input_ids [B,77] (or --prompt) -> last_hidden_state [B,77,D]\n"
-                   "unet: sample [B,4,h,w], timestep [B] or scalar, encoder_hidden_states [B,77,D] -> noise_pred\n"
+                   "text-encoder-2: the same of SDXL's second\n"
+                   "unet: sample [B,4,h,w], timestep [B] or scalar, encoder_hidden_states [B,77,D] -> noise_pred;\n"
+                   "of SDXL also text_embeds [B,P], time_ids [B,6]\n"
                    "vae-encoder: sample [B,3,H,W] in [-1,1] -> latent_mean, latent_logvar [B,4,h,w]\n"
                    "vae-decoder: latents [B,4,h,w], unscaled -> sample [B,3,H,W]",
         .examples = "  leco run text-encoder -m models/shapes -p \"a red star\" --out hidden.safetensors\n" EXAMPLE_LORA

@@ -18,8 +18,8 @@
 /* Of one sample. A U-Net without added conditions (SD1, SD2) reads the states alone; one that has them (SDXL) needs the
  * rest, too; one with its text encoder built in reads the ids. */
 typedef struct conditioning {
-    const int32_t *ids;         /* [tokens] */
-    const float *states;        /* [tokens,width] */
+    const int32_t *ids;         /* [tokens], of the first text encoder */
+    const float *states;        /* [tokens,width], unet_context_width */
     const float *pooled;        /* [unet_pooled_width]; NULL where the family has none */
     float sizes[UNET_TIME_IDS]; /* pixels: original height, width, crop top, left, target height, width */
 } conditioning;
@@ -37,8 +37,10 @@ leco_status conditioning_ids(const tokenizer *t, const char *prompt, prompts_tol
 
 typedef struct conditioner conditioner;
 
-/* Builds the text encoder of m (weights mapped by the caller) with `adapters` (NULL: none) and plans it. options: the
- * family's (model/family.h), perhaps with other skip_layers. All outlive the conditioner. On failure *out is NULL. */
+/* Builds the text encoders of m (weights mapped by the caller) with `adapters` (NULL: none) and plans them. options:
+ * the family's (model/family.h), perhaps with other skip_layers. All outlive the conditioner. Of two encoders, the
+ * states of a token are those of the first, then those of the second, and pooled is the second's. On failure *out is
+ * NULL. */
 leco_status conditioner_create(const device *d, const model *m, const adapter_set *adapters, text_options options,
                                conditioner **out, leco_error *err);
 void conditioner_destroy(conditioner *c); /* NULL is fine */

@@ -9,7 +9,8 @@
 
 char *adapter_key(const layer_info *layer)
 {
-    char *key = mem_printf("%s%s", part_rows[layer->part].lora_prefix, layer->path);
+    const part_row *part = &part_rows[layer->part];
+    char *key = mem_printf("%s%s", layer->is_first ? part->first_prefix : part->lora_prefix, layer->path);
     for (char *p = key; p && *p; p++)
         if (*p == '.') *p = '_';
     return key;

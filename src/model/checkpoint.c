@@ -236,9 +236,9 @@ leco_status checkpoint_read(const safetensors *file, model *m, leco_error *err)
     return LECO_OK;
 }
 
-leco_status checkpoint_tokenizer(const safetensors *file, tokenizer **out, leco_error *err)
+leco_status checkpoint_tokenizer(const model *m, tokenizer **out, leco_error *err)
 {
-    return tokenizer_open_clip(has_open_clip(file) ? "!" : NULL, out, err);
+    return tokenizer_open_clip(m->text.act == ACT_GELU ? "!" : NULL, out, err); /* OpenCLIP's pads with it */
 }
 
 checkpoint_depths checkpoint_depths_of(const model *m)

@@ -16,8 +16,8 @@ bool checkpoint_is(const safetensors *file);
  * Diffusion 1, v of 2. */
 leco_status checkpoint_read(const safetensors *file, model *m, leco_error *err);
 
-/* The tokenizer of the family: CLIP's. */
-leco_status checkpoint_tokenizer(const safetensors *file, tokenizer **out, leco_error *err);
+/* The tokenizer of the family's (first) text encoder: CLIP's. */
+leco_status checkpoint_tokenizer(const model *m, tokenizer **out, leco_error *err);
 
 /* A part's weights; the file is borrowed. */
 leco_status checkpoint_weights(const safetensors *file, const model *m, model_part part, weights **out,

@@ -10,8 +10,6 @@
 #include "model/kinds.h"
 #include "model/part.h"
 
-#define FIRST_TEXT "lora_te1_" /* what files for models with two text encoders call the only one that others have */
-
 /* What one tensor tells of its layer; 0 where it doesn't. */
 typedef struct hint {
     layer_info layer; /* the path is the hint's */
@@ -24,16 +22,15 @@ typedef struct hints {
 } hints;
 
 /* Where the layer's path begins in a key, or NULL. */
-static const char *path_in(const char *name, model_part *part)
+static const char *path_in(const char *name, layer_info *layer)
 {
-    if (strncmp(name, FIRST_TEXT, strlen(FIRST_TEXT)) == 0) {
-        *part = PART_TEXT_ENCODER;
-        return name + strlen(FIRST_TEXT);
-    }
     for (int p = 0; p < PART_COUNT; p++) {
-        const char *prefix = part_rows[p].lora_prefix;
-        *part = (model_part)p;
-        if (prefix && strncmp(name, prefix, strlen(prefix)) == 0) return name + strlen(prefix);
+        const char *const prefixes[] = {part_rows[p].lora_prefix, part_rows[p].first_prefix};
+        for (int i = 0; i < 2; i++) {
+            layer->part = (model_part)p;
+            layer->is_first = i == 1;
+            if (prefixes[i] && strncmp(name, prefixes[i], strlen(prefixes[i])) == 0) return name + strlen(prefixes[i]);
+        }
     }
     return NULL;
 }
@@ -67,7 +64,7 @@ static leco_status add_hint(hints *h, const layer_info *layer, const char *path,
 static leco_status read_entry(hints *h, const safetensors_entry *e, leco_error *err)
 {
     layer_info layer = {0};
-    const char *path = path_in(e->name, &layer.part), *suffix = adapter_suffix(e->name);
+    const char *path = path_in(e->name, &layer), *suffix = adapter_suffix(e->name);
     if (!path || !suffix || suffix <= path || e->rank < 2 || is_foreign(path)) return LECO_OK;
     const bool is_conv = e->rank == 4;
     if (strcmp(suffix, ".lora_down.weight") == 0) {

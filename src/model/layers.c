@@ -135,6 +135,8 @@ leco_status model_layers(model *m, model_part part, const layer_list **out, leco
             layer_list_free(&made.list);
             return status;
         }
+        const bool is_first = part == PART_TEXT_ENCODER && model_has(m, PART_TEXT_ENCODER_2);
+        for (size_t i = 0; i < made.list.count; i++) made.list.layer[i].is_first = is_first;
         m->layers[part] = made.list;
     }
     *out = &m->layers[part];
@@ -145,6 +147,7 @@ leco_status model_adapter_layers(model *m, adapter_layers *out, leco_error *err)
 {
     *out = (adapter_layers){0};
     for (int part = 0; part < PART_COUNT; part++)
-        if (part_rows[part].lora_prefix) LECO_TRY(model_layers(m, (model_part)part, &out->part[part], err));
+        if (part_rows[part].lora_prefix && model_has(m, (model_part)part))
+            LECO_TRY(model_layers(m, (model_part)part, &out->part[part], err));
     return LECO_OK;
 }

@@ -12,7 +12,14 @@
 #include "base/error.h"
 
 /* The modules that a model consists of (part.h has a row for each); anything else is PART_OTHER. */
-typedef enum model_part { PART_UNET, PART_TEXT_ENCODER, PART_VAE, PART_COUNT, PART_OTHER = PART_COUNT } model_part;
+typedef enum model_part {
+    PART_UNET,
+    PART_TEXT_ENCODER,
+    PART_TEXT_ENCODER_2, /* of SDXL; not every model has one */
+    PART_VAE,
+    PART_COUNT,
+    PART_OTHER = PART_COUNT
+} model_part;
 
 /* The block that a layer is part of, as diffusers and transformers name its class. */
 typedef enum layer_class {
@@ -35,6 +42,7 @@ typedef struct layer_info {
     int64_t in, out;  /* channels */
     int kernel;       /* 1 or 3; 0 of the token table, whose `in` are its rows */
     bool is_conv;     /* stored as [out,in,k,k]; adapters to it are saved so, too */
+    bool is_first;    /* of the first of two text encoders, which LoRA files tell from an only one */
     layer_class class;
 } layer_info;
 
@@ -53,7 +61,7 @@ struct model; /* model/model.h */
  * others it is that of building. */
 leco_status model_layers(struct model *m, model_part part, const layer_list **out, leco_error *err);
 
-/* The lists of all parts that adapters attach to; NULL for the others. */
+/* The lists of all parts that adapters attach to; NULL for the others, and for those that the model lacks. */
 typedef struct adapter_layers {
     const layer_list *part[PART_COUNT];
 } adapter_layers;

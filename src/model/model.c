@@ -18,12 +18,12 @@
 
 /* ---- opening ---- */
 
-/* The keys of StableDiffusionPipeline's model_index.json (and one of its children's). Each part's own config says what
- * it is. */
+/* The keys of model_index.json of StableDiffusionPipeline and StableDiffusionXLPipeline. Each part's own config says
+ * what it is. */
 static const config_key index_keys[] = {
     {"vae", NULL},
     {"text_encoder", NULL},
-    {"text_encoder_2", NULL}, /* refused below where there is one */
+    {"text_encoder_2", NULL},
     {"tokenizer", NULL},
     {"tokenizer_2", NULL},
     {"unet", NULL},
@@ -33,6 +33,8 @@ static const config_key index_keys[] = {
     {"requires_safety_checker", NULL},
     {"feature_extractor", NULL},
     {"image_encoder", NULL},
+    {"add_watermarker", NULL},
+    {"force_zeros_for_empty_prompt", NULL}, /* of pictures without a negative prompt: leco's is "" then */
     {NULL, NULL},
 };
 
@@ -41,12 +43,12 @@ static leco_status check_index(const json_t *root, const char *path, void *nothi
     const char *name;
     (void)nothing;
     LECO_TRY(json_get_string(root, path, "_class_name", "StableDiffusionPipeline", &name, err));
+    if (strcmp(name, "StableDiffusionPipeline") != 0 && strcmp(name, "StableDiffusionXLPipeline") != 0)
+        return config_refuse(json_object_get(root, "_class_name"), path, "_class_name",
+                             "StableDiffusionPipeline and StableDiffusionXLPipeline", err);
     const json_t *second = json_object_get(root, "text_encoder_2");
-    if (second && !json_is_null(json_array_get(second, 0)))
-        return error_set(err, LECO_UNSUPPORTED, "%s: key \"text_encoder_2\": two text encoders are not supported yet",
-                         path);
-    if (strcmp(name, "StableDiffusionPipeline") != 0)
-        return config_refuse(json_object_get(root, "_class_name"), path, "_class_name", "StableDiffusionPipeline", err);
+    if (strcmp(name, "StableDiffusionPipeline") == 0 && second && !json_is_null(json_array_get(second, 0)))
+        return error_set(err, LECO_UNSUPPORTED, "%s: key \"text_encoder_2\": a StableDiffusionPipeline has one", path);
     return config_check(root, path, index_keys, CONFIG_WARN_OF_UNKNOWN, err);
 }
 
@@ -75,30 +77,51 @@ static leco_status read_index(const char *folder, leco_error *err)
     return status;
 }
 
+static leco_status check_text(const model *m, const text_part *t, leco_error *err)
+{
+    const char *what = part_rows[t->part].name;
+    if (!t->tokenizer) return LECO_OK;
+    if ((int64_t)tokenizer_vocabulary(t->tokenizer) > t->config->vocab_size)
+        return error_set(err, LECO_INVALID, "%s: the tokenizer has %zu tokens, the %s %lld", m->folder,
+                         tokenizer_vocabulary(t->tokenizer), what, (long long)t->config->vocab_size);
+    if ((int64_t)tokenizer_length(t->tokenizer) > t->config->max_positions)
+        return error_set(err, LECO_INVALID, "%s: the tokenizer makes %zu tokens, the %s takes %lld", m->folder,
+                         tokenizer_length(t->tokenizer), what, (long long)t->config->max_positions);
+    return LECO_OK;
+}
+
+/* What a U-Net with added conditions wants of the second text encoder. */
+static leco_status check_pooled(const model *m, leco_error *err)
+{
+    const int64_t wanted = unet_pooled_width(&m->unet);
+    const int64_t pooled = m->text_2.projection_dim ? m->text_2.projection_dim : m->text_2.hidden_size;
+    if (pooled != wanted)
+        return error_set(err, LECO_INVALID,
+                         "%s: the second text encoder's pooled state has %lld numbers, the U-Net takes %lld", m->folder,
+                         (long long)pooled, (long long)wanted);
+    if (m->tokenizer && tokenizer_length(m->tokenizer) != tokenizer_length(m->tokenizer_2))
+        return error_set(err, LECO_INVALID, "%s: one tokenizer makes %zu tokens, the other %zu", m->folder,
+                         tokenizer_length(m->tokenizer), tokenizer_length(m->tokenizer_2));
+    return LECO_OK;
+}
+
 /* The parts must fit each other: each config may be fine by itself and come from another model. */
 static leco_status check_parts(const model *m, leco_error *err)
 {
     const char *folder = m->folder;
-    if (m->text.hidden_size != unet_context_width(&m->unet))
+    const int64_t width = m->text.hidden_size + m->text_2.hidden_size, wanted = unet_context_width(&m->unet);
+    text_part text[MODEL_MOST_TEXTS];
+    const size_t texts = model_texts(m, text);
+    if (width != wanted)
         return error_set(err, LECO_INVALID,
-                         "%s: the text encoder's hidden_size %lld is not the U-Net's cross_attention_dim %lld", folder,
-                         (long long)m->text.hidden_size, (long long)unet_context_width(&m->unet));
+                         "%s: the text encoder%s hidden_size %lld is not the U-Net's cross_attention_dim %lld", folder,
+                         texts == 1 ? "'s" : "s' added", (long long)width, (long long)wanted);
     if (m->unet.in_channels != m->vae.latent_channels || m->unet.out_channels != m->vae.latent_channels)
         return error_set(
             err, LECO_UNSUPPORTED, "%s: the U-Net takes %lld channels and gives %lld, the VAE's latents have %lld",
             folder, (long long)m->unet.in_channels, (long long)m->unet.out_channels, (long long)m->vae.latent_channels);
-    if (m->tokenizer && (int64_t)tokenizer_vocabulary(m->tokenizer) > m->text.vocab_size)
-        return error_set(err, LECO_INVALID, "%s: the tokenizer has %zu tokens, the text encoder %lld", folder,
-                         tokenizer_vocabulary(m->tokenizer), (long long)m->text.vocab_size);
-    if (m->tokenizer && (int64_t)tokenizer_length(m->tokenizer) > m->text.max_positions)
-        return error_set(err, LECO_INVALID, "%s: the tokenizer makes %zu tokens, the text encoder takes %lld", folder,
-                         tokenizer_length(m->tokenizer), (long long)m->text.max_positions);
-    if (m->unet.addition_time_embed_dim)
-        return error_set(err, LECO_UNSUPPORTED,
-                         "%s: a U-Net with added conditions needs two text encoders, which are "
-                         "not supported yet",
-                         folder);
-    return LECO_OK;
+    for (size_t i = 0; i < texts; i++) LECO_TRY(check_text(m, &text[i], err));
+    return texts == 1 ? LECO_OK : check_pooled(m, err);
 }
 
 static leco_status part_folder(const model *m, const char *name, char **out, leco_error *err)
@@ -116,11 +139,11 @@ static leco_status read_schedule(model *m, leco_error *err)
     return status;
 }
 
-static leco_status read_tokenizer(model *m, leco_error *err)
+static leco_status read_tokenizer(model *m, const char *name, tokenizer **out, leco_error *err)
 {
     char *folder;
-    LECO_TRY(part_folder(m, "tokenizer", &folder, err));
-    leco_status status = tokenizer_open(folder, &m->tokenizer, err);
+    LECO_TRY(part_folder(m, name, &folder, err));
+    leco_status status = tokenizer_open(folder, out, err);
     mem_free(folder);
     return status;
 }
@@ -138,8 +161,12 @@ static leco_status read_folder(model *m, leco_error *err)
 {
     LECO_TRY(read_index(m->folder, err));
     LECO_TRY(read_schedule(m, err));
-    LECO_TRY(read_tokenizer(m, err));
-    for (int part = 0; part < PART_COUNT; part++) LECO_TRY(read_part(m, (model_part)part, err));
+    LECO_TRY(read_tokenizer(m, "tokenizer", &m->tokenizer, err));
+    for (int part = 0; part < PART_COUNT; part++) {
+        if (part == PART_TEXT_ENCODER_2 && unet_pooled_width(&m->unet) == 0) continue;
+        LECO_TRY(read_part(m, (model_part)part, err));
+    }
+    if (model_has(m, PART_TEXT_ENCODER_2)) LECO_TRY(read_tokenizer(m, "tokenizer_2", &m->tokenizer_2, err));
     m->prediction_told = true;
     return LECO_OK;
 }
@@ -151,7 +178,8 @@ static leco_status read_file(model *m, leco_error *err)
     if (status == LECO_MEMORY) return status;
     if (status != LECO_OK || !checkpoint_is(m->file)) return model_refuse_file(m->folder, err);
     LECO_TRY(checkpoint_read(m->file, m, err));
-    return checkpoint_tokenizer(m->file, &m->tokenizer, err);
+    LECO_TRY(checkpoint_tokenizer(m, &m->tokenizer, err));
+    return model_has(m, PART_TEXT_ENCODER_2) ? tokenizer_open_clip("!", &m->tokenizer_2, err) : LECO_OK;
 }
 
 static leco_status read_all(model *m, leco_error *err)
@@ -190,6 +218,9 @@ leco_status model_add_token(model *m, const char *token, int64_t vectors, int32_
 {
     const int64_t next = m->text.vocab_size + m->added_vectors;
     if (!m->tokenizer) return error_set(err, LECO_INVALID, "%s has no tokenizer", m->folder);
+    if (model_has(m, PART_TEXT_ENCODER_2))
+        return error_set(err, LECO_UNSUPPORTED, "%s has two text encoders, for which leco knows no embeddings yet",
+                         m->folder);
     if (vectors < 1 || next + vectors > INT32_MAX)
         return error_set(err, LECO_INVALID, "an embedding of %lld vectors", (long long)vectors);
     LECO_TRY(tokenizer_add(m->tokenizer, token, (int32_t)next, (int32_t)vectors, err));
@@ -202,6 +233,7 @@ void model_close(model *m)
 {
     if (!m) return;
     tokenizer_close(m->tokenizer);
+    tokenizer_close(m->tokenizer_2);
     for (int part = 0; part < PART_COUNT; part++) {
         weights_close(m->weights[part]);
         layer_list_free(&m->layers[part]);
@@ -255,7 +287,8 @@ static leco_status map_part(model *m, model_part part, leco_error *err)
 leco_status model_map(model *m, int parts, leco_error *err)
 {
     for (int part = 0; part < PART_COUNT; part++)
-        if ((parts & 1 << part) && !m->weights[part]) LECO_TRY(map_part(m, (model_part)part, err));
+        if ((parts & 1 << part) && !m->weights[part] && model_has(m, (model_part)part))
+            LECO_TRY(map_part(m, (model_part)part, err));
     return LECO_OK;
 }
 
@@ -263,7 +296,7 @@ leco_status model_load(model *m, int parts, leco_error *err)
 {
     LECO_TRY(model_map(m, parts, err));
     for (int part = 0; part < PART_COUNT; part++) {
-        if (!(parts & 1 << part) || m->checked[part]) continue;
+        if (!(parts & 1 << part) || m->checked[part] || !m->weights[part]) continue;
         LECO_TRY(weights_check_values(m->weights[part], err));
         m->checked[part] = true;
     }
@@ -282,4 +315,13 @@ void model_unload(model *m, model_part part)
     weights_close(m->weights[part]);
     m->weights[part] = NULL;
     m->checked[part] = false;
+}
+
+void model_unload_texts(model *m)
+{
+    model_unload(m, PART_TEXT_ENCODER);
+    model_unload(m, PART_TEXT_ENCODER_2);
+    tokenizer_close(m->tokenizer);
+    tokenizer_close(m->tokenizer_2);
+    m->tokenizer = m->tokenizer_2 = NULL;
 }

@@ -37,10 +37,10 @@ typedef struct schedule_config {
 
 leco_status schedule_config_read(const char *folder, schedule_config *config, leco_error *err);
 
-/* Sets of parts, for model_load. */
+/* Sets of parts, for model_load; those that the model lacks don't matter. */
 enum {
     MODEL_UNET = 1 << PART_UNET,
-    MODEL_TEXT_ENCODER = 1 << PART_TEXT_ENCODER,
+    MODEL_TEXT_ENCODER = 1 << PART_TEXT_ENCODER | 1 << PART_TEXT_ENCODER_2, /* both, where there are two */
     MODEL_VAE = 1 << PART_VAE,
     MODEL_ALL = (1 << PART_COUNT) - 1
 };
@@ -51,10 +51,12 @@ typedef struct model {
     struct safetensors *file;    /* of a checkpoint in one file; else NULL */
     bool prediction_told;        /* do the files say what it predicts? Else it is what its family does */
     text_config text;
+    text_config text_2; /* of SDXL; zero elsewhere */
     unet_config unet;
     vae_config vae;
     schedule_config schedule;
     tokenizer *tokenizer;          /* NULL in a preset */
+    tokenizer *tokenizer_2;        /* of the second text encoder */
     int64_t added_vectors;         /* of model_add_token */
     weights *weights[PART_COUNT];  /* NULL until model_map */
     bool checked[PART_COUNT];      /* their values, by model_load */
@@ -63,11 +65,27 @@ typedef struct model {
 
 /* path may also be a model's name in the cache of Hugging Face's programs (model/hub.h). Reads model_index.json, all
  * configs and the tokenizer of a folder, or the names in a checkpoint. A missing file, or a
- * pipeline that isn't supported (two text encoders, another class), is named. On failure *out is NULL. */
+ * pipeline that isn't supported (another class), is named. On failure *out is NULL. */
 leco_status model_open(const char *path, model **out, leco_error *err);
 
-/* A full-size model with random weights, without files: "sd15", "sd21", "sdxl" (its first text encoder only). */
+/* A full-size model with random weights, without files: "sd15", "sd21", "sdxl". */
 leco_status model_preset(const char *name, model **out, leco_error *err);
+
+/* Does the model have this part? */
+bool model_has(const model *m, model_part part);
+
+/* The text encoders of a model, one or two. */
+typedef struct text_part {
+    model_part part;
+    const text_config *config;
+    const tokenizer *tokenizer; /* NULL in a preset */
+} text_part;
+enum { MODEL_MOST_TEXTS = 2 };
+size_t model_texts(const model *m, text_part out[MODEL_MOST_TEXTS]);
+/* Sums what `count` says of the weights of all that are open. */
+size_t model_text_bytes(const model *m, size_t (*count)(const weights *w));
+/* Closes weights and tokenizers of all. */
+void model_unload_texts(model *m);
 
 /* Opens the weights of the named parts that aren't open yet: all tensors that the module uses are there and have the
  * right shapes. Reads the file's header only: that is enough for plans. */

@@ -21,6 +21,16 @@ static void build_text(nn *c, const model *m)
     text_encoder_build(c, &m->text, 1, 1, (text_options){.pooled = true});
 }
 
+static leco_status read_text_2(const char *folder, model *m, leco_error *err)
+{
+    return text_config_read(folder, &m->text_2, err);
+}
+
+static void build_text_2(nn *c, const model *m)
+{
+    text_encoder_build(c, &m->text_2, 1, 1, (text_options){.pooled = true});
+}
+
 static leco_status read_vae(const char *folder, model *m, leco_error *err)
 {
     return vae_config_read(folder, &m->vae, err);
@@ -33,7 +43,8 @@ static void build_vae(nn *c, const model *m)
 }
 
 const part_row part_rows[PART_COUNT] = {
-    [PART_UNET] = {"unet", "lora_unet_", read_unet, build_unet},
-    [PART_TEXT_ENCODER] = {"text_encoder", "lora_te_", read_text, build_text},
-    [PART_VAE] = {"vae", NULL, read_vae, build_vae},
+    [PART_UNET] = {"unet", "lora_unet_", NULL, read_unet, build_unet},
+    [PART_TEXT_ENCODER] = {"text_encoder", "lora_te_", "lora_te1_", read_text, build_text},
+    [PART_TEXT_ENCODER_2] = {"text_encoder_2", "lora_te2_", NULL, read_text_2, build_text_2},
+    [PART_VAE] = {"vae", NULL, NULL, read_vae, build_vae},
 };

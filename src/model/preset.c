@@ -9,6 +9,13 @@
         .heads = 12, .act = ACT_QUICK_GELU, .norm_eps = 1e-5f, .eos_token_id = 2                                       \
     }
 
+/* OpenCLIP's ViT-bigG/14 */
+#define CLIP_G                                                                                                         \
+    {                                                                                                                  \
+        .vocab_size = 49408, .hidden_size = 1280, .intermediate_size = 5120, .max_positions = 77, .layers = 32,        \
+        .heads = 20, .act = ACT_GELU, .norm_eps = 1e-5f, .eos_token_id = 2, .projection_dim = 1280                     \
+    }
+
 #define SD_VAE(factor)                                                                                                 \
     {                                                                                                                  \
         .in_channels = 3, .out_channels = 3, .latent_channels = 4, .level_count = 4, .channels = {128, 256, 512, 512}, \
@@ -73,6 +80,7 @@ static const struct preset {
       .schedule = SD_SCHEDULE(PREDICT_V)}},
     {"sdxl",
      {.text = CLIP_L,
+      .text_2 = CLIP_G,
       .unet = {.sample_height = 128,
                .sample_width = 128,
                .in_channels = 4,
@@ -98,6 +106,7 @@ static leco_status make(const struct preset *p, model **out, leco_error *err)
     m->folder = mem_strdup(p->name);
     bool there = m->folder != NULL;
     for (int part = 0; part < PART_COUNT; part++) {
+        if (!model_has(m, (model_part)part)) continue;
         m->weights[part] = weights_random((uint64_t)part + 1);
         there = there && m->weights[part];
     }

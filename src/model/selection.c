@@ -32,7 +32,7 @@ static bool is_named(const layer_info *layer, const char *name)
 static bool is_meant(const layer_selection *s, const layer_info *layer)
 {
     if (layer->class == LAYER_TOKENS) return s->scope == SCOPE_EMBEDDING;
-    if (layer->part == PART_TEXT_ENCODER)
+    if (layer->part == PART_TEXT_ENCODER || layer->part == PART_TEXT_ENCODER_2)
         return s->text_encoder && (layer->class == LAYER_TEXT_ATTENTION || layer->class == LAYER_TEXT_MLP);
     if (!in_scope(s->scope, layer)) return false;
     switch (s->method) {
@@ -174,5 +174,14 @@ leco_status layer_patterns_check(const layer_patterns *patterns, const char *key
 bool selection_reaches(const layer_selection *s, model_part part)
 {
     const bool table = s->scope == SCOPE_EMBEDDING;
-    return part == PART_UNET ? !table : part == PART_TEXT_ENCODER && (table || s->text_encoder);
+    switch (part) {
+    case PART_UNET:
+        return !table;
+    case PART_TEXT_ENCODER:
+        return table || s->text_encoder;
+    case PART_TEXT_ENCODER_2:
+        return !table && s->text_encoder;
+    default:
+        return false;
+    }
 }

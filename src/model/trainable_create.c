@@ -17,7 +17,7 @@ static leco_status list_layers(model *m, const layer_selection *selection, train
 {
     *out = (trained_layers){0};
     for (int part = 0; part < PART_COUNT; part++) {
-        if (!selection_reaches(selection, (model_part)part)) continue;
+        if (!selection_reaches(selection, (model_part)part) || !model_has(m, (model_part)part)) continue;
         LECO_TRY(model_layers(m, (model_part)part, &out->part[part], err));
         out->listed += out->part[part]->count;
         for (size_t i = 0; i < out->part[part]->count; i++)

@@ -53,7 +53,9 @@ static leco_status add_targets(loader *ld, const layer_list *list, leco_error *e
     for (size_t i = 0; i < list->count; i++) {
         if (list->layer[i].class == LAYER_TOKENS) continue; /* whose kind has files of its own */
         target *t = &ld->targets[ld->count];
-        *t = (target){.key = adapter_key(&list->layer[i]), .layer = &list->layer[i]};
+        layer_info only = list->layer[i];
+        only.is_first = false; /* as layer_key has it */
+        *t = (target){.key = adapter_key(&only), .layer = &list->layer[i]};
         if (!t->key) return error_memory(err, strlen(list->layer[i].path), "the keys of a LoRA");
         ld->count++;
     }

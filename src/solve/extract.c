@@ -66,7 +66,7 @@ static leco_status check_models(const extraction *x, int parts, double *cost, in
     *layers = 0;
     for (int part = 0; part < PART_COUNT; part++) {
         const layer_list *a, *b;
-        if (!(parts & 1 << part)) continue;
+        if (!(parts & 1 << part) || !model_has(x->base, (model_part)part)) continue;
         LECO_TRY(model_layers(x->base, (model_part)part, &a, err));
         LECO_TRY(model_layers(x->tuned, (model_part)part, &b, err));
         LECO_TRY(check_lists(x, a, b, err));
@@ -179,7 +179,7 @@ static leco_status extract(extraction *x, int parts, leco_error *err)
 {
     for (int part = 0; part < PART_COUNT; part++) {
         const layer_list *list;
-        if (!(parts & 1 << part)) continue;
+        if (!(parts & 1 << part) || !model_has(x->base, (model_part)part)) continue;
         LECO_TRY(model_layers(x->base, (model_part)part, &list, err));
         for (size_t i = 0; i < list->count; i++)
             if (is_matrix(&list->layer[i])) LECO_TRY(take_layer(x, &list->layer[i], err));

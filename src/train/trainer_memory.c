@@ -61,7 +61,7 @@ static memory_use memory_of(const trainer *t)
         use.mapped += weights_mapped_bytes(f->model->weights[PART_UNET]);
         use.texts += conditioner_bytes(f->conditioner);
         if (conditioner_streams(f->conditioner)) use.graphs += conditioner_encoder_bytes(f->conditioner);
-        if (trainer_keeps_encoder(t, i)) use.mapped += weights_mapped_bytes(f->model->weights[PART_TEXT_ENCODER]);
+        if (trainer_keeps_encoder(t, i)) use.mapped += model_text_bytes(f->model, weights_mapped_bytes);
     }
     for (size_t i = 0; i < t->objectives.count; i++) use.latents += lesson_bytes(&t->lessons[i]);
     add_observer(&t->observer, &use);
@@ -78,7 +78,7 @@ memory_use trainer_planned(const trainer *t)
     for (size_t i = 0; i < t->frozen_count; i++) {
         const frozen_model *f = &t->frozen[i];
         use.weights += weights_planned_bytes(f->model->weights[PART_UNET]);
-        if (trainer_keeps_encoder(t, i)) use.weights += weights_planned_bytes(f->model->weights[PART_TEXT_ENCODER]);
+        if (trainer_keeps_encoder(t, i)) use.weights += model_text_bytes(f->model, weights_planned_bytes);
     }
     return use;
 }
@@ -93,7 +93,7 @@ memory_use trainer_allocated(const trainer *t)
     for (size_t i = 0; i < t->frozen_count; i++) {
         const frozen_model *f = &t->frozen[i];
         use.weights += weights_packed_bytes(f->model->weights[PART_UNET]);
-        if (trainer_keeps_encoder(t, i)) use.weights += weights_packed_bytes(f->model->weights[PART_TEXT_ENCODER]);
+        if (trainer_keeps_encoder(t, i)) use.weights += model_text_bytes(f->model, weights_packed_bytes);
     }
     return use;
 }

@@ -24,8 +24,7 @@ static size_t staying_weights(const trainer *t, size_t (*count)(const weights *w
 {
     size_t bytes = 0;
     for (size_t i = 0; i < t->frozen_count; i++)
-        if (conditioner_streams(t->frozen[i].conditioner))
-            bytes += count(t->frozen[i].model->weights[PART_TEXT_ENCODER]);
+        if (conditioner_streams(t->frozen[i].conditioner)) bytes += model_text_bytes(t->frozen[i].model, count);
     return bytes;
 }
 

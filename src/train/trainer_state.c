@@ -153,6 +153,7 @@ leco_status trainer_know_models(trainer *t, leco_error *err)
         digest *d = digest_create();
         if (d) {
             weights_digest(f->model->weights[PART_TEXT_ENCODER], d);
+            if (model_has(f->model, PART_TEXT_ENCODER_2)) weights_digest(f->model->weights[PART_TEXT_ENCODER_2], d);
             weights_digest(f->model->weights[PART_UNET], d);
             digest_add(d, &s->prediction, sizeof s->prediction);
             digest_add(d, s->alpha_bar, (size_t)s->train_timesteps * sizeof *s->alpha_bar);

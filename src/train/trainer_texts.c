@@ -72,7 +72,7 @@ bool trainer_keeps_encoder(const trainer *t, size_t which)
 static leco_status note_prompts(trainer *t, size_t which, leco_error *err)
 {
     conditioner *c = t->frozen[which].conditioner;
-    size_t room = weights_planned_bytes(t->frozen[which].model->weights[PART_TEXT_ENCODER]);
+    size_t room = model_text_bytes(t->frozen[which].model, weights_planned_bytes);
     if (room < HELD_BYTES) room = HELD_BYTES;
     double prompts = 0;
     LECO_TRY(visit_all(t, which, count, &prompts, err));
@@ -100,12 +100,12 @@ leco_status trainer_plan_texts(trainer *t, size_t which, leco_error *err)
                          "%s: pretrained_model.clip_skip is %lld, but the text encoder has %lld layers", c->path,
                          (long long)c->clip_skip, (long long)m->text.layers);
     text_options options = m->family->text;
-    if (c->clip_skip > 1) options.skip_layers = c->clip_skip - 1;
+    if (c->clip_skip - 1 > options.skip_layers) options.skip_layers = c->clip_skip - 1;
     if (which == 0) t->pool.text = options;
     LECO_TRY(conditioner_create(&t->device, m, which == 0 ? &t->pool.given : NULL, options, texts, err));
     LECO_TRY(note_prompts(t, which, err));
     const size_t room = conditioner_arena_bytes(*texts);
-    const size_t bytes = encoding_bytes(t, which, room, weights_planned_bytes(m->weights[PART_TEXT_ENCODER]));
+    const size_t bytes = encoding_bytes(t, which, room, model_text_bytes(m, weights_planned_bytes));
     if (room > t->text_arena_bytes) t->text_arena_bytes = room;
     if (bytes > t->planned_encoding_bytes) t->planned_encoding_bytes = bytes;
     return LECO_OK;
@@ -119,15 +119,13 @@ leco_status trainer_encode_texts(trainer *t, size_t which, leco_error *err)
     conditioner *texts = t->frozen[which].conditioner;
     LECO_TRY(model_load(m, MODEL_TEXT_ENCODER, err));
     LECO_TRY(conditioner_prepare(texts, err));
-    const size_t bytes = encoding_bytes(t, which, workspace_bytes(t->device.workspace),
-                                        weights_packed_bytes(m->weights[PART_TEXT_ENCODER]));
+    const size_t bytes =
+        encoding_bytes(t, which, workspace_bytes(t->device.workspace), model_text_bytes(m, weights_packed_bytes));
     if (bytes > t->encoding_bytes) t->encoding_bytes = bytes;
     LECO_TRY(model_unchanged(m, err));
     if (conditioner_streams(texts)) return LECO_OK;
     conditioner_release_encoder(texts);
     if (trainer_keeps_encoder(t, which)) return LECO_OK; /* in sessions of its own */
-    model_unload(m, PART_TEXT_ENCODER);
-    tokenizer_close(m->tokenizer);
-    m->tokenizer = NULL;
+    model_unload_texts(m);
     return LECO_OK;
 }

@@ -67,7 +67,8 @@ int main(int argc, char **argv)
     if (argc != 2) return 2;
     bool done = model_open(argv[1], &m, &err) == LECO_OK;
     if (!done) fprintf(stderr, "%s\n", err.message);
-    for (int part = 0; part < PART_COUNT && done; part++) done = write_part(m, (model_part)part);
+    for (int part = 0; part < PART_COUNT && done; part++)
+        if (model_has(m, (model_part)part)) done = write_part(m, (model_part)part);
     model_close(m);
     return done ? 0 : 1;
 }

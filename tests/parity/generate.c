@@ -1,7 +1,7 @@
 /* A whole picture against diffusers' StableDiffusionPipeline (fixtures/sd1-like/generate): text, 10 DDIM steps with
  * guidance, decoder. And one with what people load into it on the text side (generate_text): load_textual_inversion and
- * load_lora_weights. */
-#include "test_support.h"
+ * load_lora_weights. And one by StableDiffusionXLPipeline (sdxl-like/generate). */
+#include "curve_support.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -11,15 +11,17 @@
 #include "format/safetensors.h"
 #include "leco/leco.h"
 
-#define FOLDER LECO_SOURCE_DIR "/tests/parity/fixtures/sd1-like"
+#define FOLDER FIXTURES "sd1-like"
 
 typedef struct drawing {
-    const char *fixture, *prompt;
+    const char *model, *fixture, *prompt;
+    int steps;
     const char *lora, *embedding; /* NULL: none */
 } drawing;
-static const drawing plain = {FOLDER "/generate.safetensors", "a red circle", NULL, NULL},
-                     adapted = {FOLDER "/generate_text.safetensors", "a embedding:Embedding circle",
-                                FOLDER "/lora_text.safetensors", FOLDER "/embedding.safetensors"};
+static const drawing plain = {"sd1-like", FOLDER "/generate.safetensors", "a red circle", 10, NULL, NULL},
+                     adapted = {"sd1-like", FOLDER "/generate_text.safetensors", "a embedding:Embedding circle",
+                                10,         FOLDER "/lora_text.safetensors",     FOLDER "/embedding.safetensors"},
+                     of_two = {"sdxl-like", FIXTURES "sdxl-like/generate.safetensors", "a red circle", 3, NULL, NULL};
 
 static leco_error err;
 
@@ -30,11 +32,11 @@ typedef struct difference {
 static difference compare(const leco_image *picture, const safetensors_entry *expected)
 {
     difference d = {0};
-    const float *values = expected->data; /* [1,3,H,W] in [0,1] */
+    const float *wanted = expected->data; /* [1,3,H,W] in [0,1] */
     const int area = picture->width * picture->height;
     for (int i = 0; i < area; i++) {
         for (int c = 0; c < 3; c++) {
-            double e = fabs((double)picture->rgb[3 * i + c] - 255.0 * (double)values[c * area + i]);
+            double e = fabs((double)picture->rgb[3 * i + c] - 255.0 * (double)wanted[c * area + i]);
             d.mean += e / (3.0 * area);
             if (e > d.most) d.most = e;
         }
@@ -49,27 +51,29 @@ static difference draw(const drawing *of, const char *device_name, const char *p
     const safetensors_entry *expected = safetensors_find(file, "image");
     assert_non_null(expected);
 
-    leco_model *model;
+    leco_model *m;
     leco_images images = {0};
     const leco_model_options options = {.device = device_name, .precision = precision};
-    assert_works(leco_model_open(FOLDER, &options, &model, &err), &err);
+    assert_works(leco_model_open(curve_model(of->model), &options, &m, &err), &err);
     leco_generate_options o = leco_generate_defaults();
-    if (of->lora) assert_works(leco_model_add_lora(model, of->lora, 1, &err), &err);
-    if (of->embedding) assert_works(leco_model_add_embedding(model, of->embedding, &err), &err);
+    if (of->lora) assert_works(leco_model_add_lora(m, of->lora, 1, &err), &err);
+    if (of->embedding) assert_works(leco_model_add_embedding(m, of->embedding, &err), &err);
     o.prompts = (const char *const[]){of->prompt};
     o.prompt_count = 1;
     o.negative = "blue";
-    o.steps = 10;
+    o.steps = of->steps;
+    o.height = (int)expected->shape[2];
+    o.width = (int)expected->shape[3];
     o.guidance_scale = 4;
     o.latents = of->fixture;
-    assert_works(leco_generate(model, &o, &images, &err), &err);
+    assert_works(leco_generate(m, &o, &images, &err), &err);
     assert_int_equal(images.count, 1);
     assert_int_equal(images.image[0].height, expected->shape[2]);
     assert_int_equal(images.image[0].width, expected->shape[3]);
     difference d = compare(&images.image[0], expected);
     printf("  %s, %s: mean difference %.3f of 255, at most %.3f\n", device_name, precision, d.mean, d.most);
     leco_images_free(&images);
-    leco_model_close(model);
+    leco_model_close(m);
     safetensors_close(file);
     return d;
 }
@@ -91,9 +95,18 @@ static void adapters_of_the_text_draw_diffusers_picture(void **state)
     assert_true(d.mean < 0.3 && d.most < 0.6);
     d = draw(&adapted, "cpu", "float32");
     assert_true(d.mean < 0.3 && d.most < 0.6);
-    const drawing without = {adapted.fixture, "a red circle", NULL, NULL};
+    const drawing without = {"sd1-like", adapted.fixture, "a red circle", 10, NULL, NULL};
     d = draw(&without, "cpu", "float32");
     assert_true(d.mean > 2);
+}
+
+static void two_text_encoders_draw_diffusers_picture(void **state)
+{
+    (void)state;
+    difference d = draw(&of_two, "ref", "float32");
+    assert_true(d.mean < 0.3 && d.most < 0.6);
+    d = draw(&of_two, "cpu", "float32");
+    assert_true(d.mean < 0.3 && d.most < 0.6);
 }
 
 static void bfloat16_draws_nearly_the_same(void **state)
@@ -109,6 +122,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(float32_draws_diffusers_picture),
         cmocka_unit_test(adapters_of_the_text_draw_diffusers_picture),
+        cmocka_unit_test(two_text_encoders_draw_diffusers_picture),
         cmocka_unit_test(bfloat16_draws_nearly_the_same),
     };
     return cmocka_run_group_tests_name("parity/generate", tests, NULL, NULL);

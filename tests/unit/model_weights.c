@@ -240,23 +240,29 @@ static void models_must_fit_together(void **state)
 {
     (void)state;
     static const struct {
-        const char *file, *key, *value;
+        const char *model, *file, *key, *value;
         leco_status status;
         const char *says;
     } cases[] = {
-        {"model_index.json", "_class_name", "\"StableDiffusionXLPipeline\"", LECO_UNSUPPORTED, "XLPipeline"},
-        {"model_index.json", "text_encoder_2", "[\"transformers\", \"CLIPTextModel\"]", LECO_UNSUPPORTED,
+        {"sd1-like", "model_index.json", "_class_name", "\"StableDiffusionInpaintPipeline\"", LECO_UNSUPPORTED,
+         "InpaintPipeline"},
+        {"sd1-like", "model_index.json", "text_encoder_2", "[\"transformers\", \"CLIPTextModel\"]", LECO_UNSUPPORTED,
          "text_encoder_2"},
-        {"unet/config.json", "cross_attention_dim", "32", LECO_INVALID, "cross_attention_dim 32"},
-        {"unet/config.json", "in_channels", "9", LECO_UNSUPPORTED, "9 channels"},
-        {"text_encoder/config.json", "vocab_size", "900", LECO_INVALID, "900"},
-        {"text_encoder/config.json", "max_position_embeddings", "64", LECO_INVALID, "64"},
+        {"sd1-like", "unet/config.json", "cross_attention_dim", "32", LECO_INVALID, "cross_attention_dim 32"},
+        {"sd1-like", "unet/config.json", "in_channels", "9", LECO_UNSUPPORTED, "9 channels"},
+        {"sd1-like", "text_encoder/config.json", "vocab_size", "900", LECO_INVALID, "900"},
+        {"sd1-like", "text_encoder/config.json", "max_position_embeddings", "64", LECO_INVALID, "64"},
+        {"sdxl-like", "text_encoder_2/config.json", "projection_dim", "24", LECO_INVALID, "has 24 numbers"},
+        {"sdxl-like", "text_encoder_2/config.json", "hidden_size", "48", LECO_INVALID, "added hidden_size 64"},
+        {"sdxl-like", "text_encoder_2/config.json", "vocab_size", "900", LECO_INVALID, "text_encoder_2 900"},
+        {"sdxl-like", "tokenizer_2/tokenizer_config.json", "model_max_length", "20", LECO_INVALID, "the other 20"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         leco_error err = {0};
         model *m;
-        char path[1024];
-        const char *folder = model_copy(FIXTURE("sd1-like"), "fit");
+        char path[1024], from[1024];
+        snprintf(from, sizeof from, "%s/%s", FIXTURE(""), cases[i].model);
+        const char *folder = model_copy(from, "fit");
         snprintf(path, sizeof path, "%s/%s", folder, cases[i].file);
         model_edit(path, cases[i].key, cases[i].value);
         assert_fails(model_open(folder, &m, &err), cases[i].status, &err, folder, cases[i].says);

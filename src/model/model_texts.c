@@ -1,0 +1,20 @@
+#include "model/model.h"
+
+bool model_has(const model *m, model_part part)
+{
+    return part != PART_TEXT_ENCODER_2 || m->text_2.hidden_size > 0;
+}
+
+size_t model_texts(const model *m, text_part out[MODEL_MOST_TEXTS])
+{
+    out[0] = (text_part){PART_TEXT_ENCODER, &m->text, m->tokenizer};
+    if (!model_has(m, PART_TEXT_ENCODER_2)) return 1;
+    out[1] = (text_part){PART_TEXT_ENCODER_2, &m->text_2, m->tokenizer_2};
+    return 2;
+}
+
+size_t model_text_bytes(const model *m, size_t (*count)(const weights *w))
+{
+    const weights *first = m->weights[PART_TEXT_ENCODER], *second = m->weights[PART_TEXT_ENCODER_2];
+    return (first ? count(first) : 0) + (second ? count(second) : 0);
+}
