@@ -13,9 +13,10 @@ import os
 import tempfile
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline,
+                       UNet2DConditionModel)
 from safetensors.torch import save_file
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 from transformers.models.clip.tokenization_clip import bytes_to_unicode
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -44,7 +45,8 @@ def tokenizer(folder, pad):
 
 
 def unet_names(name, layers):
-    for new, old in (("time_embedding.linear_1", "time_embed.0"), ("time_embedding.linear_2", "time_embed.2"),
+    for new, old in (("add_embedding.linear_1", "label_emb.0.0"), ("add_embedding.linear_2", "label_emb.0.2"),
+                     ("time_embedding.linear_1", "time_embed.0"), ("time_embedding.linear_2", "time_embed.2"),
                      ("conv_in", "input_blocks.0.0"), ("conv_norm_out", "out.0"), ("conv_out", "out.2")):
         if name.startswith(new + "."):
             return old + name[len(new):]
@@ -61,7 +63,7 @@ def unet_names(name, layers):
         return ".".join([block, str((level + 1) * (layers + 1)), "0.op"] + part[5:])
     if kind == "upsamplers":
         at = level * (layers + 1) + layers
-        place = 2 if HAS_ATTENTION[level] else 1
+        place = 2 if f"up_blocks.{level}.attentions" in ATTENTIONS else 1
         return ".".join([block, str(at), str(place), "conv"] + part[5:])
     at = level * (layers + 1) + int(part[3]) + (1 if down else 0)
     if kind == "attentions":
@@ -90,8 +92,8 @@ def vae_names(name, levels):
     return ".".join([half, side, str(level), "block", part[3]] + tail)
 
 
-def open_clip(state, layers):
-    """transformers' text encoder as OpenCLIP's, with a last layer that nothing uses."""
+def open_clip(state, layers, spare=True):
+    """transformers' text encoder as OpenCLIP's, with a last layer that nothing uses, where it is spare."""
     out = {}
     for name, t in state.items():
         name = name.replace("text_model.", "")
@@ -110,17 +112,20 @@ def open_clip(state, layers):
         for kind in ("weight", "bias"):
             out[f"transformer.resblocks.{layer}.attn.in_proj_{kind}"] = torch.cat(
                 [state[f"text_model.encoder.layers.{layer}.self_attn.{p}_proj.{kind}"] for p in "qkv"])
+    out["logit_scale"] = torch.tensor(4.6)
+    if not spare:
+        out["text_projection"] = state["text_projection.weight"].T
+        return out
     last = {n.replace(f"resblocks.{layers - 1}.", f"resblocks.{layers}."): t * 0 for n, t in out.items()
             if f"resblocks.{layers - 1}." in n}
     out.update(last)
     out["text_projection"] = torch.eye(state["text_model.final_layer_norm.weight"].shape[0])
-    out["logit_scale"] = torch.tensor(4.6)
     return out
 
 
 # ---- models ----
 
-HAS_ATTENTION = [False, True]  # of the up blocks
+ATTENTIONS = set()  # up blocks that have any
 
 
 def make(name, second):
@@ -134,15 +139,9 @@ def make(name, second):
     vae = AutoencoderKL(block_out_channels=(32, 32), layers_per_block=1, latent_channels=4, norm_num_groups=32,
                         down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
                         sample_size=64)
-    text = CLIPTextModel(CLIPTextConfig(
-        vocab_size=TOKENS, hidden_size=context, intermediate_size=96, num_hidden_layers=2, num_attention_heads=context // 64,
-        max_position_embeddings=77, hidden_act="gelu" if second else "quick_gelu", projection_dim=context))
+    text = text_of(CLIPTextModel, context, 2, "gelu" if second else "quick_gelu", context)
     with torch.no_grad():
-        for module in (unet, vae, text):
-            for p in module.parameters():
-                if p.dim() > 1:
-                    p.mul_(1.5)
-                p.copy_(p.half().float())
+        halve(unet, vae, text)
         text.text_model.embeddings.token_embedding.weight.copy_(token_table(context))
     return unet.eval(), vae.eval(), text.eval()
 
@@ -163,11 +162,100 @@ def original(unet, vae, text, second):
     return state
 
 
+def save_original(state, name, metadata=None):
+    small = {n: (t.half() if t.is_floating_point() else t).contiguous().clone() for n, t in state.items()}
+    save_file(small, os.path.join(OUT, name + ".safetensors"), metadata)
+    print(name, sum(t.numel() * t.element_size() for t in small.values()), "bytes")
+    return small
+
+
+def halve(*modules):
+    for module in modules:
+        module.eval()
+        for p in module.parameters():
+            if p.dim() > 1:
+                p.mul_(1.5)
+            p.copy_(p.half().float())
+
+
+def text_of(kind, width, layers, act, projection):
+    return kind(CLIPTextConfig(vocab_size=TOKENS, hidden_size=width, intermediate_size=96, num_hidden_layers=layers,
+                               num_attention_heads=width // 64, max_position_embeddings=77, hidden_act=act,
+                               projection_dim=projection))
+
+
+@torch.no_grad()
+def write_xl(name):
+    """Ten layers of the second text encoder: by the tenth diffusers knows the family."""
+    torch.manual_seed(4)
+    unet = UNet2DConditionModel(
+        sample_size=128, block_out_channels=(64, 64), layers_per_block=1, cross_attention_dim=192, attention_head_dim=(1, 1),
+        transformer_layers_per_block=(1, 2), use_linear_projection=True, norm_num_groups=32,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        addition_embed_type="text_time", addition_time_embed_dim=256, projection_class_embeddings_input_dim=96 + 6 * 256)
+    _, vae, _ = make("sd1", False)
+    vae.register_to_config(scaling_factor=0.13025)
+    text = text_of(CLIPTextModel, 128, 2, "quick_gelu", 128)  # diffusers tells them apart by their widths, too
+    text_2 = text_of(CLIPTextModelWithProjection, 64, 10, "gelu", 96)
+    halve(unet, text, text_2)
+    for t in (text, text_2):
+        t.text_model.embeddings.token_embedding.weight.copy_(token_table(t.config.hidden_size))
+    ATTENTIONS.clear()
+    ATTENTIONS.update(".".join(n.split(".")[:3]) for n in unet.state_dict() if n.startswith("up_blocks"))
+    state = {"model.diffusion_model." + unet_names(n, 1): t for n, t in unet.state_dict().items()}
+    for n, t in vae.state_dict().items():
+        t = t[:, :, None, None] if n.endswith("weight") and "attentions" in n and t.dim() == 2 else t
+        state["first_stage_model." + vae_names(n, 2)] = t
+    words = [{n: t for n, t in e.state_dict().items() if "position_ids" not in n and "token_embedding" not in n}
+             for e in (text, text_2)]
+    state.update({"conditioner.embedders.0.transformer." + n: t for n, t in words[0].items()})
+    state.update({"conditioner.embedders.1.model." + n: t for n, t in open_clip(words[1], 10, spare=False).items()})
+    small = save_original(state, name)
+
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizers = []
+        for pad in ("<|endoftext|>", "!"):
+            os.makedirs(os.path.join(folder, pad))
+            tokenizers.append(tokenizer(os.path.join(folder, pad), pad))
+        schedule = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
+                                 set_alpha_to_one=False, steps_offset=1)
+        StableDiffusionXLPipeline(vae, text, text_2, *tokenizers, unet, schedule, add_watermarker=False).save_pretrained(
+            os.path.join(folder, "model"))
+        path = os.path.join(folder, name + ".safetensors")
+        save_file({**small, "conditioner.embedders.0.transformer.text_model.embeddings.token_embedding.weight": token_table(128),
+                   "conditioner.embedders.1.model.token_embedding.weight": token_table(64)}, path)
+        pipe = StableDiffusionXLPipeline.from_single_file(path, config=os.path.join(folder, "model"), local_files_only=True,
+                                                          torch_dtype=torch.float32, add_watermarker=False)
+        pipe.set_progress_bar_config(disable=True)
+        pipe.scheduler = schedule
+        out = {}
+        for i, (words, encoder, twin) in enumerate(((pipe.tokenizer, pipe.text_encoder, text),
+                                                    (pipe.tokenizer_2, pipe.text_encoder_2, text_2))):
+            end = "_2" if i else ""
+            ids = words([PROMPT], padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
+            out["input_ids" + end], out["hidden" + end] = ids, encoder(ids).last_hidden_state
+            assert torch.equal(out["hidden" + end], twin(ids).last_hidden_state)
+        g = torch.Generator().manual_seed(5)
+        latents = torch.randn(1, 4, 8, 8, generator=g)
+        given = dict(text_embeds=torch.randn(1, 96, generator=g), time_ids=torch.tensor([[1024.0, 768, 8, 64, 1000, 512]]))
+        out.update(given, latents=latents, context=torch.randn(1, 77, 192, generator=g))
+        out["noise_pred"] = pipe.unet(latents, 301, out["context"], added_cond_kwargs=given).sample
+        assert torch.equal(out["noise_pred"], unet(latents, 301, out["context"], added_cond_kwargs=given).sample)
+        out["decoded"] = pipe.vae.decode(latents).sample
+        out["picture_in"] = torch.tanh(out["decoded"])
+        out["encoded"] = pipe.vae.encode(out["picture_in"]).latent_dist.mean
+        out["picture"] = pipe(PROMPT, negative_prompt="", latents=latents, height=16, width=16, num_inference_steps=4,
+                              guidance_scale=4.0, output_type="pt").images
+    save_file({n: t.contiguous().clone() for n, t in out.items()}, os.path.join(OUT, name + "_out.safetensors"),
+              {"prompt": PROMPT})
+
+
 def write(name, second):
     unet, vae, text = make(name, second)
+    ATTENTIONS.clear()
+    ATTENTIONS.update(".".join(n.split(".")[:3]) for n in unet.state_dict() if n.startswith("up_blocks"))
     state = original(unet, vae, text, second)
-    small = {n: (t.half() if t.is_floating_point() else t).contiguous().clone() for n, t in state.items()}
-    save_file(small, os.path.join(OUT, name + ".safetensors"), {"modelspec.prediction_type": "v"} if second else None)
+    small = save_original(state, name, {"modelspec.prediction_type": "v"} if second else None)
 
     key = "cond_stage_model.model.token_embedding.weight" if second else \
         "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"
@@ -199,13 +287,14 @@ def write(name, second):
                               output_type="pt").images
     save_file({n: t.contiguous().clone() for n, t in out.items()}, os.path.join(OUT, name + "_out.safetensors"),
               {"prompt": PROMPT})
-    print(name, sum(t.numel() * t.element_size() for t in small.values()), "bytes")
 
 
 def main():
     os.makedirs(OUT, exist_ok=True)
     write("sd1", False)
     write("sd2", True)
+    write_xl("sdxl")
 
 
-main()
+if __name__ == "__main__":
+    main()

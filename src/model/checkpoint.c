@@ -12,6 +12,11 @@
 #define CLIP "cond_stage_model.transformer."
 #define OPEN_CLIP "cond_stage_model.model."
 #define XL "conditioner.embedders."
+#define XL_CLIP XL "0.transformer."
+#define XL_OPEN_CLIP XL "1.model."
+
+/* What the names tell. */
+typedef enum checkpoint_family { FAMILY_SD1, FAMILY_SD2, FAMILY_SDXL } checkpoint_family;
 
 /* ---- looking for tensors ---- */
 
@@ -154,34 +159,31 @@ static leco_status read_vae(const safetensors *file, model *m, leco_error *err)
     return LECO_OK;
 }
 
-/* ---- the text encoder ---- */
+/* ---- the text encoders ---- */
 
 static int64_t count_text_layers(const safetensors *file, const char *prefix, bool open_clip)
 {
     int64_t n = 0;
-    while (n < 256 && (open_clip ? find(file, OPEN_CLIP "transformer.resblocks.%lld.ln_1.weight", (long long)n)
+    while (n < 256 && (open_clip ? find(file, "%stransformer.resblocks.%lld.ln_1.weight", prefix, (long long)n)
                                  : find(file, "%sencoder.layers.%lld.layer_norm1.weight", prefix, (long long)n)))
         n++;
     return n;
 }
 
-static leco_status read_text(const safetensors *file, model *m, bool open_clip, leco_error *err)
+/* open_clip: under OpenCLIP's names, or else transformers'. */
+static leco_status read_text(const safetensors *file, const char *prefix, bool open_clip, text_config *t,
+                             leco_error *err)
 {
-    text_config *t = &m->text;
-    const char *const prefix = open_clip                                               ? OPEN_CLIP
-                               : find(file, CLIP "text_model.final_layer_norm.weight") ? CLIP "text_model."
-                                                                                       : CLIP;
     const safetensors_entry *tokens = find(file, "%s%stoken_embedding.weight", prefix, open_clip ? "" : "embeddings.");
-    const safetensors_entry *places = open_clip ? find(file, OPEN_CLIP "positional_embedding")
+    const safetensors_entry *places = open_clip ? find(file, "%spositional_embedding", prefix)
                                                 : find(file, "%sembeddings.position_embedding.weight", prefix);
-    const safetensors_entry *inner = open_clip ? find(file, OPEN_CLIP "transformer.resblocks.0.mlp.c_fc.weight")
+    const safetensors_entry *inner = open_clip ? find(file, "%stransformer.resblocks.0.mlp.c_fc.weight", prefix)
                                                : find(file, "%sencoder.layers.0.mlp.fc1.weight", prefix);
-    /* Of OpenCLIP's the last layer is left out, as Stable Diffusion 2 was trained. */
     *t = (text_config){.vocab_size = dim(tokens, 0),
                        .hidden_size = dim(tokens, 1),
                        .intermediate_size = dim(inner, 0),
                        .max_positions = dim(places, 0),
-                       .layers = count_text_layers(file, prefix, open_clip) - open_clip,
+                       .layers = count_text_layers(file, prefix, open_clip),
                        .heads = dim(tokens, 1) / 64,
                        .act = open_clip ? ACT_GELU : ACT_QUICK_GELU,
                        .norm_eps = 1e-5f,
@@ -192,10 +194,39 @@ static leco_status read_text(const safetensors *file, model *m, bool open_clip, 
     return LECO_OK;
 }
 
+/* transformers', the oldest of which lack a word of their names. */
+static leco_status read_clip(const safetensors *file, const char *prefix, text_config *t, leco_error *err)
+{
+    char inner[64];
+    const bool has_word = find(file, "%stext_model.final_layer_norm.weight", prefix) != NULL;
+    snprintf(inner, sizeof inner, "%s%s", prefix, has_word ? "text_model." : "");
+    return read_text(file, inner, false, t, err);
+}
+
+static leco_status read_texts(const safetensors *file, model *m, checkpoint_family family, leco_error *err)
+{
+    switch (family) {
+    case FAMILY_SD1:
+        return read_clip(file, CLIP, &m->text, err);
+    case FAMILY_SD2:
+        LECO_TRY(read_text(file, OPEN_CLIP, true, &m->text, err));
+        m->text.layers--; /* the last layer is left out, as it was trained */
+        return m->text.layers > 0 ? LECO_OK : refuse(file, "an unknown kind (its text encoder)", err);
+    case FAMILY_SDXL:
+        LECO_TRY(read_clip(file, XL_CLIP, &m->text, err));
+        LECO_TRY(read_text(file, XL_OPEN_CLIP, true, &m->text_2, err));
+        m->text_2.projection_dim = dim(find(file, XL_OPEN_CLIP "text_projection"), 1);
+        if (m->text_2.projection_dim < 1) /* as transformers has it */
+            m->text_2.projection_dim = dim(find(file, XL_OPEN_CLIP "text_projection.weight"), 0);
+        return LECO_OK;
+    }
+    return LECO_OK;
+}
+
 /* ---- the schedule ---- */
 
 /* What it predicts: by the empty tensor that trainers leave, or by the metadata; else it is the family's. */
-static void read_schedule(const safetensors *file, model *m, bool open_clip)
+static void read_schedule(const safetensors *file, model *m, checkpoint_family family)
 {
     const char *said = safetensors_metadata(file, "modelspec.prediction_type");
     const bool marked = find(file, "v_pred") != NULL;
@@ -205,7 +236,8 @@ static void read_schedule(const safetensors *file, model *m, bool open_clip)
                                     .beta_start = 0.00085,
                                     .beta_end = 0.012,
                                     .beta = BETA_SCALED_LINEAR,
-                                    .prediction = v || (!m->prediction_told && open_clip) ? PREDICT_V : PREDICT_EPSILON,
+                                    .prediction = v || (!m->prediction_told && family == FAMILY_SD2) ? PREDICT_V
+                                                                                                     : PREDICT_EPSILON,
                                     .steps_offset = 1,
                                     .zero_terminal_snr = find(file, "ztsnr") != NULL,
                                     .spacing = find(file, "ztsnr") ? SPACING_TRAILING : SPACING_LEADING};
@@ -213,25 +245,20 @@ static void read_schedule(const safetensors *file, model *m, bool open_clip)
 
 /* ---- all ---- */
 
-static bool has_open_clip(const safetensors *file)
-{
-    return find(file, OPEN_CLIP "token_embedding.weight") != NULL;
-}
-
 leco_status checkpoint_read(const safetensors *file, model *m, leco_error *err)
 {
-    const bool open_clip = has_open_clip(file);
+    const checkpoint_family family = find(file, UNET "label_emb.0.0.weight")          ? FAMILY_SDXL
+                                     : find(file, OPEN_CLIP "token_embedding.weight") ? FAMILY_SD2
+                                                                                      : FAMILY_SD1;
     if (find(file, XL "0.model.token_embedding.weight") && !find(file, XL "1.model.token_embedding.weight"))
         return refuse(file, "Stable Diffusion XL's refiner", err);
-    if (find(file, UNET "label_emb.0.0.weight"))
-        return error_set(err, LECO_UNSUPPORTED,
-                         "%s: is a checkpoint of Stable Diffusion XL: two text encoders are not supported yet",
-                         safetensors_path(file));
-    LECO_TRY(read_unet(file, m, !open_clip, err));
+    LECO_TRY(read_unet(file, m, family == FAMILY_SD1, err));
     LECO_TRY(read_vae(file, m, err));
-    LECO_TRY(read_text(file, m, open_clip, err));
-    read_schedule(file, m, open_clip);
-    const int64_t side = !open_clip || m->schedule.prediction == PREDICT_EPSILON ? 64 : 96;
+    LECO_TRY(read_texts(file, m, family, err));
+    read_schedule(file, m, family);
+    const int64_t side = family == FAMILY_SDXL                                               ? 128
+                         : family == FAMILY_SD1 || m->schedule.prediction == PREDICT_EPSILON ? 64
+                                                                                             : 96;
     m->unet.sample_height = m->unet.sample_width = side;
     return LECO_OK;
 }

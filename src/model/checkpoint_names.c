@@ -217,11 +217,24 @@ int checkpoint_views(const checkpoint_depths *d, model_part part, const char *or
     static const renaming of_clip[] = {
         {"cond_stage_model.transformer.", ""}, {"conditioner.embedders.0.transformer.", ""}, {NULL, NULL}};
     static const renaming of_open_clip[] = {{"cond_stage_model.model.", ""}, {NULL, NULL}};
-    const char *to, *name = apply(part == PART_UNET ? of_unet : part == PART_VAE ? of_vae : of_clip, original, &to);
-    if (name)
-        return part == PART_UNET  ? unet_view(d->unet_layers, name, out)
-               : part == PART_VAE ? vae_view(d->vae_levels, name, out)
-                                  : clip_view(name, out);
-    name = part == PART_TEXT_ENCODER ? apply(of_open_clip, original, &to) : NULL;
-    return name ? open_clip_view(name, out) : 0;
+    static const renaming of_big_clip[] = {{"conditioner.embedders.1.model.", ""}, {NULL, NULL}};
+    const char *to, *name;
+    switch (part) {
+    case PART_UNET:
+        name = apply(of_unet, original, &to);
+        return name ? unet_view(d->unet_layers, name, out) : 0;
+    case PART_VAE:
+        name = apply(of_vae, original, &to);
+        return name ? vae_view(d->vae_levels, name, out) : 0;
+    case PART_TEXT_ENCODER:
+        name = apply(of_clip, original, &to);
+        if (name) return clip_view(name, out);
+        name = apply(of_open_clip, original, &to);
+        return name ? open_clip_view(name, out) : 0;
+    case PART_TEXT_ENCODER_2:
+        name = apply(of_big_clip, original, &to);
+        return name ? open_clip_view(name, out) : 0;
+    default:
+        return 0;
+    }
 }

@@ -27,7 +27,12 @@ static float *token_table(int64_t width)
 }
 
 /* Writes all tensors but the one named `without` (may be NULL), and `extra` (NULL: none) beside them. */
-static const char *put_checkpoint(const char *name, const char *key, int64_t width, const char *without,
+typedef struct table {
+    const char *key;
+    int64_t width;
+} table;
+
+static const char *put_checkpoint(const char *name, const table tables[2], const char *without,
                                   const safetensors_entry *extra)
 {
     char path[512];
@@ -35,40 +40,46 @@ static const char *put_checkpoint(const char *name, const char *key, int64_t wid
     snprintf(path, sizeof path, FIXTURES "checkpoint/%s.safetensors", name);
     assert_works(safetensors_open(path, &file, &err), &err);
     const size_t count = safetensors_count(file);
-    safetensors_entry *all = calloc(count + 2, sizeof *all);
-    float *table = token_table(width);
+    safetensors_entry *all = calloc(count + 3, sizeof *all);
+    float *made[2] = {NULL, NULL};
     size_t kept = 0;
     assert_non_null(all);
     for (size_t i = 0; i < count; i++) {
         all[kept] = *safetensors_at(file, i);
         kept += !without || strcmp(all[kept].name, without) != 0;
     }
-    all[kept++] = (safetensors_entry){.name = key,
-                                      .type = DTYPE_F32,
-                                      .rank = 2,
-                                      .shape = {TOKENS, width},
-                                      .count = (size_t)(TOKENS * width),
-                                      .data = table};
+    for (int i = 0; i < 2 && tables[i].key; i++) {
+        made[i] = token_table(tables[i].width);
+        all[kept++] = (safetensors_entry){.name = tables[i].key,
+                                          .type = DTYPE_F32,
+                                          .rank = 2,
+                                          .shape = {TOKENS, tables[i].width},
+                                          .count = (size_t)(TOKENS * tables[i].width),
+                                          .data = made[i]};
+    }
     if (extra) all[kept++] = *extra;
     const char *said = safetensors_metadata(file, "modelspec.prediction_type");
     const char *const metadata[][2] = {{"modelspec.prediction_type", said}};
     const char *to = test_path("checkpoint.safetensors");
     assert_works(safetensors_write(to, all, kept, metadata, said ? 1 : 0, &err), &err);
-    free(table);
+    for (int i = 0; i < 2; i++) free(made[i]);
     free(all);
     safetensors_close(file);
     return to;
 }
 
 static const struct {
-    const char *name, *key;
-    int64_t width;
-} models[] = {{"sd1", "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight", 64},
-              {"sd2", "cond_stage_model.model.token_embedding.weight", 128}};
+    const char *name;
+    table tables[2];
+} models[] = {{"sd1", {{"cond_stage_model.transformer.text_model.embeddings.token_embedding.weight", 64}}},
+              {"sd2", {{"cond_stage_model.model.token_embedding.weight", 128}}},
+              {"sdxl",
+               {{"conditioner.embedders.0.transformer.text_model.embeddings.token_embedding.weight", 128},
+                {"conditioner.embedders.1.model.token_embedding.weight", 64}}}};
 
 static const char *put_model(size_t i, const char *without, const safetensors_entry *extra)
 {
-    return put_checkpoint(models[i].name, models[i].key, models[i].width, without, extra);
+    return put_checkpoint(models[i].name, models[i].tables, without, extra);
 }
 
 /* ---- what it gives ---- */
@@ -112,13 +123,20 @@ static void same_modules(leco_model *m, const safetensors *out)
 {
     const float timestep = 301;
     const safetensors_entry *latents = safetensors_find(out, "latents");
-    safetensors_entry in[3] = {called(safetensors_find(out, "input_ids"), "input_ids")};
+    const bool two = safetensors_find(out, "input_ids_2") != NULL;
+    safetensors_entry in[5] = {called(safetensors_find(out, "input_ids"), "input_ids")};
     same_module(m, "text-encoder", in, 1, "last_hidden_state", safetensors_find(out, "hidden"));
+    if (two) {
+        in[0] = called(safetensors_find(out, "input_ids_2"), "input_ids");
+        same_module(m, "text-encoder-2", in, 1, "last_hidden_state", safetensors_find(out, "hidden_2"));
+        in[3] = *safetensors_find(out, "text_embeds");
+        in[4] = *safetensors_find(out, "time_ids");
+    }
     in[0] = called(latents, "sample");
-    in[1] = called(safetensors_find(out, "hidden"), "encoder_hidden_states");
+    in[1] = called(safetensors_find(out, two ? "context" : "hidden"), "encoder_hidden_states");
     in[2] = (safetensors_entry){
         .name = "timestep", .type = DTYPE_F32, .rank = 1, .shape = {1}, .count = 1, .data = &timestep};
-    same_module(m, "unet", in, 3, "noise_pred", safetensors_find(out, "noise_pred"));
+    same_module(m, "unet", in, two ? 5 : 3, "noise_pred", safetensors_find(out, "noise_pred"));
     in[0] = called(latents, "latents");
     same_module(m, "vae-decoder", in, 1, "sample", safetensors_find(out, "decoded"));
     in[0] = called(safetensors_find(out, "picture_in"), "sample");
@@ -256,7 +274,7 @@ static void assert_refused(const char *path, const char *says)
         leco_images_free(&images);
         leco_model_close(m);
     }
-    assert_true(status == LECO_UNSUPPORTED || status == LECO_FORMAT);
+    assert_true(status == LECO_UNSUPPORTED || status == LECO_FORMAT || status == LECO_INVALID);
     if (!strstr(err.message, "checkpoint.safetensors") || !strstr(err.message, says))
         fail_msg("\"%s\" doesn't say \"%s\"", err.message, says);
 }
@@ -284,7 +302,9 @@ static void others_are_refused_by_name(void **state)
                                        .count = 4,
                                        .data = zeros};
     assert_refused(put_model(0, nine.name, &nine), "inpainting");
-    assert_refused(put_model(0, NULL, &label), "Stable Diffusion XL");
+    assert_refused(put_model(0, NULL, &label), "unknown kind"); /* Stable Diffusion XL's heads are wider */
+    assert_refused(put_model(2, "conditioner.embedders.1.model.positional_embedding", NULL), "without a text encoder");
+    assert_refused(put_model(2, "conditioner.embedders.1.model.text_projection", NULL), "pooled state");
     assert_refused(put_model(0, NULL, &refiner), "refiner");
     assert_refused(put_model(0, "first_stage_model.encoder.conv_in.weight", NULL), "without a VAE");
     assert_refused(put_model(0, "cond_stage_model.transformer.text_model.encoder.layers.0.mlp.fc1.weight", NULL),
