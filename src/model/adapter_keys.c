@@ -146,8 +146,7 @@ static leco_status refuse_layer(const char *path, const char *name, bool has_tex
     for (size_t i = 0; i < sizeof sgm / sizeof *sgm; i++)
         if (starts_with(name, sgm[i]))
             return error_set(err, LECO_UNSUPPORTED,
-                             "%s: tensor \"%s\": the block names of original checkpoints are not supported yet "
-                             "(leco reads diffusers' names, lora_unet_down_blocks_...)",
+                             "%s: tensor \"%s\": among the block names of original checkpoints leco knows none like it",
                              path, name);
     if (starts_with(name, "lora_te2_"))
         return error_set(

@@ -5,7 +5,9 @@
 #include "format/safetensors.h"
 
 /* The same name as kohya's sd-scripts has it: "unet.mid_block.attentions.0.proj_in.lora_A.weight" becomes
- * "lora_unet_mid_block_attentions_0_proj_in.lora_down.weight". mem_free it. NULL with LECO_OK: it is none of those. */
+ * "lora_unet_mid_block_attentions_0_proj_in.lora_down.weight"; and so do names of original checkpoints' blocks, as in
+ * sd-scripts' LoRAs for SDXL, "lora_unet_middle_block_1_proj_in.lora_down.weight". mem_free it. NULL with LECO_OK: it
+ * is none of those. */
 leco_status adapter_kohya_name(const char *name, char **out, leco_error *err);
 
 /* The file, its tensors under such names. The alphas of diffusers' metadata (lora_adapter_metadata) are tensors of it,

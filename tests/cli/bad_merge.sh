@@ -71,7 +71,7 @@ safetensors wide.safetensors "{$(one $key.lora_down.weight F32 '[2,24,5,5]' 0,48
 fails 'wide\.safetensors' merge wide.safetensors -o out.safetensors
 safetensors second.safetensors "{$(one lora_te2_text_model_encoder_layers_0_mlp_fc1.alpha F32 '[]' 0,4)}" 4
 fails 'second\.safetensors.*second text encoder' merge second.safetensors -o out.safetensors
-safetensors sgm.safetensors "{$(one lora_unet_input_blocks_1_1_proj_in.alpha F32 '[]' 0,4)}" 4
+safetensors sgm.safetensors "{$(one lora_unet_input_blocks_1_0_strange.alpha F32 '[]' 0,4)}" 4
 fails 'sgm\.safetensors.*block names of original checkpoints' merge sgm.safetensors -o out.safetensors
 safetensors v1.safetensors "{\"__metadata__\":{\"ss_base_model_version\":\"sd_v1\"},$(one $key.lora_down.weight F32 '[2,24]' 0,192),$(one $key.lora_up.weight F32 '[24,2]' 192,384)}" 384
 safetensors v2.safetensors "{\"__metadata__\":{\"ss_base_model_version\":\"sd_v2\"},$(one $key.lora_down.weight F32 '[2,24]' 0,192),$(one $key.lora_up.weight F32 '[24,2]' 192,384)}" 384

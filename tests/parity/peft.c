@@ -73,6 +73,22 @@ static void names_become_kohyas(void **state)
 {
     (void)state;
     static const char *const cases[][2] = {
+        {"lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q.lora_down.weight",
+         "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q.lora_down.weight"},
+        {"lora_unet_input_blocks_8_1_proj_in.alpha", "lora_unet_down_blocks_2_attentions_1_proj_in.alpha"},
+        {"lora_unet_input_blocks_3_0_op.lora_up.weight", "lora_unet_down_blocks_0_downsamplers_0_conv.lora_up.weight"},
+        {"lora_unet_input_blocks_7_0_skip_connection.alpha", "lora_unet_down_blocks_2_resnets_0_conv_shortcut.alpha"},
+        {"lora_unet_middle_block_1_proj_out.alpha", "lora_unet_mid_block_attentions_0_proj_out.alpha"},
+        {"lora_unet_middle_block_2_emb_layers_1.alpha", "lora_unet_mid_block_resnets_1_time_emb_proj.alpha"},
+        {"lora_unet_output_blocks_5_1_transformer_blocks_1_ff_net_2.dora_scale",
+         "lora_unet_up_blocks_1_attentions_2_transformer_blocks_1_ff_net_2.dora_scale"},
+        {"lora_unet_output_blocks_2_2_conv.alpha", "lora_unet_up_blocks_0_upsamplers_0_conv.alpha"},
+        {"lora_unet_output_blocks_8_0_out_layers_3.alpha", "lora_unet_up_blocks_2_resnets_2_conv2.alpha"},
+        {"lora_unet_label_emb_0_2.alpha", "lora_unet_add_embedding_linear_2.alpha"},
+        {"lora_unet_input_blocks_0_0.alpha", "lora_unet_conv_in.alpha"},
+        {"lora_unet_out_2.alpha", "lora_unet_conv_out.alpha"},
+        {"lora_unet_input_blocks_4_0_strange.alpha", NULL},
+        {"lora_unet_down_blocks_1_attentions_0_proj_in.alpha", NULL},
         {"unet.mid_block.attentions.0.proj_in.lora_A.weight",
          "lora_unet_mid_block_attentions_0_proj_in.lora_down.weight"},
         {"base_model.model.up_blocks.1.attn1.to_q.lora_B.default.weight",

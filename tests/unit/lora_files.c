@@ -309,7 +309,7 @@ static void other_kinds_are_named(void **state)
         {"emb_params", LECO_UNSUPPORTED, "textual-inversion embedding, not a LoRA"},
         {"model.diffusion_model.input_blocks.0.0.weight", LECO_UNSUPPORTED, "whole checkpoint"},
         {"oft_unet_mid_block_attentions_0_proj_in.oft_blocks", LECO_UNSUPPORTED, "OFT"},
-        {"lora_unet_input_blocks_4_1_proj_in.alpha", LECO_UNSUPPORTED, "original checkpoints"},
+        {"lora_unet_input_blocks_4_0_strange.alpha", LECO_UNSUPPORTED, "original checkpoints"},
         {"conv_in.weight", LECO_FORMAT, "kohya"},
         {"lora_transformer_blocks_0_attn.alpha", LECO_FORMAT, "kohya"},
     };

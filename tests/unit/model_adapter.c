@@ -314,7 +314,7 @@ static bool rename_unknown(safetensors_entry *e, float *data)
 static bool rename_sgm(safetensors_entry *e, float *data)
 {
     (void)data;
-    return only(e, "lora_unet_input_blocks_4_1_proj_in.alpha");
+    return only(e, "lora_unet_input_blocks_4_0_strange.alpha");
 }
 
 static bool rename_te2(safetensors_entry *e, float *data)
@@ -373,7 +373,7 @@ static void bad_files_are_refused(void **state)
         const char *says, *too;
     } cases[] = {
         {rename_unknown, LECO_INVALID, "for another model", "lora_unet_mid_block_extra"},
-        {rename_sgm, LECO_UNSUPPORTED, "original checkpoints", "lora_unet_input_blocks_4_1_proj_in"},
+        {rename_sgm, LECO_UNSUPPORTED, "original checkpoints", "lora_unet_input_blocks_4_0_strange"},
         {rename_te2, LECO_INVALID, "two text encoders", "lora_te2_"},
         {rename_te, LECO_UNSUPPORTED, "no text encoder", "lora_te_"},
         {rename_peft, LECO_FORMAT, "missing", "lora_up.weight"},
