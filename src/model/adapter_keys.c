@@ -16,6 +16,32 @@ char *adapter_key(const layer_info *layer)
     return key;
 }
 
+static bool starts_with(const char *text, const char *prefix)
+{
+    return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+const char *adapter_path(const char *key, layer_info *layer)
+{
+    for (int p = 0; p < PART_COUNT; p++) {
+        const char *const prefixes[] = {part_rows[p].lora_prefix, part_rows[p].first_prefix};
+        for (int i = 0; i < 2; i++) {
+            layer->part = (model_part)p;
+            layer->is_first = i == 1;
+            if (prefixes[i] && starts_with(key, prefixes[i])) return key + strlen(prefixes[i]);
+        }
+    }
+    return NULL;
+}
+
+bool adapter_path_is_original(const char *path)
+{
+    static const char *const blocks[] = {"input_blocks_", "middle_block_", "output_blocks_"};
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
+        if (starts_with(path, blocks[i])) return true;
+    return false;
+}
+
 static char *with_suffix(const trainable_module *m, const char *suffix)
 {
     if (m->kind->alone) return mem_strdup(suffix + 1);
@@ -85,11 +111,6 @@ static const meaning names[] = {
     {"lycoris_", true, "is part of a LyCORIS network"},
 };
 
-static bool starts_with(const char *text, const char *prefix)
-{
-    return strncmp(text, prefix, strlen(prefix)) == 0;
-}
-
 static const char *look_up(const meaning *rows, size_t count, const char *key)
 {
     for (size_t i = 0; i < count; i++)
@@ -142,19 +163,19 @@ static leco_status refuse_name(const char *path, const char *name, leco_error *e
 
 static leco_status refuse_layer(const char *path, const char *name, bool has_text, leco_error *err)
 {
-    static const char *const sgm[] = {"lora_unet_input_blocks_", "lora_unet_middle_block_", "lora_unet_output_blocks_"};
-    for (size_t i = 0; i < sizeof sgm / sizeof *sgm; i++)
-        if (starts_with(name, sgm[i]))
-            return error_set(err, LECO_UNSUPPORTED,
-                             "%s: tensor \"%s\": among the block names of original checkpoints leco knows none like it",
-                             path, name);
-    if (starts_with(name, "lora_te2_"))
+    layer_info layer;
+    const char *of = adapter_path(name, &layer);
+    if (layer.part == PART_UNET && adapter_path_is_original(of))
+        return error_set(err, LECO_UNSUPPORTED,
+                         "%s: tensor \"%s\": among the block names of original checkpoints leco knows none like it",
+                         path, name);
+    if (layer.part == PART_TEXT_ENCODER_2)
         return error_set(
             err, LECO_INVALID,
             "%s: this LoRA is for another model: tensor \"%s\" belongs to the second text encoder of a model "
             "with two text encoders; this model has one",
             path, name);
-    if (!has_text && !starts_with(name, "lora_unet_"))
+    if (!has_text && layer.part != PART_UNET)
         return error_set(err, LECO_UNSUPPORTED, "%s: tensor \"%s\": no text encoder to apply it to", path, name);
     return error_set(err, LECO_INVALID,
                      "%s: this LoRA is for another model: tensor \"%s\" is for a layer that the "
@@ -164,8 +185,7 @@ static leco_status refuse_layer(const char *path, const char *name, bool has_tex
 
 leco_status adapter_refuse(const char *path, const char *name, bool has_text, leco_error *err)
 {
-    if (!starts_with(name, "lora_unet_") && !starts_with(name, "lora_te_") && !starts_with(name, "lora_te1_") &&
-        !starts_with(name, "lora_te2_"))
-        return refuse_name(path, name, err);
+    layer_info layer;
+    if (!adapter_path(name, &layer)) return refuse_name(path, name, err);
     return adapter_suffix(name) ? refuse_layer(path, name, has_text, err) : refuse_suffix(path, name, err);
 }

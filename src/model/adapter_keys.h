@@ -9,6 +9,12 @@
 /* The key of a layer, to which suffixes are added: "lora_unet_down_blocks_0_...". mem_free it; NULL: out of memory. */
 char *adapter_key(const layer_info *layer);
 
+/* Where the layer's path begins in a key, and of which part it is (part, is_first); NULL: the key is none of kohya's.
+ */
+const char *adapter_path(const char *key, layer_info *layer);
+/* Has the path an original checkpoint's name of a block ("input_blocks_4_...")? adapter_open changes those it knows. */
+bool adapter_path_is_original(const char *path);
+
 /* The name of a module's k-th tensor in files, and of its alpha; the caller's to mem_free, NULL: out of memory. */
 char *adapter_tensor_name(const trainable_module *m, size_t k);
 char *adapter_alpha_name(const trainable_module *m);

@@ -1,5 +1,6 @@
 #include "model/adapter_open.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 #include "base/mem.h"
 #include "format/json.h"
 #include "format/tensors.h"
+#include "model/checkpoint.h"
 
 /* ---- names ---- */
 
@@ -81,7 +83,7 @@ static void cut(char *path, const char *part)
 }
 
 /* Old diffusers' "to_q", "to_out" at the path's end, which is cut off: what the layer is called, with what joins it. */
-static const char *attention_layer(char *path, bool unet)
+static const char *attention_layer(char *path, bool in_unet)
 {
     static const char *const layers[][3] = {{".to_q", "_to_q", "_q_proj"},
                                             {".to_k", "_to_k", "_k_proj"},
@@ -92,75 +94,42 @@ static const char *attention_layer(char *path, bool unet)
         const size_t end = strlen(layers[i][0]);
         if (length <= end || strcmp(path + length - end, layers[i][0]) != 0) continue;
         path[length - end] = '\0';
-        return layers[i][unet ? 1 : 2];
+        return layers[i][in_unet ? 1 : 2];
     }
     return "";
 }
 
 /* ---- original block names ---- */
 
-/* What sd-scripts calls the U-Net's layers in LoRAs for SDXL: the original checkpoint's names with underscores. All
- * released U-Nets have two residual blocks a level, and so three numbers. */
-enum { NUMBERS_A_LEVEL = 3 };
-
-/* The row that the text begins with, up to a point or an underscore. */
-static const renaming *word_of(const renaming *rows, const char *text)
+/* What sd-scripts calls the U-Net's layers in LoRAs for SDXL: the original checkpoint's names with underscores for
+ * points. A point is where a number is; whatever else was one is part of a name that stays as it is. *out is NULL: it
+ * is none of those. */
+static leco_status original_name(const char *name, char **out, leco_error *err)
 {
-    for (; rows->from; rows++) {
-        const size_t length = strlen(rows->from);
-        if (strncmp(text, rows->from, length) == 0 && (text[length] == '.' || text[length] == '_')) return rows;
-    }
-    return NULL;
-}
-
-/* A residual block, or a transformer. NULL: neither, or out of memory. */
-static char *original_block(const char *block, long index, bool attention, const char *rest)
-{
-    static const renaming residual[] = {{"in_layers_2", "conv1"},
-                                        {"emb_layers_1", "time_emb_proj"},
-                                        {"out_layers_3", "conv2"},
-                                        {"skip_connection", "conv_shortcut"},
-                                        {NULL, NULL}};
-    if (attention) return mem_printf("lora_unet_%s_attentions_%ld_%s", block, index, rest);
-    const renaming *row = word_of(residual, rest);
-    return row ? mem_printf("lora_unet_%s_resnets_%ld_%s%s", block, index, row->to, rest + strlen(row->from)) : NULL;
-}
-
-static char *original_name(const char *name)
-{
-    static const renaming outside[] = {{"time_embed_0", "time_embedding_linear_1"},
-                                       {"time_embed_2", "time_embedding_linear_2"},
-                                       {"label_emb_0_0", "add_embedding_linear_1"},
-                                       {"label_emb_0_2", "add_embedding_linear_2"},
-                                       {"input_blocks_0_0", "conv_in"},
-                                       {"out_2", "conv_out"},
-                                       {NULL, NULL}};
-    long number, place;
-    int used = 0;
-    char block[32];
-    const renaming *end = word_of(outside, name);
-    if (end) return mem_printf("lora_unet_%s%s", end->to, name + strlen(end->from));
-    if (sscanf(name, "middle_block_%1ld_%n", &number, &used) == 1 && used)
-        return original_block("mid_block", number == 2, number == 1, name + used);
-    const bool down = sscanf(name, "input_blocks_%2ld_%1ld_%n", &number, &place, &used) == 2 && used;
-    if (!down && (sscanf(name, "output_blocks_%2ld_%1ld_%n", &number, &place, &used) != 2 || !used)) return NULL;
-    if (number < down) return NULL;
-    if (down) number--; /* the first is conv_in */
-    const char *rest = name + used;
-    snprintf(block, sizeof block, "%s_blocks_%ld", down ? "down" : "up", number / NUMBERS_A_LEVEL);
-    if (down && strncmp(rest, "op.", 3) == 0) return mem_printf("lora_unet_%s_downsamplers_0_conv%s", block, rest + 2);
-    if (!down && strncmp(rest, "conv.", 5) == 0) return mem_printf("lora_unet_%s_upsamplers_0_conv%s", block, rest + 4);
-    return original_block(block, number % NUMBERS_A_LEVEL, place == 1, rest);
+    const checkpoint_depths released = {.unet_layers = 2}; /* residual blocks a level, in all of them */
+    const char *suffix = strchr(name, '.');
+    checkpoint_view view[CHECKPOINT_MOST_VIEWS];
+    *out = NULL;
+    if (!suffix) return LECO_OK;
+    char *dotted = mem_printf("model.diffusion_model.%s", name);
+    if (!dotted) return error_memory(err, strlen(name), "the keys of a LoRA");
+    char *path = dotted + strlen(dotted) - strlen(name), *end = path + (suffix - name);
+    for (char *p = path + 1; p < end; p++)
+        if (*p == '_' && (isdigit((unsigned char)p[-1]) || isdigit((unsigned char)p[1]))) *p = '.';
+    const int views = checkpoint_views(&released, PART_UNET, dotted, view);
+    mem_free(dotted);
+    if (views == 0) return LECO_OK;
+    for (char *p = view[0].name; p < view[0].name + strlen(view[0].name) - strlen(suffix); p++)
+        if (*p == '.') *p = '_';
+    *out = mem_printf("lora_unet_%s", view[0].name);
+    return *out ? LECO_OK : error_memory(err, strlen(name), "the keys of a LoRA");
 }
 
 leco_status adapter_kohya_name(const char *name, char **out, leco_error *err)
 {
-    static const char unet[] = "lora_unet_";
+    static const char of_unet[] = "lora_unet_";
     *out = NULL;
-    if (strncmp(name, unet, sizeof unet - 1) == 0) {
-        *out = original_name(name + sizeof unet - 1); /* where memory is short the old name is refused */
-        return LECO_OK;
-    }
+    if (strncmp(name, of_unet, sizeof of_unet - 1) == 0) return original_name(name + sizeof of_unet - 1, out, err);
     const char *prefix = "", *rest = name;
     const renaming *begin = beginning_of(beginnings, name), *end = end_of(name, strlen(name));
     if (begin) {

@@ -91,7 +91,7 @@ static int unet_view(int64_t layers, const char *name, checkpoint_view *out)
     if (!inner) return 0;
     rest = indexed(inner, "", &place);
     if (!rest) return 0;
-    if (down) number--; /* the first is conv_in */
+    if (down && number-- == 0) return 0; /* the first is conv_in */
     const int64_t level = number / (layers + 1), index = number % (layers + 1);
     snprintf(block, sizeof block, "%s_blocks.%lld", down ? "down" : "up", (long long)level);
     if (down && strncmp(rest, "op.", 3) == 0) return one(out, "%s.downsamplers.0.conv.%s", block, rest + 3);

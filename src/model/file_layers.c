@@ -21,29 +21,6 @@ typedef struct hints {
     size_t count, capacity;
 } hints;
 
-/* Where the layer's path begins in a key, or NULL. */
-static const char *path_in(const char *name, layer_info *layer)
-{
-    for (int p = 0; p < PART_COUNT; p++) {
-        const char *const prefixes[] = {part_rows[p].lora_prefix, part_rows[p].first_prefix};
-        for (int i = 0; i < 2; i++) {
-            layer->part = (model_part)p;
-            layer->is_first = i == 1;
-            if (prefixes[i] && strncmp(name, prefixes[i], strlen(prefixes[i])) == 0) return name + strlen(prefixes[i]);
-        }
-    }
-    return NULL;
-}
-
-/* Names that no model of ours has: trainable_load says what they are. */
-static bool is_foreign(const char *path)
-{
-    static const char *const sgm[] = {"input_blocks_", "middle_block_", "output_blocks_"};
-    for (size_t i = 0; i < sizeof sgm / sizeof *sgm; i++)
-        if (strncmp(path, sgm[i], strlen(sgm[i])) == 0) return true;
-    return false;
-}
-
 static leco_status add_hint(hints *h, const layer_info *layer, const char *path, size_t length, leco_error *err)
 {
     if (h->count == h->capacity) {
@@ -64,8 +41,8 @@ static leco_status add_hint(hints *h, const layer_info *layer, const char *path,
 static leco_status read_entry(hints *h, const safetensors_entry *e, leco_error *err)
 {
     layer_info layer = {0};
-    const char *path = path_in(e->name, &layer), *suffix = adapter_suffix(e->name);
-    if (!path || !suffix || suffix <= path || e->rank < 2 || is_foreign(path)) return LECO_OK;
+    const char *path = adapter_path(e->name, &layer), *suffix = adapter_suffix(e->name);
+    if (!path || !suffix || suffix <= path || e->rank < 2 || adapter_path_is_original(path)) return LECO_OK;
     const bool is_conv = e->rank == 4;
     if (strcmp(suffix, ".lora_down.weight") == 0) {
         const bool three = is_conv && e->shape[2] == 3 && e->shape[3] == 3;

@@ -87,15 +87,15 @@ static int64_t text_depth(const layer_list *text)
 /* ---- the tensors of the file ---- */
 
 #define TEXT "lora_te_"
-#define FIRST_TEXT "lora_te1_" /* the same, in files for models with two text encoders */
 #define TEXT_LAYER TEXT "text_model_encoder_layers_"
 
 /* The layer's key, as a target has it, out of a tensor's name whose suffix begins at `length`. NULL: out of memory. */
 static char *layer_key(const char *name, size_t length)
 {
-    const size_t first = strlen(FIRST_TEXT);
-    if (strncmp(name, FIRST_TEXT, first) != 0) return mem_strndup(name, length);
-    return mem_printf(TEXT "%.*s", (int)(length - first), name + first);
+    layer_info layer;
+    const char *path = adapter_path(name, &layer);
+    if (!path || !layer.is_first) return mem_strndup(name, length);
+    return mem_printf(TEXT "%.*s", (int)(length - (size_t)(path - name)), path);
 }
 
 static target *find_target(const loader *ld, const char *key)
