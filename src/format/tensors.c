@@ -94,7 +94,7 @@ static leco_status read_index(shards *s, leco_error *err)
     return status == LECO_OK ? tensor_set_index(s->file, err) : status;
 }
 
-leco_status tensors_open_shards(const char *index, safetensors **out, leco_error *err)
+static leco_status open_shards(const char *index, safetensors **out, leco_error *err)
 {
     shards s = {0};
     *out = NULL;
@@ -120,5 +120,5 @@ static bool is_index(const char *path)
 
 leco_status tensors_open(const char *path, safetensors **out, leco_error *err)
 {
-    return is_index(path) ? tensors_open_shards(path, out, err) : open_one(path, out, err);
+    return is_index(path) ? open_shards(path, out, err) : open_one(path, out, err);
 }

@@ -4,13 +4,10 @@
 
 #include "format/safetensors.h"
 
-/* A .safetensors file or PyTorch's .pt, .ckpt, .bin (format/torch.h), by its first bytes, or by a name that ends with
- * .json an index of several. On failure *out is NULL. */
+/* A .safetensors file or PyTorch's .pt, .ckpt, .bin (format/torch.h), by its first bytes. Or, by a name that ends with
+ * .json, several of these as one: the index that transformers and diffusers write beside them, {"weight_map": {tensor:
+ * file}}. Files are named without a folder in it: another place than the index's is LECO_FORMAT, as is a tensor that
+ * isn't in its file. On failure *out is NULL. */
 leco_status tensors_open(const char *path, safetensors **out, leco_error *err);
-
-/* Several of these as one, by the index that transformers and diffusers write beside them: {"weight_map": {tensor:
- * file}}. Files are named without a folder: another place than the index's is LECO_FORMAT, as is a tensor that isn't in
- * its file. */
-leco_status tensors_open_shards(const char *index, safetensors **out, leco_error *err);
 
 #endif

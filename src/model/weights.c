@@ -58,13 +58,12 @@ static leco_status add_all(weights *w, leco_error *err)
     return LECO_OK;
 }
 
-static leco_status open_with(leco_status (*opener)(const char *path, safetensors **out, leco_error *err),
-                             const char *path, weights **out, leco_error *err)
+leco_status weights_open_file(const char *path, weights **out, leco_error *err)
 {
     *out = NULL;
     weights *w = mem_calloc(1, sizeof *w);
     if (!w) return error_memory(err, sizeof *w, "weights");
-    leco_status status = opener(path, &w->file, err);
+    leco_status status = tensors_open(path, &w->file, err);
     if (status == LECO_OK) status = add_all(w, err);
     if (status != LECO_OK) {
         weights_close(w);
@@ -72,16 +71,6 @@ static leco_status open_with(leco_status (*opener)(const char *path, safetensors
     }
     *out = w;
     return LECO_OK;
-}
-
-leco_status weights_open_file(const char *path, weights **out, leco_error *err)
-{
-    return open_with(tensors_open, path, out, err);
-}
-
-leco_status weights_open_shards(const char *index, weights **out, leco_error *err)
-{
-    return open_with(tensors_open_shards, index, out, err);
 }
 
 void weights_close(weights *w)

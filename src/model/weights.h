@@ -17,9 +17,8 @@ typedef struct weights weights;
  * On failure *out is NULL. */
 leco_status weights_open(const char *folder, weights **out, leco_error *err);
 
-/* Opens one file (format/tensors.h) whose tensors are named by module path; or those that an index lists. */
+/* Opens one file (format/tensors.h) whose tensors are named by module path, or, as that says, those of an index. */
 leco_status weights_open_file(const char *path, weights **out, leco_error *err);
-leco_status weights_open_shards(const char *index, weights **out, leco_error *err);
 
 /* None yet, of an open file, which is borrowed; and one more of them: a tensor of the file under another name. third:
  * of a tensor that holds three products above each other, the one of 0 to 2, or -1: all of it. transposed: the file has

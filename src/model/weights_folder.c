@@ -131,8 +131,7 @@ leco_status weights_open(const char *folder, weights **out, leco_error *err)
         char *path;
         LECO_TRY(find(folder, names[i], &path, err));
         if (!path) continue;
-        leco_status status =
-            what_is(names[i]) == SHARDS ? weights_open_shards(path, out, err) : weights_open_file(path, out, err);
+        leco_status status = weights_open_file(path, out, err);
         mem_free(path);
         return status;
     }

@@ -83,6 +83,9 @@ _Noreturn void fuzz_fail(const char *condition, const char *file, int line);
 void fuzz_check_refusal(leco_status status, const leco_error *err, const char *file, int line);
 
 bool fuzz_is_utf8(const char *text, size_t size);
+/* A node of a document and all below it are as format/document.h says. Returns how many there are. */
+struct doc_node;
+size_t fuzz_check_document(const struct doc_node *n, int depth);
 bool fuzz_is_tidy(const char *text, bool lines); /* utf8_tidy would leave it alone */
 
 #endif

@@ -6,8 +6,6 @@
 
 #include "format/document.h"
 
-#define MAX_DEPTH 32
-
 const char *const fuzz_words[] = {"=== @set\n",
                                   "a: ",
                                   "- ",
@@ -100,22 +98,6 @@ static void put_node(text *t, const doc_node *n)
 }
 
 /* ---- checks ---- */
-
-static size_t check_node(const doc_node *n, int depth)
-{
-    size_t nodes = 1;
-    FUZZ_CHECK(depth <= MAX_DEPTH && n->place && n->place[0] && n->text);
-    FUZZ_CHECK(fuzz_is_utf8(n->text, strlen(n->text)));
-    FUZZ_CHECK(n->kind == DOC_SCALAR ? n->count == 0 : n->text[0] == '\0');
-    for (size_t i = 0; i < n->count; i++) {
-        const doc_item *item = &n->item[i];
-        FUZZ_CHECK(item->value && (n->kind == DOC_MAP) == (item->key != NULL));
-        if (item->key) FUZZ_CHECK(doc_find(n, item->key) == item->value); /* no key twice */
-        nodes += check_node(item->value, depth + 1);
-    }
-    FUZZ_CHECK(nodes <= 400000);
-    return nodes;
-}
 
 static bool same(const doc_node *a, const doc_node *b)
 {
@@ -220,7 +202,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     leco_status status = document_read(memory, fuzz_path(parts[0].data, parts[0].size), &root, &err);
     fuzz_accepted = status == LECO_OK;
     if (fuzz_accepted) {
-        check_node(root, 0);
+        fuzz_check_document(root, 0);
         check_types(root);
         check_again(memory, root);
         char *lines = fuzz_text(&parts[1]);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/utf8.h"
+#include "format/document.h"
 
 bool fuzz_accepted;
 
@@ -34,6 +35,24 @@ bool fuzz_is_utf8(const char *text, size_t size)
     while (bytes > 0 && at < size) at += bytes = utf8_bytes((const unsigned char *)copy + at);
     free(copy);
     return bytes > 0;
+}
+
+enum { DOCUMENT_DEPTH = 32 };
+
+size_t fuzz_check_document(const doc_node *n, int depth)
+{
+    size_t nodes = 1;
+    FUZZ_CHECK(depth <= DOCUMENT_DEPTH && n->place && n->place[0] && n->text);
+    FUZZ_CHECK(fuzz_is_utf8(n->text, strlen(n->text)));
+    FUZZ_CHECK(n->kind == DOC_SCALAR ? n->count == 0 : n->text[0] == '\0');
+    for (size_t i = 0; i < n->count; i++) {
+        const doc_item *item = &n->item[i];
+        FUZZ_CHECK(item->value && (n->kind == DOC_MAP) == (item->key != NULL));
+        if (item->key) FUZZ_CHECK(doc_find(n, item->key) == item->value); /* no key twice */
+        nodes += fuzz_check_document(item->value, depth + 1);
+    }
+    FUZZ_CHECK(nodes <= 400000);
+    return nodes;
 }
 
 bool fuzz_is_tidy(const char *text, bool lines)

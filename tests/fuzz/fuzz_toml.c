@@ -1,12 +1,8 @@
 /* TOML files, and the prompts of other trainers that they may hold. */
 #include "fuzz.h"
 
-#include <string.h>
-
 #include "format/toml.h"
 #include "train/config_internal.h"
-
-#define MAX_DEPTH 32
 
 const char *const fuzz_words[] = {"[[prompts]]\n",
                                   "[[targets]]\n",
@@ -35,22 +31,6 @@ const char *const fuzz_words[] = {"[[prompts]]\n",
                                   "\r\n",
                                   NULL};
 
-static size_t check_node(const doc_node *n, int depth)
-{
-    size_t nodes = 1;
-    FUZZ_CHECK(depth <= MAX_DEPTH && n->place && n->place[0] && n->text);
-    FUZZ_CHECK(fuzz_is_utf8(n->text, strlen(n->text)));
-    FUZZ_CHECK(n->kind == DOC_SCALAR ? n->count == 0 : n->text[0] == '\0');
-    for (size_t i = 0; i < n->count; i++) {
-        const doc_item *item = &n->item[i];
-        FUZZ_CHECK(item->value && (n->kind == DOC_MAP) == (item->key != NULL));
-        if (item->key) FUZZ_CHECK(doc_find(n, item->key) == item->value); /* no key twice */
-        nodes += check_node(item->value, depth + 1);
-    }
-    FUZZ_CHECK(nodes <= 400000);
-    return nodes;
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     leco_error err = {0};
@@ -61,10 +41,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_accepted = status == LECO_OK;
     if (fuzz_accepted) {
         FUZZ_CHECK(root->kind == DOC_MAP);
-        check_node(root, 0);
+        fuzz_check_document(root, 0);
         status = config_entries(memory, root, &list, &err);
         FUZZ_CHECK((status == LECO_OK) == (list != NULL));
-        if (list) check_node(list, 0);
+        if (list) fuzz_check_document(list, 0);
         for (size_t i = 0; list && i < list->count; i++)
             FUZZ_CHECK(list->item[i].value->kind != DOC_MAP || !doc_find(list->item[i].value, "target_class"));
     }
