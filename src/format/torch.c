@@ -389,6 +389,7 @@ static leco_status read_sequence(reader *r, leco_error *err)
     const pickle_rules rules = rules_of(r);
     const pickle_value *value[PICKLES];
     size_t at = 0, used;
+    if (map->size == 0) return error_set(err, LECO_FORMAT, "%s: is empty", r->file->path);
     for (int i = 0; i < PICKLES; i++) {
         LECO_TRY(
             pickle_read(&rules, r->file->arena, r->file->path, map->data + at, map->size - at, &used, &value[i], err));

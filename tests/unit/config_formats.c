@@ -211,6 +211,7 @@ static void mistakes_name_the_line(void **state)
     (void)state;
     assert_refused("p.toml", "[[prompts]]\ntarget = \"x\n", "p.toml:2: not valid TOML", "");
     assert_refused("p.toml", "[[prompts]]\n[ = \"x\"\n", "p.toml:2: not valid TOML", "'='");
+    assert_refused("p.toml", "[[prompts]]\n\xe3\x80\x81 = \"x\"\n", "p.toml:2: not valid TOML", "\xe3\x80\x81");
     assert_refused("p.toml", "[[prompts]]\ntarget = \"x\"\ntarget = \"y\"\n", "p.toml:3", "target");
     assert_refused("p.toml", "[[prompts]]\ntarget = 1979-05-27\n", "p.toml:2", "a date or a time");
     assert_refused("p.toml", "a = 1\n", "p.toml:1", "holds no prompts");

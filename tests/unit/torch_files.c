@@ -240,6 +240,7 @@ static void damaged_pickles_are_told(void **state)
     static const char not_torch[] = "\x80\x02}.";
     safetensors *file;
     assert_fails(open_bytes(not_torch, 4, &file), LECO_UNSUPPORTED, &err, "not PyTorch's");
+    assert_fails(open_bytes("", 0, &file), LECO_FORMAT, &err, "x.pt: is empty");
 }
 
 /* ---- several files ---- */
