@@ -108,8 +108,8 @@ leco_status pickle_pop_marked(pickle_reader *r, pickle_value ***first, size_t *c
     *count = 0;
     if (r->marks == 0) return pickle_broken(r, "there is no mark on its stack");
     const size_t depth = r->mark[--r->marks];
-    *first = r->stack + depth;
     *count = r->depth - depth;
+    if (*count > 0) *first = r->stack + depth;
     r->depth = depth;
     return LECO_OK;
 }

@@ -40,7 +40,8 @@ leco_status pickle_add_items(pickle_reader *r, pickle_value *to, pickle_value *c
 size_t pickle_bottom(const pickle_reader *r); /* the depth that nothing may be popped from */
 leco_status pickle_pop(pickle_reader *r, pickle_value **out);
 leco_status pickle_top(const pickle_reader *r, pickle_kind kind, pickle_value **out);
-/* What was pushed since the last mark, which goes away: *first [*count], valid until something is pushed. */
+/* What was pushed since the last mark, which goes away: *first [*count], valid until something is pushed; NULL for
+ * nothing. */
 leco_status pickle_pop_marked(pickle_reader *r, pickle_value ***first, size_t *count);
 
 #endif

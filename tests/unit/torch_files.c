@@ -234,7 +234,8 @@ static void damaged_pickles_are_told(void **state)
                         LECO_FORMAT, "too early");
     assert_tree_refused("\x80\x02\xfe.", LECO_FORMAT, "no opcode");
     assert_tree_refused("\x80\x02N.", LECO_UNSUPPORTED, "no dict of tensors");
-    assert_tree_refused("\x80\x02]q\0h\0a.", LECO_UNSUPPORTED, "no dict of tensors");       /* a list in itself */
+    assert_tree_refused("\x80\x02(t.", LECO_UNSUPPORTED, "no dict of tensors");       /* nothing was ever pushed */
+    assert_tree_refused("\x80\x02]q\0h\0a.", LECO_UNSUPPORTED, "no dict of tensors"); /* a list in itself */
     assert_tree_refused("\x80\x02}q\0X\x01\0\0\0ah\0s.", LECO_FORMAT, "nested too deeply"); /* a dict in itself */
     assert_tree_refused("\x80\x02NQ.", LECO_FORMAT, "storage that isn't told");
     static const char not_torch[] = "\x80\x02}.";
