@@ -374,12 +374,11 @@ leco_status document_set(arena *memory, doc_node *root, const char *assignment, 
     }
     doc_item *slot = NULL;
     doc_node *at = root;
-    char *rest = NULL;
-    for (char *name = strtok_r(path, ".", &rest); name; name = strtok_r(NULL, ".", &rest)) {
+    for (char *rest = path, *name; (name = strsep(&rest, "."));) {
+        if (!*name) return error_set(err, LECO_INVALID, "%s: expected section.key=value", place);
         LECO_TRY(slot_of(memory, at, name, place, &slot, err));
         at = slot->value;
     }
-    if (!slot) return error_set(err, LECO_INVALID, "%s: expected section.key=value", place);
     slot->value = value;
     return LECO_OK;
 }

@@ -11,18 +11,27 @@
 #include "train/config_keys.h"
 #include "train/modes.h"
 
-/* "pretrained_model: models/shapes" stands for "pretrained_model: {name_or_path: models/shapes}". */
-static leco_status spell_out_model(train_config *c, const doc_node *root, leco_error *err)
+/* "section: value" becomes "section: {key: value}". */
+static leco_status spell_out(train_config *c, doc_node *n, const char *key, leco_error *err)
 {
-    doc_node *n = doc_find(root, "pretrained_model");
-    if (doc_is_null(n) || n->kind != DOC_SCALAR) return LECO_OK;
     doc_item *item = arena_alloc(c->memory, 1, sizeof *item);
-    doc_node *name = arena_alloc(c->memory, 1, sizeof *name);
-    if (!item || !name) return error_memory(err, sizeof *name, "the config");
-    *name = *n;
-    *item = (doc_item){"name_or_path", name};
+    doc_node *value = arena_alloc(c->memory, 1, sizeof *value);
+    if (!item || !value) return error_memory(err, sizeof *value, "the config");
+    *value = *n;
+    *item = (doc_item){key, value};
     *n = (doc_node){.kind = DOC_MAP, .place = n->place, .text = "", .count = 1, .item = item};
     return LECO_OK;
+}
+
+/* "pretrained_model: models/shapes" stands for "pretrained_model: {name_or_path: models/shapes}", and "preserve:
+ * [...]", or a text or a file of them, for "preserve: {prompts: [...]}". */
+static leco_status spell_out_all(train_config *c, const doc_node *root, leco_error *err)
+{
+    doc_node *base = doc_find(root, "pretrained_model"), *kept = doc_find(root, "preserve");
+    if (!doc_is_null(base) && base->kind == DOC_SCALAR) LECO_TRY(spell_out(c, base, "name_or_path", err));
+    if (doc_is_null(kept)) return LECO_OK;
+    const bool is_file = kept->kind == DOC_MAP && kept->count == 1 && strcmp(kept->item[0].key, "file") == 0;
+    return kept->kind != DOC_MAP || is_file ? spell_out(c, kept, "prompts", err) : LECO_OK;
 }
 
 /* Where a section stands, for what is wrong with several of its keys together. */
@@ -45,7 +54,6 @@ static leco_status settle_alpha(train_config *c, const doc_node *root, leco_erro
 static leco_status read_sections(train_config *c, const doc_node *root, leco_error *err)
 {
     for (int i = SECTION_FILE; i <= SECTION_REGULARISATION; i++) keys_defaults(&config_sections[i], c);
-    LECO_TRY(spell_out_model(c, root, err));
     LECO_TRY(config_join_texts(c, root, "", "attributes", err));
     LECO_TRY(config_join_logging(c, doc_find(root, "logging"), err));
     LECO_TRY(keys_read(root, &config_sections[SECTION_FILE], config_sections, c, err));
@@ -274,8 +282,11 @@ leco_status train_config_read(const char *path, const char *const *overrides, si
     c.path = arena_strdup(c.memory, path);
     doc_node *root = NULL;
     leco_status status = c.path ? document_read(c.memory, path, &root, err) : error_memory(err, strlen(path), "a path");
-    for (size_t i = 0; i < override_count && status == LECO_OK; i++)
+    if (status == LECO_OK) status = spell_out_all(&c, root, err); /* so that what is below can be overridden */
+    for (size_t i = 0; i < override_count && status == LECO_OK; i++) {
         status = document_set(c.memory, root, overrides[i], err);
+        if (status == LECO_OK) status = spell_out_all(&c, root, err);
+    }
     if (status == LECO_OK) status = read_tree(&c, root, err);
     if (status != LECO_OK) {
         train_config_free(&c);

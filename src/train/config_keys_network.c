@@ -104,7 +104,7 @@ static leco_status read_rule(const doc_node *n, rank_rule *out, leco_error *err)
 {
     *out = (rank_rule){0};
     if (n->kind != DOC_MAP) return doc_wrong(n, "network.ranks", "a map with match, rank and alpha", err);
-    const key_section section[] = {{"network.ranks", config_rank_keys}, {NULL, NULL}};
+    const key_section section[] = {{.name = "network.ranks", .keys = config_rank_keys}, {.name = NULL}};
     LECO_TRY(keys_read(n, section, section, out, err));
     if (!out->match || !*out->match)
         return error_set(err, LECO_INVALID, "%s: network.ranks: match is missing: the pattern of module paths",

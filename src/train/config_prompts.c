@@ -174,25 +174,12 @@ leco_status config_read_prompts(train_config *c, doc_node *list, leco_error *err
     return LECO_OK;
 }
 
-/* "preserve: [...]" stands for "preserve: {prompts: [...]}". */
-static leco_status spell_out(train_config *c, doc_node *n, leco_error *err)
-{
-    doc_item *item = arena_alloc(c->memory, 1, sizeof *item);
-    doc_node *prompts = arena_alloc(c->memory, 1, sizeof *prompts);
-    if (!item || !prompts) return error_memory(err, sizeof *item, "the prompts");
-    *prompts = *n;
-    *item = (doc_item){"prompts", prompts};
-    *n = (doc_node){.kind = DOC_MAP, .place = n->place, .text = "", .count = 1, .item = item};
-    return LECO_OK;
-}
-
 leco_status config_read_preserved(train_config *c, const doc_node *root, leco_error *err)
 {
     const key_section *section = &config_sections[SECTION_PRESERVE];
     preserve_config *p = &c->preserve;
     doc_node *n = doc_find(root, section->name);
     if (doc_is_null(n)) return LECO_OK;
-    if (n->kind != DOC_MAP || (n->count == 1 && strcmp(n->item[0].key, "file") == 0)) LECO_TRY(spell_out(c, n, err));
     LECO_TRY(config_join_texts(c, n, section->name, "prompts", err));
     LECO_TRY(keys_read(n, section, config_sections, c, err));
     p->place = n->place;

@@ -56,21 +56,9 @@ static leco_status add(joining *j, const char *text, leco_error *err)
     return LECO_OK;
 }
 
-static leco_status add_list(joining *j, const doc_node *list, leco_error *err)
-{
-    if (list->count == 0) return error_set(err, LECO_INVALID, "%s: %s: the list is empty", j->place, j->key);
-    for (size_t i = 0; i < list->count; i++) {
-        const char *text;
-        if (doc_is_null(list->item[i].value)) return doc_wrong(list->item[i].value, j->key, "a text", err);
-        LECO_TRY(doc_text(list->item[i].value, j->key, &text, err));
-        LECO_TRY(check(j, list->item[i].value->place, text, err));
-        LECO_TRY(add(j, text, err));
-    }
-    return LECO_OK;
-}
-
 static leco_status add_lines(joining *j, char *lines, const char *path, leco_error *err)
 {
+    const size_t before = j->count;
     size_t number = 0;
     if (strncmp(lines, "\xEF\xBB\xBF", 3) == 0) lines += 3; /* a byte order mark */
     for (char *line = lines, *next; line; line = next) {
@@ -87,7 +75,7 @@ static leco_status add_lines(joining *j, char *lines, const char *path, leco_err
         LECO_TRY(status);
         LECO_TRY(add(j, line, err));
     }
-    if (j->count == 0) return error_set(err, LECO_INVALID, "%s: %s: %s holds no prompts", j->place, j->key, path);
+    if (j->count == before) return error_set(err, LECO_INVALID, "%s: %s: %s holds no prompts", j->place, j->key, path);
     return LECO_OK;
 }
 
@@ -104,6 +92,24 @@ static leco_status add_file(joining *j, const doc_node *map, leco_error *err)
     leco_status status = add_lines(j, lines, path, err);
     mem_free(lines);
     return status;
+}
+
+static leco_status add_list(joining *j, const doc_node *list, leco_error *err)
+{
+    if (list->count == 0) return error_set(err, LECO_INVALID, "%s: %s: the list is empty", j->place, j->key);
+    for (size_t i = 0; i < list->count; i++) {
+        const doc_node *n = list->item[i].value;
+        const char *text;
+        if (n->kind == DOC_MAP) {
+            LECO_TRY(add_file(j, n, err));
+            continue;
+        }
+        if (doc_is_null(n)) return doc_wrong(n, j->key, "a text", err);
+        LECO_TRY(doc_text(n, j->key, &text, err));
+        LECO_TRY(check(j, n->place, text, err));
+        LECO_TRY(add(j, text, err));
+    }
+    return LECO_OK;
 }
 
 /* The node becomes the text. */

@@ -66,6 +66,7 @@ typedef struct key_row {
 typedef struct key_section {
     const char *name; /* NULL ends a list */
     const key_row *keys;
+    bool aside; /* what a wrong key in another section means only where nothing else is near */
 } key_section;
 
 /* Sets all fields to their defaults. */

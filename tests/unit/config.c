@@ -125,6 +125,8 @@ static void overrides_are_checked_like_files(void **state)
     assert_refused(minimal, "train.lr.x=1", LECO_INVALID, "train.lr");
     assert_refused(minimal, "train", LECO_INVALID, "section.key=value");
     assert_refused(minimal, "=1", LECO_INVALID, "section.key=value");
+    assert_refused(minimal, "train..lr=1", LECO_INVALID, "section.key=value");
+    assert_refused(minimal, "train.lr.=1", LECO_INVALID, "section.key=value");
     assert_refused(minimal, "train.lr=[", LECO_FORMAT, "--set train.lr=[", "YAML");
 }
 

@@ -43,7 +43,19 @@ static void lists_and_files_become_wildcards(void **state)
     assert_string_equal(c.prompt[1].neutral, "{one}");
     assert_null(c.preserve.prompt);
     train_config_free(&c);
+
+    /* Files among texts. */
+    test_write(test_path("one.txt"), "a ring\n", 7);
+    assert_works(read_text("preserve: [a star, {file: one.txt}, {file: one.txt}]\nprompts: [{target: red}]\n", &c),
+                 &err);
+    assert_string_equal(c.preserve.prompt, "{a star|a ring|a ring}");
+    train_config_free(&c);
+    test_write(test_path("comments.txt"), "# no\n", 5);
+    assert_refused("preserve: [a star, {file: comments.txt}]\nprompts: [{target: red}]\n",
+                   "comments.txt holds no prompts");
 }
+
+static const char shorthand[] = "pretrained_model: x\npreserve: [a star]\nprompts: [{target: red}]\n";
 
 static void preserve_is_a_list_or_a_section(void **state)
 {
@@ -63,6 +75,16 @@ static void preserve_is_a_list_or_a_section(void **state)
     train_config_free(&c);
     assert_works(read_text("preserve: a star\nprompts: [{target: red}]\n", &c), &err);
     assert_string_equal(c.preserve.prompt, "a star");
+    train_config_free(&c);
+
+    /* A list has what a section has, when it is overridden. */
+    static const char *const share[] = {"preserve.share=0.25", "preserve=[a ring]", "preserve.weight=2"};
+    test_write(test_path("short.yaml"), shorthand, strlen(shorthand));
+    assert_works(train_config_read(test_path("short.yaml"), share, 1, &c, &err), &err);
+    assert_true(c.preserve.share == 0.25 && strcmp(c.preserve.prompt, "{a star}") == 0);
+    train_config_free(&c);
+    assert_works(train_config_read(test_path("short.yaml"), share, 3, &c, &err), &err);
+    assert_true(c.preserve.share == 0.5 && c.preserve.weight == 2 && strcmp(c.preserve.prompt, "{a ring}") == 0);
     train_config_free(&c);
 }
 

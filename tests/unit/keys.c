@@ -56,7 +56,7 @@ static const key_row rows[] = {
     LATER("later", "`false`", ": wait"),
     KEYS_END,
 };
-static const key_section sections[] = {{"things", rows}, {NULL, NULL}};
+static const key_section sections[] = {{.name = "things", .keys = rows}, {.name = NULL}};
 
 static leco_status read_text(const char *text, things *out)
 {
