@@ -223,7 +223,7 @@ const char *suggest(const char *word, const char *const *known, size_t count)
     if (!fold(word, folded)) return NULL;
     const size_t length = strlen(folded);
     const char *nearest = NULL;
-    size_t least = (length + 1) / 3 + 1;
+    size_t least = (length < 3 ? 1 : length / 3) + 1;
     for (size_t i = 0; i < count; i++) {
         if (!fold_key(known[i], key)) continue;
         size_t distance = edit_distance(folded, key);

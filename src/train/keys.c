@@ -36,11 +36,10 @@ static leco_status unknown_key(const doc_node *map, const char *name, const key_
     name_list known = {.count = 0};
     add_names(&known, section, section);
     const char *near = suggest(name, known.name, known.count);
-    for (int aside = 0; aside < 2 && !(near && suggest_misspelt(name, near)); aside++) {
+    for (int aside = 0; aside < 2 && !near; aside++) {
         for (const key_section *other = all; other->name; other++)
             if (other != section && other->aside == aside) add_names(&known, other, section);
         near = suggest(name, known.name, known.count);
-        if (near) break;
     }
     return error_set(err, LECO_INVALID, "%s: %s%s%s is not a known key%s%s%s", map->place, section->name,
                      *section->name ? "." : "", name, near ? "; did you mean \"" : "", near ? near : "",
