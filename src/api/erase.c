@@ -193,9 +193,9 @@ static char *to_json(const erasing *e, const leco_erase_report *report)
                                                   "left", r->erased[i].left, "near", near_json(&r->erased[i].near)));
     for (size_t i = 0; i < r->kept_count; i++)
         json_array_append_new(kept, json_pack("{s:s, s:f}", "text", r->kept[i].text, "moved", r->kept[i].moved));
-    json_t *all = json_pack("{s:s, s:i, s:f, s:f, s:f, s:f, s:o, s:o}", "file", e->path, "rank", report->rank, "lost",
-                            report->lost, "left", report->left, "moved", report->moved, "seconds", report->seconds,
-                            "concepts", concepts, "kept", kept);
+    json_t *all = json_pack("{s:o, s:i, s:f, s:f, s:f, s:f, s:o, s:o}", "file", report_string(e->path), "rank",
+                            report->rank, "lost", report->lost, "left", report->left, "moved", report->moved, "seconds",
+                            report->seconds, "concepts", concepts, "kept", kept);
     char *text = NULL;
     leco_status status = all ? report_text(all, true, &text, NULL) : LECO_MEMORY;
     json_decref(all);

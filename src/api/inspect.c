@@ -302,7 +302,7 @@ leco_status leco_inspect(const char *path, bool json, char **text, leco_error *e
     IN_C_LOCALE;
     json_t *o = json_object();
     if (!o) return error_memory(err, 0, "a description");
-    json_object_set_new(o, "path", json_string(path));
+    json_object_set_new(o, "path", report_string(path));
     leco_status status;
     if (file_is_folder(path) || (file_exists(path) && is_checkpoint(path)))
         status = inspect_model(path, o, err);

@@ -118,6 +118,18 @@ static void print_value(FILE *out, const json_t *value, int depth)
     fputc('\n', out);
 }
 
+json_t *report_string(const char *value)
+{
+    json_t *whole = json_string(value);
+    if (whole) return whole;
+    char *tidied = mem_printf("%s", value);
+    if (!tidied) return NULL;
+    utf8_tidy(tidied, true);
+    whole = json_string(tidied);
+    mem_free(tidied);
+    return whole;
+}
+
 json_t *report_number(double value)
 {
     return isfinite(value) ? json_real(value) : json_null();

@@ -300,8 +300,8 @@ leco_status tokenizer_add(tokenizer *t, const char *text, int32_t first, int32_t
     bool known = false;
     LECO_TRY(is_known(t, text, &known, err));
     if (known)
-        return error_set(err, LECO_INVALID, "\"%.80s\" is a token of the model already; choose a word that isn't one",
-                         text);
+        return error_set(err, LECO_INVALID, "\"%.80s\" is a token of %s already; choose a word that isn't one", text,
+                         tokenizer_names(t, text) ? "another embedding" : "the model");
     return token_config_add(&t->config, t->memory,
                             &(special_token){.text = text, .size = size, .id = first, .count = count, .named = true},
                             err);

@@ -33,6 +33,10 @@ done
 # What it says: the nearest word, and all of it as JSON.
 run 0 "$LECO" erase -m "$SOURCE/models/shapes" red --json -q -o x.safetensors
 prints '"concept": "red"' '"topic": "color"' '"becomes": "orange"' '"rank": [1-9]'
+run 0 "$LECO" erase -m "$SOURCE/models/shapes" red --json -q -o x$'\xff'.safetensors # a name that is no UTF-8
+prints '"file": "x\?.safetensors"'
+run 0 "$LECO" inspect --json x$'\xff'.safetensors
+prints '"path": "x\?.safetensors"'
 
 # Two words are told from others with one of them: a red star becomes an orange one, red hearts and blue stars stay.
 run 0 "$LECO" erase -m "$SOURCE/models/shapes" "red star" --json -q -o two.safetensors

@@ -135,7 +135,7 @@ static void other_files_are_refused(void **state)
     assert_works(trainable_load_embedding(path, m, DTYPE_F32, &t, &err), &err);
     trainable_destroy(t);
     t = NULL;
-    REFUSED(path, LECO_INVALID, "\"twice\" is a token of the model already");
+    REFUSED(path, LECO_INVALID, "\"twice\" is a token of another embedding already");
 #undef REFUSED
     model_close(m);
     leco_model *opened;
