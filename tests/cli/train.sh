@@ -69,7 +69,7 @@ run 0 "$LECO" inspect out/thing.safetensors
 prints '^kind +embedding' 'vectors 2' 'token <thing>' 'stable-diffusion-v1/textual-inversion'
 run 0 "$LECO" train small.yaml --embedding out/thing.safetensors --set 'prompts.0.positive=a <thing>' --set save.name=next
 run 1 "$LECO" train small.yaml --set "$word" --set "$entry" --embedding out/thing.safetensors
-says '"<thing>" is a token of the model already'
+says '"<thing>" is a token of another embedding already'
 
 # Other settings of the loop.
 run 0 "$LECO" train small.yaml --set train.samples_per_trajectory=3 --set train.timestep_jitter=true --set prompts.0.action=enhance
