@@ -7,11 +7,11 @@
 #include "base/name_table.h"
 #include "model/prompt_syntax.h"
 
-void conditioning_set_size(conditioning *c, int64_t height, int64_t width)
+void conditioning_set_size(conditioning *c, int64_t height, int64_t width, picture_crop crop)
 {
-    const float h = (float)height, w = (float)width;
-    const float sizes[UNET_TIME_IDS] = {h, w, 0, 0, h, w};
-    memcpy(c->sizes, sizes, sizeof sizes);
+    if (crop.height == 0) crop = (picture_crop){.height = height, .width = width};
+    const int64_t sizes[UNET_TIME_IDS] = {crop.height, crop.width, crop.top, crop.left, height, width};
+    for (size_t i = 0; i < UNET_TIME_IDS; i++) c->sizes[i] = (float)sizes[i];
 }
 
 typedef struct entry {

@@ -4,7 +4,7 @@
  *     LECO_TRY(conditioner_create(device, m, NULL, m->family->text, &c, err));
  *     conditioning of_prompt;
  *     LECO_TRY(conditioner_get(c, "a red circle", &of_prompt, err));
- *     conditioning_set_size(&of_prompt, height, width);
+ *     conditioning_set_size(&of_prompt, height, width, (picture_crop){0});
  *     denoiser_set_context(n, 0, &of_prompt);
  *
  * Each prompt is encoded once, however often it is asked for. */
@@ -24,8 +24,14 @@ typedef struct conditioning {
     float sizes[UNET_TIME_IDS]; /* pixels: original height, width, crop top, left, target height, width */
 } conditioning;
 
-/* Those of a picture that was never cropped: its own size, twice. */
-void conditioning_set_size(conditioning *c, int64_t height, int64_t width);
+/* What part a picture is of what it was cut from; zero: all of it. Pixels. */
+typedef struct picture_crop {
+    int64_t height, width; /* of the whole */
+    int64_t top, left;
+} picture_crop;
+
+/* The sizes of a picture of height x width. */
+void conditioning_set_size(conditioning *c, int64_t height, int64_t width, picture_crop crop);
 
 /* ids [tokenizer_length] of a prompt. One that is too long is cut, with a warning in the log; another program's syntax
  * gives one, too, the first time. */

@@ -130,8 +130,8 @@ static leco_status set_texts(batch_run *b, leco_error *err)
         const picture_text *text = &b->what->text[b->first + (size_t)i];
         LECO_TRY(conditioner_get(b->painter->conditioner, text->negative, &negative, err));
         LECO_TRY(conditioner_get(b->painter->conditioner, text->prompt, &positive, err));
-        conditioning_set_size(&negative, b->what->height, b->what->width);
-        conditioning_set_size(&positive, b->what->height, b->what->width);
+        conditioning_set_size(&negative, b->what->height, b->what->width, (picture_crop){0});
+        conditioning_set_size(&positive, b->what->height, b->what->width, (picture_crop){0});
         guided_set_context(&b->guided, i, &negative, &positive);
     }
     return LECO_OK;

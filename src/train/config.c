@@ -317,5 +317,10 @@ leco_status train_config_check_model(const train_config *c, const struct model *
         log_message(LOG_WARNING,
                     "%s: pretrained_model.v2 is %s, but %s is a model of the family %s, and is taken as that", c->path,
                     c->v2 ? "true" : "false", c->model, m->family->name);
+    bool crops = false;
+    for (size_t i = 0; i < c->prompt_count; i++) crops = crops || c->prompt[i].dynamic_crops;
+    if (crops && unet_pooled_width(&m->unet) == 0)
+        log_message(LOG_INFO, "%s: prompts.dynamic_crops is for Stable Diffusion XL, and changes nothing here",
+                    c->path);
     return LECO_OK;
 }

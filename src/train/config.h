@@ -57,7 +57,7 @@ typedef struct train_prompt {
     int64_t keep_above;        /* the timestep from which on nothing is to change; 0: it is everywhere */
     bool norm_match;
     bool dynamic_resolution;    /* sizes from half of height and width up to these */
-    bool dynamic_crops;         /* of families that are told of crops, of which there is none yet */
+    bool dynamic_crops;         /* of families that are told of crops: another one in each pass */
     const char *before, *after; /* folders of pictures, found; or both NULL */
 } train_prompt;
 

@@ -341,8 +341,10 @@ static const key_row prompt_keys[] = {
         "dynamic_resolution", dynamic_resolution, "false",
         "height and width are drawn for each step, from half of `resolution` up to it, in steps of 64 pixels (of small "
         "models fewer). Each size takes its own graphs, so that it takes longer to begin"),
-    BOOL("dynamic_crops", dynamic_crops, "false",
-         "of Stable Diffusion XL, which isn't supported yet; of others nothing"),
+    BOOL(
+        "dynamic_crops", dynamic_crops, "false",
+        "tells Stable Diffusion XL for each denoising run that the picture is cut out of a larger one, of 1 to 3 times "
+        "its size; means nothing to other models"),
     KEYS_END,
 };
 

@@ -89,15 +89,14 @@ static leco_status settle_erase_from(const doc_node *n, train_prompt *p, leco_er
 /* What only goes with sums of predictions on texts. */
 static leco_status check_target(const doc_node *n, const train_prompt *p, leco_error *err)
 {
-    if (p->before && (p->keep_above || p->norm_match || p->dynamic_resolution || p->trajectory == TRAJECTORY_NONE))
+    if (p->before && (p->keep_above || p->norm_match || p->dynamic_resolution || p->dynamic_crops ||
+                      p->trajectory == TRAJECTORY_NONE))
         return error_set(err, LECO_INVALID,
-                         "%s: prompts: keep_above, norm_match, dynamic_resolution and trajectory are for texts: pairs "
+                         "%s: prompts: keep_above, norm_match, dynamic_resolution, dynamic_crops and trajectory are "
+                         "for texts: pairs "
                          "of pictures have none of them (train.min_timestep and max_timestep say which timesteps these "
                          "are trained at)",
                          n->place);
-    if (p->dynamic_crops)
-        log_message(LOG_INFO, "%s: prompts.dynamic_crops is for Stable Diffusion XL, and changes nothing here",
-                    doc_find(n, "dynamic_crops")->place);
     return LECO_OK;
 }
 

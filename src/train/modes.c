@@ -109,6 +109,7 @@ static leco_status begin(const train_prompt *p, arena *memory, objective *out, l
                                  : p->trajectory == TRAJECTORY_NONE  ? nobody
                                                                      : student,
                        .size = {p->batch_size, p->height, p->width},
+                       .crops = p->dynamic_crops,
                        .dynamic = p->dynamic_resolution};
     return p->trajectory == TRAJECTORY_BOTH ? add_source(out, &teacher, memory, err) : LECO_OK;
 }

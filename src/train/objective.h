@@ -97,6 +97,7 @@ typedef struct objective {
      * sizes, the widths of the first height first. It is the one that is drawn; then a size is. 0 of all others. */
     int64_t heights, widths;
     bool other_size; /* is it one of those behind? It has no tickets */
+    bool crops;      /* is the U-Net told of another crop in each pass? Only families that are told of any (SDXL) */
     bool dynamic;    /* its size is the largest of several: sizes_add (train/sizes.h) has yet to make the others */
 } objective;
 

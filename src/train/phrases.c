@@ -18,6 +18,7 @@ struct phrases {
     size_t count;
     char *expanded; /* as long as the longest text */
     size_t size;    /* of it */
+    picture_crop crop;
 };
 
 phrases *phrases_create(void)
@@ -44,7 +45,7 @@ static leco_status resolve(const phrases *p, const phrase *one, leco_error *err)
         text = p->expanded;
     }
     LECO_TRY(conditioner_get(one->from, text, one->out, err));
-    conditioning_set_size(one->out, one->height, one->width);
+    conditioning_set_size(one->out, one->height, one->width, p->crop);
     return LECO_OK;
 }
 
@@ -101,6 +102,19 @@ void phrases_pick(phrases *p, size_t slot, size_t which)
 void phrases_draw(phrases *p, rng *r)
 {
     wildcards_draw(&p->choices, r);
+}
+
+void phrases_draw_crop(phrases *p, rng *r)
+{
+    if (p->count == 0) return;
+    const int64_t height = p->item[0].height, width = p->item[0].width;
+    float drawn;
+    rng_uniform(r, &drawn, 1, 0, 1);
+    const double scale = 2 * (double)drawn + 1;
+    picture_crop c = {.height = (int64_t)((double)height * scale), .width = (int64_t)((double)width * scale)};
+    c.top = rng_randint(r, 0, c.height > height ? c.height - height : 1);
+    c.left = rng_randint(r, 0, c.width > width ? c.width - width : 1);
+    p->crop = c;
 }
 
 leco_status phrases_resolve(phrases *p, leco_error *err)

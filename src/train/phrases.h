@@ -24,6 +24,9 @@ void phrases_pick(phrases *p, size_t slot, size_t which);
 
 /* Chooses anew, by one word of r for each choice. */
 void phrases_draw(phrases *p, rng *r);
+/* Has the U-Net told, by what phrases_resolve puts, that the picture is part of a larger one: of 1 to 3 times its size,
+ * anywhere in it, as p1atdev's trainer draws it. Three words. All phrases are of one size. */
+void phrases_draw_crop(phrases *p, rng *r);
 /* Puts what was chosen into every *out: after drawing, and when a conditioner was cleared. */
 leco_status phrases_resolve(phrases *p, leco_error *err);
 

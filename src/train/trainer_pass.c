@@ -107,5 +107,6 @@ source_pass trainer_draw(trainer *t)
     pass.objective = index;
     pass.source = which;
     latents_draw(&t->rng, t->scratch, t->noise, s->size);
+    if (l->objective->crops && unet_pooled_width(&t->frozen[0].model->unet) > 0) phrases_draw_crop(l->phrases, &t->rng);
     return pass;
 }

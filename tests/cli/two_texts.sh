@@ -20,6 +20,13 @@ run 0 "${draw[@]}" -o plain.png
 run 0 "${draw[@]}" --lora xl.safetensors -o lora.png
 differ plain.png lora.png
 
+# Told of crops it learns something else; a model that isn't told of any says so.
+run 0 "$LECO" train xl.yaml --set prompts.0.dynamic_crops=true --set save.name=cropped --set train.seed=1
+run 0 "$LECO" train xl.yaml --set save.name=whole --set train.seed=1
+differ cropped.safetensors whole.safetensors
+run 0 "$LECO" train xl.yaml --set prompts.0.dynamic_crops=true --set "pretrained_model.name_or_path=$model" --dry-run
+says 'dynamic_crops is for Stable Diffusion XL'
+
 # LoRAs of the text encoders, as sd-scripts calls them; joined, they keep their names.
 layer=text_model_encoder_layers_0_self_attn_q_proj
 tensor() { printf '"%s":{"dtype":"F32","shape":[%s],"data_offsets":[%s]}' "$@"; }

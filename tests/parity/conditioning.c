@@ -102,7 +102,7 @@ static void check_sample(const device *d, const model *m, const safetensors *fil
     conditioning c = {.states = states.at + (size_t)sample * many, .pooled = pooled.at + (size_t)sample * few},
                  other = c;
     memcpy(c.sizes, ids.at + sample * UNET_TIME_IDS, sizeof c.sizes);
-    conditioning_set_size(&other, 512, 256);
+    conditioning_set_size(&other, 512, 256, (picture_crop){0});
     const float sizes[] = {512, 256, 0, 0, 512, 256};
     assert_memory_equal(other.sizes, sizes, sizeof sizes);
     float *two = mem_calloc(2 * one, sizeof *two);
