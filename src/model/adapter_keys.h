@@ -15,6 +15,12 @@ const char *adapter_path(const char *key, layer_info *layer);
 /* Has the path an original checkpoint's name of a block ("input_blocks_4_...")? adapter_open changes those it knows. */
 bool adapter_path_is_original(const char *path);
 
+/* Names of tensors for the U-Net's layers, as sd-scripts calls them in LoRAs for SDXL: an original checkpoint's names
+ * with underscores for points ("lora_unet_input_blocks_4_1_proj_in.alpha"). From these to those with diffusers' names
+ * of blocks, and back; mem_free *out. NULL: it is none of them. */
+leco_status adapter_name_of_original(const char *name, char **out, leco_error *err);
+leco_status adapter_original_name(const char *name, char **out, leco_error *err);
+
 /* The name of a module's k-th tensor in files, and of its alpha; the caller's to mem_free, NULL: out of memory. */
 char *adapter_tensor_name(const trainable_module *m, size_t k);
 char *adapter_alpha_name(const trainable_module *m);

@@ -1,6 +1,5 @@
 #include "model/adapter_open.h"
 
-#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,7 +8,7 @@
 #include "base/mem.h"
 #include "format/json.h"
 #include "format/tensors.h"
-#include "model/checkpoint.h"
+#include "model/adapter_keys.h"
 
 /* ---- names ---- */
 
@@ -99,37 +98,13 @@ static const char *attention_layer(char *path, bool in_unet)
     return "";
 }
 
-/* ---- original block names ---- */
-
-/* What sd-scripts calls the U-Net's layers in LoRAs for SDXL: the original checkpoint's names with underscores for
- * points. A point is where a number is; whatever else was one is part of a name that stays as it is. *out is NULL: it
- * is none of those. */
-static leco_status original_name(const char *name, char **out, leco_error *err)
-{
-    const checkpoint_depths released = {.unet_layers = 2}; /* residual blocks a level, in all of them */
-    const char *suffix = strchr(name, '.');
-    checkpoint_view view[CHECKPOINT_MOST_VIEWS];
-    *out = NULL;
-    if (!suffix) return LECO_OK;
-    char *dotted = mem_printf("model.diffusion_model.%s", name);
-    if (!dotted) return error_memory(err, strlen(name), "the keys of a LoRA");
-    char *path = dotted + strlen(dotted) - strlen(name), *end = path + (suffix - name);
-    for (char *p = path + 1; p < end; p++)
-        if (*p == '_' && (isdigit((unsigned char)p[-1]) || isdigit((unsigned char)p[1]))) *p = '.';
-    const int views = checkpoint_views(&released, PART_UNET, dotted, view);
-    mem_free(dotted);
-    if (views == 0) return LECO_OK;
-    for (char *p = view[0].name; p < view[0].name + strlen(view[0].name) - strlen(suffix); p++)
-        if (*p == '.') *p = '_';
-    *out = mem_printf("lora_unet_%s", view[0].name);
-    return *out ? LECO_OK : error_memory(err, strlen(name), "the keys of a LoRA");
-}
+/* ---- kohya's name ---- */
 
 leco_status adapter_kohya_name(const char *name, char **out, leco_error *err)
 {
     static const char of_unet[] = "lora_unet_";
     *out = NULL;
-    if (strncmp(name, of_unet, sizeof of_unet - 1) == 0) return original_name(name + sizeof of_unet - 1, out, err);
+    if (strncmp(name, of_unet, sizeof of_unet - 1) == 0) return adapter_name_of_original(name, out, err);
     const char *prefix = "", *rest = name;
     const renaming *begin = beginning_of(beginnings, name), *end = end_of(name, strlen(name));
     if (begin) {

@@ -45,4 +45,8 @@ checkpoint_depths checkpoint_depths_of(const model *m);
 int checkpoint_views(const checkpoint_depths *d, model_part part, const char *original,
                      checkpoint_view out[CHECKPOINT_MOST_VIEWS]);
 
+/* The other way, for layers of the U-Net: the path that the file has for "down_blocks.0.resnets.1.conv1", where an
+ * underscore is as good as a point: mem_free *out. NULL: none. */
+leco_status checkpoint_unet_path(const checkpoint_depths *d, const char *path, char **out, leco_error *err);
+
 #endif

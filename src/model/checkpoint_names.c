@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "model/checkpoint.h"
 
 /* What a name begins with, and what that becomes. */
@@ -97,6 +98,96 @@ static int unet_view(int64_t layers, const char *name, checkpoint_view *out)
     if (down && strncmp(rest, "op.", 3) == 0) return one(out, "%s.downsamplers.0.conv.%s", block, rest + 3);
     if (!down && strncmp(rest, "conv.", 5) == 0) return one(out, "%s.upsamplers.0.conv.%s", block, rest + 5);
     return unet_block(block, index, place, rest, out);
+}
+
+/* ---- U-Net, the other way ---- */
+
+/* The rest of the path behind a row's `to`, which ends in a point, as the path may. */
+static const char *behind(const char *path, const char *to)
+{
+    for (; *to; path++, to++) {
+        const bool joins = *to == '.' && (*path == '_' || *path == '\0'); /* also at its end */
+        if (*path != *to && !joins) return NULL;
+        if (*path == '\0') return path;
+    }
+    return path;
+}
+
+static const char *apply_back(const renaming *rows, const char *path, const char **from)
+{
+    for (; rows->from; rows++) {
+        const char *rest = behind(path, rows->to);
+        if (!rest) continue;
+        *from = rows->from;
+        return rest;
+    }
+    return NULL;
+}
+
+/* "down_blocks.", then "1." -> 1, and what follows. */
+static const char *numbered(const char *path, const char *what, int64_t *index)
+{
+    const char *rest = behind(path, what);
+    char *end;
+    if (!rest || *rest < '0' || *rest > '9') return NULL;
+    *index = strtoll(rest, &end, 10);
+    return (*end == '.' || *end == '_') && *index < 1000 ? end + 1 : NULL;
+}
+
+/* What stands in a block: its index, its place there (unet_block), and the rest of its name in the file, in two pieces.
+ */
+typedef struct unet_member {
+    int64_t index;
+    int place;
+    const char *from, *rest;
+} unet_member;
+
+static bool find_member(int64_t layers, const char *path, unet_member *m)
+{
+    const char *rest = numbered(path, "attentions.", &m->index);
+    m->place = rest ? 1 : 0;
+    m->from = "";
+    m->rest = rest;
+    if (rest) return m->index <= layers;
+    rest = numbered(path, "resnets.", &m->index);
+    m->rest = rest ? apply_back(unet_residual, rest, &m->from) : NULL;
+    return m->rest && m->index <= layers;
+}
+
+/* NULL, where it is *known: out of memory. */
+static char *unet_original(int64_t layers, const char *path, bool *known)
+{
+    unet_member m;
+    int64_t level;
+    const char *from, *rest = apply_back(unet_ends, path, &from);
+    *known = true;
+    if (rest) return mem_printf("%s%s", from, rest);
+    rest = behind(path, "mid_block.");
+    if (rest && find_member(layers, rest, &m))
+        return mem_printf("middle_block.%lld.%s%s", (long long)(m.place == 1 ? 1 : 2 * m.index), m.from, m.rest);
+    rest = numbered(path, "down_blocks.", &level);
+    const bool down = rest != NULL;
+    if (!down) rest = numbered(path, "up_blocks.", &level);
+    const int64_t first = rest ? level * (layers + 1) + down : 0; /* the first of the downward blocks is conv_in */
+    const char *block = down ? "input_blocks" : "output_blocks";
+    const char *sampler = rest ? behind(rest, down ? "downsamplers.0.conv." : "upsamplers.0.conv.") : NULL;
+    if (sampler)
+        return mem_printf("%s.%lld.%s.%s", block, (long long)(first + layers), down ? "0.op" : "2.conv", sampler);
+    if (rest && find_member(layers, rest, &m))
+        return mem_printf("%s.%lld.%d.%s%s", block, (long long)(first + m.index), m.place, m.from, m.rest);
+    *known = false;
+    return NULL;
+}
+
+leco_status checkpoint_unet_path(const checkpoint_depths *d, const char *path, char **out, leco_error *err)
+{
+    bool known;
+    char *made = unet_original(d->unet_layers, path, &known);
+    if (known && !made) return error_memory(err, strlen(path), "a layer's name");
+    const size_t length = made ? strlen(made) : 0;
+    if (length > 0 && made[length - 1] == '.') made[length - 1] = '\0';
+    *out = made;
+    return LECO_OK;
 }
 
 /* ---- VAE ---- */

@@ -1,5 +1,7 @@
 #include "model/family.h"
 
+#include <string.h>
+
 static bool is_sdxl(const model *m)
 {
     return m->unet.addition_time_embed_dim != 0;
@@ -23,6 +25,7 @@ static const family families[] = {
      .saved = {[PREDICT_EPSILON] = {"sdxl_base_v1-0", "stable-diffusion-xl-v1-base"},
                [PREDICT_V] = {"sdxl_base_v1-0", "stable-diffusion-xl-v1-base"}},
      .implementation = "https://github.com/Stability-AI/generative-models",
+     .original_keys = true,
      .text = {.skip_layers = 1, .no_final_norm = true, .pooled = true}},
     {.name = "sd2",
      .is = is_sd2,
@@ -41,4 +44,12 @@ const family *family_of(const model *m)
     const family *f = families;
     while (!f->is(m)) f++;
     return f;
+}
+
+const family *family_saved_as(const char *base_model_version)
+{
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++)
+        for (size_t k = 0; k < 2; k++)
+            if (strcmp(families[i].saved[k].base_model_version, base_model_version) == 0) return &families[i];
+    return NULL;
 }

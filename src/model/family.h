@@ -14,10 +14,14 @@ typedef struct family {
     } saved[2];                         /* [PREDICT_EPSILON], [PREDICT_V] */
     const char *implementation;         /* modelspec.implementation */
     bool v2;                            /* what p1atdev's and sd-scripts' `v2` asks for */
-    text_options text;                  /* the text states that its U-Net is conditioned on */
+    bool original_keys; /* LoRAs are saved under original checkpoints' names of blocks, as sd-scripts' */
+    text_options text;  /* the text states that its U-Net is conditioned on */
 } family;
 
 /* The family whose `is` says so; there is always one. */
 const family *family_of(const model *m);
+
+/* The one whose adapters' files say so (ss_base_model_version); NULL: none. */
+const family *family_saved_as(const char *base_model_version);
 
 #endif

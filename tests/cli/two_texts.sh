@@ -15,6 +15,8 @@ END
 run 0 "$LECO" train xl.yaml
 run 0 "$LECO" inspect xl.safetensors
 prints 'ss_base_model_version *sdxl_base_v1-0' 'modules 194'
+grep -q lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q.alpha xl.safetensors || complain 'not the names of sd-scripts'
+grep -q lora_unet_down_blocks xl.safetensors && complain 'names of diffusers'
 draw=("$LECO" generate -m "$xl" -p 'a red circle' --steps 3 --width 80 --height 64 --precision float32)
 run 0 "${draw[@]}" -o plain.png
 run 0 "${draw[@]}" --lora xl.safetensors -o lora.png
@@ -40,6 +42,7 @@ same states.safetensors zero.safetensors
 run 0 "$LECO" merge text.safetensors xl.safetensors -o joined.safetensors
 grep -q "lora_te1_$layer.lora_up" joined.safetensors || complain 'the first text encoder lost its name'
 grep -q "lora_te2_$layer.lora_up" joined.safetensors || complain 'the second text encoder lost its name'
+grep -q lora_unet_input_blocks_4_1_ joined.safetensors || complain "the U-Net's layers lost their names"
 run 0 "${draw[@]}" --lora joined.safetensors -o joined.png
 
 # What isn't there for them yet says so.

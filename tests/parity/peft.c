@@ -6,8 +6,11 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/name_table.h"
 #include "leco/leco.h"
+#include "model/adapter_keys.h"
 #include "model/adapter_open.h"
+#include "model/model.h"
 
 static leco_error err;
 
@@ -125,6 +128,50 @@ static void names_become_kohyas(void **state)
     }
 }
 
+/* Every layer of SDXL's U-Net has a name of its own among an original checkpoint's, and it is the same one on the way
+ * back. (That reading has them right is above, and what diffusers makes of written files, in tools/.) */
+static void sdxl_is_called_as_sd_scripts_calls_it(void **state)
+{
+    (void)state;
+    model *m;
+    adapter_layers layers;
+    name_table names = {0};
+    assert_works(model_preset("sdxl", &m, &err), &err);
+    assert_works(model_adapter_layers(m, &layers, &err), &err);
+    const layer_list *list = layers.part[PART_UNET];
+    assert_true(list->count > 700);
+    char **kept = mem_calloc(list->count, sizeof *kept);
+    for (size_t i = 0; i < list->count; i++) {
+        char *key = adapter_key(&list->layer[i]), *name = mem_printf("%s.alpha", key), *original, *back;
+        assert_works(adapter_original_name(name, &original, &err), &err);
+        if (!original) fail_msg("%s has no original name", name);
+        assert_null(strstr(original, "down_blocks"));
+        assert_works(adapter_name_of_original(original, &back, &err), &err);
+        assert_true(back && strcmp(back, name) == 0);
+        assert_null(name_table_find(&names, original));
+        assert_true(name_table_add(&names, original, i));
+        kept[i] = original;
+        mem_free(key);
+        mem_free(name);
+        mem_free(back);
+    }
+    name_table_free(&names);
+    for (size_t i = 0; i < list->count; i++) mem_free(kept[i]);
+    mem_free(kept);
+    model_close(m);
+    static const char *const none[] = {"lora_te1_text_model_encoder_layers_0_mlp_fc1.alpha",
+                                       "lora_unet_other.alpha",
+                                       "lora_unet_down_blocks_0_resnets_3_conv1.alpha",
+                                       "lora_unet_conv_in",
+                                       "x",
+                                       ""};
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+        char *original;
+        assert_works(adapter_original_name(none[i], &original, &err), &err);
+        assert_null(original);
+    }
+}
+
 static void mistakes_are_told(void **state)
 {
     (void)state;
@@ -171,6 +218,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(files_do_as_in_diffusers),
         cmocka_unit_test(names_become_kohyas),
+        cmocka_unit_test(sdxl_is_called_as_sd_scripts_calls_it),
         cmocka_unit_test(mistakes_are_told),
     };
     return cmocka_run_group_tests_name("parity/peft", tests, NULL, NULL);
