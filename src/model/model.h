@@ -82,6 +82,8 @@ typedef struct text_part {
 } text_part;
 enum { MODEL_MOST_TEXTS = 2 };
 size_t model_texts(const model *m, text_part out[MODEL_MOST_TEXTS]);
+/* Numbers of a token's state: of all encoders, side by side. */
+int64_t model_text_width(const model *m);
 /* Sums what `count` says of the weights of all that are open. */
 size_t model_text_bytes(const model *m, size_t (*count)(const weights *w));
 /* Closes weights and tokenizers of all. */

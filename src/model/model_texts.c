@@ -18,3 +18,8 @@ size_t model_text_bytes(const model *m, size_t (*count)(const weights *w))
     const weights *first = m->weights[PART_TEXT_ENCODER], *second = m->weights[PART_TEXT_ENCODER_2];
     return (first ? count(first) : 0) + (second ? count(second) : 0);
 }
+
+int64_t model_text_width(const model *m)
+{
+    return m->text.hidden_size + m->text_2.hidden_size;
+}

@@ -24,15 +24,15 @@ leco_status readers_find(model *m, arena *memory, readers *out, leco_error *err)
     const layer_selection strict = {.scope = SCOPE_LIERLA, .method = METHOD_XATTN_STRICT};
     const layer_list *list;
     LECO_TRY(model_layers(m, PART_UNET, &list, err));
-    *out = (readers){.item = arena_alloc(memory, list->count, sizeof *out->item), .width = m->text.hidden_size};
+    *out = (readers){.item = arena_alloc(memory, list->count, sizeof *out->item), .width = model_text_width(m)};
     if (!out->item) return error_memory(err, list->count * sizeof *out->item, "a list of layers");
     for (size_t i = 0; i < list->count; i++) {
         const layer_info *layer = &list->layer[i];
         if (!layer_selected(&strict, layer)) continue;
         if (layer->in != out->width)
             return error_set(err, LECO_UNSUPPORTED,
-                             "%s: %s reads states of width %lld, but the text encoder's are %lld wide: such a model's "
-                             "closed-form edits are not there yet",
+                             "%s: %s reads states of width %lld, but the text's are %lld wide: leco has no closed-form "
+                             "edit of such a model",
                              m->folder, layer->path, (long long)layer->in, (long long)out->width);
         reader *r = &out->item[out->count++];
         r->layer = layer;

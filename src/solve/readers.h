@@ -16,8 +16,8 @@ typedef struct readers {
     int64_t width; /* of the states: all of them have it */
 } readers;
 
-/* m's U-Net is mapped (model_map). A model whose cross-attention reads something else than its one text encoder's
- * states is LECO_UNSUPPORTED. */
+/* m's U-Net is mapped (model_map). A model whose cross-attention reads something else than its text encoders' states is
+ * LECO_UNSUPPORTED. */
 leco_status readers_find(model *m, arena *memory, readers *out, leco_error *err);
 
 /* out [out, in] row-major, double. Values that aren't finite are LECO_FORMAT. */

@@ -111,8 +111,6 @@ run 1 "$LECO" erase -m nowhere red -o x.safetensors
 says '^leco: nowhere: there is no such file'
 run 1 "$LECO" erase -m "$fixtures/vae-mid" red -o x.safetensors
 says '^leco: .*vae-mid.*cannot open'
-run 1 "$LECO" erase -m "$fixtures/sdxl-like" red -o x.safetensors
-says "^leco: .*sdxl-like.*closed-form edits are not there yet"
 run 1 "$LECO" erase -m "$lora" red -o x.safetensors
 says '^leco: .*lora.safetensors: '
 missing x.safetensors

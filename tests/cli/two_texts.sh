@@ -45,6 +45,14 @@ grep -q "lora_te2_$layer.lora_up" joined.safetensors || complain 'the second tex
 grep -q lora_unet_input_blocks_4_1_ joined.safetensors || complain "the U-Net's layers lost their names"
 run 0 "${draw[@]}" --lora joined.safetensors -o joined.png
 
+# Erased without training: the states of both encoders change hands.
+run 0 "$LECO" erase -m "$xl" red -o erased.safetensors --json
+prints '"concept": "red"'
+grep -q lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k.alpha erased.safetensors || complain 'not the names of sd-scripts'
+run 0 "${draw[@]}" --lora erased.safetensors -o erased.png
+differ plain.png erased.png
+run 0 "$LECO" train xl.yaml --set network.init=erase --set save.name=begun
+
 # What isn't there for them yet says so.
 sed 's/rank: 2/rank: 2, text_encoder: true/' xl.yaml >text.yaml
 run 1 "$LECO" train text.yaml

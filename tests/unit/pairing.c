@@ -166,6 +166,8 @@ static void states_are_those_of_prompts(void **state)
     check_states(SHAPES, prompts, 8, 2, 1e-5f);
     check_states(FIXTURE("sd1-like"), prompts, COUNT, 20, 1e-5f);
     check_states(FIXTURE("sd1-like"), prompts, 9, 77, 1e-5f);
+    check_states(FIXTURE("sdxl-like"), prompts, COUNT, 20, 1e-5f); /* two encoders, each with its padding */
+    check_states(FIXTURE("sdxl-like"), prompts, 9, 77, 1e-5f);
 }
 
 int main(void)
