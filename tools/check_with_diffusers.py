@@ -15,7 +15,7 @@ import sys
 
 import numpy as np
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import DiffusionPipeline
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -70,7 +70,8 @@ def main():
     options = parse()
     theirs = np.asarray(Image.open(options.picture).convert("RGB"), dtype=np.float64)
     height, width = theirs.shape[:2]
-    pipeline = StableDiffusionPipeline.from_pretrained(options.model, safety_checker=None, torch_dtype=torch.float32)
+    pipeline = DiffusionPipeline.from_pretrained(options.model, torch_dtype=torch.float32)
+    pipeline.safety_checker = None
     pipeline.scheduler = scheduler_for(options, pipeline.scheduler.config)
     print(f"diffusers sees {load_loras(pipeline, options.lora)} LoRA tensors")
     rng = torch.Generator().manual_seed(options.seed or 0)  # of the noise that some samplers add, too
