@@ -176,7 +176,7 @@ static leco_status get_painter(leco_model *handle, leco_error *err)
     if (!use) return error_memory(err, count * sizeof *use, "the LoRAs");
     const adapter_set adapters = model_adapters(handle, use);
     leco_status status = painter_create(&handle->device, handle->model, handle->schedule, &adapters,
-                                        handle->model->family->text, &handle->painter, err);
+                                        handle->model->states, &handle->painter, err);
     mem_free(use);
     return status;
 }

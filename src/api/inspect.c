@@ -281,6 +281,10 @@ static leco_status inspect_model(const char *path, json_t *o, leco_error *err)
     leco_status status = LECO_OK;
     for (int i = 0; i < 4; i++) {
         if (!model_has(m, ids[i])) continue;
+        if (ids[i] == PART_VAE && m->lacks_vae) {
+            json_object_set_new(o, "missing", json_pack("[s]", part_rows[PART_VAE].name));
+            continue;
+        }
         json_t *part = ids[i] == PART_UNET  ? unet_json(m)
                        : ids[i] == PART_VAE ? vae_json(m)
                                             : text_json(ids[i] == PART_TEXT_ENCODER ? &m->text : &m->text_2);

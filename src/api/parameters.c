@@ -62,6 +62,8 @@ char *generation_parameters(const leco_model *handle, const draw_request *reques
     text = append(text, mem_printf("\nSteps: %d, Sampler: %s, CFG scale: %g, Seed: %lld, Size: %dx%d, Model: %s",
                                    o->steps, sampling_label(&request->sampling, label), o->guidance_scale,
                                    (long long)seed, request->width, request->height, model_name));
+    if (handle->model->clip_skip > 1)
+        text = append(text, mem_printf(", Clip skip: %lld", (long long)handle->model->clip_skip));
     text = append(text, lora_hashes(handle));
     text = append(text, embedding_hashes(handle, of));
     if (o->rng && strcmp(o->rng, "cpu") == 0) text = append(text, mem_strdup(", RNG: CPU"));

@@ -208,7 +208,9 @@ static leco_status read_ids(module_run *r, int64_t *batch, int64_t *tokens, int3
 static void build_text(nn *c, void *user)
 {
     building *b = user;
-    b->text = text_encoder_build(c, b->config, b->size.batch, b->tokens, (text_options){0});
+    text_options options = b->model->clip_skip > 1 ? b->model->states : (text_options){0};
+    options.pooled = false;
+    b->text = text_encoder_build(c, b->config, b->size.batch, b->tokens, options);
 }
 
 static leco_status run_text_encoder(module_run *r, leco_error *err)

@@ -40,7 +40,8 @@ const option_spec model_options[] = {
      .help = "float32 or bfloat16 (default: bfloat16 where the device has it)"},
     {"prediction", 0, OPTION_CHOICE, "KIND", MODEL(prediction), .choices = "epsilon|v_prediction",
      .help = "what the model predicts: $names (default: what its files say, or else what most of its family do)"},
-    {"clip-skip", 0, OPTION_REFUSED, .help = CLIP_SKIP_HELP},
+    {"clip-skip", 0, OPTION_WHOLE, "N", MODEL(clip_skip), .min = 1, .max = 24, .fallback = "1", .help = CLIP_SKIP_HELP},
+    {"vae", 0, OPTION_TEXT, "PATH", MODEL(vae), .help = VAE_HELP},
     {0},
 };
 
@@ -149,8 +150,11 @@ int model_args_check(const char *program, const model_args *args)
 
 leco_status model_args_open(const model_args *args, leco_model **out, leco_error *err)
 {
-    const leco_model_options options = {
-        .device = args->device, .precision = args->precision, .prediction = args->prediction};
+    const leco_model_options options = {.device = args->device,
+                                        .precision = args->precision,
+                                        .prediction = args->prediction,
+                                        .vae = args->vae,
+                                        .clip_skip = (int)args->clip_skip};
     leco_model *model = NULL;
     leco_status status = leco_model_open(args->model, &options, &model, err);
     for (size_t i = 0; status == LECO_OK && i < args->lora.count; i++) {

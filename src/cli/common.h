@@ -30,7 +30,8 @@ typedef struct general_args {
 extern const option_spec general_options[];
 
 typedef struct model_args {
-    const char *model, *device, *precision, *prediction;
+    const char *model, *device, *precision, *prediction, *vae;
+    int64_t clip_skip;
     text_list lora; /* FILE[:WEIGHT] */
     text_list embedding;
 } model_args;
@@ -49,8 +50,9 @@ extern const option_spec drawing_options[];
     "where to compute: cuda is an NVIDIA card, where leco was built with it; cpu; or ref: slow, plain loops to "       \
     "compare with (default: cuda where a card is found, else cpu)"
 #define CLIP_SKIP_HELP                                                                                                 \
-    "is not there yet: for a clip skip of 2, give a copy of the model in whose text_encoder/config.json "              \
-    "num_hidden_layers is one lower"
+    "leave out last layers of the text encoder, as A1111 counts: 2 the last one, which many anime models want"
+#define VAE_HELP                                                                                                       \
+    "use this VAE, not the model's own: a file (.safetensors, .pt, .ckpt), or the folder of a VAE or of a model"
 #define EMBEDDING_HELP                                                                                                 \
     "let prompts hold the word of a textual-inversion embedding: the file's name, or the token that it tells. May be " \
     "given several times"

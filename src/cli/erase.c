@@ -95,7 +95,8 @@ static const option_spec of_model[] = {
     {"precision", 0, OPTION_CHOICE, "TYPE", MODEL(precision), .choices = "float32|bfloat16",
      .help = "float32 or bfloat16 (default: bfloat16 where the device has it)"},
     {"lora", 0, OPTION_REFUSED, .help = "has no place here: the model is taken as it is"},
-    {"clip-skip", 0, OPTION_REFUSED, .help = CLIP_SKIP_HELP},
+    {"clip-skip", 0, OPTION_WHOLE, "N", MODEL(clip_skip), .min = 1, .max = 24, .fallback = "1", .help = CLIP_SKIP_HELP},
+    {"vae", 0, OPTION_TEXT, "PATH", MODEL(vae), .help = VAE_HELP " (with --grid)"},
     {0},
 };
 

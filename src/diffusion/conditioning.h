@@ -1,7 +1,7 @@
 /* What a prompt becomes: the numbers that a U-Net is conditioned on.
  *
  *     conditioner *c;
- *     LECO_TRY(conditioner_create(device, m, NULL, m->family->text, &c, err));
+ *     LECO_TRY(conditioner_create(device, m, NULL, m->states, &c, err));
  *     conditioning of_prompt;
  *     LECO_TRY(conditioner_get(c, "a red circle", &of_prompt, err));
  *     conditioning_set_size(&of_prompt, height, width, (picture_crop){0});

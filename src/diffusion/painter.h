@@ -1,7 +1,7 @@
 /* The painter: from prompts to pictures, with sessions that it keeps for as long as sizes stay the same.
  *
  *     painter *p;
- *     LECO_TRY(painter_create(device, model, schedule, adapters, model->family->text, &p, err));
+ *     LECO_TRY(painter_create(device, model, schedule, adapters, model->states, &p, err));
  *     LECO_TRY(painter_draw(p, &painting, &done, err));
  *     painter_destroy(p); */
 #ifndef LECO_DIFFUSION_PAINTER_H

@@ -135,28 +135,67 @@ static leco_status read_unet(const safetensors *file, model *m, bool eight_heads
 
 /* ---- the VAE ---- */
 
-static leco_status read_vae(const safetensors *file, model *m, leco_error *err)
+static float released_scaling(const model *m)
+{
+    return m->unet.addition_time_embed_dim ? 0.13025f : 0.18215f;
+}
+
+/* prefix: of the names, VAE or nothing. */
+static leco_status read_vae(const safetensors *file, const char *prefix, model *m, leco_error *err)
 {
     vae_config *v = &m->vae;
-    *v = (vae_config){.in_channels = dim(find(file, VAE "encoder.conv_in.weight"), 1),
-                      .out_channels = dim(find(file, VAE "decoder.conv_out.weight"), 0),
-                      .latent_channels = dim(find(file, VAE "decoder.conv_in.weight"), 1),
+    *v = (vae_config){.in_channels = dim(find(file, "%sencoder.conv_in.weight", prefix), 1),
+                      .out_channels = dim(find(file, "%sdecoder.conv_out.weight", prefix), 0),
+                      .latent_channels = dim(find(file, "%sdecoder.conv_in.weight", prefix), 1),
                       .norm_groups = 32,
-                      .quant_conv = find(file, VAE "quant_conv.weight") != NULL,
-                      .post_quant_conv = find(file, VAE "post_quant_conv.weight") != NULL,
-                      .mid_attention = find(file, VAE "decoder.mid.attn_1.q.weight") != NULL,
-                      .scaling_factor = m->unet.addition_time_embed_dim ? 0.13025f : 0.18215f};
-    if (v->in_channels < 1 || v->latent_channels < 1)
-        return error_set(err, LECO_UNSUPPORTED,
-                         "%s: is a checkpoint without a VAE (" VAE "), which leco can't take from elsewhere yet",
-                         safetensors_path(file));
+                      .quant_conv = find(file, "%squant_conv.weight", prefix) != NULL,
+                      .post_quant_conv = find(file, "%spost_quant_conv.weight", prefix) != NULL,
+                      .mid_attention = find(file, "%sdecoder.mid.attn_1.q.weight", prefix) != NULL,
+                      .scaling_factor = released_scaling(m)};
     while (v->level_count < VAE_MAX_LEVELS &&
            (v->channels[v->level_count] =
-                dim(find(file, VAE "encoder.down.%lld.block.0.conv1.weight", (long long)v->level_count), 0)) > 0)
+                dim(find(file, "%sencoder.down.%lld.block.0.conv1.weight", prefix, (long long)v->level_count), 0)) > 0)
         v->level_count++;
-    while (find(file, VAE "encoder.down.0.block.%lld.conv1.weight", (long long)v->layers)) v->layers++;
+    while (find(file, "%sencoder.down.0.block.%lld.conv1.weight", prefix, (long long)v->layers)) v->layers++;
     if (v->level_count < 1 || v->layers < 1) return refuse(file, "an unknown kind (the blocks of its VAE)", err);
     return LECO_OK;
+}
+
+static bool has_vae(const safetensors *file, const char *prefix)
+{
+    const safetensors_entry *in = find(file, "%sencoder.conv_in.weight", prefix);
+    const safetensors_entry *latents = find(file, "%sdecoder.conv_in.weight", prefix);
+    return dim(in, 1) > 0 && dim(latents, 1) > 0 && find(file, "%sencoder.down.0.block.0.conv1.weight", prefix);
+}
+
+/* Of a checkpoint that has none the config is what all released ones have: it tells how large latents are. */
+static leco_status read_own_vae(const safetensors *file, model *m, leco_error *err)
+{
+    m->lacks_vae = !has_vae(file, VAE);
+    if (!m->lacks_vae) return read_vae(file, VAE, m, err);
+    m->vae = (vae_config){.in_channels = 3,
+                          .out_channels = 3,
+                          .latent_channels = 4,
+                          .level_count = 4,
+                          .channels = {128, 256, 512, 512},
+                          .layers = 2,
+                          .norm_groups = 32,
+                          .quant_conv = true,
+                          .post_quant_conv = true,
+                          .mid_attention = true,
+                          .scaling_factor = released_scaling(m)};
+    return LECO_OK;
+}
+
+leco_status checkpoint_read_vae(const safetensors *file, model *m, leco_error *err)
+{
+    const bool bare = has_vae(file, "");
+    if (bare || has_vae(file, VAE)) return read_vae(file, bare ? "" : VAE, m, err);
+    return error_set(err, LECO_UNSUPPORTED, "%s: is no VAE that leco knows: expected one of original names%s",
+                     safetensors_path(file),
+                     find(file, "encoder.down_blocks.0.resnets.0.conv1.weight")
+                         ? "; this one has diffusers', and goes with a config.json: give the folder"
+                         : " (\"first_stage_model.encoder.conv_in.weight\", or without its first word)");
 }
 
 /* ---- the text encoders ---- */
@@ -253,7 +292,7 @@ leco_status checkpoint_read(const safetensors *file, model *m, leco_error *err)
     if (find(file, XL "0.model.token_embedding.weight") && !find(file, XL "1.model.token_embedding.weight"))
         return refuse(file, "Stable Diffusion XL's refiner", err);
     LECO_TRY(read_unet(file, m, family == FAMILY_SD1, err));
-    LECO_TRY(read_vae(file, m, err));
+    LECO_TRY(read_own_vae(file, m, err));
     LECO_TRY(read_texts(file, m, family, err));
     read_schedule(file, m, family);
     const int64_t side = family == FAMILY_SDXL                                               ? 128
@@ -270,7 +309,9 @@ leco_status checkpoint_tokenizer(const model *m, tokenizer **out, leco_error *er
 
 checkpoint_depths checkpoint_depths_of(const model *m)
 {
-    return (checkpoint_depths){.unet_layers = m->unet.level[0].layers, .vae_levels = m->vae.level_count};
+    return (checkpoint_depths){.unet_layers = m->unet.level[0].layers,
+                               .vae_levels = m->vae.level_count,
+                               .bare_vae = m->vae_file && has_vae(m->vae_file, "")};
 }
 
 /* Layers of the text encoder behind the last that is used, and what is made of its end. */

@@ -12,9 +12,12 @@
 bool checkpoint_is(const safetensors *file);
 
 /* Takes configs and noise schedule into m. Refused by name: refiners, models for inpainting and the like, of another
- * kind of U-Net, or without a part. What the file doesn't say of its prediction is the family's: epsilon of Stable
- * Diffusion 1, v of 2. */
+ * kind of U-Net, or without a part; only the VAE may lack (m->lacks_vae). What the file doesn't say of its prediction
+ * is the family's: epsilon of Stable Diffusion 1, v of 2. */
 leco_status checkpoint_read(const safetensors *file, model *m, leco_error *err);
+
+/* The same of a VAE in a file of its own, whose names may lack "first_stage_model."; m's U-Net is known. */
+leco_status checkpoint_read_vae(const safetensors *file, model *m, leco_error *err);
 
 /* The tokenizer of the family's (first) text encoder: CLIP's. */
 leco_status checkpoint_tokenizer(const model *m, tokenizer **out, leco_error *err);
@@ -37,6 +40,7 @@ enum { CHECKPOINT_MOST_VIEWS = 3 };
 /* How the original names count: levels of the U-Net and of the VAE, residual blocks a level. */
 typedef struct checkpoint_depths {
     int64_t unet_layers, vae_levels;
+    bool bare_vae; /* the VAE's begin without "first_stage_model." */
 } checkpoint_depths;
 
 checkpoint_depths checkpoint_depths_of(const model *m);

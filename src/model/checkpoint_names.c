@@ -315,7 +315,7 @@ int checkpoint_views(const checkpoint_depths *d, model_part part, const char *or
         name = apply(of_unet, original, &to);
         return name ? unet_view(d->unet_layers, name, out) : 0;
     case PART_VAE:
-        name = apply(of_vae, original, &to);
+        name = d->bare_vae ? original : apply(of_vae, original, &to);
         return name ? vae_view(d->vae_levels, name, out) : 0;
     case PART_TEXT_ENCODER:
         name = apply(of_clip, original, &to);

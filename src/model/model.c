@@ -186,6 +186,7 @@ static leco_status read_all(model *m, leco_error *err)
 {
     LECO_TRY(file_is_folder(m->folder) ? read_folder(m, err) : read_file(m, err));
     m->family = family_of(m);
+    m->states = m->family->text;
     return check_parts(m, err);
 }
 
@@ -239,6 +240,8 @@ void model_close(model *m)
         layer_list_free(&m->layers[part]);
     }
     safetensors_close(m->file);
+    safetensors_close(m->vae_file);
+    mem_free(m->vae_path);
     mem_free(m->folder);
     mem_free(m);
 }
@@ -262,6 +265,15 @@ static leco_status ask_for_all(const model *m, weights *w, model_part part, leco
 static leco_status open_part(const model *m, model_part part, weights **out, leco_error *err)
 {
     char *folder;
+    if (part == PART_VAE && m->vae_path)
+        return file_is_folder(m->vae_path) ? weights_open(m->vae_path, out, err)
+                                           : weights_open_file(m->vae_path, out, err);
+    if (part == PART_VAE && m->vae_file) return checkpoint_weights(m->vae_file, m, part, out, err);
+    if (part == PART_VAE && m->lacks_vae)
+        return error_set(err, LECO_UNSUPPORTED,
+                         "%s: is a checkpoint without a VAE, which makes latents of pictures and pictures of latents; "
+                         "--vae FILE, or pretrained_model.vae in a config, gives it one",
+                         m->folder);
     if (m->file) return checkpoint_weights(m->file, m, part, out, err);
     LECO_TRY(part_folder(m, part_rows[part].name, &folder, err));
     leco_status status = weights_open(folder, out, err);

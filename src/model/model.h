@@ -46,15 +46,20 @@ enum {
 };
 
 typedef struct model {
-    const struct family *family; /* a row of family.h's */
-    char *folder;                /* as given to model_open; the preset's name otherwise */
-    struct safetensors *file;    /* of a checkpoint in one file; else NULL */
-    bool prediction_told;        /* do the files say what it predicts? Else it is what its family does */
+    const struct family *family;  /* a row of family.h's */
+    char *folder;                 /* as given to model_open; the preset's name otherwise */
+    struct safetensors *file;     /* of a checkpoint in one file; else NULL */
+    struct safetensors *vae_file; /* of a VAE from elsewhere (model_take_vae), ... */
+    char *vae_path;               /* ... or where it is under diffusers' names; else NULL */
+    bool lacks_vae;               /* a checkpoint without one: its config is the family's */
+    bool prediction_told;         /* do the files say what it predicts? Else it is what its family does */
     text_config text;
     text_config text_2; /* of SDXL; zero elsewhere */
     unet_config unet;
     vae_config vae;
     schedule_config schedule;
+    int64_t clip_skip;             /* of model_skip_layers; 0: nobody asked */
+    text_options states;           /* the text states that its U-Net is given: the family's, or of fewer layers */
     tokenizer *tokenizer;          /* NULL in a preset */
     tokenizer *tokenizer_2;        /* of the second text encoder */
     int64_t added_vectors;         /* of model_add_token */
@@ -67,6 +72,14 @@ typedef struct model {
  * configs and the tokenizer of a folder, or the names in a checkpoint. A missing file, or a
  * pipeline that isn't supported (another class), is named. On failure *out is NULL. */
 leco_status model_open(const char *path, model **out, leco_error *err);
+
+/* Takes the VAE from elsewhere: a folder of one, a model's folder, or a file with the original names, with or without
+ * the beginning that they have in a checkpoint. To be called before any part is mapped. */
+leco_status model_take_vae(model *m, const char *path, leco_error *err);
+
+/* Leaves out last layers of the text encoders, as A1111 counts: 2 the last one; 0 and 1 none. A family that leaves out
+ * as many anyway (SDXL: one) stays as it is. More than there are is LECO_INVALID. */
+leco_status model_skip_layers(model *m, int64_t clip_skip, leco_error *err);
 
 /* A full-size model with random weights, without files: "sd15", "sd21", "sdxl". */
 leco_status model_preset(const char *name, model **out, leco_error *err);

@@ -23,3 +23,16 @@ int64_t model_text_width(const model *m)
 {
     return m->text.hidden_size + m->text_2.hidden_size;
 }
+
+leco_status model_skip_layers(model *m, int64_t clip_skip, leco_error *err)
+{
+    text_part parts[MODEL_MOST_TEXTS];
+    const size_t count = model_texts(m, parts);
+    for (size_t i = 0; i < count; i++)
+        if (clip_skip < 0 || clip_skip > parts[i].config->layers)
+            return error_set(err, LECO_INVALID, "clip_skip is %lld, but the text encoder has %lld layers",
+                             (long long)clip_skip, (long long)parts[i].config->layers);
+    m->clip_skip = clip_skip;
+    if (clip_skip - 1 > m->states.skip_layers) m->states.skip_layers = clip_skip - 1;
+    return LECO_OK;
+}

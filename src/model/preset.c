@@ -103,6 +103,7 @@ static leco_status make(const struct preset *p, model **out, leco_error *err)
     if (!m) return error_memory(err, sizeof *m, "a model");
     *m = p->model;
     m->family = family_of(m);
+    m->states = m->family->text;
     m->folder = mem_strdup(p->name);
     bool there = m->folder != NULL;
     for (int part = 0; part < PART_COUNT; part++) {

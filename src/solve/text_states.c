@@ -28,7 +28,7 @@ struct text_states {
 static void build(nn *n, void *user)
 {
     half *h = user;
-    text_options options = h->all->model->family->text;
+    text_options options = h->all->model->states;
     options.pooled = false;
     h->encoder = text_encoder_build(n, h->of.config, BATCH, h->all->tokens, options);
 }

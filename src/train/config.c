@@ -267,6 +267,7 @@ static leco_status read_tree(train_config *c, const doc_node *root, leco_error *
     c->model_written = c->model;
     c->model_place = doc_find(doc_find(root, "pretrained_model"), "name_or_path")->place;
     LECO_TRY(config_find(c, c->model, &c->model, err));
+    if (c->vae) LECO_TRY(config_find(c, c->vae, &c->vae, err));
     if (c->network.start_from) LECO_TRY(config_find(c, c->network.start_from, &c->network.start_from, err));
     /* A config whose files were found in the working directory was written for being there. */
     if (!c->in_working_directory) LECO_TRY(config_beside(c, c->save_path, &c->save_path, err));

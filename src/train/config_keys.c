@@ -131,6 +131,8 @@ static const key_row model_keys[] = {
           "if given, it must be what the model's files say; of a checkpoint that doesn't say it, it decides"),
     CLAIM("v2", v2, "as the model says", "the model's own files decide; a wrong claim gives a warning"),
     INT("clip_skip", clip_skip, 0, 24, "1", "as A1111 counts: 2 leaves out the text encoder's last layer"),
+    TEXT("vae", vae, UNSET("the model's own"),
+         "for photographs and previews: a VAE's file, its folder, or a model's. Needed where a checkpoint has none"),
     KEYS_END,
 };
 

@@ -141,6 +141,7 @@ static leco_status plan(previews *p, const training_setting *in, leco_error *err
     p->memory = arena_create();
     if (!p->memory || !(p->file = previews_file(p->config))) return error_memory(err, 0, "the previews");
     LECO_TRY(model_open(p->config->model, &p->model, err));
+    if (p->config->vae) LECO_TRY(model_take_vae(p->model, p->config->vae, err));
     LECO_TRY(model_map(p->model, MODEL_VAE, err));
     LECO_TRY(plan_size(p, err));
     LECO_TRY(plan_rows(p, err));

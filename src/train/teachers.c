@@ -118,6 +118,7 @@ leco_status teachers_open(const train_config *c, frozen_model *out, leco_error *
     LECO_TRY(open_model(c, c->model_place, "pretrained_model.name_or_path", c->model, c->model_written, c->v_prediction,
                         &out[0], err));
     LECO_TRY(train_config_check_model(c, out[0].model, err));
+    if (c->vae) LECO_TRY(model_take_vae(out[0].model, c->vae, err));
     for (size_t i = 0; i < c->teacher_count; i++) {
         const teacher_config *t = &c->teacher[i];
         LECO_TRY(open_model(c, t->place, t->key, t->path, t->written, t->v_prediction, &out[1 + i], err));

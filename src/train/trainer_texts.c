@@ -95,14 +95,10 @@ leco_status trainer_plan_texts(trainer *t, size_t which, leco_error *err)
     struct model *m = t->frozen[which].model;
     conditioner **texts = &t->frozen[which].conditioner;
     LECO_TRY(model_map(m, MODEL_TEXT_ENCODER, err));
-    if (c->clip_skip > m->text.layers)
-        return error_set(err, LECO_INVALID,
-                         "%s: pretrained_model.clip_skip is %lld, but the text encoder has %lld layers", c->path,
-                         (long long)c->clip_skip, (long long)m->text.layers);
-    text_options options = m->family->text;
-    if (c->clip_skip - 1 > options.skip_layers) options.skip_layers = c->clip_skip - 1;
-    if (which == 0) t->pool.text = options;
-    LECO_TRY(conditioner_create(&t->device, m, which == 0 ? &t->pool.given : NULL, options, texts, err));
+    const leco_status skipped = model_skip_layers(m, c->clip_skip, err);
+    if (skipped != LECO_OK) return error_prefix(err, skipped, "%s: pretrained_model", c->path);
+    if (which == 0) t->pool.text = m->states;
+    LECO_TRY(conditioner_create(&t->device, m, which == 0 ? &t->pool.given : NULL, m->states, texts, err));
     LECO_TRY(note_prompts(t, which, err));
     const size_t room = conditioner_arena_bytes(*texts);
     const size_t bytes = encoding_bytes(t, which, room, model_text_bytes(m, weights_planned_bytes));

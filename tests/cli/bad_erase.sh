@@ -75,7 +75,7 @@ wrong 2 '--lambda -1 is out of range' red --lambda -1
 wrong 2 '--lambda takes a number' red --lambda nan
 wrong 2 '--strength 0 is out of range: it takes a number above 0 and up to 100' red --strength 0
 wrong 2 '--strength -1 is out of range' red --strength -1
-wrong 2 '--clip-skip is not there yet' red --clip-skip 2
+wrong 1 'clip_skip is 9, but the text encoder has [0-9]+ layers' red --clip-skip 9
 wrong 2 '--method takes one of uce, speed, not .esd.' red --method esd
 wrong 2 '--lora has no place here' red --lora "$lora"
 

@@ -70,8 +70,7 @@ wrong "--spacing takes one of leading, linspace, trailing, not 'even'" "${genera
 wrong "--rng takes one of cpu, cuda, not 'mps'" "${generate[@]}" --rng mps
 wrong "--preset takes one of sd15, sd21, sdxl, not 'sd3'" bench --preset sd3
 wrong '--resume takes no value' train some.yaml --resume=yes
-wrong '--clip-skip is not there yet: .*num_hidden_layers is one lower' "${generate[@]}" --clip-skip 2
-wrong '--clip-skip is not there yet' run text-encoder -m "$model" -p 'a star' --clip-skip=2 --out x.safetensors
+wrong '--clip-skip 99 is out of range: it takes a whole number from 1 to 24' "${generate[@]}" --clip-skip 99
 wrong '--model or --preset, not both' bench -m "$model" --preset sd15
 
 # What a command can't do without.

@@ -26,7 +26,7 @@ static float *token_table(int64_t width)
     return table;
 }
 
-/* Writes all tensors but the one named `without` (may be NULL), and `extra` (NULL: none) beside them. */
+/* Writes all tensors but those whose names begin with `without` (may be NULL), and `extra` (NULL: none) beside them. */
 typedef struct table {
     const char *key;
     int64_t width;
@@ -46,7 +46,7 @@ static const char *put_checkpoint(const char *name, const table tables[2], const
     assert_non_null(all);
     for (size_t i = 0; i < count; i++) {
         all[kept] = *safetensors_at(file, i);
-        kept += !without || strcmp(all[kept].name, without) != 0;
+        kept += !without || strncmp(all[kept].name, without, strlen(without)) != 0;
     }
     for (int i = 0; i < 2 && tables[i].key; i++) {
         made[i] = token_table(tables[i].width);
@@ -189,6 +189,110 @@ static void checkpoints_are_diffusers(void **state)
     }
 }
 
+/* ---- a VAE from elsewhere ---- */
+
+#define VAE "first_stage_model."
+
+/* The VAE's tensors alone, without the first `cut` characters of their names. */
+static const char *put_vae(const char *name, size_t cut)
+{
+    safetensors *file;
+    size_t count = 0;
+    assert_works(safetensors_open(FIXTURES "checkpoint/sd1.safetensors", &file, &err), &err);
+    safetensors_entry *all = calloc(safetensors_count(file), sizeof *all);
+    assert_non_null(all);
+    for (size_t i = 0; i < safetensors_count(file); i++) {
+        all[count] = *safetensors_at(file, i);
+        if (strncmp(all[count].name, VAE, sizeof VAE - 1) == 0) all[count++].name += cut;
+    }
+    const char *path = test_path(name);
+    assert_works(safetensors_write(path, all, count, NULL, 0, &err), &err);
+    free(all);
+    safetensors_close(file);
+    return path;
+}
+
+static void a_vae_may_come_from_elsewhere(void **state)
+{
+    (void)state;
+    leco_model_options options = {.device = "cpu", .precision = "float32"};
+    leco_model *m;
+    safetensors *out;
+    leco_images images = {0};
+    assert_works(safetensors_open(FIXTURES "checkpoint/sd1_out.safetensors", &out, &err), &err);
+    for (size_t i = 0; i < 3; i++) { /* the last model has its own */
+        options.vae = put_vae("vae.safetensors", i == 1 ? 0 : sizeof VAE - 1);
+        const char *without = put_model(0, i == 2 ? NULL : VAE, NULL);
+        assert_works(leco_model_open(without, &options, &m, &err), &err);
+        same_modules(m, out);
+        same_picture(m, out);
+        leco_model_close(m);
+    }
+
+    /* Under diffusers' names: a VAE's folder, a model's, and a file beside its config. */
+    static const char *const folders[] = {LECO_SOURCE_DIR "/models/shapes/vae", LECO_SOURCE_DIR "/models/shapes",
+                                          LECO_SOURCE_DIR "/models/shapes/vae/diffusion_pytorch_model.safetensors"};
+    leco_generate_options o = leco_generate_defaults();
+    const char *prompt = "x";
+    unsigned char *first = NULL;
+    size_t bytes = 0;
+    o.prompts = &prompt;
+    o.prompt_count = 1;
+    o.steps = 1;
+    o.width = o.height = 64;
+    for (size_t i = 0; i < 3; i++) {
+        options.vae = folders[i];
+        assert_works(leco_model_open(FIXTURES "sd1-like", &options, &m, &err), &err);
+        assert_works(leco_generate(m, &o, &images, &err), &err);
+        if (i == 0) {
+            bytes = (size_t)images.image[0].width * (size_t)images.image[0].height * 3;
+            first = malloc(bytes);
+            assert_non_null(first);
+            memcpy(first, images.image[0].rgb, bytes);
+        }
+        assert_memory_equal(images.image[0].rgb, first, bytes);
+        leco_images_free(&images);
+        leco_model_close(m);
+    }
+    options.vae = NULL;
+    assert_works(leco_model_open(FIXTURES "sd1-like", &options, &m, &err), &err);
+    assert_works(leco_generate(m, &o, &images, &err), &err);
+    assert_true(memcmp(images.image[0].rgb, first, bytes) != 0);
+    leco_images_free(&images);
+    leco_model_close(m);
+    free(first);
+    safetensors_close(out);
+}
+
+static void a_wrong_vae_is_told(void **state)
+{
+    (void)state;
+    static const float ones[4];
+    const safetensors_entry other = {.name = "x", .type = DTYPE_F32, .rank = 1, .shape = {4}, .count = 4, .data = ones};
+    const safetensors_entry diffusers = {.name = "encoder.down_blocks.0.resnets.0.conv1.weight",
+                                         .type = DTYPE_F32,
+                                         .rank = 1,
+                                         .shape = {4},
+                                         .count = 4,
+                                         .data = ones};
+    assert_works(safetensors_write(test_path("other.safetensors"), &other, 1, NULL, 0, &err), &err);
+    assert_works(safetensors_write(test_path("diffusers.safetensors"), &diffusers, 1, NULL, 0, &err), &err);
+    const struct {
+        const char *vae, *says;
+    } cases[] = {{test_path("nowhere.safetensors"), "there is no such file: expected a VAE"},
+                 {test_path("other.safetensors"), "is no VAE that leco knows"},
+                 {test_path("diffusers.safetensors"), "wants its config.json beside it"},
+                 {FIXTURES "checkpoint", "is no VAE's folder, nor a model's"},
+                 {FIXTURES "sd1-like/unet", "AutoencoderKL"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const leco_model_options options = {.vae = cases[i].vae};
+        leco_model *m = NULL;
+        leco_status status = leco_model_open(FIXTURES "sd1-like", &options, &m, &err);
+        assert_true(status != LECO_OK && !m);
+        if (!strstr(err.message, cases[i].says)) fail_msg("\"%s\" doesn't say \"%s\"", err.message, cases[i].says);
+    }
+}
+
 /* ---- LoRAs in it ---- */
 
 static safetensors_entry matrix(const char *name, int64_t rows, int64_t columns, float *to)
@@ -317,8 +421,8 @@ static void others_are_refused_by_name(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(checkpoints_are_diffusers),
-        cmocka_unit_test(loras_are_baked_in),
+        cmocka_unit_test(checkpoints_are_diffusers),  cmocka_unit_test(a_vae_may_come_from_elsewhere),
+        cmocka_unit_test(a_wrong_vae_is_told),        cmocka_unit_test(loras_are_baked_in),
         cmocka_unit_test(others_are_refused_by_name),
     };
     return cmocka_run_group_tests_name("parity/checkpoint", tests, NULL, NULL);

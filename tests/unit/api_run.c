@@ -107,19 +107,23 @@ static void a_prompt_stands_for_ids(void **state)
     safetensors_close(out);
 }
 
-/* What --clip-skip's refusal tells people to do. */
-static void a_layer_less_is_a_clip_skip_of_2(void **state)
+static void last_layers_can_be_left_out(void **state)
 {
     (void)state;
-    leco_model *plain = model;
-    const leco_model_options options = {.precision = "float32"};
-    model_copy(SD1, "skipped");
-    model_edit(test_path("skipped/text_encoder/config.json"), "num_hidden_layers", "3"); /* of 4 */
-    assert_works(leco_model_open(test_path("skipped"), &options, &model, &err), &err);
-    run_case("text-encoder", "text.safetensors", (const char *const[][2]){{"input_ids", "input_ids"}}, 1,
-             (const char *const[][2]){{"last_hidden_state", "clip_skip.1"}}, 1);
-    leco_model_close(model);
+    leco_model *plain = model, *none = NULL;
+    leco_model_options options = {.precision = "float32"};
+    static const char *const wanted[] = {"last_hidden_state", "last_hidden_state", "clip_skip.1", "clip_skip.2"};
+    for (options.clip_skip = 0; options.clip_skip < 4; options.clip_skip++) {
+        assert_works(leco_model_open(SD1, &options, &model, &err), &err);
+        run_case("text-encoder", "text.safetensors", (const char *const[][2]){{"input_ids", "input_ids"}}, 1,
+                 (const char *const[][2]){{"last_hidden_state", wanted[options.clip_skip]}}, 1);
+        leco_model_close(model);
+    }
     model = plain;
+    options.clip_skip = 5;
+    assert_fails(leco_model_open(SD1, &options, &none, &err), LECO_INVALID, &err, "clip_skip is 5", "has 4 layers");
+    options.clip_skip = -1;
+    assert_fails(leco_model_open(SD1, &options, &none, &err), LECO_INVALID, &err, "clip_skip is -1");
 }
 
 static leco_status run_with(const char *module, const safetensors_entry *entries, size_t count)
@@ -231,7 +235,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(modules_give_diffusers_tensors),  cmocka_unit_test(loras_apply),
-        cmocka_unit_test(a_prompt_stands_for_ids),         cmocka_unit_test(a_layer_less_is_a_clip_skip_of_2),
+        cmocka_unit_test(a_prompt_stands_for_ids),         cmocka_unit_test(last_layers_can_be_left_out),
         cmocka_unit_test(wrong_tensors_are_named),         cmocka_unit_test(everything_is_described),
         cmocka_unit_test(a_bench_reports_all_it_promises),
     };
