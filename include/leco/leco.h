@@ -86,8 +86,8 @@ typedef struct leco_model_options {
     const char *device;     /* one of leco_device_name's; NULL: "cuda" where there is a card, else "cpu" */
     const char *precision;  /* "float32", "bfloat16", or NULL: bfloat16 where the processor has it */
     const char *prediction; /* "epsilon", "v_prediction", or NULL: as the model's files say, or else its family */
-    const char *vae;        /* a VAE's file or folder, or a model's, to be used instead of the model's own; NULL: that */
-    int clip_skip;          /* as A1111 counts: 2 leaves out the text encoder's last layer; 0 or 1: none */
+    const char *vae; /* a VAE's file or folder, or a model's, to be used instead of the model's own; NULL: that */
+    int clip_skip;   /* as A1111 counts: 2 leaves out the text encoder's last layer; 0 or 1: none */
 } leco_model_options;
 
 LECO_API const char *leco_device_name(size_t index); /* "cuda" (in builds that have it), "cpu", "ref"; NULL: no more */

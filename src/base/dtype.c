@@ -56,6 +56,21 @@ static float float_of(uint32_t bits)
     return value;
 }
 
+bf16 bf16_from_float8(unsigned char byte, bool e4m3)
+{
+    const int mantissa_bits = e4m3 ? 3 : 2, bias = e4m3 ? 7 : 15;
+    const int exponent = byte >> mantissa_bits & (e4m3 ? 0xf : 0x1f), mantissa = byte & ((1 << mantissa_bits) - 1);
+    const bf16 sign = (bf16)((byte & 0x80) << 8);
+    const bool special = e4m3 ? (byte & 0x7f) == 0x7f : exponent == 0x1f;
+    if (special) return (bf16)(sign | 0x7f80 | (e4m3 || mantissa ? 0x40 : 0));
+    float value = (float)mantissa / (float)(1 << mantissa_bits);
+    int power = exponent ? exponent - bias : 1 - bias;
+    if (exponent) value += 1;
+    for (; power > 0; power--) value *= 2;
+    for (; power < 0; power++) value /= 2;
+    return (bf16)(sign | bf16_from_f32(value));
+}
+
 float f16_to_f32(f16 value)
 {
     uint32_t sign = (uint32_t)(value & 0x8000u) << 16;

@@ -37,6 +37,9 @@ static inline bf16 bf16_from_f32(float value)
     return (bf16)(bits >> 16);
 }
 
+/* Of eight bits: E4M3 without infinities (0x7f is NaN), or E5M2 as IEEE's. bfloat16 has all of their values. */
+bf16 bf16_from_float8(unsigned char byte, bool e4m3);
+
 float f16_to_f32(f16 value);
 f16 f16_from_f32(float value); /* round to nearest even, overflow to infinity */
 

@@ -74,6 +74,19 @@ typedef struct safetensors_number_to_add {
 leco_status safetensors_add_numbers(safetensors *file, const safetensors_number_to_add *numbers, size_t count,
                                     leco_error *err);
 
+/* Tensors of eight-bit floats become tensors of bfloat16, which has all their values. */
+leco_status safetensors_widen(safetensors *file, leco_error *err);
+
+/* Replaces tensors, or adds them where there is none of that name, or takes them away. */
+typedef struct safetensors_change {
+    const char *name; /* copied */
+    int rank;
+    int64_t shape[SAFETENSORS_MAX_DIMS];
+    float
+        *values; /* as many as the shape says; from mem_aligned, and the file's, also on failure. NULL: away with it */
+} safetensors_change;
+leco_status safetensors_apply(safetensors *file, const safetensors_change *changes, size_t count, leco_error *err);
+
 /* As find, but absence, another rank or another shape (a dimension of -1 matches any) is LECO_FORMAT, with names; a
  * tensor that was skipped is LECO_UNSUPPORTED, with its dtype. */
 leco_status safetensors_require(const safetensors *file, const char *name, int rank, const int64_t *shape,

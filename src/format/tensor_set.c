@@ -140,6 +140,83 @@ leco_status safetensors_add_numbers(safetensors *file, const safetensors_number_
     return tensor_set_index(file, err);
 }
 
+/* Memory that goes when the file is closed; freed here where there is no room to note it. */
+static leco_status keep(safetensors *file, void *data, leco_error *err)
+{
+    void **grown = data ? mem_realloc(file->copies, file->copy_count + 1, sizeof *grown) : NULL;
+    if (!grown) {
+        mem_free_aligned(data);
+        return error_memory(err, (file->copy_count + 1) * sizeof *grown, file->path);
+    }
+    file->copies = grown;
+    grown[file->copy_count++] = data;
+    return LECO_OK;
+}
+
+leco_status safetensors_widen(safetensors *file, leco_error *err)
+{
+    bool any = false;
+    for (size_t i = 0; i < file->tensor_count; i++) {
+        tensor *t = &file->tensors[i];
+        const bool e4m3 = strcmp(t->type_name, "F8_E4M3") == 0;
+        size_t size;
+        if (!e4m3 && strcmp(t->type_name, "F8_E5M2") != 0) continue;
+        bf16 *wide = mem_aligned(t->entry.count * sizeof *wide + 1);
+        LECO_TRY(keep(file, wide, err));
+        for (size_t k = 0; k < t->entry.count; k++)
+            wide[k] = bf16_from_float8(((const unsigned char *)t->entry.data)[k], e4m3);
+        t->entry.data = wide;
+        tensor_set_type(t, type_names[DTYPE_BF16], &size);
+        any = true;
+    }
+    return any ? tensor_set_index(file, err) : LECO_OK;
+}
+
+/* place: of the tensor of that name, or SIZE_MAX where there is none. */
+static leco_status apply(safetensors *file, const safetensors_change *c, size_t place, leco_error *err)
+{
+    size_t size;
+    const bool there = place != SIZE_MAX;
+    if (!c->values) {
+        if (there) file->tensors[place].entry.name = NULL; /* until the list is closed up */
+        return LECO_OK;
+    }
+    const char *name = arena_strdup(file->arena, c->name);
+    tensor *t = !name ? NULL : there ? &file->tensors[place] : tensor_set_add(file, err);
+    if (!t) return error_memory(err, strlen(c->name), file->path);
+    t->entry = (safetensors_entry){.name = name, .rank = c->rank, .count = 1, .data = c->values};
+    for (int i = 0; i < c->rank; i++) t->entry.count *= (size_t)(t->entry.shape[i] = c->shape[i]);
+    tensor_set_type(t, type_names[DTYPE_F32], &size);
+    return LECO_OK;
+}
+
+static leco_status apply_all(safetensors *file, const safetensors_change *changes, size_t count, leco_error *err)
+{
+    size_t *place = arena_alloc(file->arena, count, sizeof *place), kept = 0;
+    if (!place) return error_memory(err, count * sizeof *place, file->path);
+    for (size_t i = 0; i < count; i++) {
+        const tensor *t = tensor_set_find(file, changes[i].name);
+        place[i] = t ? (size_t)(t - file->tensors) : SIZE_MAX;
+    }
+    for (size_t i = 0; i < count; i++) LECO_TRY(apply(file, &changes[i], place[i], err));
+    for (size_t i = 0; i < file->tensor_count; i++)
+        if (file->tensors[i].entry.name) file->tensors[kept++] = file->tensors[i];
+    file->tensor_count = kept;
+    return tensor_set_index(file, err);
+}
+
+leco_status safetensors_apply(safetensors *file, const safetensors_change *changes, size_t count, leco_error *err)
+{
+    leco_status status = LECO_OK;
+    for (size_t i = 0; i < count; i++) {
+        if (status != LECO_OK)
+            mem_free_aligned(changes[i].values);
+        else if (changes[i].values)
+            status = keep(file, changes[i].values, err);
+    }
+    return status == LECO_OK && count > 0 ? apply_all(file, changes, count, err) : status;
+}
+
 /* ---- looking ---- */
 
 leco_status safetensors_unchanged(const safetensors *file, leco_error *err)

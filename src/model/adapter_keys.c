@@ -80,12 +80,9 @@ typedef struct meaning {
 
 /* Behind kohya's name of a layer. */
 static const meaning suffixes[] = {
-    {".hada_t", false, "part of a LoHa with Tucker decomposition (LyCORIS)"},
-    {".lokr_t", false, "part of a LoKr with Tucker decomposition (LyCORIS)"},
     {".oft_", false, "part of an OFT"},
     {".boft_", false, "part of a BOFT (LyCORIS)"},
     {".lora_magnitude_vector", false, "the scale of a DoRA"},
-    {".lora_mid.", false, "the middle of a LoCon with Tucker decomposition (LyCORIS)"},
     {".w_norm", false, "a part for a norm, not for a linear or convolution layer (LyCORIS)"},
     {".b_norm", false, "a part for a norm, not for a linear or convolution layer (LyCORIS)"},
     {".diff", false, "a whole difference of weights, not a LoRA of them"},
@@ -99,7 +96,6 @@ static const meaning suffixes[] = {
 
 /* Names of other programs. What a file holds comes before how it is named. */
 static const meaning names[] = {
-    {"bundle_emb.", true, "is a textual-inversion embedding bundled with a LoRA"},
     {"emb_params", true, "is a textual-inversion embedding, not a LoRA (--embedding loads it)"},
     {"string_to_param", true, "is a textual-inversion embedding, not a LoRA"},
     {"model.diffusion_model.", true, "belongs to a whole checkpoint, not to a LoRA"},

@@ -228,6 +228,8 @@ leco_status adapter_open(const char *path, safetensors **out, leco_error *err)
 {
     LECO_TRY(tensors_open(path, out, err));
     leco_status status = rename_all(*out, err);
+    if (status == LECO_OK) status = safetensors_widen(*out, err);
+    if (status == LECO_OK) status = adapter_fold(*out, err);
     if (status == LECO_OK) return LECO_OK;
     safetensors_close(*out);
     *out = NULL;

@@ -10,8 +10,13 @@
  * is none of those. */
 leco_status adapter_kohya_name(const char *name, char **out, leco_error *err);
 
-/* The file, its tensors under such names. The alphas of diffusers' metadata (lora_adapter_metadata) are tensors of it,
- * too. On failure *out is NULL. */
+/* Makes of what LyCORIS writes besides what leco has kinds for: Tucker's form of LoCon, LoHa and LoKr becomes the plain
+ * one, a whole difference of weights a LoRA. Embeddings that are bundled with the LoRA are left out, with a warning.
+ * What is too large, or doesn't fit together, is LECO_FORMAT. */
+leco_status adapter_fold(safetensors *file, leco_error *err);
+
+/* The file, its tensors under such names, in such forms, and those of eight-bit floats as bfloat16. The alphas of
+ * diffusers' metadata (lora_adapter_metadata) are tensors of it, too. On failure *out is NULL. */
 leco_status adapter_open(const char *path, safetensors **out, leco_error *err);
 
 #endif

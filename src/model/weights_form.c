@@ -34,26 +34,10 @@ void weights_describe(weights_slot *s)
     s->w.data = (const unsigned char *)e->data + rows * dtype_size(e->type);
 }
 
-/* E4M3 without infinities (0x7f is NaN), E5M2 as IEEE's: both are in bfloat16 what they are. */
-static bf16 widen(unsigned char byte, bool e4m3)
-{
-    const int mantissa_bits = e4m3 ? 3 : 2, bias = e4m3 ? 7 : 15;
-    const int exponent = byte >> mantissa_bits & (e4m3 ? 0xf : 0x1f), mantissa = byte & ((1 << mantissa_bits) - 1);
-    const bf16 sign = (bf16)((byte & 0x80) << 8);
-    const bool special = e4m3 ? (byte & 0x7f) == 0x7f : exponent == 0x1f;
-    if (special) return (bf16)(sign | 0x7f80 | (e4m3 || mantissa ? 0x40 : 0));
-    float value = (float)mantissa / (float)(1 << mantissa_bits);
-    int power = exponent ? exponent - bias : 1 - bias;
-    if (exponent) value += 1;
-    for (; power > 0; power--) value *= 2;
-    for (; power < 0; power++) value /= 2;
-    return (bf16)(sign | bf16_from_f32(value));
-}
-
 static void copy_float8(const weights_slot *s, bf16 *out, size_t first, size_t count)
 {
     bf16 table[256];
-    for (int i = 0; i < 256; i++) table[i] = widen((unsigned char)i, is_e4m3(s));
+    for (int i = 0; i < 256; i++) table[i] = bf16_from_float8((unsigned char)i, is_e4m3(s));
     const unsigned char *data = (const unsigned char *)s->from->data + first;
     for (size_t i = 0; i < count; i++) out[i] = table[data[i]];
 }

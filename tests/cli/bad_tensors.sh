@@ -18,9 +18,10 @@ unet_with() { fails "$1" run unet -m "$model" --in "$fixtures/sd1-like/lora_case
 key=lora_unet_mid_block_attentions_0_proj_in
 down=$(one $key.lora_down.weight F32 '[2,24]' 0,192) up=$(one $key.lora_up.weight F32 '[24,2]' 192,384)
 safetensors f8.safetensors "{$(one $key.lora_down.weight F8_E4M3 '[2,24]' 0,48),$(one $key.lora_up.weight F8_E4M3 '[24,2]' 48,96)}" 96
-unet_with "f8\.safetensors.*\"$key\.lora_(down|up)\.weight\" is F8_E4M3" f8.safetensors
-safetensors alpha.safetensors "{$down,$up,$(one $key.alpha F8_E4M3 '[]' 384,385)}" 385
-unet_with "\"$key\.alpha\" is F8_E4M3" alpha.safetensors
+safetensors e8.safetensors "{$(one $key.lora_down.weight F8_E8M0 '[2,24]' 0,48),$(one $key.lora_up.weight F8_E8M0 '[24,2]' 48,96)}" 96
+unet_with "e8\.safetensors.*\"$key\.lora_(down|up)\.weight\" is F8_E8M0" e8.safetensors
+safetensors alpha.safetensors "{$down,$up,$(one $key.alpha BOOL '[]' 384,385)}" 385
+unet_with "\"$key\.alpha\" is BOOL" alpha.safetensors
 safetensors norm.safetensors "{$down,$up,$(one lora_unet_down_blocks_0_attentions_0_norm.w_norm F32 '[8]' 384,416)}" 416
 unet_with '_norm\.w_norm".* for a norm.*only lora_down\.weight, lora_up\.weight,.* and alpha' norm.safetensors
 printf 'PK\3\4\0\0\10\10\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\20\0\0\0archive/data.pkl' >slider.pt

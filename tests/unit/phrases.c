@@ -45,6 +45,7 @@ static void crops_are_drawn_as_p1atdev_does(void **state)
     }
     phrases_destroy(p);
     conditioner_destroy(c);
+    device_close(&d);
     model_close(m);
 }
 
