@@ -141,8 +141,15 @@ static void put_text(FILE *out, const char *key, const char *text)
 {
     if (key) fprintf(out, "%s: ", key);
     fputc('"', out);
-    for (const char *p = text; *p; p++) { /* YAML takes UTF-8 as it is, but for control characters */
-        if ((unsigned char)*p < 0x20 || *p == '"' || *p == '\\' || *p == 0x7f)
+    for (const char *p = text; *p; p++) { /* YAML takes UTF-8 as it is, but for control characters and line breaks */
+        const char *other = strncmp(p, "\xe2\x80\xa8", 3) == 0   ? "\\L"
+                            : strncmp(p, "\xe2\x80\xa9", 3) == 0 ? "\\P"
+                            : strncmp(p, "\xc2\x85", 2) == 0     ? "\\N"
+                                                                 : NULL;
+        if (other) {
+            fputs(other, out);
+            p += *p == '\xc2' ? 1 : 2;
+        } else if ((unsigned char)*p < 0x20 || *p == '"' || *p == '\\' || *p == 0x7f)
             fprintf(out, "\\x%02x", (unsigned)*p);
         else
             fputc(*p, out);
