@@ -326,6 +326,22 @@ typedef struct leco_extract_options {
 LECO_API leco_status leco_extract(const char *base, const char *tuned, const char *out,
                                   const leco_extract_options *options, leco_merge_report *report, leco_error *err);
 
+/* ---- converting ---- */
+
+typedef struct leco_convert_options {
+    const char *precision; /* of all tensors: "float16", "float32", "bfloat16"; NULL: each keeps its own */
+    const char *vae;       /* as of leco_model_options */
+    leco_progress_callback progress;
+    void *user;
+} leco_convert_options;
+
+/* Writes a model in the other layout, or again in its own: to a folder, as diffusers has it, or where `out` ends with
+ * .safetensors to a checkpoint in one file, under the original names. What was written is read back and compared before
+ * it takes its place. One file holds no tokenizer (it must be CLIP's), nor other noise schedules than Stable
+ * Diffusion's: such models are refused. */
+LECO_API leco_status leco_convert(const char *model, const char *out, const leco_convert_options *options,
+                                  leco_error *err);
+
 /* ---- looking ---- */
 
 /* Runs one module on tensors read from and written to safetensors files, with diffusers' names and shapes:

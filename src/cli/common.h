@@ -16,7 +16,7 @@ typedef struct command {
 } command;
 
 extern const command command_erase, command_enhance, command_train, command_generate, command_grid, command_merge,
-    command_extract, command_run, command_inspect, command_bench;
+    command_extract, command_convert, command_run, command_inspect, command_bench;
 
 /* A line of --help, before examples with this LoRA. */
 #define EXAMPLE_LORA "  # out/erase_red.safetensors is what 'leco train examples/erase_red.yaml' writes\n"

@@ -7,9 +7,9 @@
 #include "cli/common.h"
 #include "cli/fault.h"
 
-static const command *const commands[] = {&command_erase,   &command_enhance, &command_train,   &command_generate,
-                                          &command_grid,    &command_merge,   &command_extract, &command_run,
-                                          &command_inspect, &command_bench};
+static const command *const commands[] = {&command_erase, &command_enhance, &command_train,   &command_generate,
+                                          &command_grid,  &command_merge,   &command_extract, &command_convert,
+                                          &command_run,   &command_inspect, &command_bench};
 #define COMMAND_COUNT (sizeof commands / sizeof *commands)
 
 static void print_help(FILE *to)

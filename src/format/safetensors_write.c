@@ -196,7 +196,7 @@ leco_status safetensors_data_begin(const char *path, const safetensors_entry *en
 }
 
 static leco_status write_parts(file_writer *w, const text *header, const safetensors_entry *entries, size_t count,
-                               leco_error *err)
+                               safetensors_make make, void *user, leco_error *err)
 {
     uint64_t length = header->used;
     LECO_TRY(file_writer_write(w, &length, sizeof length, err));
@@ -204,14 +204,18 @@ static leco_status write_parts(file_writer *w, const text *header, const safeten
     for (size_t k = 0; k < WIDTHS; k++) {
         for (size_t i = 0; i < count; i++) {
             size_t width = dtype_size(entries[i].type);
-            if (width == widths[k]) LECO_TRY(file_writer_write(w, entries[i].data, entries[i].count * width, err));
+            const void *data = entries[i].data;
+            if (width != widths[k]) continue;
+            if (make) LECO_TRY(make(user, i, &data, err));
+            LECO_TRY(file_writer_write(w, data, entries[i].count * width, err));
         }
     }
     return LECO_OK;
 }
 
-leco_status safetensors_write(const char *path, const safetensors_entry *entries, size_t count,
-                              const char *const (*metadata)[2], size_t metadata_count, leco_error *err)
+leco_status safetensors_write_made(const char *path, const safetensors_entry *entries, size_t count,
+                                   const char *const (*metadata)[2], size_t metadata_count, safetensors_make make,
+                                   void *user, leco_error *err)
 {
     text header = {.path = path};
     file_writer *w = NULL;
@@ -219,7 +223,7 @@ leco_status safetensors_write(const char *path, const safetensors_entry *entries
     if (status == LECO_OK) status = make_header(&header, entries, count, metadata, metadata_count, err);
     if (status == LECO_OK) status = file_writer_open(path, &w, err);
     if (status == LECO_OK) {
-        status = write_parts(w, &header, entries, count, err);
+        status = write_parts(w, &header, entries, count, make, user, err);
         if (status == LECO_OK)
             status = file_writer_commit(w, err);
         else
@@ -227,4 +231,10 @@ leco_status safetensors_write(const char *path, const safetensors_entry *entries
     }
     mem_free(header.data);
     return status;
+}
+
+leco_status safetensors_write(const char *path, const safetensors_entry *entries, size_t count,
+                              const char *const (*metadata)[2], size_t metadata_count, leco_error *err)
+{
+    return safetensors_write_made(path, entries, count, metadata, metadata_count, NULL, NULL, err);
 }

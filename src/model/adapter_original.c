@@ -6,7 +6,8 @@
 #include "model/checkpoint.h"
 #include "model/part.h"
 
-static const checkpoint_depths released = {.unet_layers = 2}; /* residual blocks a level, in all of them */
+/* SDXL's: residual blocks a level, and where attention is. (Reading asks for the first alone.) */
+static const checkpoint_depths released = {.unet_layers = 2, .up_attention = {true, true}};
 
 /* The layer's path in a tensor's name, and where it ends; NULL: it is none of the U-Net. */
 static const char *path_of(const char *name, const char **end)
@@ -43,14 +44,13 @@ leco_status adapter_original_name(const char *name, char **out, leco_error *err)
     const char *suffix, *from = path_of(name, &suffix);
     *out = NULL;
     if (!from) return LECO_OK;
-    char *layer = mem_strndup(from, (size_t)(suffix - from)), *path = NULL;
+    char path[192], *layer = mem_strndup(from, (size_t)(suffix - from));
     if (!layer) return error_memory(err, strlen(name), "the keys of a LoRA");
-    leco_status status = checkpoint_unet_path(&released, layer, &path, err);
-    for (char *p = path; p && *p; p++)
-        if (*p == '.') *p = '_';
-    if (path) *out = mem_printf("%s%s%s", part_rows[PART_UNET].lora_prefix, path, suffix);
-    if (path && !*out) status = error_memory(err, strlen(name), "the keys of a LoRA");
+    const bool known = checkpoint_unet_path(&released, layer, path);
     mem_free(layer);
-    mem_free(path);
-    return status;
+    if (!known) return LECO_OK;
+    for (char *p = path; *p; p++)
+        if (*p == '.') *p = '_';
+    *out = mem_printf("%s%s%s", part_rows[PART_UNET].lora_prefix, path, suffix);
+    return *out ? LECO_OK : error_memory(err, strlen(name), "the keys of a LoRA");
 }

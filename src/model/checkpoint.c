@@ -309,9 +309,14 @@ leco_status checkpoint_tokenizer(const model *m, tokenizer **out, leco_error *er
 
 checkpoint_depths checkpoint_depths_of(const model *m)
 {
-    return (checkpoint_depths){.unet_layers = m->unet.level[0].layers,
-                               .vae_levels = m->vae.level_count,
-                               .bare_vae = m->vae_file && has_vae(m->vae_file, "")};
+    checkpoint_depths d = {.unet_layers = m->unet.level[0].layers,
+                           .vae_levels = m->vae.level_count,
+                           .two_texts = model_has(m, PART_TEXT_ENCODER_2),
+                           .open_clip = !model_has(m, PART_TEXT_ENCODER_2) && m->unet.use_linear_projection,
+                           .bare_vae = m->vae_file && has_vae(m->vae_file, "")};
+    for (int64_t i = 0; i < m->unet.level_count; i++)
+        d.up_attention[i] = m->unet.level[m->unet.level_count - 1 - i].up_attention;
+    return d;
 }
 
 /* Layers of the text encoder behind the last that is used, and what is made of its end. */

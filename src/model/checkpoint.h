@@ -40,7 +40,10 @@ enum { CHECKPOINT_MOST_VIEWS = 3 };
 /* How the original names count: levels of the U-Net and of the VAE, residual blocks a level. */
 typedef struct checkpoint_depths {
     int64_t unet_layers, vae_levels;
-    bool bare_vae; /* the VAE's begin without "first_stage_model." */
+    bool up_attention[UNET_MAX_LEVELS]; /* has up_blocks.i attention? */
+    bool two_texts;                     /* text encoders: SDXL's; else one, ... */
+    bool open_clip;                     /* ... under OpenCLIP's names (Stable Diffusion 2) */
+    bool bare_vae;                      /* the VAE's begin without "first_stage_model." */
 } checkpoint_depths;
 
 checkpoint_depths checkpoint_depths_of(const model *m);
@@ -49,8 +52,17 @@ checkpoint_depths checkpoint_depths_of(const model *m);
 int checkpoint_views(const checkpoint_depths *d, model_part part, const char *original,
                      checkpoint_view out[CHECKPOINT_MOST_VIEWS]);
 
-/* The other way, for layers of the U-Net: the path that the file has for "down_blocks.0.resnets.1.conv1", where an
- * underscore is as good as a point: mem_free *out. NULL: none. */
-leco_status checkpoint_unet_path(const checkpoint_depths *d, const char *path, char **out, leco_error *err);
+/* The other way: where a tensor of a part is in a checkpoint. */
+typedef struct checkpoint_place {
+    char name[192];
+    int64_t third;   /* as of checkpoint_view */
+    bool transposed; /* likewise */
+    bool pixel;      /* a matrix is stored as a 1x1 convolution */
+} checkpoint_place;
+bool checkpoint_place_of(const checkpoint_depths *d, model_part part, const char *name, checkpoint_place *out);
+
+/* Of the U-Net alone, without "model.diffusion_model.", and of a layer's path, too ("down_blocks.0.resnets.1.conv1"),
+ * where an underscore is as good as a point. */
+bool checkpoint_unet_path(const checkpoint_depths *d, const char *path, char out[192]);
 
 #endif

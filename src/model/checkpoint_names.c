@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/mem.h"
 #include "model/checkpoint.h"
 
 /* What a name begins with, and what that becomes. */
@@ -154,40 +153,40 @@ static bool find_member(int64_t layers, const char *path, unet_member *m)
     return m->rest && m->index <= layers;
 }
 
-/* NULL, where it is *known: out of memory. */
-static char *unet_original(int64_t layers, const char *path, bool *known)
+bool checkpoint_unet_path(const checkpoint_depths *d, const char *path, char out[192])
 {
+    enum { SIZE = 192 };
     unet_member m;
     int64_t level;
+    int length = -1;
     const char *from, *rest = apply_back(unet_ends, path, &from);
-    *known = true;
-    if (rest) return mem_printf("%s%s", from, rest);
-    rest = behind(path, "mid_block.");
-    if (rest && find_member(layers, rest, &m))
-        return mem_printf("middle_block.%lld.%s%s", (long long)(m.place == 1 ? 1 : 2 * m.index), m.from, m.rest);
-    rest = numbered(path, "down_blocks.", &level);
-    const bool down = rest != NULL;
-    if (!down) rest = numbered(path, "up_blocks.", &level);
-    const int64_t first = rest ? level * (layers + 1) + down : 0; /* the first of the downward blocks is conv_in */
-    const char *block = down ? "input_blocks" : "output_blocks";
-    const char *sampler = rest ? behind(rest, down ? "downsamplers.0.conv." : "upsamplers.0.conv.") : NULL;
-    if (sampler)
-        return mem_printf("%s.%lld.%s.%s", block, (long long)(first + layers), down ? "0.op" : "2.conv", sampler);
-    if (rest && find_member(layers, rest, &m))
-        return mem_printf("%s.%lld.%d.%s%s", block, (long long)(first + m.index), m.place, m.from, m.rest);
-    *known = false;
-    return NULL;
-}
-
-leco_status checkpoint_unet_path(const checkpoint_depths *d, const char *path, char **out, leco_error *err)
-{
-    bool known;
-    char *made = unet_original(d->unet_layers, path, &known);
-    if (known && !made) return error_memory(err, strlen(path), "a layer's name");
-    const size_t length = made ? strlen(made) : 0;
-    if (length > 0 && made[length - 1] == '.') made[length - 1] = '\0';
-    *out = made;
-    return LECO_OK;
+    if (rest) {
+        length = snprintf(out, SIZE, "%s%s", from, rest);
+    } else if ((rest = behind(path, "mid_block."))) {
+        if (find_member(d->unet_layers, rest, &m))
+            length = snprintf(out, SIZE, "middle_block.%lld.%s%s", (long long)(m.place == 1 ? 1 : 2 * m.index), m.from,
+                              m.rest);
+    } else {
+        rest = numbered(path, "down_blocks.", &level);
+        const bool down = rest != NULL;
+        if (!down) rest = numbered(path, "up_blocks.", &level);
+        if (!rest || level >= UNET_MAX_LEVELS) return false;
+        const int64_t first = level * (d->unet_layers + 1) + down; /* the first of the downward blocks is conv_in */
+        const char *block = down ? "input_blocks" : "output_blocks";
+        const char *sampler = behind(rest, down ? "downsamplers.0.conv." : "upsamplers.0.conv.");
+        if (sampler)
+            length = snprintf(out, SIZE, "%s.%lld.%s.%s", block, (long long)(first + d->unet_layers),
+                              down                     ? "0.op"
+                              : d->up_attention[level] ? "2.conv"
+                                                       : "1.conv",
+                              sampler);
+        else if (find_member(d->unet_layers, rest, &m))
+            length =
+                snprintf(out, SIZE, "%s.%lld.%d.%s%s", block, (long long)(first + m.index), m.place, m.from, m.rest);
+    }
+    if (length < 1 || length >= SIZE) return false;
+    if (out[length - 1] == '.') out[length - 1] = '\0'; /* of a layer's path */
+    return true;
 }
 
 /* ---- VAE ---- */
@@ -246,6 +245,53 @@ static int vae_view(int64_t levels, const char *name, checkpoint_view *out)
     return 0;
 }
 
+/* What stands in a half ("encoder.") under diffusers' names. */
+static int vae_half_back(int64_t levels, const char *half, const char *path, checkpoint_place *out)
+{
+    static const renaming shortcut[] = {{"nin_shortcut.", "conv_shortcut."}, {NULL, NULL}};
+    static const renaming old_attention[] = {
+        {"q.", "query."}, {"k.", "key."}, {"v.", "value."}, {"proj_out.", "proj_attn."}, {NULL, NULL}};
+    enum { SIZE = sizeof out->name };
+    const char *from = "", *rest = apply_back(vae_ends, path, &from), *inner;
+    int64_t level, index;
+    if (rest) return snprintf(out->name, SIZE, "%s%s%s", half, from, rest);
+    if ((rest = behind(path, "mid_block.attentions.0."))) {
+        inner = apply_back(vae_attention, rest, &from);
+        if (!inner) inner = apply_back(old_attention, rest, &from);
+        out->pixel = inner && strcmp(from, "norm.") != 0;
+        return inner ? snprintf(out->name, SIZE, "%smid.attn_1.%s%s", half, from, inner) : -1;
+    }
+    if ((rest = numbered(path, "mid_block.resnets.", &index))) {
+        inner = apply_back(shortcut, rest, &from);
+        return snprintf(out->name, SIZE, "%smid.block_%lld.%s%s", half, (long long)index + 1, inner ? from : "",
+                        inner ? inner : rest);
+    }
+    rest = numbered(path, "down_blocks.", &level);
+    const bool down = rest != NULL;
+    if (!down) rest = numbered(path, "up_blocks.", &level);
+    if (!rest) return -1;
+    const long long number = down ? level : levels - 1 - level; /* the original counts from the picture up */
+    const char *sampler = behind(rest, down ? "downsamplers.0.conv." : "upsamplers.0.conv.");
+    if (sampler)
+        return snprintf(out->name, SIZE, "%s%s.%lld.%s.conv.%s", half, down ? "down" : "up", number,
+                        down ? "downsample" : "upsample", sampler);
+    rest = numbered(rest, "resnets.", &index);
+    inner = rest ? apply_back(shortcut, rest, &from) : NULL;
+    if (!rest) return -1;
+    return snprintf(out->name, SIZE, "%s%s.%lld.block.%lld.%s%s", half, down ? "down" : "up", number, (long long)index,
+                    inner ? from : "", inner ? inner : rest);
+}
+
+static int vae_place(const checkpoint_depths *d, const char *name, checkpoint_place *out)
+{
+    static const char *const halves[][2] = {{"encoder.", "first_stage_model.encoder."},
+                                            {"decoder.", "first_stage_model.decoder."}};
+    for (size_t i = 0; i < 2; i++)
+        if (strncmp(name, halves[i][0], strlen(halves[i][0])) == 0)
+            return vae_half_back(d->vae_levels, halves[i][1], name + strlen(halves[i][0]), out);
+    return snprintf(out->name, sizeof out->name, "first_stage_model.%s", name);
+}
+
 /* ---- text encoders ---- */
 
 static const renaming open_clip_ends[] = {
@@ -298,6 +344,30 @@ static int clip_view(const char *name, checkpoint_view *out)
     return one(out, "%s%s", strncmp(name, "text_model.", 11) == 0 ? "" : "text_model.", name);
 }
 
+static int open_clip_place(const char *prefix, const char *name, checkpoint_place *out)
+{
+    enum { SIZE = sizeof out->name };
+    const char *from, *rest = apply_back(open_clip_ends, name, &from), *inner;
+    int64_t layer;
+    if (rest) return snprintf(out->name, SIZE, "%s%s%s", prefix, from, rest);
+    if (strcmp(name, "text_projection.weight") == 0) {
+        out->transposed = true;
+        return snprintf(out->name, SIZE, "%stext_projection", prefix);
+    }
+    if (!(rest = indexed(name, "text_model.encoder.layers.", &layer))) return -1;
+    if ((inner = apply_back(open_clip_layer, rest, &from)))
+        return snprintf(out->name, SIZE, "%stransformer.resblocks.%lld.%s%s", prefix, (long long)layer, from, inner);
+    static const char *const products[] = {"self_attn.q_proj.", "self_attn.k_proj.", "self_attn.v_proj."};
+    for (int i = 0; i < 3; i++) {
+        const size_t length = strlen(products[i]);
+        if (strncmp(rest, products[i], length) != 0) continue;
+        out->third = i;
+        return snprintf(out->name, SIZE, "%stransformer.resblocks.%lld.attn.in_proj_%s", prefix, (long long)layer,
+                        rest + length);
+    }
+    return -1;
+}
+
 /* ---- all ---- */
 
 int checkpoint_views(const checkpoint_depths *d, model_part part, const char *original,
@@ -328,4 +398,31 @@ int checkpoint_views(const checkpoint_depths *d, model_part part, const char *or
     default:
         return 0;
     }
+}
+
+bool checkpoint_place_of(const checkpoint_depths *d, model_part part, const char *name, checkpoint_place *out)
+{
+    static const char of_unet[] = "model.diffusion_model.";
+    char path[192];
+    int length = -1;
+    *out = (checkpoint_place){.third = -1};
+    switch (part) {
+    case PART_UNET:
+        if (checkpoint_unet_path(d, name, path)) length = snprintf(out->name, sizeof out->name, "%s%s", of_unet, path);
+        break;
+    case PART_VAE:
+        length = vae_place(d, name, out);
+        break;
+    case PART_TEXT_ENCODER:
+        length = d->open_clip ? open_clip_place("cond_stage_model.model.", name, out)
+                              : snprintf(out->name, sizeof out->name, "%s.transformer.%s",
+                                         d->two_texts ? "conditioner.embedders.0" : "cond_stage_model", name);
+        break;
+    case PART_TEXT_ENCODER_2:
+        length = open_clip_place("conditioner.embedders.1.model.", name, out);
+        break;
+    default:
+        break;
+    }
+    return length > 0 && length < (int)sizeof out->name;
 }

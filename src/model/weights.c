@@ -266,6 +266,16 @@ const char *weights_path(const weights *w)
     return w->random ? "(random)" : "(blank)";
 }
 
+size_t weights_count(const weights *w)
+{
+    return w->count;
+}
+
+const weight *weights_used(const weights *w, size_t index)
+{
+    return w->slots[index]->used ? &w->slots[index]->w : NULL;
+}
+
 int64_t weights_parameters(const weights *w)
 {
     int64_t all = 0;

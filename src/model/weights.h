@@ -54,6 +54,10 @@ leco_status weights_check(const weights *w, leco_error *err); /* both of them */
 /* LECO_IO where their file became shorter in the meantime: what was computed is wrong then. */
 leco_status weights_unchanged(const weights *w, leco_error *err);
 
+/* Those that modules have asked for, by name: number `index` of weights_count, or NULL where nobody did. */
+size_t weights_count(const weights *w);
+const weight *weights_used(const weights *w, size_t index);
+
 int64_t weights_parameters(const weights *w);    /* elements of all tensors; 0 of random and blank sets */
 const char *weights_main_type(const weights *w); /* the dtype of the largest of them, or NULL */
 const char *weights_path(const weights *w);      /* the file, or "(random)" or "(blank)" */

@@ -7,7 +7,7 @@ prints '^leco [0-9]+\.[0-9]+\.[0-9]+$'
 run 0 "$LECO" --help
 prints '^Usage: leco COMMAND' '^Examples'
 silent stderr
-for command in train generate grid merge extract run inspect bench; do
+for command in train generate grid merge extract convert run inspect bench; do
     run 0 "$LECO" --help
     prints "^  $command "
     run 0 "$LECO" "$command" --help

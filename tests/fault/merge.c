@@ -1,5 +1,6 @@
-/* Allocations that fail while LoRAs are joined, put into a model and extracted: the call says so, leaks nothing (the
- * address sanitizer watches), and writes nothing. One in so many is tried, since there are thousands. */
+/* Allocations that fail while LoRAs are joined, put into a model and extracted, and models converted: the call says so,
+ * leaks nothing (the address sanitizer watches), and writes nothing. One in so many is tried, since there are
+ * thousands. */
 #include "test_support.h"
 
 #include <stdio.h>
@@ -49,6 +50,11 @@ static leco_status extract(leco_error *err)
     return status;
 }
 
+static leco_status convert(leco_error *err)
+{
+    return leco_convert(SD1, test_path("w/converted"), NULL, err);
+}
+
 /* What a call that worked has written there. */
 static void remove_all(const char *folder)
 {
@@ -94,14 +100,14 @@ EXHAUST(join)
 EXHAUST(reduce)
 EXHAUST(bake)
 EXHAUST(extract)
+EXHAUST(convert)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(join_fails_cleanly),
-        cmocka_unit_test(reduce_fails_cleanly),
-        cmocka_unit_test(bake_fails_cleanly),
-        cmocka_unit_test(extract_fails_cleanly),
+        cmocka_unit_test(join_fails_cleanly),    cmocka_unit_test(reduce_fails_cleanly),
+        cmocka_unit_test(bake_fails_cleanly),    cmocka_unit_test(extract_fails_cleanly),
+        cmocka_unit_test(convert_fails_cleanly),
     };
     leco_error err;
     remove_all(test_path("w"));

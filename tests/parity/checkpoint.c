@@ -1,5 +1,6 @@
 /* Checkpoints in one file against diffusers' from_single_file (tools/fixtures_checkpoint.py): each module, and a
  * picture. */
+#include "checkpoint_support.h"
 #include "parity_support.h"
 
 #include <math.h>
@@ -11,76 +12,7 @@
 #include "format/safetensors.h"
 #include "leco/leco.h"
 
-enum { TOKENS = 49408 };
-
 static leco_error err;
-
-/* ---- the checkpoint, with the token table that its fixture lacks ---- */
-
-static float *token_table(int64_t width)
-{
-    float *table = malloc((size_t)(TOKENS * width) * sizeof *table);
-    assert_non_null(table);
-    for (int64_t i = 0; i < TOKENS * width; i++)
-        table[i] = (float)((uint32_t)((uint64_t)i * 2654435761u) / 65536) / 65536.0f - 0.5f;
-    return table;
-}
-
-/* Writes all tensors but those whose names begin with `without` (may be NULL), and `extra` (NULL: none) beside them. */
-typedef struct table {
-    const char *key;
-    int64_t width;
-} table;
-
-static const char *put_checkpoint(const char *name, const table tables[2], const char *without,
-                                  const safetensors_entry *extra)
-{
-    char path[512];
-    safetensors *file;
-    snprintf(path, sizeof path, FIXTURES "checkpoint/%s.safetensors", name);
-    assert_works(safetensors_open(path, &file, &err), &err);
-    const size_t count = safetensors_count(file);
-    safetensors_entry *all = calloc(count + 3, sizeof *all);
-    float *made[2] = {NULL, NULL};
-    size_t kept = 0;
-    assert_non_null(all);
-    for (size_t i = 0; i < count; i++) {
-        all[kept] = *safetensors_at(file, i);
-        kept += !without || strncmp(all[kept].name, without, strlen(without)) != 0;
-    }
-    for (int i = 0; i < 2 && tables[i].key; i++) {
-        made[i] = token_table(tables[i].width);
-        all[kept++] = (safetensors_entry){.name = tables[i].key,
-                                          .type = DTYPE_F32,
-                                          .rank = 2,
-                                          .shape = {TOKENS, tables[i].width},
-                                          .count = (size_t)(TOKENS * tables[i].width),
-                                          .data = made[i]};
-    }
-    if (extra) all[kept++] = *extra;
-    const char *said = safetensors_metadata(file, "modelspec.prediction_type");
-    const char *const metadata[][2] = {{"modelspec.prediction_type", said}};
-    const char *to = test_path("checkpoint.safetensors");
-    assert_works(safetensors_write(to, all, kept, metadata, said ? 1 : 0, &err), &err);
-    for (int i = 0; i < 2; i++) free(made[i]);
-    free(all);
-    safetensors_close(file);
-    return to;
-}
-
-static const struct {
-    const char *name;
-    table tables[2];
-} models[] = {{"sd1", {{"cond_stage_model.transformer.text_model.embeddings.token_embedding.weight", 64}}},
-              {"sd2", {{"cond_stage_model.model.token_embedding.weight", 128}}},
-              {"sdxl",
-               {{"conditioner.embedders.0.transformer.text_model.embeddings.token_embedding.weight", 128},
-                {"conditioner.embedders.1.model.token_embedding.weight", 64}}}};
-
-static const char *put_model(size_t i, const char *without, const safetensors_entry *extra)
-{
-    return put_checkpoint(models[i].name, models[i].tables, without, extra);
-}
 
 /* ---- what it gives ---- */
 
@@ -174,14 +106,14 @@ static void checkpoints_are_diffusers(void **state)
 {
     (void)state;
     const leco_model_options options = {.device = "cpu", .precision = "float32"};
-    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+    for (size_t i = 0; i < CHECKPOINTS; i++) {
         char path[512];
         safetensors *out;
         leco_model *m;
-        snprintf(path, sizeof path, FIXTURES "checkpoint/%s_out.safetensors", models[i].name);
+        snprintf(path, sizeof path, FIXTURES "checkpoint/%s_out.safetensors", checkpoint_name(i));
         assert_works(safetensors_open(path, &out, &err), &err);
-        printf("  %s\n", models[i].name);
-        assert_works(leco_model_open(put_model(i, NULL, NULL), &options, &m, &err), &err);
+        printf("  %s\n", checkpoint_name(i));
+        assert_works(leco_model_open(checkpoint_put(i, NULL, NULL), &options, &m, &err), &err);
         same_modules(m, out);
         same_picture(m, out);
         leco_model_close(m);
@@ -222,7 +154,7 @@ static void a_vae_may_come_from_elsewhere(void **state)
     assert_works(safetensors_open(FIXTURES "checkpoint/sd1_out.safetensors", &out, &err), &err);
     for (size_t i = 0; i < 3; i++) { /* the last model has its own */
         options.vae = put_vae("vae.safetensors", i == 1 ? 0 : sizeof VAE - 1);
-        const char *without = put_model(0, i == 2 ? NULL : VAE, NULL);
+        const char *without = checkpoint_put(0, i == 2 ? NULL : VAE, NULL);
         assert_works(leco_model_open(without, &options, &m, &err), &err);
         same_modules(m, out);
         same_picture(m, out);
@@ -345,7 +277,7 @@ static void loras_are_baked_in(void **state)
     safetensors *out;
     assert_works(safetensors_open(FIXTURES "checkpoint/sd2_out.safetensors", &out, &err), &err);
     assert_works(safetensors_write(test_path("lora.safetensors"), lora, 4, NULL, 0, &err), &err);
-    const char *from = put_model(1, NULL, NULL), *to = test_path("baked.safetensors");
+    const char *from = checkpoint_put(1, NULL, NULL), *to = test_path("baked.safetensors");
     const leco_lora loras[] = {{test_path("lora.safetensors"), 1}};
     assert_works(leco_merge_into(from, loras, 1, to, NULL, NULL, &err), &err);
     values base = answer(from, NULL, out), with = answer(from, loras[0].path, out), baked = answer(to, NULL, out);
@@ -405,17 +337,19 @@ static void others_are_refused_by_name(void **state)
                                        .shape = {2, 2},
                                        .count = 4,
                                        .data = zeros};
-    assert_refused(put_model(0, nine.name, &nine), "inpainting");
-    assert_refused(put_model(0, NULL, &label), "unknown kind"); /* Stable Diffusion XL's heads are wider */
-    assert_refused(put_model(2, "conditioner.embedders.1.model.positional_embedding", NULL), "without a text encoder");
-    assert_refused(put_model(2, "conditioner.embedders.1.model.text_projection", NULL), "pooled state");
-    assert_refused(put_model(0, NULL, &refiner), "refiner");
-    assert_refused(put_model(0, "first_stage_model.encoder.conv_in.weight", NULL), "without a VAE");
-    assert_refused(put_model(0, "cond_stage_model.transformer.text_model.encoder.layers.0.mlp.fc1.weight", NULL),
+    assert_refused(checkpoint_put(0, nine.name, &nine), "inpainting");
+    assert_refused(checkpoint_put(0, NULL, &label), "unknown kind"); /* Stable Diffusion XL's heads are wider */
+    assert_refused(checkpoint_put(2, "conditioner.embedders.1.model.positional_embedding", NULL),
                    "without a text encoder");
-    assert_refused(put_model(0, "model.diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_k.weight", NULL),
-                   "unknown kind");
-    assert_refused(put_model(0, "model.diffusion_model.out.0.bias", NULL), "conv_norm_out.bias");
+    assert_refused(checkpoint_put(2, "conditioner.embedders.1.model.text_projection", NULL), "pooled state");
+    assert_refused(checkpoint_put(0, NULL, &refiner), "refiner");
+    assert_refused(checkpoint_put(0, "first_stage_model.encoder.conv_in.weight", NULL), "without a VAE");
+    assert_refused(checkpoint_put(0, "cond_stage_model.transformer.text_model.encoder.layers.0.mlp.fc1.weight", NULL),
+                   "without a text encoder");
+    assert_refused(
+        checkpoint_put(0, "model.diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_k.weight", NULL),
+        "unknown kind");
+    assert_refused(checkpoint_put(0, "model.diffusion_model.out.0.bias", NULL), "conv_norm_out.bias");
 }
 
 int main(void)

@@ -1,0 +1,16 @@
+/* The fixtures' checkpoints in one file (tools/fixtures_checkpoint.py), with the token tables that they lack. */
+#ifndef TESTS_CHECKPOINT_SUPPORT_H
+#define TESTS_CHECKPOINT_SUPPORT_H
+
+#include <stddef.h>
+
+#include "format/safetensors.h"
+
+enum { CHECKPOINTS = 3 };
+const char *checkpoint_name(size_t i); /* "sd1", "sd2", "sdxl" */
+
+/* Writes one, but for the tensors whose names begin with `without` (may be NULL), and `extra` (NULL: none) beside them.
+ * Returns where: test_path. */
+const char *checkpoint_put(size_t i, const char *without, const safetensors_entry *extra);
+
+#endif
