@@ -77,6 +77,9 @@ static leco_status attach(trainable_module *m, const trainable_options *o, model
     m->start = mem_strdup(o->start);
     if (!m->token || !m->start) return error_memory(err, strlen(o->start), "an embedding");
     if (!from->tokenizer) return error_set(err, LECO_INVALID, "%s has no tokenizer", from->folder);
+    if (model_has(from, PART_TEXT_ENCODER_2))
+        return error_set(err, LECO_UNSUPPORTED,
+                         "%s has two text encoders: leco trains no embeddings for such models yet", from->folder);
     leco_status status = find_start(m, from, &ids, &count, err);
     mem_free(ids);
     return status == LECO_OK ? model_add_token(from, o->token, o->vectors, &m->first, err) : status;

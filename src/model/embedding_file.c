@@ -1,4 +1,4 @@
-/* Loads embeddings: one tensor of rows, and the word that prompts call it. */
+/* Loads embeddings: a tensor of rows, or one for each of two text encoders, and the word that prompts call it. */
 #include <string.h>
 
 #include "base/file.h"
@@ -26,11 +26,24 @@ static const safetensors_entry *any_tensor(const safetensors *file, size_t index
     return index < read ? safetensors_at(file, index) : safetensors_skipped_at(file, index - read, &name, &type);
 }
 
+/* The tensors of rows: one for each text encoder of the model. */
+typedef struct rows_of_file {
+    const safetensors_entry *of[MODEL_MOST_TEXTS];
+    size_t count;
+} rows_of_file;
+
+static const char *const of_two[MODEL_MOST_TEXTS] = {"clip_l", "clip_g"};
+
+static bool is_of_two(const char *name)
+{
+    return strcmp(name, of_two[0]) == 0 || strcmp(name, of_two[1]) == 0;
+}
+
 /* A file of other tensors: what it may be. */
 static leco_status refuse(const safetensors *file, const char *name, leco_error *err)
 {
     const char *path = safetensors_path(file);
-    if (strcmp(name, "clip_l") == 0 || strcmp(name, "clip_g") == 0)
+    if (is_of_two(name))
         return error_set(err, LECO_INVALID,
                          "%s: this embedding is for another model: tensor \"%s\" is for one with two text encoders",
                          path, name);
@@ -42,18 +55,34 @@ static leco_status refuse(const safetensors *file, const char *name, leco_error 
                      path, name);
 }
 
-/* The one tensor of rows. */
-static leco_status find_rows(const safetensors *file, const safetensors_entry **out, leco_error *err)
+static leco_status find_both(const safetensors *file, rows_of_file *out, leco_error *err)
+{
+    const size_t count = safetensors_count(file) + safetensors_skipped_count(file);
+    out->count = MODEL_MOST_TEXTS;
+    for (size_t i = 0; i < out->count; i++) out->of[i] = safetensors_find_any(file, of_two[i]);
+    for (size_t i = 0; i < count; i++) {
+        const char *name = any_tensor(file, i)->name;
+        if (starts_with(name, "lora_")) return refuse(file, name, err);
+    }
+    if (out->of[0] && out->of[1]) return LECO_OK;
+    return error_set(err, LECO_INVALID,
+                     "%s: this embedding is for another model: one for two text encoders has the tensors \"%s\" and "
+                     "\"%s\"",
+                     safetensors_path(file), of_two[0], of_two[1]);
+}
+
+static leco_status find_rows(const safetensors *file, const model *m, rows_of_file *out, leco_error *err)
 {
     const size_t count = safetensors_count(file) + safetensors_skipped_count(file);
     if (count == 0) return error_set(err, LECO_FORMAT, "%s: holds no tensor", safetensors_path(file));
-    *out = safetensors_find(file, A1111_ROWS);
-    if (*out) return LECO_OK;
+    if (model_has(m, PART_TEXT_ENCODER_2)) return find_both(file, out, err);
+    *out = (rows_of_file){.of = {safetensors_find(file, A1111_ROWS)}, .count = 1};
+    if (out->of[0]) return LECO_OK;
     for (size_t i = 0; i < count; i++) {
-        *out = any_tensor(file, i);
-        const char *name = (*out)->name;
-        const bool foreign = strcmp(name, "clip_l") == 0 || strcmp(name, "clip_g") == 0 || starts_with(name, "lora_");
-        if (foreign || (count > 1 && strcmp(name, ROWS) != 0)) return refuse(file, name, err);
+        const char *name = any_tensor(file, i)->name;
+        if (is_of_two(name) || starts_with(name, "lora_") || (count > 1 && strcmp(name, ROWS) != 0))
+            return refuse(file, name, err);
+        out->of[0] = any_tensor(file, i);
     }
     return LECO_OK;
 }
@@ -81,7 +110,7 @@ static leco_status check_rows(const safetensors *file, const safetensors_entry *
 /* Are the rows called as in all files of their kind, rather than by the word? */
 static bool is_nameless(const safetensors_entry *rows)
 {
-    return strcmp(rows->name, ROWS) == 0 || strcmp(rows->name, A1111_ROWS) == 0;
+    return strcmp(rows->name, ROWS) == 0 || strcmp(rows->name, A1111_ROWS) == 0 || is_of_two(rows->name);
 }
 
 /* What the file says that it is called, or NULL. A phrase of several words tells what else to write into a prompt. */
@@ -104,17 +133,17 @@ static leco_status add_tokens(const safetensors *file, const safetensors_entry *
     leco_status status = to->token ? model_add_token(m, to->token, to->rank, &to->first, err)
                                    : error_memory(err, strlen(stem), "an embedding's name");
     if (status == LECO_OK && told && by_file) {
-        status = tokenizer_add(m->tokenizer, stem, to->first, (int32_t)to->rank, err);
+        status = model_name_token(m, stem, to->first, to->rank, err);
         if (status == LECO_INVALID) status = LECO_OK; /* it has one name, which is enough */
     }
     mem_free(stem);
     return status == LECO_OK ? LECO_OK : error_prefix(err, status, "%s", safetensors_path(file));
 }
 
-static leco_status token_layer(model *m, const layer_info **out, leco_error *err)
+static leco_status token_layer(model *m, model_part part, const layer_info **out, leco_error *err)
 {
     const layer_list *list;
-    LECO_TRY(model_layers(m, PART_TEXT_ENCODER, &list, err));
+    LECO_TRY(model_layers(m, part, &list, err));
     for (size_t i = 0; i < list->count; i++)
         if (list->layer[i].class == LAYER_TOKENS) {
             *out = &list->layer[i];
@@ -123,30 +152,46 @@ static leco_status token_layer(model *m, const layer_info **out, leco_error *err
     return error_set(err, LECO_INTERNAL, "the text encoder has no token table");
 }
 
-static leco_status fill(const safetensors *file, const safetensors_entry *rows, model *m, trainable *t, leco_error *err)
+static leco_status put(const safetensors *file, const safetensors_entry *rows, model *m, trainable *t, size_t index,
+                       int64_t *vectors, leco_error *err)
 {
     const layer_info *layer = NULL;
-    int64_t vectors = 0;
-    LECO_TRY(token_layer(m, &layer, err));
-    LECO_TRY(check_rows(file, rows, layer->out, &vectors, err));
-    const trainable_module one = {.kind = &kind_embedding, .layer = *layer, .rank = vectors, .alpha = 1};
-    LECO_TRY(trainable_put(t, 0, &one, err));
+    LECO_TRY(token_layer(m, index == 0 ? PART_TEXT_ENCODER : PART_TEXT_ENCODER_2, &layer, err));
+    LECO_TRY(check_rows(file, rows, layer->out, vectors, err));
+    const trainable_module one = {.kind = &kind_embedding, .layer = *layer, .rank = *vectors, .alpha = 1};
+    return trainable_put(t, index, &one, err);
+}
+
+static leco_status fill(const safetensors *file, const rows_of_file *rows, model *m, trainable *t, leco_error *err)
+{
+    int64_t vectors[MODEL_MOST_TEXTS];
+    for (size_t i = 0; i < rows->count; i++) {
+        LECO_TRY(put(file, rows->of[i], m, t, i, &vectors[i], err));
+        if (vectors[i] != vectors[0])
+            return error_set(err, LECO_FORMAT, "%s: tensor \"%s\" has %lld vectors, tensor \"%s\" %lld",
+                             safetensors_path(file), rows->of[0]->name, (long long)vectors[0], rows->of[i]->name,
+                             (long long)vectors[i]);
+    }
     LECO_TRY(trainable_finish(t, err));
     LECO_TRY(trainable_take(t, err));
-    LECO_TRY(trainable_read_values(safetensors_path(file), rows, t->params[0].value, t->exact, err));
-    return add_tokens(file, rows, m, &t->modules[0], err);
+    for (size_t i = 0; i < rows->count; i++)
+        LECO_TRY(trainable_read_values(safetensors_path(file), rows->of[i], t->params[i].value, t->exact, err));
+    LECO_TRY(add_tokens(file, rows->of[0], m, &t->modules[0], err));
+    for (size_t i = 1; i < rows->count; i++) t->modules[i].first = t->modules[0].first;
+    return LECO_OK;
 }
 
 leco_status trainable_load_embedding(const char *path, model *m, dtype exact, trainable **out, leco_error *err)
 {
     safetensors *file;
-    const safetensors_entry *rows = NULL;
+    rows_of_file rows = {.count = 0};
     trainable *t = NULL;
     *out = NULL;
     LECO_TRY(tensors_open(path, &file, err));
-    leco_status status = find_rows(file, &rows, err);
-    if (status == LECO_OK) status = trainable_begin(1, false, exact, &t, err);
-    if (status == LECO_OK) status = fill(file, rows, m, t, err);
+    leco_status status = safetensors_widen(file, err);
+    if (status == LECO_OK) status = find_rows(file, m, &rows, err);
+    if (status == LECO_OK) status = trainable_begin(rows.count, false, exact, &t, err);
+    if (status == LECO_OK) status = fill(file, &rows, m, t, err);
     safetensors_close(file);
     if (status != LECO_OK) {
         trainable_destroy(t);

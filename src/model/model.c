@@ -219,15 +219,23 @@ leco_status model_add_token(model *m, const char *token, int64_t vectors, int32_
 {
     const int64_t next = m->text.vocab_size + m->added_vectors;
     if (!m->tokenizer) return error_set(err, LECO_INVALID, "%s has no tokenizer", m->folder);
-    if (model_has(m, PART_TEXT_ENCODER_2))
-        return error_set(err, LECO_UNSUPPORTED, "%s has two text encoders, for which leco knows no embeddings yet",
-                         m->folder);
+    if (model_has(m, PART_TEXT_ENCODER_2) && m->text_2.vocab_size != m->text.vocab_size)
+        return error_set(
+            err, LECO_UNSUPPORTED,
+            "%s: its text encoders' tables have %lld and %lld tokens: an embedding would need a number that both lack",
+            m->folder, (long long)m->text.vocab_size, (long long)m->text_2.vocab_size);
     if (vectors < 1 || next + vectors > INT32_MAX)
         return error_set(err, LECO_INVALID, "an embedding of %lld vectors", (long long)vectors);
-    LECO_TRY(tokenizer_add(m->tokenizer, token, (int32_t)next, (int32_t)vectors, err));
-    m->added_vectors += vectors;
     *first = (int32_t)next;
+    LECO_TRY(model_name_token(m, token, *first, vectors, err));
+    m->added_vectors += vectors;
     return LECO_OK;
+}
+
+leco_status model_name_token(model *m, const char *token, int32_t first, int64_t vectors, leco_error *err)
+{
+    LECO_TRY(tokenizer_add(m->tokenizer, token, first, (int32_t)vectors, err));
+    return m->tokenizer_2 ? tokenizer_add(m->tokenizer_2, token, first, (int32_t)vectors, err) : LECO_OK;
 }
 
 void model_close(model *m)

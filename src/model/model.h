@@ -117,6 +117,8 @@ void model_unload(model *m, model_part part);
 /* Makes a word of prompts the ids of an embedding of so many vectors, behind those of the text encoder's table: *first
  * and those that follow. A word that is a token already is LECO_INVALID. */
 leco_status model_add_token(model *m, const char *token, int64_t vectors, int32_t *first, leco_error *err);
+/* Another word for the same ids. */
+leco_status model_name_token(model *m, const char *token, int32_t first, int64_t vectors, leco_error *err);
 
 void model_close(model *m); /* NULL is fine */
 

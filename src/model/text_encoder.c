@@ -241,7 +241,7 @@ void text_eos_positions(const text_config *config, const int32_t *ids, int64_t b
         int64_t best = 0;
         if (config->eos_token_id == LEGACY_EOS) {
             for (int64_t i = 1; i < tokens; i++)
-                if (row[i] > row[best]) best = i;
+                if (row[i] > row[best] && row[i] < config->vocab_size) best = i;
         } else {
             while (best < tokens && row[best] != config->eos_token_id) best++;
             if (best == tokens) best = 0; /* as the argmax of no matches at all */

@@ -36,7 +36,8 @@ typedef struct text_encoder {
 text_encoder text_encoder_build(nn *c, const text_config *config, int64_t batch, int64_t tokens, text_options options);
 
 /* Where transformers reads the pooled state of each sequence: the first end token; with the legacy eos_token_id 2 the
- * first occurrence of the highest id. ids [batch,tokens] -> positions [batch]. */
+ * first occurrence of the highest id, where an embedding's count as none (to transformers they would be the end).
+ * ids [batch,tokens] -> positions [batch]. */
 void text_eos_positions(const text_config *config, const int32_t *ids, int64_t batch, int64_t tokens,
                         int32_t *positions);
 

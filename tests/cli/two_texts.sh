@@ -53,13 +53,23 @@ run 0 "${draw[@]}" --lora erased.safetensors -o erased.png
 differ plain.png erased.png
 run 0 "$LECO" train xl.yaml --set network.init=erase --set save.name=begun
 
+# Words: one vector list for each encoder.
+draw[5]='a red <thing>'
+run 0 "${draw[@]}" -o without.png
+run 0 "${draw[@]}" --embedding "$xl/embedding.safetensors" -o with.png
+says '"<thing>" in a prompt stands for 3 vectors'
+differ without.png with.png
+
 # What isn't there for them yet says so.
 sed 's/rank: 2/rank: 2, text_encoder: true/' xl.yaml >text.yaml
 run 1 "$LECO" train text.yaml
 says "^leco: .*sdxl-like: .*text encoder.*can't be trained"
 safetensors word.safetensors "{$(tensor emb_params 1,16 0,64)}" 64
 run 1 "$LECO" generate -m "$xl" -p x --embedding word.safetensors -o x.png
-says '^leco: .*two text encoders'
+says '^leco: word\.safetensors: .*for two text encoders has the tensors "clip_l" and "clip_g"'
+sed 's/network: .*/network: {type: embedding, token: <new>, init: red}/' xl.yaml >word.yaml
+run 1 "$LECO" train word.yaml
+says '^leco: .*two text encoders: leco trains no embeddings'
 run 1 "$LECO" run text-encoder-2 -m "$model" -p x --out x.safetensors
 says '^leco: .*has no text-encoder-2'
 run 0 "$LECO" inspect states.safetensors

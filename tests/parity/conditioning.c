@@ -120,6 +120,36 @@ static void check_sample(const device *d, const model *m, const safetensors *fil
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) values_free(all[i]);
 }
 
+/* What a word of two embeddings means to both encoders (tools/fixtures_xl_embedding.py). */
+static void an_embedding_is_for_both(void **state)
+{
+    (void)state;
+    model *m;
+    trainable *t;
+    conditioner *c;
+    device d = open_device();
+    conditioning got;
+    assert_works(model_open(FIXTURES "sdxl-like", &m, &err), &err);
+    assert_works(model_load(m, MODEL_TEXT_ENCODER, &err), &err);
+    assert_works(trainable_load_embedding(FIXTURES "sdxl-like/embedding.safetensors", m, DTYPE_F32, &t, &err), &err);
+    assert_int_equal(trainable_module_count(t), 2);
+    adapter_use use = {t, 1.0f};
+    const adapter_set adapters = {.use = &use, .count = 1};
+    assert_works(conditioner_create(&d, m, &adapters, m->states, &c, &err), &err);
+    safetensors *file = fixture_open("sdxl-like/embedding_out.safetensors");
+    values states = fixture_read(file, "states"), pooled = fixture_read(file, "pooled");
+    assert_works(conditioner_get(c, safetensors_metadata(file, "prompt"), &got, &err), &err);
+    check_floats("states", got.states, &states, 0, states.count);
+    check_floats("pooled", got.pooled, &pooled, 0, pooled.count);
+    values_free(&states);
+    values_free(&pooled);
+    safetensors_close(file);
+    conditioner_destroy(c);
+    trainable_destroy(t);
+    device_close(&d);
+    model_close(m);
+}
+
 static void a_denoiser_reads_all_of_it(void **state)
 {
     (void)state;
@@ -140,6 +170,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(prompts_become_states_and_pooled),
+        cmocka_unit_test(an_embedding_is_for_both),
         cmocka_unit_test(a_denoiser_reads_all_of_it),
     };
     return cmocka_run_group_tests_name("parity/conditioning", tests, NULL, NULL);
