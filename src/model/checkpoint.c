@@ -168,6 +168,13 @@ static bool has_vae(const safetensors *file, const char *prefix)
     return dim(in, 1) > 0 && dim(latents, 1) > 0 && find(file, "%sencoder.down.0.block.0.conv1.weight", prefix);
 }
 
+bool checkpoint_is_vae(const safetensors *file)
+{
+    const bool diffusers =
+        find(file, "encoder.down_blocks.0.resnets.0.conv1.weight") && find(file, "decoder.conv_in.weight");
+    return !checkpoint_is(file) && (diffusers || has_vae(file, "") || has_vae(file, VAE));
+}
+
 /* Of a checkpoint that has none the config is what all released ones have: it tells how large latents are. */
 static leco_status read_own_vae(const safetensors *file, model *m, leco_error *err)
 {

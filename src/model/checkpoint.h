@@ -19,6 +19,9 @@ leco_status checkpoint_read(const safetensors *file, model *m, leco_error *err);
 /* The same of a VAE in a file of its own, whose names may lack "first_stage_model."; m's U-Net is known. */
 leco_status checkpoint_read_vae(const safetensors *file, model *m, leco_error *err);
 
+/* Is it a VAE alone, under either names? */
+bool checkpoint_is_vae(const safetensors *file);
+
 /* The tokenizer of the family's (first) text encoder: CLIP's. */
 leco_status checkpoint_tokenizer(const model *m, tokenizer **out, leco_error *err);
 

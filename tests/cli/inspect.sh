@@ -21,6 +21,20 @@ run 0 "$LECO" inspect star.png
 prints 'a star' 'Negative prompt: a moon' 'Steps: 1'
 run 0 "$LECO" inspect star.png --json
 prints '^\{'
+# LoRAs of every layout, embeddings and VAEs are told as what they are.
+for file in 'peft/diffusers:lora:71, rank 4, alpha 6, text_encoder yes, keys PEFT' 'peft/old:lora:keys diffusers' \
+    'lycoris/tucker:loha:modules 6, rank 2' 'lycoris/full:lora:modules 3, rank 24' 'lycoris/small:lora:rank 2, alpha 1.5' \
+    'sdxl-like/embedding:embedding:vectors 3, width \[16, 24\], token <thing>'; do
+    IFS=: read -r name kind told <<<"$file"
+    run 0 "$LECO" inspect "$fixtures/$name.safetensors"
+    prints "^kind *$kind\$" "$told"
+done
+run 0 "$LECO" inspect "$fixtures/torch/embedding.pt"
+prints '^kind *embedding$' 'vectors 2, width 24'
+run 0 "$LECO" inspect "$fixtures/torch/learned_embeds.bin"
+prints '^kind *embedding$' 'token <mine>'
+run 0 "$LECO" inspect "$fixtures/vae-mid/vae/diffusion_pytorch_model.safetensors"
+prints '^kind *vae$'
 run 0 "$LECO" inspect "$fixtures/torch/lora.pt"
 prints '^kind +lora' 'rank +4'
 run 0 "$LECO" inspect "$fixtures/torch/checkpoint.ckpt"
