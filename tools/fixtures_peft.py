@@ -26,6 +26,17 @@ def old_name(name):
     return name
 
 
+def by_pattern(pipe):
+    """Ranks and alphas that differ, as PEFT's patterns give them: by a layer's name, and by a whole path."""
+    whole = "mid_block.attentions.0.proj_in"
+    pipe.unet.add_adapter(
+        LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=["to_q", "to_v", "proj_in"], init_lora_weights=False,
+                   rank_pattern={"to_v": 2}, alpha_pattern={"to_q": 3, whole: 9, "attn2.to_v": 1}))
+    unet = {n: t.detach() * 0.3 for n, t in get_peft_model_state_dict(pipe.unet).items()}
+    StableDiffusionPipeline.save_lora_weights(OUT, unet, weight_name="patterns.safetensors",
+                                              **_collate_lora_metadata({"unet": pipe.unet}))
+
+
 def main():
     os.makedirs(OUT, exist_ok=True)
     torch.manual_seed(9)
@@ -45,11 +56,13 @@ def main():
     save_file({old_name(n): t for n, t in attention.items()}, os.path.join(OUT, "old.safetensors"))
     save_file({n.replace("unet.", "base_model.model."): t for n, t in attention.items()}, os.path.join(OUT, "peft.safetensors"))
 
+    by_pattern(StableDiffusionPipeline.from_pretrained(os.path.join(FIXTURES, "sd1-like"), safety_checker=None))
+
     ids = pipe.tokenizer(["a red star"], padding="max_length", max_length=pipe.tokenizer.model_max_length, truncation=True,
                          return_tensors="pt").input_ids
     sample = torch.randn(1, 4, 8, 8)
     out = {"input_ids": ids, "sample": sample}
-    for name in ("diffusers", "plain", "old"):
+    for name in ("diffusers", "plain", "old", "patterns"):
         pipe = StableDiffusionPipeline.from_pretrained(os.path.join(FIXTURES, "sd1-like"), safety_checker=None)
         with torch.no_grad():
             if name == "diffusers":

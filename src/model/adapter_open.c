@@ -130,59 +130,94 @@ leco_status adapter_kohya_name(const char *name, char **out, leco_error *err)
 
 /* ---- alphas ---- */
 
-/* What diffusers' metadata say of a part's alphas: {"unet.r": 4, "unet.lora_alpha": 8, "unet.alpha_pattern": {}}. */
+/* What diffusers' metadata say of a part's alphas: {"unet.lora_alpha": 8, "unet.alpha_pattern": {"to_q": 4}}. */
 typedef struct told_alphas {
+    const char *path; /* of the file */
     const json_t *root;
-    const char *prefix, *key; /* "unet.", "lora_unet_" */
+    const char *prefix; /* "unet." */
 } told_alphas;
 
-static bool number_of(const told_alphas *t, const char *name, double *out)
+static const json_t *told(const told_alphas *t, const char *name)
 {
     char key[64];
     snprintf(key, sizeof key, "%s%s", t->prefix, name);
-    const json_t *value = json_object_get(t->root, key);
-    if (!json_is_number(value)) return false;
-    *out = json_number_value(value);
-    return isfinite(*out);
+    return json_object_get(t->root, key);
 }
 
-/* The alpha of a module whose rank is told by its lora_down: as the scale that PEFT gives it. */
-static bool alpha_of(const told_alphas *t, const safetensors_entry *down, double *out)
+/* The first pattern that fits counts, as in PEFT: the module's path, or its end from a point on. What a regular
+ * expression may say besides is refused. */
+static leco_status alpha_by_pattern(const told_alphas *t, const char *path, size_t length, double *out, leco_error *err)
 {
-    char key[64];
-    double value;
-    if (!number_of(t, "lora_alpha", &value)) return false;
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.";
+    const char *pattern;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)told(t, "alpha_pattern"), pattern, value) {
+        const size_t end = strlen(pattern);
+        if (strspn(pattern, plain) != end)
+            return error_set(
+                err, LECO_UNSUPPORTED,
+                "%s: its metadata give alphas by the pattern \"%.80s\" (%salpha_pattern): leco reads paths "
+                "of modules and their ends",
+                t->path, pattern, t->prefix);
+        const bool fits = end <= length && strncmp(path + length - end, pattern, end) == 0;
+        if (!fits || !json_is_number(value) || (end < length && path[length - end - 1] != '.')) continue;
+        *out = json_number_value(value);
+        return LECO_OK;
+    }
+    return LECO_OK;
+}
+
+/* The alpha of a module whose rank is told by its lora_down: as the scale that PEFT gives it. NaN: it isn't told. */
+static leco_status alpha_of(const told_alphas *t, const char *path, size_t length, const safetensors_entry *down,
+                            double *out, leco_error *err)
+{
+    const json_t *all = told(t, "lora_alpha");
+    *out = json_is_number(all) ? json_number_value(all) : (double)NAN;
+    LECO_TRY(alpha_by_pattern(t, path, length, out, err));
     const double rank = down->rank > 0 ? (double)down->shape[0] : 1;
-    snprintf(key, sizeof key, "%suse_rslora", t->prefix);
-    if (json_is_true(json_object_get(t->root, key))) value *= sqrt(rank); /* alpha / sqrt(rank) */
-    *out = value;
-    return true;
+    if (json_is_true(told(t, "use_rslora"))) *out *= sqrt(rank); /* alpha / sqrt(rank) */
+    return LECO_OK;
+}
+
+/* The alpha that goes with a tensor: *name is NULL where none does; else mem_free it. */
+static leco_status alpha_for(const told_alphas *parts, size_t count, const safetensors_entry *e, char **name,
+                             double *value, leco_error *err)
+{
+    static const char down[] = ".lora_down.weight";
+    char *kohya;
+    *name = NULL;
+    *value = NAN;
+    LECO_TRY(adapter_kohya_name(e->name, &kohya, err));
+    const size_t length = kohya ? strlen(kohya) : 0, tail = sizeof down - 1;
+    const renaming *end = end_of(e->name, strlen(e->name));
+    leco_status status = LECO_OK;
+    if (end && length > tail && strcmp(kohya + length - tail, down) == 0)
+        for (size_t i = 0; i < count && status == LECO_OK; i++) {
+            const size_t begin = strlen(parts[i].prefix), rest = strlen(end->from);
+            if (strncmp(e->name, parts[i].prefix, begin) != 0) continue;
+            status = alpha_of(&parts[i], e->name + begin, strlen(e->name) - begin - rest, e, value, err);
+        }
+    if (status == LECO_OK && isfinite(*value)) {
+        *name = mem_printf("%.*s.alpha", (int)(length - tail), kohya);
+        if (!*name) status = error_memory(err, length, "the alphas of a LoRA");
+    }
+    mem_free(kohya);
+    return status;
 }
 
 static leco_status add_alphas(safetensors *file, const json_t *root, leco_error *err)
 {
-    static const char end[] = ".lora_down.weight";
-    const told_alphas parts[] = {{root, "unet.", "lora_unet_"}, {root, "text_encoder.", "lora_te_"}};
+    const char *path = safetensors_path(file);
+    const told_alphas parts[] = {{path, root, "unet."}, {path, root, "text_encoder."}, {path, root, "text_encoder_2."}};
     const size_t count = safetensors_count(file);
     safetensors_number_to_add *all = mem_calloc(count, sizeof *all);
     size_t made = 0;
     leco_status status = all ? LECO_OK : error_memory(err, count * sizeof *all, "the alphas of a LoRA");
     for (size_t i = 0; i < count && status == LECO_OK; i++) {
-        const safetensors_entry *e = safetensors_at(file, i);
-        const size_t length = strlen(e->name), tail = sizeof end - 1;
-        double value = 0;
-        bool told = false;
-        if (length <= tail || strcmp(e->name + length - tail, end) != 0) continue;
-        for (size_t k = 0; k < 2; k++)
-            told =
-                told || (strncmp(e->name, parts[k].key, strlen(parts[k].key)) == 0 && alpha_of(&parts[k], e, &value));
-        if (!told) continue;
-        char *name = mem_printf("%.*s.alpha", (int)(length - tail), e->name);
-        if (!name) status = error_memory(err, length, "the alphas of a LoRA");
-        if (name && safetensors_find_any(file, name))
-            mem_free(name);
-        else if (name)
-            all[made++] = (safetensors_number_to_add){name, value};
+        char *name;
+        double value;
+        status = alpha_for(parts, 3, safetensors_at(file, i), &name, &value, err);
+        if (status == LECO_OK && name) all[made++] = (safetensors_number_to_add){name, value};
     }
     if (status == LECO_OK && made > 0) status = safetensors_add_numbers(file, all, made, err);
     for (size_t i = 0; i < made; i++) mem_free((char *)(uintptr_t)all[i].name);
@@ -190,24 +225,15 @@ static leco_status add_alphas(safetensors *file, const json_t *root, leco_error 
     return status;
 }
 
-/* Alphas and ranks by pattern would need to be matched with paths as PEFT does: they are refused. */
 static leco_status read_metadata(safetensors *file, leco_error *err)
 {
     static const char key[] = "lora_adapter_metadata";
-    static const char *const patterns[] = {"unet.alpha_pattern", "text_encoder.alpha_pattern"};
     const char *text = safetensors_metadata(file, key);
     json_error_t problem;
     if (!text) return LECO_OK;
     json_t *root = json_parse(text, strlen(text), 0, &problem);
     if (!root && json_lacks_memory(&problem)) return error_memory(err, strlen(text), safetensors_path(file));
-    leco_status status = LECO_OK;
-    for (size_t i = 0; i < 2 && status == LECO_OK; i++)
-        if (json_object_size(json_object_get(root, patterns[i])) > 0)
-            status = error_set(err, LECO_UNSUPPORTED,
-                               "%s: its metadata give alphas by pattern (%s), which leco can't "
-                               "read yet",
-                               safetensors_path(file), patterns[i]);
-    if (status == LECO_OK && json_is_object(root)) status = add_alphas(file, root, err);
+    leco_status status = json_is_object(root) ? add_alphas(file, root, err) : LECO_OK;
     json_decref(root);
     return status;
 }
@@ -217,11 +243,12 @@ static leco_status read_metadata(safetensors *file, leco_error *err)
 static leco_status rename_all(safetensors *file, leco_error *err)
 {
     size_t renamed = 0;
+    LECO_TRY(read_metadata(file, err)); /* which tell of the names that there are */
     LECO_TRY(safetensors_rename(file, adapter_kohya_name, &renamed, err));
     if (renamed > 0)
         log_message(LOG_DEBUG, "%s: %zu tensors have PEFT's or diffusers' names, and are called as kohya's are",
                     safetensors_path(file), renamed);
-    return renamed > 0 ? read_metadata(file, err) : LECO_OK;
+    return LECO_OK;
 }
 
 leco_status adapter_open(const char *path, safetensors **out, leco_error *err)
