@@ -221,11 +221,27 @@ size_t lesson_latents(const lesson *l, const source_pass *pass)
     return l->source[pass->source]->views * latent_count(l->size);
 }
 
+/* At the end of a schedule with zero terminal SNR latents are noise alone: a teacher that predicts noise, and knows no
+ * such latents, can't be asked there what v is. */
+static bool is_out_of_reach(const lesson *l, double timestep)
+{
+    const noise_schedule *own = l->schedule;
+    const double a = schedule_alpha_bar(own, timestep);
+    for (size_t i = 0; i < l->teacher_count; i++) {
+        const noise_schedule *s = l->teachers[i].schedule;
+        if (s->prediction != own->prediction && own->alpha_bar[own->train_timesteps - 1] == 0 &&
+            a < (double)s->alpha_bar[s->train_timesteps - 1])
+            return true;
+    }
+    return false;
+}
+
 /* min-SNR (Hang et al., "Efficient diffusion training via min-SNR weighting strategy", 2023): min(SNR, gamma) / SNR for
  * a model that predicts noise, / (SNR + 1) for one that predicts v; 1 without gamma. SNR = a / (1 - a). */
 static double weight_at(const lesson *l, double timestep)
 {
     const double gamma = l->config->min_snr_gamma;
+    if (is_out_of_reach(l, timestep)) return 0;
     if (gamma == 0) return 1;
     const double a = schedule_alpha_bar(l->schedule, timestep), snr = a / (1 - a), least = snr < gamma ? snr : gamma;
     if (l->schedule->prediction == PREDICT_V) return least / (snr + 1);

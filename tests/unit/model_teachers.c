@@ -56,6 +56,38 @@ static void other_schedules_and_predictions_teach(void **state)
     leco_train_report_free(&report);
 }
 
+/* At the first step of a model with zero terminal SNR there is only noise. A teacher that
+ * predicts noise has nothing to say of it; one that predicts v, and has the same schedule, has. */
+static void noise_alone_is_nothing_to_ask_a_noise_predictor(void **state)
+{
+    (void)state;
+    static const char *const teachers[] = {"noise", "v"};
+    char path[1024], text[2048];
+    for (int i = 0; i < 3; i++) {
+        const char *copy = model_copy(MODEL, i == 0 ? "student" : teachers[i - 1]);
+        snprintf(path, sizeof path, "%s/scheduler/scheduler_config.json", copy);
+        if (i != 1) model_edit(path, "prediction_type", "\"v_prediction\"");
+        if (i != 1) model_edit(path, "rescale_betas_zero_snr", "true");
+        if (i != 1) model_edit(path, "timestep_spacing", "\"trailing\"");
+        if (i == 0) continue;
+        snprintf(text, sizeof text,
+                 "pretrained_model: {name_or_path: \"%s\"}\n"
+                 "teachers: {donor: {name_or_path: \"%s\"}}\n"
+                 "train: {precision: float32, iterations: 3, max_denoising_steps: 2, timestep_spacing: trailing,"
+                 " min_timestep: 900}\n"
+                 "save: {name: taught, path: out, per_steps: 0}\n"
+                 "prompts:\n- {target: a circle, positive: a star, teacher: donor}\n",
+                 test_path("student"), copy);
+        test_write(test_path("train.yaml"), text, strlen(text));
+        const leco_train_options o = {0};
+        leco_train_report report = {0};
+        assert_works(leco_train(test_path("train.yaml"), &o, &report, &err), &err);
+        printf("    a teacher of %s: loss %g\n", teachers[i - 1], report.first_loss);
+        assert_true(isfinite(report.first_loss) && (report.first_loss > 0) == (i == 2));
+        leco_train_report_free(&report);
+    }
+}
+
 static bool disturb(safetensors_entry *entry, float *data)
 {
     if (strcmp(entry->name, "encoder.conv_out.weight") == 0) data[0] += 1;
@@ -87,6 +119,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_model_itself_teaches_nothing),
         cmocka_unit_test(other_schedules_and_predictions_teach),
+        cmocka_unit_test(noise_alone_is_nothing_to_ask_a_noise_predictor),
         cmocka_unit_test(other_latents_are_refused),
     };
     return cmocka_run_group_tests_name("unit/model_teachers", tests, NULL, NULL);
