@@ -154,7 +154,7 @@ static leco_status draw(void)
 #ifdef __SANITIZE_ADDRESS__
 enum { ALL_OF_THE_FIRST = 16 };
 #else
-enum { ALL_OF_THE_FIRST = 40 };
+enum { ALL_OF_THE_FIRST = 25 };
 #endif
 
 static void fail_all(leco_status (*call)(void))
