@@ -364,6 +364,11 @@ leco_status file_writer_write(file_writer *w, const void *data, size_t size, lec
     return LECO_OK;
 }
 
+const char *file_writer_place(const file_writer *w)
+{
+    return w->temporary;
+}
+
 void file_writer_abort(file_writer *w)
 {
     if (!w) return;

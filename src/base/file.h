@@ -35,6 +35,7 @@ leco_status file_read_text(const char *path, size_t limit, char **text, size_t *
 typedef struct file_writer file_writer;
 leco_status file_writer_open(const char *path, file_writer **out, leco_error *err);
 leco_status file_writer_write(file_writer *w, const void *data, size_t size, leco_error *err);
+const char *file_writer_place(const file_writer *w);             /* where the bytes are until then, to be read back */
 leco_status file_writer_commit(file_writer *w, leco_error *err); /* frees w, also on failure */
 void file_writer_abort(file_writer *w);                          /* frees w; NULL is fine */
 

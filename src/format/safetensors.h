@@ -105,11 +105,16 @@ leco_status safetensors_write(const char *path, const safetensors_entry *entries
                               const char *const (*metadata)[2], size_t metadata_count, leco_error *err);
 
 /* The same, but each tensor's data are asked for when they are written, so that not all need be there at once: in the
- * order of writing, by number; valid until the next one is asked for. */
-typedef leco_status (*safetensors_make)(void *user, size_t index, const void **data, leco_error *err);
+ * order of writing, by number; valid until the next one is asked for. Then `check` (NULL: nobody) may read the whole
+ * file, at `place`, before it takes its own. */
+typedef struct safetensors_maker {
+    leco_status (*make)(void *user, size_t index, const void **data, leco_error *err);
+    leco_status (*check)(void *user, const char *place, leco_error *err);
+    void *user;
+} safetensors_maker;
 leco_status safetensors_write_made(const char *path, const safetensors_entry *entries, size_t count,
-                                   const char *const (*metadata)[2], size_t metadata_count, safetensors_make make,
-                                   void *user, leco_error *err);
+                                   const char *const (*metadata)[2], size_t metadata_count, const safetensors_maker *by,
+                                   leco_error *err);
 
 /* Writes a copy of an open file, atomically: byte for byte, but for the data of those tensors for which `replace` gives
  * others: it sets *data to as many bytes of the same type, valid until it is asked for the next tensor, or leaves it

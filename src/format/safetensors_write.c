@@ -196,7 +196,7 @@ leco_status safetensors_data_begin(const char *path, const safetensors_entry *en
 }
 
 static leco_status write_parts(file_writer *w, const text *header, const safetensors_entry *entries, size_t count,
-                               safetensors_make make, void *user, leco_error *err)
+                               const safetensors_maker *by, leco_error *err)
 {
     uint64_t length = header->used;
     LECO_TRY(file_writer_write(w, &length, sizeof length, err));
@@ -206,7 +206,7 @@ static leco_status write_parts(file_writer *w, const text *header, const safeten
             size_t width = dtype_size(entries[i].type);
             const void *data = entries[i].data;
             if (width != widths[k]) continue;
-            if (make) LECO_TRY(make(user, i, &data, err));
+            if (by) LECO_TRY(by->make(by->user, i, &data, err));
             LECO_TRY(file_writer_write(w, data, entries[i].count * width, err));
         }
     }
@@ -214,8 +214,8 @@ static leco_status write_parts(file_writer *w, const text *header, const safeten
 }
 
 leco_status safetensors_write_made(const char *path, const safetensors_entry *entries, size_t count,
-                                   const char *const (*metadata)[2], size_t metadata_count, safetensors_make make,
-                                   void *user, leco_error *err)
+                                   const char *const (*metadata)[2], size_t metadata_count, const safetensors_maker *by,
+                                   leco_error *err)
 {
     text header = {.path = path};
     file_writer *w = NULL;
@@ -223,7 +223,8 @@ leco_status safetensors_write_made(const char *path, const safetensors_entry *en
     if (status == LECO_OK) status = make_header(&header, entries, count, metadata, metadata_count, err);
     if (status == LECO_OK) status = file_writer_open(path, &w, err);
     if (status == LECO_OK) {
-        status = write_parts(w, &header, entries, count, make, user, err);
+        status = write_parts(w, &header, entries, count, by, err);
+        if (status == LECO_OK && by && by->check) status = by->check(by->user, file_writer_place(w), err);
         if (status == LECO_OK)
             status = file_writer_commit(w, err);
         else
@@ -236,5 +237,5 @@ leco_status safetensors_write_made(const char *path, const safetensors_entry *en
 leco_status safetensors_write(const char *path, const safetensors_entry *entries, size_t count,
                               const char *const (*metadata)[2], size_t metadata_count, leco_error *err)
 {
-    return safetensors_write_made(path, entries, count, metadata, metadata_count, NULL, NULL, err);
+    return safetensors_write_made(path, entries, count, metadata, metadata_count, NULL, err);
 }

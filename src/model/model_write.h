@@ -40,6 +40,7 @@ typedef struct written_tensor {
 /* `entries` [count] have no data: they are made as they are written; *done is how many tensors were, of total. */
 typedef struct tensor_writer {
     const model_writing *how;
+    const model *check; /* the file is to be a checkpoint of this model: it is read back; NULL: it isn't one */
     int64_t done, total;
     void *buffer; /* mem_free it */
     size_t room;

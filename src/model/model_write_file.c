@@ -1,10 +1,7 @@
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/arena.h"
-#include "base/file.h"
 #include "base/mem.h"
 #include "base/name_table.h"
 #include "model/checkpoint.h"
@@ -138,26 +135,9 @@ static leco_status write_listed(listing *l, const char *path)
                                        {"modelspec.architecture", f->saved[v].architecture},
                                        {"modelspec.implementation", f->implementation},
                                        {"modelspec.prediction_type", v ? "v" : "epsilon"}};
-    tensor_writer w = {.how = l->how, .total = (int64_t)l->count};
+    tensor_writer w = {.how = l->how, .check = l->m, .total = (int64_t)l->count};
     leco_status status = tensors_write(&w, path, l->entries, l->from, l->count, metadata, 4, l->err);
     mem_free(w.buffer);
-    return status;
-}
-
-/* Beside its place until it was read back. */
-static leco_status write_and_check(listing *l, const char *path)
-{
-    char *folder = file_folder_of(path), *aside = NULL,
-         *name = mem_printf(".leco-%lld.safetensors", (long long)getpid());
-    if (folder && name) aside = file_join(folder, name);
-    leco_status status = aside ? write_listed(l, aside) : no_memory(l);
-    if (status == LECO_OK) status = model_check_written(l->m, aside, l->err);
-    if (status == LECO_OK && rename(aside, path) != 0)
-        status = error_set(l->err, LECO_IO, "%s: can't be put in its place", path);
-    if (status != LECO_OK && aside) unlink(aside);
-    mem_free(folder);
-    mem_free(name);
-    mem_free(aside);
     return status;
 }
 
@@ -167,7 +147,7 @@ leco_status model_write_file(model *m, const char *path, const model_writing *ho
     if (!l.memory) return error_memory(err, 0, "the names of tensors");
     leco_status status = check_tokenizer(m, err);
     if (status == LECO_OK) status = list(&l);
-    if (status == LECO_OK) status = write_and_check(&l, path);
+    if (status == LECO_OK) status = write_listed(&l, path);
     name_table_free(&l.by_name);
     arena_destroy(l.memory);
     return status;

@@ -77,12 +77,19 @@ static leco_status make(void *user, size_t index, const void **data, leco_error 
     return error_set(err, LECO_INTERRUPTED, "stopped; nothing is written");
 }
 
+static leco_status check(void *user, const char *place, leco_error *err)
+{
+    const making *m = user;
+    return m->w->check ? model_check_written(m->w->check, place, err) : LECO_OK;
+}
+
 leco_status tensors_write(tensor_writer *w, const char *path, const safetensors_entry *entries,
                           const written_tensor *from, size_t count, const char *const (*metadata)[2],
                           size_t metadata_count, leco_error *err)
 {
     making m = {w, path, entries, from};
-    return safetensors_write_made(path, entries, count, metadata, metadata_count, make, &m, err);
+    const safetensors_maker by = {make, check, &m};
+    return safetensors_write_made(path, entries, count, metadata, metadata_count, &by, err);
 }
 
 /* ---- reading back ---- */
