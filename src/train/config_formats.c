@@ -185,7 +185,12 @@ static leco_status add_pairs(entries *e, const slider *s, doc_node *resolution, 
 
 static leco_status add_slider(entries *e, const doc_node *from, leco_error *err)
 {
+    static const char *const made[] = {"target", "unconditional", "action"}; /* of what a slider says */
     slider s = {.from = from};
+    for (size_t i = 0; i < sizeof made / sizeof *made; i++)
+        if (doc_find(from, made[i]))
+            return error_set(err, LECO_INVALID, "%s: %s: a slider's target_class, positive and negative say it all",
+                             doc_find(from, made[i])->place, made[i]);
     LECO_TRY(slider_text(from, "target_class", &s.target, err));
     LECO_TRY(neutral_of(e->memory, from, &s.neutral, err));
     s.multiplier = doc_find(from, "multiplier");

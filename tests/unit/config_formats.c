@@ -217,6 +217,8 @@ static void mistakes_name_the_line(void **state)
     assert_refused("p.toml", "a = 1\n", "p.toml:1", "holds no prompts");
     assert_refused("p.toml", "", "p.toml", "holds no prompts");
     assert_refused("p.toml", "prompts = []\n", "p.toml:1", "empty");
+    assert_refused("p.toml", "target_class = \"x\"\npositive = \"y\"\naction = \"erase\"\n", "p.toml:3: action",
+                   "target_class, positive and negative say it all");
     assert_refused("p.toml", "[[prompts]]\ntarget = \"x\"\n[[prompts]]\ntraget = \"y\"\n", "p.toml:4", "traget");
     assert_refused("p.toml", "foo = 2\n[[prompts]]\ntarget = \"x\"\n", "p.toml:1", "foo");
     assert_refused("p.toml", "[[prompts]]\ntarget = \"x\"\nguidance_scale = inf\n", "p.toml:3", "guidance_scale");
