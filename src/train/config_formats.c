@@ -281,7 +281,7 @@ leco_status config_entries(arena *memory, doc_node *root, doc_node **list, leco_
     if (root->kind == DOC_SCALAR) return doc_wrong(root, "prompts", "a list (\"- target: ...\")", err);
     LECO_TRY(new_node(memory, (doc_node){.kind = DOC_LIST, .place = root->place}, &e.list, err));
     LECO_TRY(root->kind == DOC_LIST ? add_entries(&e, root, "prompts", err) : add_file(&e, root, err));
+    if (e.list->count == 0) return error_set(err, LECO_INVALID, "%s: the list of prompts is empty", root->place);
     *list = e.list;
-    if (e.list->count > 0) return LECO_OK;
-    return error_set(err, LECO_INVALID, "%s: the list of prompts is empty", root->place);
+    return LECO_OK;
 }
