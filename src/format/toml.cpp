@@ -31,7 +31,7 @@
 namespace
 {
 
-enum { MAX_NODES = 200000, MAX_DEPTH = 32, MAX_DOTS = 1000 };
+enum { MAX_NODES = 200000, MAX_DEPTH = 31 /* and the list around an entry */, MAX_DOTS = 1000 };
 
 struct reader {
     arena *memory;
