@@ -109,7 +109,7 @@ static leco_status check_pooled(const model *m, leco_error *err)
 static leco_status check_parts(const model *m, leco_error *err)
 {
     const char *folder = m->folder;
-    const int64_t width = m->text.hidden_size + m->text_2.hidden_size, wanted = unet_context_width(&m->unet);
+    const int64_t width = model_text_width(m), wanted = unet_context_width(&m->unet);
     text_part text[MODEL_MOST_TEXTS];
     const size_t texts = model_texts(m, text);
     if (width != wanted)
