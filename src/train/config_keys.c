@@ -320,11 +320,12 @@ static const key_row prompt_keys[] = {
            "model without it, as ESD does; `teacher`, with `positive` as its prompt; `both`, student and teacher by "
            "turns; `none`, nobody: the latent is noise at every timestep, which costs no denoising (iLECO)"),
     NODE("images", "of a slider: folders of pictures before and after"),
-    NUMBER("guidance_scale", guidance_scale, -1000, 1000, "1.0",
-           "how far: the student is pulled to neutral -/+ guidance_scale (positive - unconditional). Of `distill`: the "
-           "classifier-free guidance that it learns to do without; of `negative` and "
-           "`transplant`: that of the pictures it is for (of the latter, 1 teaches what the teacher says and leaves "
-           "guidance aside)"),
+    NUMBER(
+        "guidance_scale", guidance_scale, -1000, 1000, "1.0",
+        "how far: the student is pulled to neutral -/+ guidance_scale (positive - unconditional). Of `distill`: the "
+        "classifier-free guidance that it learns to do without; of `negative` and "
+        "`transplant`: that of the pictures it is for (of the latter, above 1 teaches what they are guided away from, "
+        "too)"),
     NUMBER("trajectory_guidance_scale", trajectory_guidance_scale, 0, 100,
            UNSET("`train.trajectory_guidance_scale`; 1 for `distill`"), "classifier-free guidance while generating"),
     OWN("resolution", read_resolution, show_resolution, "the model's own",

@@ -4,8 +4,7 @@
  *     enhance   target <- neutral + g (positive - unconditional)
  *     slider    enhance at the multiplier, and erase at minus the multiplier, on the same x_t
  *     distill   target <- (1 - g) unconditional + g positive
- *     transplant   target <- positive + (1 - 1 / g) (own unconditional - unconditional), of which only the second is
- *                  the student's own: so that u + g (c - u) comes out as the teacher's does
+ *     transplant   target <- positive, and at 1 - 1 / g of the weight unconditional <- unconditional, on the same x_t
  *     terms     target <- as they say
  *     preserve  p <- p, at the multipliers that the entries have
  *
@@ -176,8 +175,9 @@ static leco_status distill(const train_prompt *p, arena *memory, objective *out,
     return LECO_OK;
 }
 
-/* What is drawn with guidance g is u + g (c - u). The student's u, for `unconditional`, isn't the teacher's, and is to
- * stay; for both to draw the same, its c must be the teacher's c and (1 - 1 / g) of the difference of the two. */
+/* What is drawn with guidance g is g c - (g - 1) u, u being predicted for `unconditional`. For both to draw the same,
+ * the student's u has to be the teacher's, too, where these pictures come by: a u that doesn't know what is brought in
+ * takes it for something else, and guidance goes on away from that. Of what is drawn c has g parts and u g - 1. */
 static leco_status transplant(const train_prompt *p, arena *memory, objective *out, leco_error *err)
 {
     if (p->guidance_scale < 1)
@@ -186,12 +186,12 @@ static leco_status transplant(const train_prompt *p, arena *memory, objective *o
                          p->place);
     const double part = 1 - 1 / p->guidance_scale;
     LECO_TRY(begin(p, memory, out, err));
-    branch *b = entry_branches(out, memory, p, 1);
+    branch *b = entry_branches(out, memory, p, part > 0 ? 2 : 1);
     if (!b) return no_memory(err);
-    terms_add(&b->terms, 1, p->teacher, p->positive);
+    terms_add(&b[0].terms, 1, p->teacher, p->positive);
     if (part == 0) return LECO_OK;
-    terms_add(&b->terms, part, 0, p->unconditional);
-    terms_add(&b->terms, -part, p->teacher, p->unconditional);
+    b[1] = (branch){.weight = p->weight * part, .multiplier = p->multiplier, .prompt = p->unconditional};
+    terms_add(&b[1].terms, 1, p->teacher, p->unconditional);
     return LECO_OK;
 }
 
