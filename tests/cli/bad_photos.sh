@@ -19,7 +19,7 @@ save: {name: small, path: out}
 END
 run 0 "$LECO" train photos.yaml --dry-run
 prints '^images +6 in 1 size$'
-run 0 "$LECO" train photos.yaml
+run 0 "$LECO" train photos.yaml --set images.guidance_scale=4
 exists out/small.safetensors
 says '^warning: .*photos/animated\.png: is animated; only its still picture is read' \
     '^warning: .*photos/pixel\.png: its 1 x 1 pixels are enlarged 32 times to fill 32 x 32'
@@ -61,6 +61,12 @@ bad a.png 'photos/a\.png: '
 cp photos/grey16.png photos/a.png
 overwrite photos/a.png 16 '\x00\x01\x00\x00'
 bad a.png 'photos/a\.png: is 65536 x 4 pixels; at most 16384 a side'
+word='network={type: embedding, token: <thing>, vectors: 2}' # textual inversion, as it began
+fails '"a \{small\|large\} circle": it doesn.t hold the token "<thing>"' --set "$word" --set 'images.prompt=a <thing>' -q
+echo 'a {small|large} <thing>' >photos/grey.txt
+run 0 "$LECO" train photos.yaml --set "$word" --set 'images.prompt=a <thing>' -q
+exists out/small.safetensors
+rm -r out
 echo 'a {red circle' >photos/pixel.txt
 bad pixel.txt 'photos/pixel\.txt: .*\{'
 sed -i 's/, prompt: "a thing"//' photos.yaml
