@@ -72,7 +72,7 @@ typedef struct backend {
     bool (*supports)(dtype compute);
     /* The kernel of an operator for a compute dtype, or NULL where the backend has none. */
     const kernel *(*kernel_for)(op_code op, dtype compute);
-    /* The dtype activations should have on this machine when the user names none: BF16 or F32. */
+    /* The dtype activations should have on this machine when the user names none: BF16, F16 or F32. */
     dtype (*preferred_dtype)(void);
     /* Optional. The device's own matrix rate in GFLOP/s, measured now (about 0.2 s): what reports relate speeds to. 0
      * where it has no product of that dtype. */
@@ -84,7 +84,7 @@ typedef struct backend {
 
 /* All backends, a row each: the first that has its device is what is used when none is named.
  *
- *     cuda  NVIDIA cards, F32 and BF16; where leco was built with it
+ *     cuda  NVIDIA cards, F32, F16 and, from Ampere on, BF16; where leco was built with it
  *     cpu   oneDNN and OpenMP, F32 and BF16
  *     ref   plain loops, F32 and F64: the definition of correct */
 #if defined(LECO_CUDA)

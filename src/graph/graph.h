@@ -11,8 +11,8 @@
 
 typedef struct graph graph;
 
-/* `compute` is the dtype of activations: F32, BF16, or F64 (reference backend only). Owned by the caller. NULL: out of
- * memory. */
+/* `compute` is the dtype of activations: F32, BF16, F16, or F64 (reference backend only). Owned by the caller. NULL:
+ * out of memory. */
 graph *graph_create(dtype compute);
 void graph_destroy(graph *g);
 
@@ -59,9 +59,10 @@ leco_status graph_finish(graph *g, leco_error *err);
  * (a scalar) depends on, into param->grad (overwritten by each run). Nothing is emitted off those paths. */
 void graph_backward(graph *g, tensor *loss);
 
-/* As above for any tensor y with a given co-vector u of y's shape: gradients of sum(u * y). For gradient checks; the
- * gradients of non-param leaves in `wanted` are returned in `grads` (NULL where y doesn't depend on it). A wanted leaf
- * is an input tensor that graph_want_gradient was called on before it was used. */
+/* As above for any tensor y with a given co-vector u of y's shape: gradients of sum(u * y). Where y is a loss, u, a
+ * scalar of the exact dtype, scales it; NULL: 1. The gradients of non-param leaves in `wanted` are returned in `grads`
+ * (NULL where y doesn't depend on it). A wanted leaf is an input tensor that graph_want_gradient was called on before
+ * it was used. */
 void graph_backward_from(graph *g, tensor *y, tensor *u, tensor *const *wanted, size_t count, tensor **grads);
 void graph_want_gradient(graph *g, tensor *input);
 

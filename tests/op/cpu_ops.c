@@ -1,4 +1,5 @@
-/* The CPU backend, and any other, against the reference, operator by operator, forward and backward, in f32 and bf16.
+/* The CPU backend, and any other, against the reference, operator by operator, forward and backward, in f32, bf16 and
+ * f16.
  *
  * Both backends walk the same graph in step. After each node the reference's result, rounded to what the CPU backend's
  * tensor can hold, replaces the result on both sides: each kernel is judged on equal inputs, by its own error alone.
@@ -29,10 +30,11 @@
  * f32: sums of at most a thousand products in any order, 2^-24 each, and the fast exponentials of the kernels.
  * bf16 results: half a unit in the last place is 2^-9, and one more for what an implementation adds. Where an operand
  * is rounded to bf16 first (a trainable parameter, softmax's P and its gradient) the products with it may cancel:
- * three times that.
+ * three times that. f16 has three bits more.
  * The log-sum-exp of a bf16 graph is an exponent, its absolute error counts: P's own rounding is 2^-9, a part in 10000
  * is nothing beside it and lets kernels use a shorter polynomial. */
-static const double f32_tolerance = 1e-5, bf16_tolerance = 0x1.8p-8, lse_tolerance = 1e-4, smallest_scale = 0.05;
+static const double f32_tolerance = 1e-5, bf16_tolerance = 0x1.8p-8, f16_tolerance = 0x1.8p-11, lse_tolerance = 1e-4,
+                    smallest_scale = 0.05;
 /* A whole graph in a session: errors of up to thirty nodes add up. */
 static const double f32_graph_tolerance = 1e-4, bf16_graph_tolerance = 0.05;
 
@@ -57,7 +59,9 @@ static void compare(const trial *t, const char *what, const double *expected, co
 
 static double tolerance_of(const node *n, int output)
 {
-    if (n->output[output]->type == DTYPE_BF16) {
+    const dtype type = n->output[output]->type;
+    if (type == DTYPE_BF16 || type == DTYPE_F16) {
+        const double tolerance = type == DTYPE_F16 ? f16_tolerance : bf16_tolerance;
         bool rounds_operands = n->op == OP_ATTENTION || n->op == OP_ATTENTION_GRAD;
         for (int k = 0; k < NODE_MAX_INPUTS; k++) {
             rounds_operands |= n->input[k] != NULL && n->input[k]->kind == TENSOR_PARAM;
@@ -65,9 +69,9 @@ static double tolerance_of(const node *n, int output)
         /* A weight that was computed, in f32. */
         bool has_weight = n->op == OP_LINEAR || n->op == OP_LINEAR_DX || n->op == OP_CONV2D || n->op == OP_CONV2D_DX;
         rounds_operands |= has_weight && n->input[1]->kind == TENSOR_NODE;
-        return rounds_operands ? 3 * bf16_tolerance : bf16_tolerance;
+        return rounds_operands ? 3 * tolerance : tolerance;
     }
-    if (n->op == OP_ATTENTION && n->output[0]->type == DTYPE_BF16) return lse_tolerance;
+    if (n->op == OP_ATTENTION && n->output[0]->type != DTYPE_F32) return lse_tolerance;
     return f32_tolerance;
 }
 
@@ -140,7 +144,7 @@ static const backend *other_backend(size_t *index)
 
 static void other_backends_agree(void **state)
 {
-    static const dtype types[] = {DTYPE_F32, DTYPE_BF16};
+    static const dtype types[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16};
     const backend *b;
     for (size_t i = 0; (b = other_backend(&i)) != NULL;) {
         for (size_t k = 0; k < sizeof types / sizeof *types; k++) {
@@ -178,7 +182,7 @@ static void repeat_node(machine *m, const trial *t, const node *n)
 
 static void other_backends_repeat(void **state)
 {
-    static const dtype types[] = {DTYPE_F32, DTYPE_BF16};
+    static const dtype types[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16};
     const backend *b;
     for (size_t i = 0; (b = other_backend(&i)) != NULL;) {
         for (size_t k = 0; k < sizeof types / sizeof *types; k++) {

@@ -67,6 +67,8 @@ static double rounded(dtype type, double value)
     switch (type) {
     case DTYPE_BF16:
         return (double)bf16_to_f32(bf16_from_f32((float)value));
+    case DTYPE_F16:
+        return (double)f16_to_f32(f16_from_f32((float)value));
     case DTYPE_F64:
         return value;
     default:

@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -12,12 +13,14 @@
 /* bfloat16: a matter of luck within a factor of two. Measured on the CPU up to 3.8e-2, PyTorch itself up to 4.0e-2 here
  * and 5.9e-2 without adapters; on cards up to 5.5e-2, and where attention is done in float32 throughout, 5.2e-2 instead
  * of 3.5e-2 for one case and the other way round for the next. */
-static const double bounds[] = {1e-4, 6e-2};
-static const double gradient_bound = 1e-3; /* of the norm, in float32 */
+static const double bounds[] = {1e-4, 6e-2, 1e-2}; /* float16: measured up to 4e-3 */
+static const double gradient_bound = 1e-3;         /* of the norm, in float32 */
+#define LOSS_SCALE 65536.0f                        /* in float16 */
 
 /* In bfloat16, gradients of these random little networks are ill-conditioned: PyTorch, with model and inputs cast to
  * bfloat16 and the adapter kept in float32, is itself this far off (all tensors as one vector; the worst tensor). leco
- * may be twice as far, in its worst tensor three times; measured at most 1.3 and 1.9 times. */
+ * may be twice as far, in its worst tensor three times; measured at most 1.3 and 1.9 times. In float16, with a scaled
+ * loss, a quarter as far: measured at most 0.21 and 0.2 times. */
 static const struct {
     const char *name;
     double all, worst;
@@ -101,7 +104,7 @@ static void check_prediction(const fixture *f, const way *w, const adapter_set *
     values want = fixture_read_nhwc(f->cases, "%s", tensor_name);
     char what[128];
     snprintf(what, sizeof what, "%s %s %s", f->name, tensor_name, how);
-    check_error(what, w, run_compare(&r, u.noise, &want), bounds[way_is_rough(w)]);
+    check_error(what, w, run_compare(&r, u.noise, &want), bounds[way_grade(w)]);
     values_free(&want);
     run_end(&r);
     graph_destroy(g);
@@ -228,7 +231,8 @@ typedef struct norms {
     double error, wanted;
 } norms;
 
-static norms gradient_norms(const fixture *f, const trainable_module *m, const param *p, const char *suffix)
+static norms gradient_norms(const fixture *f, const trainable_module *m, const param *p, const char *suffix,
+                            double scaled_by)
 {
     char key[512];
     snprintf(key, sizeof key, "grad.lora_unet_%s", m->layer.path);
@@ -238,7 +242,7 @@ static norms gradient_norms(const fixture *f, const trainable_module *m, const p
     assert_int_equal(shape_count(&p->shape), want.count);
     norms n = {0};
     for (size_t i = 0; i < want.count; i++) {
-        double d = (double)((float *)p->grad)[i] - (double)want.at[i];
+        double d = (double)((float *)p->grad)[i] / scaled_by - (double)want.at[i];
         n.error += d * d;
         n.wanted += (double)want.at[i] * (double)want.at[i];
     }
@@ -255,7 +259,8 @@ static void report_gradients(const fixture *f, const way *w, trainable *l, doubl
     for (size_t i = 0; i < trainable_module_count(l); i++) {
         const trainable_module *m = trainable_module_at(l, i);
         for (size_t k = 0; k < m->params; k++) {
-            norms n = gradient_norms(f, m, &m->param[k], m->kind->param[k].suffix);
+            norms n =
+                gradient_norms(f, m, &m->param[k], m->kind->param[k].suffix, w->type == DTYPE_F16 ? LOSS_SCALE : 1);
             double error = sqrt(n.error / n.wanted);
             if (!(error <= worst)) worst = error;
             all.error += n.error;
@@ -279,14 +284,16 @@ static void check_gradients(const fixture *f, const way *w, double bound_all, do
     tensor *wanted = graph_input(g, "target", graph_exact_dtype(g), u.noise->shape);
     tensor *loss = op_mse(g, u.noise, wanted);
     graph_result(g, loss);
-    graph_backward(g, loss);
+    tensor *scale = w->type == DTYPE_F16 ? graph_input(g, "scale", DTYPE_F32, (shape){0}) : NULL;
+    graph_backward_from(g, loss, scale, NULL, 0, NULL);
     running r = run_start(g, w);
+    if (scale) run_write(&r, scale, &(values){.at = &(float){LOSS_SCALE}, .count = 1});
     write_inputs(&r, f, &u);
     run_write(&r, wanted, &target);
     run_all(&r);
     char what[128];
     snprintf(what, sizeof what, "%s loss", f->name);
-    check_error(what, w, run_compare(&r, loss, &loss_wanted), bounds[way_is_rough(w)]);
+    check_error(what, w, run_compare(&r, loss, &loss_wanted), bounds[way_grade(w)]);
     report_gradients(f, w, l, bound_all, bound_worst);
     run_end(&r);
     graph_destroy(g);
@@ -301,10 +308,12 @@ static void check_all_gradients(size_t i, const char *adapter)
     fixture f;
     fixture_begin(&f, folders[i].name, adapter);
     for (int k = 0; k < WAY_COUNT; k++) {
-        bool rough = ways[k].type == DTYPE_BF16;
-        if (way_available(&ways[k]))
-            check_gradients(&f, &ways[k], rough ? 2 * folders[i].all : gradient_bound,
-                            rough ? 3 * folders[i].worst : gradient_bound);
+        const double all[] = {gradient_bound, 2 * folders[i].all, folders[i].all / 4};
+        const double worst[] = {gradient_bound, 3 * folders[i].worst, folders[i].worst / 4};
+        const int grade = way_grade(&ways[k]);
+        /* An emulated card takes minutes for all folders. */
+        if (i > 0 && strcmp(ways[k].device, "cuda") == 0 && !getenv("LECO_TEST_LARGE")) continue;
+        if (way_available(&ways[k])) check_gradients(&f, &ways[k], all[grade], worst[grade]);
     }
     fixture_end(&f);
 }
@@ -340,7 +349,7 @@ static void dora_gradients_are_peft(void **state)
     check_all_gradients(0, "dora");
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(predictions_are_torch),        cmocka_unit_test(conv_predictions_are_torch),
@@ -350,5 +359,6 @@ int main(void)
         cmocka_unit_test(lokr_gradients_are_lycoris),   cmocka_unit_test(dora_predictions_are_lycoris),
         cmocka_unit_test(dora_gradients_are_peft),
     };
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

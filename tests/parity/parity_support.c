@@ -9,7 +9,7 @@
 const way ways[WAY_COUNT] = {
     [WAY_REF_F32] = {"ref float32", "ref", DTYPE_F32},       [WAY_CPU_F32] = {"cpu float32", "cpu", DTYPE_F32},
     [WAY_CPU_BF16] = {"cpu bfloat16", "cpu", DTYPE_BF16},    [WAY_CUDA_F32] = {"cuda float32", "cuda", DTYPE_F32},
-    [WAY_CUDA_BF16] = {"cuda bfloat16", "cuda", DTYPE_BF16},
+    [WAY_CUDA_BF16] = {"cuda bfloat16", "cuda", DTYPE_BF16}, [WAY_CUDA_F16] = {"cuda float16", "cuda", DTYPE_F16},
 };
 
 bool way_available(const way *w)
@@ -18,9 +18,9 @@ bool way_available(const way *w)
     return test_on(w->device) && b && backend_open(b, NULL) == LECO_OK && b->supports(w->type);
 }
 
-bool way_is_rough(const way *w)
+int way_grade(const way *w)
 {
-    return w->type == DTYPE_BF16;
+    return w->type == DTYPE_BF16 ? 1 : w->type == DTYPE_F16 ? 2 : 0;
 }
 
 /* ---- fixtures ---- */
@@ -179,7 +179,7 @@ double run_compare(running *r, const tensor *t, const values *want)
     float *got = mem_calloc(want->count, sizeof *got);
     assert_non_null(got);
     assert_int_equal(session_read(r->session, t, got, want->count, NULL), LECO_OK);
-    double error = r->way->type == DTYPE_BF16 ? norm_error(got, want) : worst_error(got, want);
+    double error = way_grade(r->way) ? norm_error(got, want) : worst_error(got, want);
     mem_free(got);
     return error;
 }

@@ -15,10 +15,10 @@ typedef struct way {
     dtype type;
 } way;
 
-enum { WAY_REF_F32, WAY_CPU_F32, WAY_CPU_BF16, WAY_CUDA_F32, WAY_CUDA_BF16, WAY_COUNT };
+enum { WAY_REF_F32, WAY_CPU_F32, WAY_CPU_BF16, WAY_CUDA_F32, WAY_CUDA_BF16, WAY_CUDA_F16, WAY_COUNT };
 extern const way ways[WAY_COUNT];
 bool way_available(const way *w); /* does this machine have it? */
-bool way_is_rough(const way *w);  /* bfloat16: bounds of its own */
+int way_grade(const way *w);      /* which bounds are its: those of float32 0, bfloat16 1, float16 2 */
 
 safetensors *fixture_open(const char *path); /* below fixtures/ */
 /* Whether its model is one of those in models/. */
@@ -58,7 +58,7 @@ typedef struct running {
 running run_start(graph *g, const way *w);
 void run_all(running *r);
 void run_write(running *r, const tensor *t, const values *v);
-/* The error of a result of the last run: worst_error in float32, as issue 3 asks; norm_error in bfloat16, whose worst
+/* The error of a result of the last run: worst_error in float32, as issue 3 asks; norm_error in 16 bits, whose worst
  * element is a matter of luck. */
 double run_compare(running *r, const tensor *t, const values *want);
 void run_end(running *r);

@@ -29,7 +29,7 @@ static void report(const fixture *f, const char *part, const way *w, double erro
     char what[128];
     bool whitened = w->type == DTYPE_BF16 && fixture_is_embedded(f->name) && strcmp(part, "mean") == 0;
     snprintf(what, sizeof what, "%s case %d %s", f->name, f->number, part);
-    check_error(what, w, error, whitened ? whitened_bound : bounds[way_is_rough(w)]);
+    check_error(what, w, error, whitened ? whitened_bound : bounds[way_grade(w)]);
 }
 
 static void check_encoder(const fixture *f, const way *w)
@@ -89,7 +89,7 @@ static void vae_is_diffusers(void **state)
         assert_works(weights_open(folder, &f.weights, &err), &err);
         for (; fixture_has(file, "case%d.encoder.sample", f.number); f.number++) {
             for (int k = 0; k < WAY_COUNT; k++) {
-                if (!way_available(&ways[k])) continue;
+                if (!way_available(&ways[k]) || ways[k].type == DTYPE_F16) continue; /* as runner.c has it */
                 check_encoder(&f, &ways[k]);
                 check_decoder(&f, &ways[k]);
             }

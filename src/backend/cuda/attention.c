@@ -44,7 +44,7 @@ static void run_forward(const kernel_args *args)
 {
     const attention *a = args->plan->state;
     if (a->mma)
-        launch_attention_mma(&a->shape, args->input[0], args->input[1], args->input[2], args->output[0],
+        launch_attention_mma(a->type, &a->shape, args->input[0], args->input[1], args->input[2], args->output[0],
                              args->output[1]);
     else
         launch_attention(a->type, &a->shape, args->input[0], args->input[1], args->input[2], args->output[0],
@@ -68,7 +68,7 @@ static void run_gradient(const kernel_args *args)
                                  .part_count = a->parts};
     launch_attention_delta(a->type, &a->shape, &t);
     if (a->mma)
-        launch_attention_mma_grad(&a->shape, &t);
+        launch_attention_mma_grad(a->type, &a->shape, &t);
     else
         launch_attention_grad(a->type, &a->shape, &t);
 }

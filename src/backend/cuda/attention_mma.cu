@@ -51,7 +51,8 @@ template <class T, int P>
 __global__ void __launch_bounds__(THREADS)
     attention_mma_kernel(attention_shape s, const T *q, const T *k, const T *v, T *o, float *lse)
 {
-    constexpr int G = tiles<P>::groups, KEYS = tiles<P>::keys, QUERIES = tiles<P>::queries, ROW = tiles<P>::row;
+    constexpr int G = tiles<T, P>::groups, KEYS = tiles<T, P>::keys, QUERIES = tiles<T, P>::queries,
+                  ROW = tiles<T, P>::row;
     SHARED_MEMORY(memory);
     T *queries = reinterpret_cast<T *>(memory), *keys = queries + QUERIES * ROW, *values = keys + 2 * KEYS * ROW;
     const int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32;
@@ -103,28 +104,29 @@ __global__ void __launch_bounds__(THREADS)
 
 /* ---- launching ---- */
 
-template <int P>
+template <class T, int P>
 static void attention_mma(const attention_shape *s, const void *q, const void *k, const void *v, void *o, float *lse)
 {
-    LAUNCH((attention_mma_kernel<bf16, P>), grid_of(s, s->queries, tiles<P>::queries), THREADS, forward_bytes<P>(), *s,
-           static_cast<const bf16 *>(q), static_cast<const bf16 *>(k), static_cast<const bf16 *>(v),
-           static_cast<bf16 *>(o), lse);
+    const size_t bytes = forward_bytes<T, P>();
+    LAUNCH((attention_mma_kernel<T, P>), grid_of(s, s->queries, tiles<T, P>::queries), THREADS, bytes, *s,
+           static_cast<const T *>(q), static_cast<const T *>(k), static_cast<const T *>(v), static_cast<T *>(o), lse);
 }
 
-template <int P> static void count_bytes(bool gradient, size_t *bytes)
+template <class T, int P> static void count_bytes(bool gradient, size_t *bytes)
 {
-    *bytes = gradient ? backward_bytes<P>() : forward_bytes<P>();
+    *bytes = gradient ? backward_bytes<T, P>() : forward_bytes<T, P>();
 }
 
 bool attention_mma_serves(gpu_type type, const attention_shape *s, bool gradient)
 {
-    if (type != GPU_BF16 || s->width % 8 != 0 || s->width > 160) return false;
+    if (type == GPU_F32 || s->width % 8 != 0 || s->width > 160) return false;
     size_t bytes = 0;
-    AS_WIDTH(s->width, count_bytes, gradient, &bytes);
+    AS_HALF(type, T, AS_WIDTH(s->width, T, count_bytes, gradient, &bytes));
     return bytes <= gpu_shared_bytes();
 }
 
-void launch_attention_mma(const attention_shape *s, const void *q, const void *k, const void *v, void *o, float *lse)
+void launch_attention_mma(gpu_type type, const attention_shape *s, const void *q, const void *k, const void *v, void *o,
+                          float *lse)
 {
-    AS_WIDTH(s->width, attention_mma, s, q, k, v, o, lse);
+    AS_HALF(type, T, AS_WIDTH(s->width, T, attention_mma, s, q, k, v, o, lse));
 }

@@ -8,7 +8,7 @@ template <class T, int P> struct backward_room {
 
 template <class T, int P> DEVICE backward_room<T, P> room_of(unsigned char *memory)
 {
-    constexpr int ROW = tiles<P>::row, OWN = tiles<P>::own, MET = tiles<P>::met;
+    constexpr int ROW = tiles<T, P>::row, OWN = tiles<T, P>::own, MET = tiles<T, P>::met;
     backward_room<T, P> r;
     r.own = reinterpret_cast<T *>(memory);
     r.own_too = r.own + OWN * ROW;
@@ -21,7 +21,7 @@ template <class T, int P> DEVICE backward_room<T, P> room_of(unsigned char *memo
 template <class T, int P>
 __global__ void __launch_bounds__(THREADS) attention_dq_kernel(attention_shape s, attention_tensors t, T *dq)
 {
-    constexpr int ROW = tiles<P>::row, OWN = tiles<P>::own, MET = tiles<P>::met, G = tiles<P>::own_groups;
+    constexpr int ROW = tiles<T, P>::row, OWN = tiles<T, P>::own, MET = tiles<T, P>::met, G = tiles<T, P>::own_groups;
     SHARED_MEMORY(memory);
     const backward_room<T, P> room = room_of<T, P>(memory);
     const int row = (int)threadIdx.x / 32 * 16 * G, lane = (int)threadIdx.x % 32;
@@ -112,7 +112,7 @@ template <class T, int P>
 __global__ void __launch_bounds__(THREADS)
     attention_dkv_kernel(attention_shape s, attention_tensors t, T *dk, T *dv, int key_tiles)
 {
-    constexpr int ROW = tiles<P>::row, OWN = tiles<P>::own, MET = tiles<P>::met, G = tiles<P>::own_groups;
+    constexpr int ROW = tiles<T, P>::row, OWN = tiles<T, P>::own, MET = tiles<T, P>::met, G = tiles<T, P>::own_groups;
     SHARED_MEMORY(memory);
     const backward_room<T, P> room = room_of<T, P>(memory);
     float *lse = reinterpret_cast<float *>(room.met_too + 2 * MET * ROW), *delta = lse + MET;
@@ -187,18 +187,18 @@ __global__ void __launch_bounds__(THREADS)
 
 /* ---- launching ---- */
 
-template <int P> static void attention_mma_grad(const attention_shape *s, const attention_tensors *t)
+template <class T, int P> static void attention_mma_grad(const attention_shape *s, const attention_tensors *t)
 {
-    const size_t bytes = backward_bytes<P>();
-    bf16 *dq = static_cast<bf16 *>(t->dq), *dk = static_cast<bf16 *>(t->dk), *dv = static_cast<bf16 *>(t->dv);
-    if (dq) LAUNCH((attention_dq_kernel<bf16, P>), grid_of(s, s->queries, tiles<P>::own), THREADS, bytes, *s, *t, dq);
+    const size_t bytes = backward_bytes<T, P>();
+    T *dq = static_cast<T *>(t->dq), *dk = static_cast<T *>(t->dk), *dv = static_cast<T *>(t->dv);
+    if (dq) LAUNCH((attention_dq_kernel<T, P>), grid_of(s, s->queries, tiles<T, P>::own), THREADS, bytes, *s, *t, dq);
     if (!dk && !dv) return;
-    const dim3 grid = grid_of(s, s->keys, tiles<P>::own);
-    LAUNCH((attention_dkv_kernel<bf16, P>), dim3(grid.x * (unsigned)t->part_count, grid.y, grid.z), THREADS, bytes, *s,
-           *t, dk, dv, (int)grid.x);
+    const dim3 grid = grid_of(s, s->keys, tiles<T, P>::own);
+    LAUNCH((attention_dkv_kernel<T, P>), dim3(grid.x * (unsigned)t->part_count, grid.y, grid.z), THREADS, bytes, *s, *t,
+           dk, dv, (int)grid.x);
     if (t->part_count == 1) return;
     const int64_t count = s->batch * s->keys * s->heads * s->width;
-    LAUNCH(add_parts_kernel<bf16>, blocks_for(count, THREADS), THREADS, 0, t->parts, (int64_t)t->part_count, count, dk,
+    LAUNCH(add_parts_kernel<T>, blocks_for(count, THREADS), THREADS, 0, t->parts, (int64_t)t->part_count, count, dk,
            dv);
 }
 
@@ -211,7 +211,7 @@ int attention_mma_parts(const attention_shape *s)
     return parts < 1 ? 1 : (int)parts;
 }
 
-void launch_attention_mma_grad(const attention_shape *s, const attention_tensors *t)
+void launch_attention_mma_grad(gpu_type type, const attention_shape *s, const attention_tensors *t)
 {
-    AS_WIDTH(s->width, attention_mma_grad, s, t);
+    AS_HALF(type, T, AS_WIDTH(s->width, T, attention_mma_grad, s, t));
 }

@@ -1,4 +1,4 @@
-/* Attention and its gradient on matrix units, for bf16 and heads of up to 160 channels (a multiple of 8).
+/* Attention and its gradient on matrix units, for types of 16 bits and heads of up to 160 channels (a multiple of 8).
  *
  * Nothing of the size queries x keys is kept: a block walks over tiles of the other side and computes scores again
  * where they are needed (Dao, FlashAttention-2, arXiv 2307.08691). dk and dv are summed by the blocks of keys, dq by
@@ -10,6 +10,8 @@
 #ifndef LECO_CUDA_ATTENTION_TILES_H
 #define LECO_CUDA_ATTENTION_TILES_H
 
+#include <type_traits>
+
 #include "backend/cuda/mma.cuh"
 
 enum { WARPS = 4, THREADS = 32 * WARPS };
@@ -17,15 +19,18 @@ enum { WARPS = 4, THREADS = 32 * WARPS };
 #define LOG2_E 1.4426950408889634f
 #define LN_2 0.6931471805599453f
 
-/* The sizes of tiles for a width P. */
-template <int P> struct tiles {
+/* The sizes of tiles for a width P. Those of f16 are no larger than the 64 KiB of shared memory that a block can have
+ * on Turing, the one architecture that has nothing better. */
+template <class T, int P> struct tiles {
+    static constexpr bool cramped = std::is_same<T, f16>::value;
     static constexpr int row = P + 8;
-    static constexpr int groups = P <= 80 ? 2 : 1;          /* of 16 queries a warp has, forward */
-    static constexpr int queries = 16 * WARPS * groups;     /* of a block, forward */
-    static constexpr int keys = P <= 96 ? 64 : 32;          /* of a step */
-    static constexpr int own_groups = P <= 64 ? 2 : 1;      /* of 16 rows a warp has, backward */
-    static constexpr int own = 16 * WARPS * own_groups;     /* rows of a block, backward */
-    static constexpr int met = P > 64 && P <= 96 ? 64 : 32; /* rows of a step, backward */
+    static constexpr int groups = P <= 80 ? 2 : 1;                  /* of 16 queries a warp has, forward */
+    static constexpr int queries = 16 * WARPS * groups;             /* of a block, forward */
+    static constexpr int keys = P <= (cramped ? 64 : 96) ? 64 : 32; /* of a step */
+    static constexpr int own_groups = P <= 64 ? 2 : 1;              /* of 16 rows a warp has, backward */
+    static constexpr int own = 16 * WARPS * own_groups;             /* rows of a block, backward */
+    static constexpr int roomy_met = P > 64 && P <= 96 ? 64 : 32, cramped_met = P <= 96 ? 32 : 16;
+    static constexpr int met = cramped ? cramped_met : roomy_met; /* rows of a step, backward */
     static constexpr size_t forward_elements = (size_t)row * (queries + 2 * 2 * keys);
     static constexpr size_t backward_elements = (size_t)row * (2 * own + 2 * 2 * met);
 };
@@ -166,28 +171,28 @@ static inline dim3 grid_of(const attention_shape *s, int64_t rows, int tile)
 }
 
 /* Shared memory of a block, forward and backward. */
-template <int P> static inline size_t forward_bytes(void)
+template <class T, int P> static inline size_t forward_bytes(void)
 {
-    return tiles<P>::forward_elements * sizeof(bf16);
+    return tiles<T, P>::forward_elements * sizeof(T);
 }
-template <int P> static inline size_t backward_bytes(void)
+template <class T, int P> static inline size_t backward_bytes(void)
 {
-    return tiles<P>::backward_elements * sizeof(bf16) + 2 * tiles<P>::met * sizeof(float);
+    return tiles<T, P>::backward_elements * sizeof(T) + 2 * tiles<T, P>::met * sizeof(float);
 }
 
-/* Calls f<P> for the least P of those below that is enough. */
-#define AS_WIDTH(width, f, ...)                                                                                        \
+/* Calls f<T,P> for the least P of those below that is enough. */
+#define AS_WIDTH(width, T, f, ...)                                                                                     \
     if ((width) <= 32)                                                                                                 \
-        f<32>(__VA_ARGS__);                                                                                            \
+        f<T, 32>(__VA_ARGS__);                                                                                         \
     else if ((width) <= 48)                                                                                            \
-        f<48>(__VA_ARGS__);                                                                                            \
+        f<T, 48>(__VA_ARGS__);                                                                                         \
     else if ((width) <= 64)                                                                                            \
-        f<64>(__VA_ARGS__);                                                                                            \
+        f<T, 64>(__VA_ARGS__);                                                                                         \
     else if ((width) <= 80)                                                                                            \
-        f<80>(__VA_ARGS__);                                                                                            \
+        f<T, 80>(__VA_ARGS__);                                                                                         \
     else if ((width) <= 128)                                                                                           \
-        f<128>(__VA_ARGS__);                                                                                           \
+        f<T, 128>(__VA_ARGS__);                                                                                        \
     else                                                                                                               \
-        f<160>(__VA_ARGS__)
+        f<T, 160>(__VA_ARGS__)
 
 #endif

@@ -7,7 +7,7 @@
 /* bf16 begins with Ampere. */
 static bool supports(dtype compute)
 {
-    return compute == DTYPE_F32 || (compute == DTYPE_BF16 && gpu_capability() >= 80);
+    return compute == DTYPE_F32 || compute == DTYPE_F16 || (compute == DTYPE_BF16 && gpu_capability() >= 80);
 }
 
 static const kernel *kernel_for(op_code op, dtype compute)
@@ -23,7 +23,7 @@ static const kernel *kernel_for(op_code op, dtype compute)
 
 static dtype preferred_dtype(void)
 {
-    return supports(DTYPE_BF16) ? DTYPE_BF16 : DTYPE_F32;
+    return supports(DTYPE_BF16) ? DTYPE_BF16 : DTYPE_F16;
 }
 
 /* ---- the card's own matrix rate ---- */

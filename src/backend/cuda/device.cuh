@@ -79,16 +79,24 @@ template <> __device__ __forceinline__ float from_float<float>(float value)
         using T = float;                                                                                               \
         __VA_ARGS__;                                                                                                   \
     } else {                                                                                                           \
+        AS_HALF(type, T, __VA_ARGS__)                                                                                  \
+    }
+/* The same for the types of 16 bits. */
+#define AS_HALF(type, T, ...)                                                                                          \
+    if ((type) == GPU_BF16) {                                                                                          \
         using T = bf16;                                                                                                \
         __VA_ARGS__;                                                                                                   \
-    }
-/* The same for any type that a weight's file may have. */
-#define AS_FILE_TYPE(type, T, ...)                                                                                     \
-    if ((type) == GPU_F16) {                                                                                           \
+    } else {                                                                                                           \
         using T = f16;                                                                                                 \
         __VA_ARGS__;                                                                                                   \
-    } else {                                                                                                           \
+    }
+/* T is the type, U either the same or float: targets of losses, weights that come in f32. */
+#define AS_TYPE_OR_F32(type, other, T, U, ...)                                                                         \
+    if ((other) == GPU_F32) {                                                                                          \
+        using U = float;                                                                                               \
         AS_TYPE(type, T, __VA_ARGS__)                                                                                  \
+    } else {                                                                                                           \
+        AS_HALF(type, T, using U = T; __VA_ARGS__)                                                                     \
     }
 
 /* N elements that are loaded and stored at once; N = 1 where 16 bytes don't fit the layout. */

@@ -229,7 +229,7 @@ template <class T, class U> static void convert(const void *x, void *y, int64_t 
 
 void launch_convert(gpu_type from, gpu_type to, const void *x, void *y, int64_t count)
 {
-    AS_FILE_TYPE(from, T, AS_TYPE(to, U, convert<T, U>(x, y, count)));
+    AS_TYPE(from, T, AS_TYPE(to, U, convert<T, U>(x, y, count)));
 }
 
 /* ---- mean squared error ---- */
@@ -266,7 +266,7 @@ template <class T, class U> static void mse(const void *x, const void *target, f
 void launch_mse(gpu_type type, gpu_type target_type, const void *x, const void *target, float *loss, float *parts,
                 int64_t count)
 {
-    AS_TYPE(type, T, AS_TYPE(target_type, U, mse<T, U>(x, target, loss, parts, count)));
+    AS_TYPE_OR_F32(type, target_type, T, U, mse<T, U>(x, target, loss, parts, count));
 }
 
 template <class T, class U>
@@ -288,7 +288,7 @@ static void mse_dx(const void *x, const void *target, const float *dloss, void *
 void launch_mse_dx(gpu_type type, gpu_type target_type, const void *x, const void *target, const float *dloss, void *dx,
                    int64_t count)
 {
-    AS_TYPE(type, T, AS_TYPE(target_type, U, mse_dx<T, U>(x, target, dloss, dx, count)));
+    AS_TYPE_OR_F32(type, target_type, T, U, mse_dx<T, U>(x, target, dloss, dx, count));
 }
 
 /* ---- noise ---- */

@@ -42,7 +42,7 @@ static void huber(const void *x, const void *target, const float *c, float *loss
 void launch_huber(gpu_type type, gpu_type target_type, const void *x, const void *target, const float *c, float *loss,
                   float *parts, int64_t count)
 {
-    AS_TYPE(type, T, AS_TYPE(target_type, U, huber<T, U>(x, target, c, loss, parts, count)));
+    AS_TYPE_OR_F32(type, target_type, T, U, huber<T, U>(x, target, c, loss, parts, count));
 }
 
 template <class T, class U>
@@ -66,5 +66,5 @@ static void huber_dx(const void *x, const void *target, const float *c, const fl
 void launch_huber_dx(gpu_type type, gpu_type target_type, const void *x, const void *target, const float *c,
                      const float *dloss, void *dx, int64_t count)
 {
-    AS_TYPE(type, T, AS_TYPE(target_type, U, huber_dx<T, U>(x, target, c, dloss, dx, count)));
+    AS_TYPE_OR_F32(type, target_type, T, U, huber_dx<T, U>(x, target, c, dloss, dx, count));
 }

@@ -103,8 +103,8 @@ void launch_layer_norm(gpu_type type, const void *x, const void *gamma, const vo
 void launch_layer_norm_dx(gpu_type type, const void *dy, const void *x, const void *gamma, const float *statistics,
                           const void *add, void *dx, int64_t rows, int64_t channels);
 
-/* attention.cu: any width of a head up to 512, in f32 arithmetic; attention_mma.cu: bf16, on matrix units, where
- * attention_mma_serves says so. Gradients that aren't wanted are NULL. */
+/* attention.cu: any width of a head up to 512, in f32 arithmetic; attention_mma.cu: types of 16 bits, on matrix units,
+ * where attention_mma_serves says so. Gradients that aren't wanted are NULL. */
 typedef struct attention_shape {
     int64_t batch, queries, keys, heads, width;
     float scale;
@@ -126,8 +126,9 @@ void launch_attention_grad(gpu_type type, const attention_shape *s, const attent
 void launch_attention_delta(gpu_type type, const attention_shape *s, const attention_tensors *t);
 int attention_mma_parts(const attention_shape *s); /* how many of dk and dv there should be */
 bool attention_mma_serves(gpu_type type, const attention_shape *s, bool gradient);
-void launch_attention_mma(const attention_shape *s, const void *q, const void *k, const void *v, void *o, float *lse);
-void launch_attention_mma_grad(const attention_shape *s, const attention_tensors *t);
+void launch_attention_mma(gpu_type type, const attention_shape *s, const void *q, const void *k, const void *v, void *o,
+                          float *lse);
+void launch_attention_mma_grad(gpu_type type, const attention_shape *s, const attention_tensors *t);
 
 /* narrow.cu: products with a side `rank` of at most NARROW_MOST. The small matrix is f32; its element of rank k and
  * wide index i is at[k * rank_step + i * wide_step]. add may be NULL, or the output itself. */

@@ -1,4 +1,4 @@
-/* Products of bf16 on matrix units (mma.sync, m16n8k16), what feeds them, and their twins for the host.
+/* Products of bf16 and f16 on matrix units (mma.sync, m16n8k16), what feeds them, and their twins for the host.
  *
  * Fragments, lane = 4 g + t: A [16,16]: a[0] row g, columns 2t and 2t + 1; a[1] row g + 8; a[2], a[3] the same 8
  * columns further. B [16,8]: b[0] rows 2t and 2t + 1 of column g; b[1] 8 rows further. C [16,8]: c[0], c[1] row g,
@@ -82,7 +82,14 @@ template <> __device__ __forceinline__ uint32_t pack2<bf16>(float low, float hig
     const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
     return *reinterpret_cast<const uint32_t *>(&pair);
 }
-template <class T> DEVICE void multiply_add(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
+template <> __device__ __forceinline__ uint32_t pack2<f16>(float low, float high)
+{
+    const __half2 pair = __floats2half2_rn(low, high);
+    return *reinterpret_cast<const uint32_t *>(&pair);
+}
+template <class T> DEVICE void multiply_add(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1);
+template <>
+__device__ __forceinline__ void multiply_add<bf16>(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
 {
 #if __CUDA_ARCH__ >= 800
     asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
@@ -90,6 +97,21 @@ template <class T> DEVICE void multiply_add(float c[4], const uint32_t a[4], uin
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 #else /* Turing has no bf16: this is never called there */
     c[0] = a[0] + b0 + b1;
+#endif
+}
+template <> __device__ __forceinline__ void multiply_add<f16>(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
+{
+#if __CUDA_ARCH__ >= 800
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#else /* Turing's are half as deep: the same fragments, one half after the other */
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(b0));
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[2]), "r"(a[3]), "r"(b1));
 #endif
 }
 

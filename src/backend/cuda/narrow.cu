@@ -324,9 +324,9 @@ void launch_narrow_reduce(gpu_type type, const void *x, const narrow_weight *w, 
     if (type == GPU_F32 || depth % 8 != 0) {
         AS_NARROW(type, depth, rank, reduce, x, *w, add, y, rows, depth, rank, scale);
     } else if (rank <= 8) {
-        reduce_mma<bf16, 8>(x, *w, add, y, rows, depth, rank, scale);
+        AS_HALF(type, T, reduce_mma<T, 8>(x, *w, add, y, rows, depth, rank, scale));
     } else {
-        reduce_mma<bf16, 16>(x, *w, add, y, rows, depth, rank, scale);
+        AS_HALF(type, T, reduce_mma<T, 16>(x, *w, add, y, rows, depth, rank, scale));
     }
 }
 

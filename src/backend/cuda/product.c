@@ -88,19 +88,24 @@ static bool describe(product_impl *i, const gpu_product *p)
            layout(&i->result, p->out, p->rows, p->columns);
 }
 
-static bool prefer(cublasLtMatmulPreference_t preference, int wanted)
+/* Parts of a sum over the depth aren't added up in f16, whose range is small. */
+static bool prefer(cublasLtMatmulPreference_t preference, gpu_type type, int wanted)
 {
     static const cublasLtMatmulPreferenceAttributes_t alignments[] = {
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
     const size_t workspace = WORKSPACE_BYTES;
+    const uint32_t in_f32 = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
     const uint32_t alignment = wanted > 0 ? (uint32_t)wanted : PLAN_ALIGNMENT;
     for (size_t i = 0; i < sizeof alignments / sizeof *alignments; i++)
         if (blas.cublasLtMatmulPreferenceSetAttribute(preference, alignments[i], &alignment, sizeof alignment) !=
             CUBLAS_STATUS_SUCCESS)
             return false;
     return blas.cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace,
-                                                     sizeof workspace) == CUBLAS_STATUS_SUCCESS;
+                                                     sizeof workspace) == CUBLAS_STATUS_SUCCESS &&
+           (type != GPU_F16 ||
+            blas.cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &in_f32,
+                                                      sizeof in_f32) == CUBLAS_STATUS_SUCCESS);
 }
 
 static bool choose(product_impl *i, gpu_product *p)
@@ -110,7 +115,7 @@ static bool choose(product_impl *i, gpu_product *p)
     int count = 0;
     if (blas.cublasLtMatmulPreferenceCreate(&preference) != CUBLAS_STATUS_SUCCESS) return false;
     const bool chosen =
-        prefer(preference, p->alignment) &&
+        prefer(preference, p->type, p->alignment) &&
         blas.cublasLtMatmulAlgoGetHeuristic(blas.handle, i->operation, i->left, i->right, i->result, i->result,
                                             preference, 1, &found, &count) == CUBLAS_STATUS_SUCCESS;
     blas.cublasLtMatmulPreferenceDestroy(preference);

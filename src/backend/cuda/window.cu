@@ -94,7 +94,7 @@ static void channels_last(const void *w, void *packed, int64_t out, int64_t in, 
 void launch_channels_last(gpu_type from, gpu_type to, const void *w, void *packed, int64_t out, int64_t in,
                           int64_t taps)
 {
-    AS_TYPE(from, T, AS_TYPE(to, U, channels_last<T, U>(w, packed, out, in, taps)));
+    AS_TYPE_OR_F32(to, from, U, T, channels_last<T, U>(w, packed, out, in, taps));
 }
 
 /* An element of dw [out,in,taps] a thread. */
