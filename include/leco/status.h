@@ -19,7 +19,8 @@ typedef enum leco_status {
     LECO_MEMORY,      /* memory ran out, or a budget is too small */
     LECO_UNSUPPORTED, /* well-formed, but leco can't do it (yet) */
     LECO_INTERRUPTED, /* the caller's progress callback asked to stop; what was finished is saved */
-    LECO_INTERNAL     /* a library underneath failed, or a bug in leco */
+    LECO_INTERNAL,    /* a library underneath failed, or a bug in leco */
+    LECO_DEVICE       /* a device failed while it computed, as a card that is lost; what was finished is saved */
 } leco_status;
 
 typedef struct leco_error {

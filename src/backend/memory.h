@@ -17,7 +17,8 @@ typedef struct device_memory {
     /* Uploads count values of another floating type, converted on the way. */
     leco_status (*upload_as)(void *to, dtype type, const void *from, dtype from_type, size_t count, leco_error *err);
     leco_status (*download)(void *to, const void *from, size_t bytes, leco_error *err);
-    /* Waits for all that kernels were told to do; what failed of it since the last time is said here. */
+    /* Waits for all that kernels were told to do; what failed of it since the last time is said here. This and the
+     * copies are LECO_DEVICE where the device fails: whoever trains saves what it has then, and asks it no more. */
     leco_status (*synchronise)(leco_error *err);
     size_t (*available)(void); /* bytes that could be had now; 0 where nobody knows */
 } device_memory;

@@ -15,6 +15,7 @@ static const char *const status_names[] = {
     [LECO_UNSUPPORTED] = "unsupported",
     [LECO_INTERRUPTED] = "interrupted",
     [LECO_INTERNAL] = "internal",
+    [LECO_DEVICE] = "device",
 };
 
 const char *leco_status_name(leco_status status)

@@ -11,8 +11,9 @@ static void every_status_has_a_name(void **state)
     assert_string_equal(leco_status_name(LECO_OK), "ok");
     assert_string_equal(leco_status_name(LECO_FORMAT), "format");
     assert_string_equal(leco_status_name(LECO_INTERNAL), "internal");
+    assert_string_equal(leco_status_name(LECO_DEVICE), "device");
     assert_string_equal(leco_status_name((leco_status)99), "unknown");
-    for (leco_status a = LECO_OK; a < LECO_INTERNAL; a++)
+    for (leco_status a = LECO_OK; a < LECO_DEVICE; a++)
         assert_string_not_equal(leco_status_name(a), leco_status_name(a + 1));
 }
 

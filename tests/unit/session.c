@@ -314,7 +314,7 @@ static leco_status away_copy(void *to, const void *from, size_t bytes, leco_erro
 
 static leco_status away_synchronise(leco_error *error)
 {
-    return failing ? error_set(error, LECO_INTERNAL, "the device failed") : LECO_OK;
+    return failing ? error_set(error, LECO_DEVICE, "the device failed") : LECO_OK;
 }
 
 static leco_status away_upload_as(void *to, dtype type, const void *from, dtype from_type, size_t count,
@@ -373,7 +373,7 @@ static void a_device_may_have_memory_of_its_own(void **state)
         assert_memory_equal(&got, &expected, sizeof got);
     }
     failing = true;
-    assert_fails(run(&s, at_device, &got), LECO_INTERNAL, &err, "the device failed");
+    assert_fails(run(&s, at_device, &got), LECO_DEVICE, &err, "the device failed");
     failing = false;
     assert_works(run(&s, at_device, &got), &err);
     session_destroy(at_home);

@@ -93,7 +93,7 @@ size_t gpu_shared_bytes(void)
 
 static leco_status failed(leco_error *err, const char *what, cudaError_t code)
 {
-    return error_set(err, LECO_INTERNAL, "%s: %s: %s", card.properties.name, what, cudaGetErrorString(code));
+    return error_set(err, LECO_DEVICE, "%s: %s: %s", card.properties.name, what, cudaGetErrorString(code));
 }
 
 static void *card_alloc(size_t bytes)
@@ -113,7 +113,7 @@ static leco_status card_synchronise(leco_error *err)
 {
     const cudaError_t code = cudaStreamSynchronize(gpu_stream());
     char failure[STREAM_FAILURE];
-    if (stream_failure(failure)) return error_set(err, LECO_INTERNAL, "%s: %s", card.properties.name, failure);
+    if (stream_failure(failure)) return error_set(err, LECO_DEVICE, "%s: %s", card.properties.name, failure);
     return code == cudaSuccess ? LECO_OK : failed(err, "computing", code);
 }
 

@@ -6,6 +6,22 @@
 
 #ifdef __cplusplus
 #include <functional>
+#else
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What kind of card it is; tests change it. Programs take it from the environment where it is opened:
+ * LECO_EMULATED_CAPABILITY, LECO_EMULATED_MEMORY and LECO_EMULATED_FAILS_AT. */
+typedef struct emulated_card {
+    int capability;   /* 90 */
+    size_t memory;    /* bytes; SIZE_MAX: without end */
+    int64_t fails_at; /* it is lost at this call, and for all after it; 0: never */
+    int64_t calls;    /* copies, waits and recordings so far */
+} emulated_card;
+extern emulated_card emulated;
+#endif
+
+#ifdef __cplusplus
 
 void emulated_do(std::function<void()> work);
 extern "C" {
