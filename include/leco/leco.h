@@ -84,7 +84,7 @@ typedef struct leco_model leco_model;
 
 typedef struct leco_model_options {
     const char *device;     /* one of leco_device_name's; NULL: "cuda" where there is a card, else "cpu" */
-    const char *precision;  /* "float32", "bfloat16", or NULL: bfloat16 where the processor has it */
+    const char *precision;  /* "float32", "bfloat16", "float16" (cards), or NULL: what the device likes best */
     const char *prediction; /* "epsilon", "v_prediction", or NULL: as the model's files say, or else its family */
     const char *vae; /* a VAE's file or folder, or a model's, to be used instead of the model's own; NULL: that */
     int clip_skip;   /* as A1111 counts: 2 leaves out the text encoder's last layer; 0 or 1: none */
@@ -199,7 +199,7 @@ typedef struct leco_train_options {
 typedef struct leco_train_report {
     char *path;         /* the LoRA that was written last; NULL in a dry run */
     char *writes;       /* the LoRA that a whole run writes last, in a dry run, too */
-    char *state;        /* of one that was stopped: what `resume` goes on from; NULL: nothing */
+    char *state;        /* of one that was stopped, or lost its device: what `resume` goes on from; NULL: nothing */
     int64_t iterations; /* optimizer steps done, and the time they took: with those before it was resumed */
     double seconds;
     double first_loss, last_loss; /* means over the first and the last tenth; NaN where no step of these was done */
@@ -218,9 +218,9 @@ typedef struct leco_train_report {
 
 LECO_API void leco_train_report_free(leco_train_report *report);
 
-/* Trains what the YAML file at `config` says (docs/config.md) and writes the LoRA. On LECO_INTERRUPTED the report holds
- * the files that were saved; none where no step was done yet. While it runs, another training that would write the same
- * files is LECO_IO. */
+/* Trains what the YAML file at `config` says (docs/config.md) and writes the LoRA. On LECO_INTERRUPTED and LECO_DEVICE
+ * the report holds the files that were saved; none where no step was done yet. While it runs, another training that
+ * would write the same files is LECO_IO. */
 LECO_API leco_status leco_train(const char *config, const leco_train_options *options, leco_train_report *report,
                                 leco_error *err);
 
@@ -358,7 +358,7 @@ LECO_API leco_status leco_inspect(const char *path, bool json, char **text, leco
 typedef struct leco_bench_options {
     const char *model;     /* a folder, or NULL with preset */
     const char *preset;    /* "sd15", "sd21", "sdxl": full-size, random weights, no file needed */
-    const char *precision; /* NULL: both */
+    const char *precision; /* NULL: float32, and what the device likes best */
     const char *device;    /* as of leco_model_options */
     int width, height;     /* 0: the preset's own */
     bool json;

@@ -31,6 +31,7 @@ typedef struct bench {
     model *model;
     device device;
     rng rng;
+    loss_scale scale;
     float *states, *pooled, *x, *target; /* text of one sample; latents of two */
 } bench;
 
@@ -161,7 +162,8 @@ static leco_status time_both(bench *b, bench_run *run, latent_size one, trainabl
     const adapter_use use = {t, 1.0f};
     const adapter_set adapters = {&use, 1, NULL};
     const denoiser_options forward_options = {.size = pair, .tokens = TOKENS};
-    const denoiser_options step_options = {.size = one, .tokens = TOKENS, .adapters = &adapters, .trainable = true};
+    const denoiser_options step_options = {
+        .size = one, .tokens = TOKENS, .adapters = &adapters, .trainable = true, .scale = &b->scale};
     denoiser *forward = NULL, *step = NULL;
     leco_status status = denoiser_create(&b->device, b->model, &forward_options, &forward, err);
     if (status == LECO_OK) status = time_denoiser(b, forward, false, &run->forward, err);
@@ -259,14 +261,15 @@ static void clear(bench *b)
     b->states = b->pooled = b->x = b->target = NULL;
 }
 
-/* The precisions to time; bfloat16 by default only where the device has it. device_open refuses one that it hasn't. */
+/* The precisions to time; beside float32 what the device likes best, where that is another. device_open refuses one
+ * that it hasn't. */
 static leco_status choose_precisions(const leco_bench_options *o, bench_result *result, leco_error *err)
 {
     device d;
     if (!o->precision) {
         LECO_TRY(device_open(o->device, NULL, &d, err));
         result->run[result->count++].compute = DTYPE_F32;
-        if (d.compute == DTYPE_BF16) result->run[result->count++].compute = DTYPE_BF16;
+        if (d.compute != DTYPE_F32) result->run[result->count++].compute = d.compute;
         device_close(&d);
         return LECO_OK;
     }
@@ -283,7 +286,11 @@ leco_status leco_bench(const leco_bench_options *options, char **text, leco_erro
     bench_result result = {.model = options->preset ? options->preset : options->model,
                            .device = cpu_level_name(cpu_detect())};
     LECO_TRY(choose_precisions(options, &result, err));
-    bench b = {.options = options, .result = &result, .stages = (int64_t)result.count * STAGES, .start = cpu_seconds()};
+    bench b = {.options = options,
+               .result = &result,
+               .stages = (int64_t)result.count * STAGES,
+               .start = cpu_seconds(),
+               .scale = loss_scale_start()};
     for (int i = 0; i < result.count; i++) {
         leco_status status = measure(&b, &result.run[i], err);
         clear(&b);

@@ -81,6 +81,13 @@ int lora_output_check(const char *program, const char *path);
  * why something is lost, where the rank isn't the reason (" to rounding"). */
 void print_merge_report(const char *path, leco_merge_report *report, const char *how, bool json);
 
+/* Of computing. */
+#define PRECISIONS "float32|bfloat16|float16"
+#define PRECISION_HELP                                                                                                 \
+    "$names (default: bfloat16 where the device has it; float16, which only NVIDIA cards have, on those before "       \
+    "Ampere; "                                                                                                         \
+    "else float32)"
+
 #define SAVED_PRECISION_HELP                                                                                           \
     "type of the saved numbers: what is exact is so up to their rounding, some 0.05 % of each with float16, 0.4 % "    \
     "with bfloat16"

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/number.h"
 #include "op/op.h"
 
 struct denoiser {
@@ -15,6 +16,8 @@ struct denoiser {
     text_encoder text;     /* zero unless it is built in */
     tensor *target, *loss; /* of a trainable one */
     tensor *huber;         /* the c of its loss; NULL: the loss has none */
+    tensor *scaled_by;     /* its loss, for the reverse walk; NULL: it isn't */
+    loss_scale *scale;
     float huber_c;
     conditioning *context; /* [batch] */
     float *staging;        /* the widest of the inputs that are put together here */
@@ -71,7 +74,11 @@ static void build(nn *c, void *user)
     n->loss = n->huber ? op_huber(c->g, n->net.noise, n->target, n->huber) : op_mse(c->g, n->net.noise, n->target);
     graph_result(c->g, n->loss);
     graph_recompute(c->g, (int)ceil(b->options->recompute * graph_block_count(c->g)));
-    graph_backward(c->g, n->loss);
+    if (b->options->scale && graph_dtype(c->g) == DTYPE_F16) {
+        n->scale = b->options->scale;
+        n->scaled_by = graph_input(c->g, "loss_scale", graph_exact_dtype(c->g), (shape){0});
+    }
+    graph_backward_from(c->g, n->loss, n->scaled_by, NULL, 0, NULL);
 }
 
 static leco_status plan(denoiser *n, const device *d, const model *m, const denoiser_options *o, leco_error *err)
@@ -248,17 +255,55 @@ static leco_status write_masks(denoiser *n, leco_error *err)
     return LECO_OK;
 }
 
-leco_status denoiser_run_training(denoiser *n, const float *x, double timestep, const float *target, double *loss,
-                                  leco_error *err)
+static leco_status run_training(denoiser *n, const float *x, double timestep, const float *target, double *loss,
+                                leco_error *err)
 {
-    assert(n->loss);
     LECO_TRY(write_inputs(n, x, timestep, err));
     LECO_TRY(write_masks(n, err));
     LECO_TRY(session_write(n->runner.session, n->target, target, latent_count(n->size), err));
     if (n->huber) LECO_TRY(session_write(n->runner.session, n->huber, &n->huber_c, 1, err));
+    if (n->scaled_by) {
+        const float factor = loss_scale_factor(n->scale);
+        LECO_TRY(session_write(n->runner.session, n->scaled_by, &factor, 1, err));
+    }
     LECO_TRY(session_run(n->runner.session, err));
     float value;
     LECO_TRY(session_read(n->runner.session, n->loss, &value, 1, err));
     *loss = (double)value;
+    return LECO_OK;
+}
+
+/* Gradients of params as they are without the scale; false where one isn't finite. */
+static bool unscale(denoiser *n)
+{
+    const float factor = 1 / loss_scale_factor(n->scale);
+    const graph *g = n->runner.graph;
+    for (size_t i = 0; i < graph_tensor_count(g); i++) {
+        const tensor *t = graph_tensor_at(g, i);
+        if (t->kind != TENSOR_PARAM_GRAD) continue;
+        float *grad = t->param->grad;
+        const size_t count = (size_t)shape_count(&t->shape);
+        for (size_t k = 0; k < count; k++) grad[k] *= factor;
+        if (number_first_bad(grad, count) < count) return false;
+    }
+    return true;
+}
+
+leco_status denoiser_run_training(denoiser *n, const float *x, double timestep, const float *target, double *loss,
+                                  leco_error *err)
+{
+    assert(n->loss);
+    for (;;) {
+        const rng before = n->scale && n->dropout ? *n->dropout : (rng){0};
+        LECO_TRY(run_training(n, x, timestep, target, loss, err));
+        if (!n->scale || !isfinite(*loss)) return LECO_OK;
+        if (unscale(n)) break;
+        if (!loss_scale_shrink(n->scale))
+            return error_set(err, LECO_INVALID,
+                             "the gradients are not finite in float16, whose largest number is 65504; float32 has the "
+                             "range");
+        if (n->dropout) *n->dropout = before;
+    }
+    loss_scale_passed(n->scale);
     return LECO_OK;
 }

@@ -4,6 +4,7 @@
 
 #include "diffusion/conditioning.h"
 #include "diffusion/latents.h"
+#include "diffusion/loss_scale.h"
 
 typedef struct denoiser denoiser;
 
@@ -13,7 +14,10 @@ typedef struct denoiser_options {
     const adapter_set *adapters; /* NULL: none. Borrowed while creating; its trainables outlive the denoiser */
     bool trainable;              /* also compute loss and gradients: denoiser_run_training */
     bool huber;                  /* the loss is op_huber's, with the c of denoiser_set_huber; else op_mse's */
-    rng *dropout;     /* of one that learns, borrowed: what adapters leave out is drawn from it; NULL: nothing */
+    rng *dropout; /* of one that learns, borrowed: what adapters leave out is drawn from it; NULL: nothing */
+    /* Of one that learns in float16, borrowed, may be NULL; shared by all of a training. In other precisions nothing is
+     * scaled. */
+    loss_scale *scale;
     double recompute; /* share of the blocks whose activations the backward pass makes again, from 0 to 1 */
     /* Not NULL: the text encoder is part of the graph, adapters and all, and what samples are conditioned on is their
      * ids: for adapters of the text encoder that change from run to run. m's text encoder is mapped, too. */
@@ -46,7 +50,8 @@ leco_status denoiser_run(denoiser *n, const float *x, double timestep, float *ou
 void denoiser_set_huber(denoiser *n, double c);
 
 /* The same, then *loss = mean((output - target)^2), or what stands in its place, and d loss / d p into the trainable
- * params' grad. */
+ * params' grad. Where a loss scale made them infinite, or no numbers, it is halved and all is done again, with the same
+ * dropout; LECO_INVALID where nothing is left to halve. A loss that isn't finite is the caller's to find. */
 leco_status denoiser_run_training(denoiser *n, const float *x, double timestep, const float *target, double *loss,
                                   leco_error *err);
 

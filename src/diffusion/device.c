@@ -1,5 +1,7 @@
 #include "diffusion/device.h"
 
+#include <stdio.h>
+
 #include "base/cpu.h"
 #include "base/log.h"
 
@@ -13,6 +15,17 @@ leco_status device_precision(const char *name, dtype *out, leco_error *err)
     return LECO_OK;
 }
 
+/* "float32, bfloat16" */
+static void list_precisions(const backend *b, char *out, size_t size)
+{
+    static const dtype types[] = {DTYPE_F64, DTYPE_F32, DTYPE_BF16, DTYPE_F16};
+    size_t used = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < sizeof types / sizeof *types && used < size; i++)
+        if (b->supports(types[i]))
+            used += (size_t)snprintf(out + used, size - used, "%s%s", used ? ", " : "", dtype_name(types[i]));
+}
+
 leco_status device_open(const char *name, const char *precision, device *out, leco_error *err)
 {
     device d = {0};
@@ -23,9 +36,12 @@ leco_status device_open(const char *name, const char *precision, device *out, le
     if (status != LECO_OK) return error_prefix(err, status, "device \"%s\"", name);
     d.compute = d.backend->preferred_dtype();
     if (precision) LECO_TRY(device_precision(precision, &d.compute, err));
-    if (!d.backend->supports(d.compute))
-        return error_set(err, LECO_UNSUPPORTED, "device \"%s\" can't compute in %s on this machine", d.backend->name,
-                         dtype_name(d.compute));
+    if (!d.backend->supports(d.compute)) {
+        char others[64];
+        list_precisions(d.backend, others, sizeof others);
+        return error_set(err, LECO_UNSUPPORTED, "device \"%s\" can't compute in %s on this machine; it has %s",
+                         d.backend->name, dtype_name(d.compute), others);
+    }
     d.workspace = workspace_create(d.backend->memory);
     if (!d.workspace) return error_memory(err, 0, "a workspace");
     log_message(LOG_DEBUG, "device %s: %s, %d threads", d.backend->name, dtype_name(d.compute), cpu_threads());

@@ -6,13 +6,13 @@
 
 typedef struct device {
     const backend *backend;
-    dtype compute;        /* of activations and frozen weights */
+    dtype compute;        /* of activations and frozen weights; float32 for a VAE where it is float16 (runner.c) */
     workspace *workspace; /* shared by all sessions on it: they never run at the same time */
 } device;
 
-/* name: of a backend, NULL: backend_default; precision: "float32", "bfloat16", "float64" (ref only), or NULL: what
- * the backend prefers. Anything else is LECO_INVALID, a precision that the backend or processor can't run
- * LECO_UNSUPPORTED. */
+/* name: of a backend, NULL: backend_default; precision: "float32", "bfloat16", "float16" (NVIDIA cards), "float64" (ref
+ * only), or NULL: what the backend prefers. Anything else is LECO_INVALID, a precision that the backend or processor
+ * can't run LECO_UNSUPPORTED. */
 leco_status device_open(const char *name, const char *precision, device *out, leco_error *err);
 void device_close(device *d); /* safe on a zeroed one */
 

@@ -9,20 +9,27 @@ static const session_plan *plan_of(const runner *r)
     return r->session ? session_planned(r->session) : r->plan;
 }
 
+/* The VAE of Stable Diffusion XL has activations beyond float16's range. */
+static dtype compute_of(const runner_spec *spec)
+{
+    const dtype wanted = spec->device->compute;
+    return spec->part == PART_VAE && wanted == DTYPE_F16 ? DTYPE_F32 : wanted;
+}
+
 static void log_runner(const runner_spec *spec, const runner *r, double start, size_t planned_before)
 {
     const double mib = 1024.0 * 1024.0;
     const size_t planned = weights_planned_bytes(spec->weights);
     log_message(LOG_DEBUG, "%s%s: %zu nodes in %s, arena %.1f MiB, %.1f MiB of weights packed (%.1f so far), %.2f s",
                 spec->what, spec->adapters && spec->adapters->count ? " with adapters" : "", graph_node_count(r->graph),
-                dtype_name(spec->device->compute), (double)runner_arena_bytes(r) / mib,
+                dtype_name(compute_of(spec)), (double)runner_arena_bytes(r) / mib,
                 (double)(planned - planned_before) / mib, (double)planned / mib, cpu_seconds() - start);
     session_plan_log_chosen(r->plan);
 }
 
 leco_status runner_plan(const runner_spec *spec, runner *out, leco_error *err)
 {
-    *out = (runner){.graph = graph_create(spec->device->compute), .device = spec->device};
+    *out = (runner){.graph = graph_create(compute_of(spec)), .device = spec->device};
     if (!out->graph) return error_memory(err, 0, spec->what);
     const double start = cpu_seconds();
     const size_t planned = weights_planned_bytes(spec->weights);

@@ -1,9 +1,9 @@
 /* The operators: one builder function each, with formula, shapes and attributes.
  *
- * `A` is the graph's compute dtype (f32, bf16, f16, f64), `E` its exact dtype (f32; f64 in an f64 graph). A weight (frozen)
- * is logically of the compute dtype whatever its file holds; a param (trainable) has dtype E. All functions return NULL
- * once the graph is in error. Rows: all dimensions but the last, multiplied. The gradient operators (*_dx, *_dw,
- * *_grad) are made by the reverse walk only and have no builder here; what each reads:
+ * `A` is the graph's compute dtype (f32, bf16, f16, f64), `E` its exact dtype (f32; f64 in an f64 graph). A weight
+ * (frozen) is logically of the compute dtype whatever its file holds; a param (trainable) has dtype E. All functions
+ * return NULL once the graph is in error. Rows: all dimensions but the last, multiplied. The gradient operators (*_dx,
+ * *_dw, *_grad) are made by the reverse walk only and have no builder here; what each reads:
  *
  *     linear_dx       dy [..,N] A, w [N,K], add [..,K] A                 -> dx [..,K] A
  *     linear_dw       dy [..,N] A, x [..,K] A, add [N,K] E               -> dw E, attr.target ([N,K] or [N,K,1,1])

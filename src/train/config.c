@@ -232,17 +232,6 @@ static void warn_of_idle_teachers(const train_config *c)
     }
 }
 
-/* p1atdev's trainer has float16, too. */
-static void settle_precision(train_config *c, const char *place)
-{
-    if (!c->precision || strcmp(c->precision, dtype_name(DTYPE_F16)) != 0) return;
-    log_message(LOG_INFO,
-                "%s: train.precision: training doesn't compute in float16; it is done in what the machine likes best, "
-                "bfloat16 or float32",
-                place);
-    c->precision = NULL;
-}
-
 /* People write the file's whole name. */
 static leco_status settle_name(train_config *c, leco_error *err)
 {
@@ -257,7 +246,6 @@ static leco_status read_tree(train_config *c, const doc_node *root, leco_error *
 {
     LECO_TRY(read_sections(c, root, err));
     LECO_TRY(settle_network(c, place_of(c, root, "network"), err));
-    settle_precision(c, place_of(c, root, "train"));
     if (c->spacing == SPACING_UNSAID)
         c->spacing = c->compat == TIMESTEPS_P1ATDEV ? c->sampler->spacing : SPACING_LEADING;
     LECO_TRY(check(c, root, err));

@@ -112,7 +112,7 @@ typedef struct train_config {
     const char *const *embeddings; /* [embedding_count] files whose words prompts may use; the caller's */
     size_t embedding_count;
 
-    const char *precision;         /* "bfloat16", "float32", or NULL: what the machine likes best */
+    const char *precision;         /* "bfloat16", "float32", "float16", or NULL: what the machine likes best */
     const struct sampler *sampler; /* diffusion/sampler.h */
     int64_t iterations;            /* optimizer steps */
     double lr;

@@ -73,8 +73,8 @@ static choice type_choice(const dtype *types, size_t listed, size_t count, size_
 
 static choice computing_choice(size_t index)
 {
-    static const dtype types[] = {DTYPE_BF16, DTYPE_F32, DTYPE_F16}; /* the last is understood (config.c) */
-    return type_choice(types, 2, sizeof types / sizeof *types, index);
+    static const dtype types[] = {DTYPE_BF16, DTYPE_F32, DTYPE_F16};
+    return type_choice(types, 3, sizeof types / sizeof *types, index);
 }
 
 static void computing_store(void *field, const choice *chosen)
@@ -154,8 +154,10 @@ static leco_status read_guidance_interval(const doc_node *n, const char *name, v
 }
 
 static const key_row train_keys[] = {
-    CHOICE("precision", precision, const char *, computing_types, UNSET("what the machine likes best"),
-           "$names, of the frozen weights and activations. The adapter and the optimizer are float32 always"),
+    CHOICE(
+        "precision", precision, const char *, computing_types, UNSET("what the machine likes best"),
+        "$names, of the frozen weights and activations; another one where the device lacks it. float16, with a scaled "
+        "loss, only NVIDIA cards have. The adapter and the optimizer are float32 always"),
     INT("iterations", iterations, 1, 1e9, "500", "optimizer steps"),
     NUMBER("lr", lr, 1e-12, 1000, "1e-4", "learning rate"),
     CHOICE("lr_scheduler", rates.schedule, lr_schedule, config_lr_schedules, "constant",

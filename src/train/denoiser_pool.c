@@ -30,6 +30,7 @@ static leco_status plan(const denoiser_pool *pool, const denoiser_wish *wish, de
                                       .recompute = wish->learns ? pool->recompute : 0,
                                       .huber = wish->learns && pool->huber,
                                       .dropout = pool->dropout,
+                                      .scale = pool->scale,
                                       .text = with_text ? &pool->text : NULL};
     leco_status status = denoiser_plan(pool->device, wish->model, &options, out, err);
     mem_free(use);

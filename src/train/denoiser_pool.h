@@ -15,6 +15,7 @@ typedef struct denoiser_pool {
     double recompute;  /* of those that learn: denoiser_options.recompute, */
     bool huber;        /* and .huber */
     rng *dropout;      /* likewise; NULL: nothing is left out */
+    loss_scale *scale; /* and .scale */
     struct pooled_denoiser *entry;
     size_t count;
 } denoiser_pool;

@@ -126,7 +126,11 @@ static leco_status add_all(setting_list *out, const train_config *c, const model
 {
     LECO_TRY(add_model_name(out, c->model_written, err));
     LECO_TRY(settings_add(out, "ss_v2", m->family->v2 ? "True" : "False", err));
-    LECO_TRY(settings_add(out, "ss_mixed_precision", computed == DTYPE_BF16 ? "bf16" : "no", err));
+    LECO_TRY(settings_add(out, "ss_mixed_precision",
+                          computed == DTYPE_BF16  ? "bf16"
+                          : computed == DTYPE_F16 ? "fp16"
+                                                  : "no",
+                          err));
     if (c->clip_skip > 1) LECO_TRY(add_whole(out, "ss_clip_skip", c->clip_skip, err));
     LECO_TRY(add_whole(out, "ss_steps", steps, err));
     LECO_TRY(add_whole(out, "ss_max_train_steps", c->iterations, err));

@@ -15,7 +15,7 @@
 
 enum { DONE, ITERATIONS, LEARNT, KEPT_COUNT, FIRST_COUNT, LAST_COUNT, THREADS, GATHERED_COUNT, STATE_COUNTERS };
 enum { FIRST_SUM, LAST_SUM, LOSS, SECONDS, GATHERED_LOSS, STATE_SUMS };
-enum { VALUES, OPTIMIZER, RNG, COUNTERS, SUMS, KEPT, SAVED, AVERAGE, GATHERED, TENSORS };
+enum { VALUES, OPTIMIZER, RNG, COUNTERS, SUMS, KEPT, SAVED, AVERAGE, GATHERED, SCALING, TENSORS };
 
 static const struct {
     const char *name;
@@ -26,7 +26,7 @@ static const struct {
     [RNG] = {"rng", DTYPE_I64, false},          [COUNTERS] = {"counters", DTYPE_I64, false},
     [SUMS] = {"sums", DTYPE_F64, false},        [KEPT] = {"kept", DTYPE_F32, true},
     [SAVED] = {"saved", DTYPE_I64, true},       [AVERAGE] = {"average", DTYPE_F32, true},
-    [GATHERED] = {"gathered", DTYPE_F32, true},
+    [GATHERED] = {"gathered", DTYPE_F32, true}, [SCALING] = {"scaling", DTYPE_I64, true},
 };
 
 /* ---- what no byte of may change ---- */
@@ -115,6 +115,7 @@ leco_status state_write(const train_state *s, const char *path, leco_error *err)
                                      [LOSS] = s->loss,
                                      [SECONDS] = s->seconds,
                                      [GATHERED_LOSS] = s->gathered_loss};
+    const int64_t scaling[] = {s->scale.exponent, s->scale.good};
     rng_export(&s->rng, rngs);
     rng_export(&s->drawn, rngs + RNG_NUMBERS);
     const safetensors_entry entries[TENSORS] = {[VALUES] = entry_of(VALUES, s->value_count, s->values),
@@ -125,7 +126,8 @@ leco_status state_write(const train_state *s, const char *path, leco_error *err)
                                                 [KEPT] = entry_of(KEPT, s->kept_floats, s->kept),
                                                 [SAVED] = entry_of(SAVED, s->saved_count, s->saved),
                                                 [AVERAGE] = entry_of(AVERAGE, s->average_count, s->average),
-                                                [GATHERED] = entry_of(GATHERED, s->gradient_count, s->gradients)};
+                                                [GATHERED] = entry_of(GATHERED, s->gradient_count, s->gradients),
+                                                [SCALING] = entry_of(SCALING, s->scaled ? 2 : 0, scaling)};
     arena *memory = arena_create();
     if (!memory) return error_memory(err, 0, "a training's state");
     leco_status status = write_entries(s, entries, memory, path, err);
@@ -249,6 +251,20 @@ static leco_status take_numbers(const reader *r, leco_error *err)
     return LECO_OK;
 }
 
+/* Where it has one. */
+static leco_status take_scale(const reader *r, leco_error *err)
+{
+    const void *at;
+    size_t count;
+    LECO_TRY(take(r, SCALING, &at, &count, err));
+    if (!r->entry[SCALING]) return LECO_OK;
+    const int64_t *numbers = at;
+    const bool good = count == 2 && numbers[0] >= 0 && numbers[0] <= LOSS_SCALE_MOST;
+    if (good) r->out->scale = (loss_scale){(int)numbers[0], numbers[1]};
+    r->out->scaled = true;
+    return good && loss_scale_valid(&r->out->scale) ? LECO_OK : damaged(r, "its loss scale can't be", err);
+}
+
 static bool within(int64_t value, int64_t low, int64_t high)
 {
     return value >= low && value <= high;
@@ -308,6 +324,7 @@ static leco_status read_all(reader *r, leco_error *err)
     LECO_TRY(settings_create(&s->settings, err));
     LECO_TRY(take_settings(r, err));
     LECO_TRY(take_numbers(r, err));
+    LECO_TRY(take_scale(r, err));
     LECO_TRY(take(r, SAVED, &saved, &s->saved_count, err));
     s->saved = saved;
     s->values = look(r, VALUES, &s->value_count);

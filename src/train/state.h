@@ -6,6 +6,7 @@
  *     average    [count] f32, of what is trained (train.ema_decay); not there where none is wanted
  *     gathered   [count] f32, gradients of latents since the last optimizer step, added up; not there where there are
  *                none
+ *     scaling    [2] i64, the loss scale; not there but in float16
  *     counters   i64 and sums f64: the numbers below
  *     kept       [count] f32, the latents of the pass in progress; not there where none is
  *     saved      [count] i64, the steps of the files that were saved on the way and may have to go
@@ -22,6 +23,7 @@
 
 #include "base/digest.h"
 #include "base/rng.h"
+#include "diffusion/loss_scale.h"
 #include "train/settings.h"
 
 typedef struct train_state {
@@ -36,6 +38,8 @@ typedef struct train_state {
     double first_sum, last_sum, loss, seconds;
     double gathered_loss; /* the sum of their losses */
     int64_t first_count, last_count;
+    bool scaled; /* is there a loss scale? */
+    loss_scale scale;
     /* f32. Borrowed when writing; when read, they are the mapped file's, perhaps unaligned. */
     const void *values, *optimizer, *kept, *average, *gradients;
     size_t value_count, optimizer_count, kept_floats, average_count, gradient_count;

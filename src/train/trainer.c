@@ -81,13 +81,17 @@ static leco_status make_objectives(trainer *t, leco_error *err)
     return sizes_add(t->config, t->frozen[0].model, t->memory, &t->objectives, err);
 }
 
+/* Configs come from other machines: a precision that this one lacks is no reason to stop. */
 static leco_status open_device(trainer *t, const char *name, leco_error *err)
 {
     const char *precision = t->config->precision;
-    leco_status status = device_open(name, precision, &t->device, err);
-    if (status != LECO_UNSUPPORTED || !precision || strcmp(precision, "bfloat16") != 0) return status;
-    log_message(LOG_WARNING, "this processor can't compute in bfloat16; using float32");
-    return device_open(name, "float32", &t->device, err);
+    leco_error why = {0};
+    leco_status status = device_open(name, precision, &t->device, &why);
+    if (status != LECO_UNSUPPORTED || !precision)
+        return status == LECO_OK ? LECO_OK : error_set(err, status, "%s", why.message);
+    LECO_TRY(device_open(name, NULL, &t->device, err));
+    log_message(LOG_WARNING, "train.precision: %s; using %s", why.message, dtype_name(t->device.compute));
+    return LECO_OK;
 }
 
 static training_setting setting_of(trainer *t)
@@ -104,6 +108,7 @@ static leco_status plan_lessons(trainer *t, double recompute, leco_error *err)
     t->pool.recompute = recompute;
     t->pool.huber = t->config->loss != LOSS_MSE;
     t->pool.dropout = &t->rng;
+    t->pool.scale = &t->scale;
     t->lessons = mem_calloc(count, sizeof *t->lessons);
     if (!t->lessons) return error_memory(err, count * sizeof *t->lessons, "the objectives");
     for (size_t i = 0; i < count; i++) {
@@ -225,6 +230,7 @@ static leco_status plan_for(const train_config *config, const objective_list *ob
     trainer *t = mem_calloc(1, sizeof *t);
     if (!t) return error_memory(err, sizeof *t, "the trainer");
     t->config = config;
+    t->scale = loss_scale_start();
     if (objectives) t->objectives = *objectives;
     leco_status status = plan(t, device_name, budget, err);
     if (status != LECO_OK) {

@@ -38,6 +38,7 @@ struct trainer {
     float *average;             /* [trainable_count] of ema_decay; NULL: none is wanted */
     float *aside; /* [trainable_count] what is trained, while trainer_show shows an average; NULL: it never does */
     bool shown;
+    loss_scale scale; /* changes only where the precision is float16 */
     char (
         *contents)[DIGEST_TEXT]; /* [frozen_count + 1] what tells models and pictures from others; "": not known yet */
     char *resumed_from;          /* the file of the state below, or NULL: it begins anew */

@@ -194,6 +194,8 @@ static leco_status check_sizes(const trainer *t, leco_error *err)
     if (s->average_count != average || s->gradient_count != gathered || s->gathered >= t->config->accumulation)
         return error_set(err, LECO_FORMAT, "%s: is no state that leco wrote: its average or its gradients can't be",
                          t->resumed_from);
+    if (s->scaled != (t->device.compute == DTYPE_F16))
+        return error_set(err, LECO_FORMAT, "%s: is no state that leco wrote: its loss scale can't be", t->resumed_from);
     if (s->done > t->config->iterations)
         return error_set(err, LECO_INVALID, "%s: %lld steps were done already, and train.iterations is %lld",
                          t->resumed_from, (long long)s->done, (long long)t->config->iterations);
@@ -231,6 +233,8 @@ leco_status trainer_write_state(trainer *t, const source_pass *pass, train_state
     s->optimizer = optimizer_state(t->optimizer, &s->optimizer_count);
     s->average = t->average;
     s->average_count = t->average ? s->value_count : 0;
+    s->scaled = t->device.compute == DTYPE_F16;
+    s->scale = t->scale;
     s->gathered = t->gathered_count;
     s->gathered_loss = t->gathered_loss;
     s->gradients = t->gathered;
@@ -266,6 +270,7 @@ void trainer_restore(trainer *t)
     if (count > 0) memcpy(state, s->optimizer, count * sizeof *state);
     if (t->average) memcpy(t->average, s->average, s->average_count * sizeof(float));
     if (s->gathered > 0) memcpy(t->gathered, s->gradients, s->gradient_count * sizeof(float));
+    if (s->scaled) t->scale = s->scale;
     t->gathered_count = s->gathered;
     t->gathered_loss = s->gathered_loss;
     optimizer_set_steps(t->optimizer, s->done);

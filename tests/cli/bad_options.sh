@@ -61,7 +61,7 @@ if ! "$LECO" "${generate[@]}" --device none 2>&1 | grep -q 'takes one of cuda'; 
     wrong '--device cuda was not built into this leco' "${generate[@]}" --device cuda
     wrong '--device cuda was not built into this leco' train some.yaml --device cuda
 fi
-wrong "--precision takes one of float32, bfloat16, not 'fp8'" "${generate[@]}" --precision fp8
+wrong "--precision takes one of float32, bfloat16, float16, not 'fp8'" "${generate[@]}" --precision fp8
 wrong "--scheduler takes one of ddim,.* not ''" "${generate[@]}" --scheduler ''
 wrong "--scheduler takes one of ddim, ddpm, lms, euler, euler_a, dpmpp_2m, dpmpp_2m_sde, heun, uni_pc, not 'pndmm'" "${generate[@]}" --scheduler pndmm
 wrong "not 'DPM\+\+ 2M Karras'; did you mean dpmpp_2m\?" "${generate[@]}" --scheduler 'DPM++ 2M Karras'

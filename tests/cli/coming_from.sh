@@ -63,7 +63,7 @@ cat >examples/prompts.yaml <<'E'
   batch_size: 2
 E
 trained output/van_gogh.safetensors --config_file ./examples/config.yaml
-says 'train\.precision: training doesn.t compute in float16'
+says 'train\.precision: device "cpu" can.t compute in float16'
 trained output/van_gogh.safetensors --config_file=examples/config.yaml
 
 # Sizes change from step to step, and a run that was stopped goes on with the same.

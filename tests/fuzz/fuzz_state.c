@@ -17,7 +17,8 @@ const char *const fuzz_words[] = {"values",    "optimizer", "rng",
                                   "\"F64\"",   "\"BF16\"",  "\"shape\":[1260]",
                                   "[0,10080]", CHECKSUM,    "\"leco_state\":\"2\"",
                                   "is:",       "train.lr",  "train.iterations",
-                                  "average",   "gathered",  NULL};
+                                  "average",   "gathered",  "scaling",
+                                  NULL};
 
 static void check(const train_state *s)
 {
@@ -27,6 +28,7 @@ static void check(const train_state *s)
     FUZZ_CHECK(isfinite(s->loss) && isfinite(s->seconds) && isfinite(s->first_sum) && isfinite(s->last_sum));
     FUZZ_CHECK(s->gathered >= 0 && (s->gathered > 0) == (s->gradient_count > 0) && isfinite(s->gathered_loss));
     FUZZ_CHECK(s->rng.next <= 624 && s->drawn.next <= 624);
+    FUZZ_CHECK(!s->scaled || loss_scale_valid(&s->scale));
     for (size_t i = 0; i < s->saved_count; i++) FUZZ_CHECK(s->saved[i] >= 1 && s->saved[i] <= s->done);
     rng r = s->rng;
     if (r.kind == RNG_CPU) rng_word(&r);
@@ -57,6 +59,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     FUZZ_CHECK(again.average_count == s.average_count && same(again.average, s.average, 4 * s.average_count));
     FUZZ_CHECK(again.gathered == s.gathered && again.gathered_loss == s.gathered_loss &&
                again.gradient_count == s.gradient_count && same(again.gradients, s.gradients, 4 * s.gradient_count));
+    FUZZ_CHECK(again.scaled == s.scaled && again.scale.exponent == s.scale.exponent &&
+               again.scale.good == s.scale.good);
     FUZZ_CHECK(again.saved_count == s.saved_count && same(again.saved, s.saved, 8 * s.saved_count));
     state_free(&again);
     state_free(&s);
@@ -100,6 +104,8 @@ bool fuzz_seed(unsigned index, const char *path)
         s.average_count = s.gradient_count = 8;
         s.gathered = 3;
         s.gathered_loss = 0.75;
+        s.scaled = true;
+        s.scale = loss_scale_start();
     }
     FUZZ_CHECK(settings_create(&s.settings, &err) == LECO_OK);
     FUZZ_CHECK(settings_add(&s.settings, "train.lr", "0.001", &err) == LECO_OK);

@@ -237,6 +237,7 @@ static void curves_on_cuda(void **state)
         check_float32("sd2-like", "curve", "cuda");
     }
     if (cuda->supports(DTYPE_BF16)) assert_true(replay("sd1-like", "curve", "cuda", "bfloat16").loss < 0.2);
+    if (cuda->supports(DTYPE_F16)) assert_true(replay("sd1-like", "curve", "cuda", "float16").loss < 0.03);
 }
 
 int main(void)

@@ -1,0 +1,38 @@
+#!/bin/bash
+# A card, emulated on the host: which precisions it has, by its kind, and which the processor hasn't.
+. "$(dirname "$0")/support.sh"
+card=${LECO_EMULATED:?the program with an emulated card}
+export OMP_NUM_THREADS=1 SOURCE_DATE_EPOCH=1700000000
+cat >small.yaml <<END
+prompts:
+  - {target: "a red circle", positive: red, neutral: "a circle", resolution: 16}
+pretrained_model: {name_or_path: "$model"}
+network: {rank: 2, include: [mid_block]}
+train: {iterations: 3, max_denoising_steps: 2, lr: 1e-3, samples_per_trajectory: 2}
+save: {name: small, path: "$work/out", per_steps: 0}
+END
+generate=(generate -m "$model" -p star --width 16 --height 16 --steps 1 -o star.png)
+
+# Turing computes in float16, Ampere and later in bfloat16; where a config asks for what isn't there, another is taken.
+run 0 "$card" train small.yaml --device cuda --dry-run
+prints '\(bfloat16, cuda\)'
+LECO_EMULATED_CAPABILITY=75 run 0 "$card" train small.yaml --device cuda --dry-run
+prints '\(float16, cuda\)'
+LECO_EMULATED_CAPABILITY=75 run 0 "$card" train small.yaml --device cuda --dry-run --set train.precision=bfloat16
+prints '\(float16, cuda\)'
+says 'train\.precision: device "cuda" can.t compute in bfloat16 on this machine; it has float32, float16; using float16'
+run 0 "$card" train small.yaml --device cpu --dry-run --set train.precision=float16
+says 'train\.precision: device "cpu" can.t compute in float16 .*; using (bfloat16|float32)'
+
+# Who asks by an option gets that, or nothing.
+run 1 "$card" "${generate[@]}" --device cpu --precision float16
+says 'device "cpu" can.t compute in float16 on this machine; it has float32'
+LECO_EMULATED_CAPABILITY=75 run 1 "$card" "${generate[@]}" --device cuda --precision bfloat16
+says 'device "cuda" can.t compute in bfloat16 on this machine; it has float32, float16'
+missing star.png
+
+# The VAE, whose activations may be beyond float16, computes in float32.
+run 0 "$card" "${generate[@]}" --device cuda --precision float16 --verbose
+says 'the U-Net: [0-9]+ nodes in float16' 'the decoder: [0-9]+ nodes in float32'
+is_png star.png
+finish
