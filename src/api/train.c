@@ -156,7 +156,7 @@ leco_status leco_train(const char *config, const leco_train_options *options, le
     neighbours_free(&others);
     log_raise_debug(false);
     train_config_free(&c);
-    if (status == LECO_OK || status == LECO_INTERRUPTED)
+    if (status == LECO_OK || status == LECO_INTERRUPTED || status == LECO_DEVICE)
         *report = made;
     else
         leco_train_report_free(&made);

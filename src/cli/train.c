@@ -194,7 +194,7 @@ static int train(const char *config, const leco_train_options *options, const ge
     leco_train_report report = {0};
     leco_status status = leco_train(config, options, &report, &err);
     progress_end(bar, status == LECO_OK && !options->dry_run);
-    bool stopped = status == LECO_INTERRUPTED;
+    const bool stopped = status == LECO_INTERRUPTED || status == LECO_DEVICE;
     if (status == LECO_OK || stopped) {
         if (report.iterations > 0 && !general->quiet) print_summary(&report), print_effect(&report.effect);
         print_report(&report, options->dry_run, general->json);
@@ -327,8 +327,8 @@ static int run(int argc, char **argv)
         .details =
             "The config says which model, which prompts and where to; --help-config explains every key, examples/ has "
             "some to start from. Prints the name of the file it has written. Ctrl-C finishes the step and saves; so do "
-            "SIGTERM, a connection that is lost, and CPU time that is spent. --resume goes on from there, and from the "
-            "last save.per_steps after a crash.",
+            "SIGTERM, a connection that is lost, and CPU time that is spent, and, with status 1, a card that fails. "
+            "--resume goes on from there, and from the last save.per_steps after a crash.",
         .examples = "  leco train examples/erase_red.yaml\n"
                     "  leco train examples/erase_red.yaml --set train.iterations=50 --set save.name=short\n"
                     "  leco train examples/erase_red.yaml --dry-run --memory 4G\n",

@@ -398,6 +398,25 @@ static leco_status save_stopped(training_run *r, leco_error *err)
                      r->result->state ? "" : "; save.state is false: it can't be resumed, only begun anew");
 }
 
+/* What a run leaves whose device failed: the same as one that was stopped. The device isn't asked for any of it. */
+static leco_status save_lost(training_run *r, leco_error *err)
+{
+    const train_progress *p = &r->progress;
+    const leco_error lost = err ? *err : (leco_error){0};
+    leco_error failure = {0};
+    if (p->done == 0)
+        return error_set(err, LECO_DEVICE, "%s; no step was done before that: there is nothing to save", lost.message);
+    end_pass(r);
+    if (save_on_the_way(r, &r->result->state, &failure) != LECO_OK)
+        return error_set(err, LECO_DEVICE, "%s; what was trained in %lld steps could not be saved: %s", lost.message,
+                         (long long)p->done, failure.message);
+    const char *state = r->result->state;
+    return error_set(err, LECO_DEVICE, "%s; what was trained in %lld of %lld steps is saved as %s; %s%s", lost.message,
+                     (long long)p->done, (long long)p->total, r->result->path,
+                     state ? "--resume goes on from " : "save.state is false: it can't be resumed, only begun anew",
+                     state ? state : "");
+}
+
 leco_status trainer_run(trainer *t, train_callback callback, void *user, train_result *result, leco_error *err)
 {
     const double none = (double)NAN;
@@ -409,6 +428,7 @@ leco_status trainer_run(trainer *t, train_callback callback, void *user, train_r
     if (status == LECO_OK) status = run_passes(&r, err);
     if (status == LECO_INTERRUPTED) status = save_stopped(&r, err);
     if (status == LECO_OK) status = look_last(&r, err);
+    if (status == LECO_DEVICE) status = save_lost(&r, err);
     if (status == LECO_OK && t->observer.reached) r.progress.total = r.progress.done;
     if (status == LECO_OK) status = save_last(&r, err);
     if (status == LECO_OK) report(&r, result->path);

@@ -61,7 +61,8 @@ typedef bool (*train_callback)(void *user, const train_progress *progress);
 
 typedef struct train_result {
     char *path;  /* the file written last; mem_free it; NULL: none */
-    char *state; /* of one that was stopped: what it can be gone on from; mem_free it; NULL: nothing */
+    char *state; /* of one that was stopped, or lost its device: what it can be gone on from; mem_free it; NULL: nothing
+                  */
     int64_t iterations;
     double seconds;               /* with those before it was resumed */
     double first_loss, last_loss; /* means over the first and the last tenth of the steps; NaN where there are none */
@@ -79,8 +80,9 @@ void trainer_hide(trainer *t);
  * steps as NAME_<steps, six digits>.safetensors, and at the end as NAME.safetensors. Stopped by the callback, it saves
  * under the number of steps (nothing where there are none) and returns LECO_INTERRUPTED. Beside what is saved on the
  * way the state is, which trainer_resume takes (save_state); at the end it is removed, or written once more
- * (keep_state). A loss or an adapter that isn't finite is LECO_INVALID; nothing is saved then. *result is filled in any
- * case: its iterations are the steps that moved the adapter. */
+ * (keep_state). Where the device fails, all is saved that would be if the callback had stopped it; that is LECO_DEVICE,
+ * and the message tells the files. A loss or an adapter that isn't finite is LECO_INVALID; nothing is saved then.
+ * *result is filled in any case: its iterations are the steps that moved the adapter. */
 leco_status trainer_run(trainer *t, train_callback callback, void *user, train_result *result, leco_error *err);
 
 /* ---- for tests: the same run step by step, with given draws ---- */

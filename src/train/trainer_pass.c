@@ -34,13 +34,27 @@ static leco_status blame(const trainer *t, const source_pass *pass, const float 
                      dtype_name(t->device.compute));
 }
 
-/* Teachers and students at one kept latent, then the optimizer, where that makes a step. */
+/* Teachers and students at one kept latent. Where it fails half way nothing of it is left: a state that is written then
+ * goes on with the same latent. */
+static leco_status learn_from(trainer *t, const source_pass *pass, size_t index, const float *x, double *loss,
+                              gradients_of_step *g, leco_error *err)
+{
+    const rng drawn = t->rng;
+    const loss_scale scale = t->scale;
+    lesson *l = &t->lessons[pass->objective];
+    const leco_status status = lesson_learn(l, pass, index, x, t->trainable, t->sum, loss, g, err);
+    if (status == LECO_OK) return LECO_OK;
+    t->rng = drawn;
+    t->scale = scale;
+    return status;
+}
+
+/* The same, then the optimizer, where that makes a step. */
 static leco_status learn(trainer *t, const source_pass *pass, size_t index, double *loss, leco_error *err)
 {
-    lesson *l = &t->lessons[pass->objective];
-    const float *x = t->kept + index * lesson_latents(l, pass);
+    const float *x = t->kept + index * lesson_latents(&t->lessons[pass->objective], pass);
     gradients_of_step g;
-    LECO_TRY(lesson_learn(l, pass, index, x, t->trainable, t->sum, loss, &g, err));
+    LECO_TRY(learn_from(t, pass, index, x, loss, &g, err));
     if (!isfinite(*loss)) return blame(t, pass, x, *loss, err);
     trainer_note_latent(t, pass, index);
     trainer_step(t, g, *loss);

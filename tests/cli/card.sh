@@ -1,5 +1,6 @@
 #!/bin/bash
-# A card, emulated on the host: which precisions it has, by its kind, and which the processor hasn't.
+# A card, emulated on the host: which precisions it has, by its kind, and which the processor hasn't; what is left where it
+# is lost; what is said where its memory is too small.
 . "$(dirname "$0")/support.sh"
 card=${LECO_EMULATED:?the program with an emulated card}
 export OMP_NUM_THREADS=1 SOURCE_DATE_EPOCH=1700000000
@@ -35,4 +36,23 @@ missing star.png
 run 0 "$card" "${generate[@]}" --device cuda --precision float16 --verbose
 says 'the U-Net: [0-9]+ nodes in float16' 'the decoder: [0-9]+ nodes in float32'
 is_png star.png
+
+# A card that is lost while it trains: status 1, what was trained is saved, and what is said then goes on from there.
+train=(train small.yaml --device cuda)
+run 0 "$card" "${train[@]}"
+mv out/small.safetensors whole.safetensors
+for ((call = 450; call < 3000; call += 40)); do
+    LECO_EMULATED_FAILS_AT=$call "$card" "${train[@]}" >stdout 2>stderr && break
+    [ -s stdout ] && break
+done
+LECO_EMULATED_FAILS_AT=$call run 1 "$card" "${train[@]}"
+says 'an emulated card: computing: the card is lost; what was trained in [12] of 3 steps is saved as .*/out/small_00000[12]\.safetensors; --resume goes on from .*/out/small\.state\.safetensors$' \
+    '^To go on from there: leco train small\.yaml --device cuda --resume$'
+exists "$(cat stdout)" out/small.state.safetensors
+run 0 "$card" "${train[@]}" --resume
+same out/small.safetensors whole.safetensors
+missing out/small.state.safetensors
+LECO_EMULATED_FAILS_AT=9 run 1 "$card" "${train[@]}"
+says 'the card is lost$'
+silent stdout
 finish
