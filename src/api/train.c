@@ -79,6 +79,19 @@ static leco_status prepare(trainer *t, const train_config *c, const leco_train_o
     return status;
 }
 
+/* Where memory ran out: what was planned stands beside what is missing. */
+static leco_status explain_memory(const memory_use *planned, leco_status status, leco_error *err)
+{
+    char *parts = status == LECO_MEMORY && err ? memory_text(planned) : NULL;
+    if (parts)
+        error_set(err, LECO_MEMORY,
+                  "%s; this training was planned to take %s; --memory with a smaller size has activations computed "
+                  "again, a smaller resolution, batch_size or rank needs less",
+                  err->message, parts);
+    mem_free(parts);
+    return status;
+}
+
 /* Goes on from the state that is there, or warns that it will be lost. */
 static leco_status resume(trainer *t, const train_config *c, const leco_train_options *o, leco_error *err)
 {
@@ -109,7 +122,7 @@ static leco_status train(trainer *t, const train_config *c, const leco_train_opt
     if (start_is_asked_for(c)) LECO_TRY(start_check(c, err));
     LECO_TRY(resume(t, c, o, err));
     if (o->dry_run) return train_modules_text(trainer_trainable(t), &report->modules, err);
-    LECO_TRY(prepare(t, c, o, err));
+    LECO_TRY(explain_memory(&use, prepare(t, c, o, err), err));
     train_result result = {0};
     leco_train_options copy = *o;
     leco_status status = trainer_run(t, o->progress ? forward_progress : NULL, &copy, &result, err);

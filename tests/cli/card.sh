@@ -55,4 +55,10 @@ missing out/small.state.safetensors
 LECO_EMULATED_FAILS_AT=9 run 1 "$card" "${train[@]}"
 says 'the card is lost$'
 silent stdout
+
+# Where its memory is too small: what is missing, what is free, what was planned, and what helps.
+LECO_EMULATED_MEMORY=200000 run 1 "$card" "${train[@]}"
+says 'out of memory: could not allocate [0-9.]+ MiB of the device.s memory for .*, [0-9.]+ MiB of it are free.*planned to take .*MiB = weights .*--memory'
+LECO_EMULATED_MEMORY=200000 run 1 "$card" "${generate[@]}" --device cuda
+says 'out of memory: could not allocate [0-9.]+ MiB of the device.s memory for .*, [0-9.]+ MiB of it are free; smaller pictures'
 finish

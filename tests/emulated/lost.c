@@ -194,12 +194,38 @@ static void what_cannot_be_resumed_is_told(void **state)
     test_remove_files("out");
 }
 
+/* ---- too little memory ---- */
+
+/* At each place where memory is taken: what is missing and what is free, beside what was planned, and what helps. */
+static void too_little_memory_is_told(void **state)
+{
+    (void)state;
+    leco_train_report report;
+    watcher w = {.stop_at = 1};
+    int refused = 0;
+    for (size_t memory = 1 << 14;; memory *= 2) {
+        emulated.memory = memory;
+        const leco_status status = train(false, &w, &report);
+        leco_train_report_free(&report);
+        if (status == LECO_INTERRUPTED) break;
+        refused++;
+        assert_fails(status, LECO_MEMORY, &err, "out of memory: could not allocate", "of the device's memory for",
+                     "MiB of it are free", "planned to take", "weights", "activations", "--memory", "resolution");
+        assert_false(file_exists(test_path("out")));
+    }
+    emulated.memory = SIZE_MAX;
+    printf("    refused %d times, the last: %s\n", refused, err.message);
+    assert_true(refused >= 4);
+    test_remove_files("out");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_trained_is_saved),
         cmocka_unit_test(the_state_is_that_of_a_stop),
         cmocka_unit_test(what_cannot_be_resumed_is_told),
+        cmocka_unit_test(too_little_memory_is_told),
     };
     return cmocka_run_group_tests_name("emulated/lost", tests, NULL, NULL);
 }
