@@ -11,7 +11,8 @@
 #include <stdint.h>
 
 /* What kind of card it is; tests change it. Programs take it from the environment where it is opened:
- * LECO_EMULATED_CAPABILITY, LECO_EMULATED_MEMORY and LECO_EMULATED_FAILS_AT. */
+ * LECO_EMULATED_CAPABILITY, LECO_EMULATED_MEMORY and LECO_EMULATED_FAILS_AT. With LECO_EMULATED_CUDNN=0 it has no
+ * cuDNN. */
 typedef struct emulated_card {
     int capability;   /* 90 */
     size_t memory;    /* bytes; SIZE_MAX: without end */

@@ -1,3 +1,4 @@
+#include <cstdlib>
 #include <vector>
 
 extern "C" {
@@ -104,6 +105,8 @@ void gpu_product_release(gpu_product *)
 leco_status gpu_convolution_plan(gpu_convolution *c, leco_error *err)
 {
     const conv_shape &s = c->shape;
+    const char *there = getenv("LECO_EMULATED_CUDNN");
+    if (there && *there == '0') return error_set(err, LECO_UNSUPPORTED, "there is no cuDNN");
     if (s.top != s.bottom || s.left != s.right)
         return error_set(err, LECO_UNSUPPORTED, "padding differs from side to side");
     c->scratch_bytes = 0;
