@@ -445,6 +445,17 @@ def check_schedule(config):
         x = theirs
 
 
+def denoise(schedule, x, kept, predict):
+    """(x, t) after each step count in `kept`; predict(x, t) is the output that the schedule steps by."""
+    samples = []
+    for index, t in enumerate(schedule.timesteps[: max(kept) + 1]):
+        if index in kept:
+            samples.append((x, t))
+        if index < max(kept):
+            x = schedule.step(predict(x, t), t, x)
+    return samples
+
+
 class Run:
     """A few optimizer steps of an erase or enhance run; the same code for float32 and for its float64 check."""
 
@@ -477,19 +488,15 @@ class Run:
 
     @torch.no_grad()
     def trajectory(self, schedule, x, kept):
-        """Denoises with the adapter on; returns (x, t) after each step count in `kept`."""
-        samples = []
+        """With the adapter on."""
+
+        def guided(x, t):
+            unconditional, target = self.predict(x, t, "unconditional"), self.predict(x, t, "target")
+            low, high = self.refined.get("guidance_interval", (0, 1000))
+            return unconditional + (TRAJECTORY_GUIDANCE if low <= t < high else 1) * (target - unconditional)
+
         with applied(self.unet, (self.lora, 1.0)):
-            for index in range(max(kept) + 1):
-                t = schedule.timesteps[index]
-                if index in kept:
-                    samples.append((x, t))
-                if index == max(kept):
-                    return samples
-                unconditional, target = self.predict(x, t, "unconditional"), self.predict(x, t, "target")
-                low, high = self.refined.get("guidance_interval", (0, 1000))
-                guidance = TRAJECTORY_GUIDANCE if low <= t < high else 1
-                x = schedule.step(unconditional + guidance * (target - unconditional), t, x)
+            return denoise(schedule, x, kept, guided)
 
     def refine(self, wanted, neutral, x, t):
         """keep_above: the frozen model's own prediction at such timesteps; norm_match: neutral's mean and deviation."""

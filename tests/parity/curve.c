@@ -107,11 +107,9 @@ static curve_deviation replay(const char *fixture, const char *kind, const char 
     safetensors *file;
     assert_works(safetensors_open(path, &file, &err), &err);
     write_config(test_path("curve.yaml"), fixture, precision, file);
-    train_config config;
-    trainer *t;
-    assert_works(train_config_read(test_path("curve.yaml"), NULL, 0, &config, &err), &err);
-    assert_works(trainer_create_for(&config, NULL, device_name, &t, &err), &err);
-    curve_load_initial(file, trainer_trainable(t));
+    curve_run run;
+    curve_begin(&run, file, test_path("curve.yaml"), device_name);
+    trainer *t = run.trainer;
     rng_seed(trainer_rng(t), RNG_CPU, DROPOUT_SEED); /* with DDIM nothing else is drawn on the way */
     curve_deviation d = {.loss = follow_all(t, file)};
     trainer_show(t); /* what would be saved */
@@ -121,8 +119,7 @@ static curve_deviation replay(const char *fixture, const char *kind, const char 
         "  %s %s on %s in %s: losses within %.1e, the adapter's change within %.1e of its norm, of the worst tensor's "
         "within %.1e\n",
         fixture, kind, device_name, precision, d.loss, d.whole, d.change);
-    trainer_destroy(t);
-    train_config_free(&config);
+    curve_end(&run);
     safetensors_close(file);
     return d;
 }

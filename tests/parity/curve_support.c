@@ -6,7 +6,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "test_lora.h"
+#include "base/mem.h"
+#include "diffusion/latents.h"
+#include "model/adapter_keys.h"
+#include "model/kinds.h"
+
+static leco_error err;
 
 const safetensors_entry *curve_need(const safetensors *file, const char *name)
 {
@@ -53,23 +58,52 @@ const char *curve_model(const char *fixture)
 /* What the fixture has of a module's k-th param. */
 static const safetensors_entry *matrix(const safetensors *file, const char *prefix, const trainable_module *m, size_t k)
 {
-    char name[512];
-    int used = snprintf(name, sizeof name, "%s.lora_unet_", prefix);
-    for (const char *c = m->layer.path; *c; c++) name[used++] = *c == '.' ? '_' : *c;
-    snprintf(name + used, sizeof name - (size_t)used, "%s", m->kind->param[k].suffix);
-    return curve_need(file, name);
+    char name[512], *key = adapter_tensor_name(m, k);
+    snprintf(name, sizeof name, "%s.%s", prefix, key);
+    mem_free(key);
+    const safetensors_entry *e = curve_need(file, name);
+    assert_int_equal(e->count, shape_count(&m->param[k].shape));
+    return e;
 }
 
-void curve_load_initial(const safetensors *file, trainable *l)
+static void load_initial(const safetensors *file, trainable *l)
 {
     for (size_t i = 0; i < trainable_module_count(l); i++) {
         trainable_module *m = trainable_module_at(l, i);
         for (size_t k = 0; k < m->params; k++) {
             const safetensors_entry *e = matrix(file, "init", m, k);
-            assert_int_equal(e->count, shape_count(&m->param[k].shape));
             memcpy(m->param[k].value, e->data, e->count * sizeof(float));
         }
     }
+}
+
+void curve_begin(curve_run *r, const safetensors *file, const char *config, const char *device_name)
+{
+    assert_works(train_config_read(config, NULL, 0, &r->config, &err), &err);
+    assert_works(trainer_create_for(&r->config, NULL, device_name, &r->trainer, &err), &err);
+    load_initial(file, trainer_trainable(r->trainer));
+}
+
+void curve_end(curve_run *r)
+{
+    trainer_destroy(r->trainer);
+    train_config_free(&r->config);
+}
+
+void curve_compare(const safetensors *file, size_t step, const char *what, const float *ours, latent_size size,
+                   size_t views)
+{
+    values theirs = fixture_read(file, "step%zu.%s", step, what);
+    latent_size all = size;
+    all.batch *= (int64_t)views;
+    assert_int_equal(theirs.count, latent_count(all));
+    values want = {.at = mem_calloc(theirs.count, sizeof *want.at), .count = theirs.count};
+    assert_non_null(want.at);
+    latents_from_nchw(theirs.at, want.at, all);
+    const double error = worst_error(ours, &want);
+    if (!(error < 1e-4)) fail_msg("step%zu.%s is off by %.1e of its largest element", step, what, error);
+    values_free(&theirs);
+    values_free(&want);
 }
 
 /* |ours - theirs|^2 and |theirs - initial|^2 over a tensor: their root is how much of the change is wrong. */

@@ -12,8 +12,17 @@ double curve_number(const safetensors *file, const char *name);
 /* The folder of a fixture's model, with a VAE. In static storage. */
 const char *curve_model(const char *fixture);
 
-/* The adapter becomes the fixture's "init.*". */
-void curve_load_initial(const safetensors *file, trainable *l);
+/* A trainer of a config in a file, whose adapter is the fixture's "init.*". */
+typedef struct curve_run {
+    train_config config;
+    trainer *trainer;
+} curve_run;
+void curve_begin(curve_run *r, const safetensors *file, const char *config, const char *device_name);
+void curve_end(curve_run *r);
+
+/* Our [views, B,h,w,C] against "step<step>.<what>" [views, B,C,h,w]; what differs fails the test. */
+void curve_compare(const safetensors *file, size_t step, const char *what, const float *ours, latent_size size,
+                   size_t views);
 
 typedef struct curve_deviation {
     double loss;          /* the worst of the losses */

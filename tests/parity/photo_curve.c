@@ -67,28 +67,6 @@ static void put_config(const char *path, const char *fixture, const safetensors 
     json_decref(prompts);
 }
 
-/* Our [views, B,h,w,C] against the fixture's [views, B,C,h,w]. */
-static void compare(const char *what, const safetensors *file, size_t step, const float *ours, latent_size size,
-                    size_t views)
-{
-    char name[64];
-    snprintf(name, sizeof name, "step%zu.%s", step, what);
-    const safetensors_entry *e = curve_need(file, name);
-    const size_t count = latent_count(size);
-    assert_int_equal(e->count, views * count);
-    float *theirs = malloc(count * sizeof *theirs);
-    double worst = 0, largest = 0;
-    for (size_t v = 0; v < views; v++) {
-        latents_from_nchw((const float *)e->data + v * count, theirs, size);
-        for (size_t i = 0; i < count; i++) {
-            worst = fmax(worst, fabs((double)(ours[v * count + i] - theirs[i])));
-            largest = fmax(largest, fabs((double)theirs[i]));
-        }
-    }
-    free(theirs);
-    if (!(worst < 1e-4 * largest)) fail_msg("%s is off by %.1e of %.1e", name, worst, largest);
-}
-
 static double follow_all(trainer *t, const safetensors *file)
 {
     const safetensors_entry *pictures = curve_need(file, "passes.pictures"),
@@ -114,8 +92,8 @@ static double follow_all(trainer *t, const safetensors *file)
             assert_works(trainer_follow(t, &pass, noise, 1, &loss, NULL, &err), &err);
             printf("    loss %.7f, PyTorch %.7f\n", loss, wanted);
             worst = fmax(worst, fabs(loss - wanted) / wanted);
-            compare("x_t", file, i * samples + k, t->kept, size, views);
-            compare("target", file, i * samples + k, t->lessons[0].wanted, size, views);
+            curve_compare(file, i * samples + k, "x_t", t->kept, size, views);
+            curve_compare(file, i * samples + k, "target", t->lessons[0].wanted, size, views);
         }
     }
     free(noise);
@@ -125,23 +103,19 @@ static double follow_all(trainer *t, const safetensors *file)
 static void replay(const char *fixture, const char *kind, const char *device_name, const char *prefix)
 {
     char path[512];
-    train_config config;
-    trainer *t;
+    curve_run run;
     safetensors *file;
     snprintf(path, sizeof path, "%s%s/%s.safetensors", FIXTURES, fixture, kind);
     assert_works(safetensors_open(path, &file, &err), &err);
     put_config(test_path("photo_curve.yaml"), fixture, file, prefix);
-    assert_works(train_config_read(test_path("photo_curve.yaml"), NULL, 0, &config, &err), &err);
-    assert_works(trainer_create_for(&config, NULL, device_name, &t, &err), &err);
-    curve_load_initial(file, trainer_trainable(t));
-    curve_deviation d = {.loss = follow_all(t, file)};
-    curve_measure_change(file, trainer_trainable(t), &d);
+    curve_begin(&run, file, test_path("photo_curve.yaml"), device_name);
+    curve_deviation d = {.loss = follow_all(run.trainer, file)};
+    curve_measure_change(file, trainer_trainable(run.trainer), &d);
     printf("  %s %s on %s: losses within %.1e, the adapter's change within %.1e, of the worst tensor's within %.1e\n",
            fixture, kind, device_name, d.loss, d.whole, d.change);
     assert_true(d.loss < 1e-4);
     assert_true(d.change < 2e-3);
-    trainer_destroy(t);
-    train_config_free(&config);
+    curve_end(&run);
     safetensors_close(file);
 }
 
