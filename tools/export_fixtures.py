@@ -21,6 +21,7 @@ from fixtures_common import EXTRA_RECIPE, FIXTURES, NOISE_LIMITS
 from fixtures_kinds import Dora, DoraByInput, DroppedLora, PlainLoha, PlainLokr, ThinLokr, check_against_lycoris, check_against_peft
 from fixtures_learning import learning_rate_cases, optimizer_cases
 from fixtures_lora import curve, kind_cases, loha_cases, lora_cases, lora_init
+from fixtures_modes import mode_curves
 from fixtures_photos import photo_curve
 from fixtures_plain import TEXTS as TOKENIZER_TEXTS
 from fixtures_samplers import sampler_cases
@@ -89,6 +90,11 @@ def refined():
         draws = [[5], [2], [8], [6], [1]]
         config = models.SCHEDULERS[name]().config
         yield curve(name, "curve_refined", tok, text, unet, config, ERASE, 1.5, (2, 8, 8), draws, refined=how)
+
+
+def modes():
+    """By itself, as loha."""
+    yield from mode_curves(fixture_tokenizer)
 
 
 def optimizers():
@@ -267,6 +273,7 @@ NAMES = {
     "loha": loha,
     "kinds": kinds,
     "refined": refined,
+    "modes": modes,
     "sd2-like": sd2_like,
     "sdxl-like": sdxl_like,
     "sdxl": sdxl_whole,

@@ -133,3 +133,23 @@ void curve_measure_change(const safetensors *file, trainable *l, curve_deviation
     }
     d->whole = sqrt(all_wrong / all_moved);
 }
+
+double curve_measure_gradients(const safetensors *file, trainable *l, const float *grads, double scale)
+{
+    const float *first = trainable_grads(l);
+    double worst = 0;
+    for (size_t i = 0; i < trainable_module_count(l); i++) {
+        const trainable_module *m = trainable_module_at(l, i);
+        for (size_t k = 0; k < m->params; k++) {
+            char *key = adapter_tensor_name(m, k);
+            values want = fixture_read(file, "grad.%s", key);
+            assert_int_equal(want.count, shape_count(&m->param[k].shape));
+            for (size_t j = 0; j < want.count; j++) want.at[j] = (float)((double)want.at[j] / scale);
+            const double error = norm_error(grads + ((const float *)m->param[k].grad - first), &want);
+            if (!(error <= worst)) worst = isnan(error) ? INFINITY : error;
+            values_free(&want);
+            mem_free(key);
+        }
+    }
+    return worst;
+}

@@ -32,4 +32,8 @@ typedef struct curve_deviation {
 /* Compares the adapter with "final.*": all but loss. */
 void curve_measure_change(const safetensors *file, trainable *l, curve_deviation *d);
 
+/* Compares gradients with "grad.*": the worst tensor's error over its norm. These are `grads` [trainable_count] times
+ * scale. */
+double curve_measure_gradients(const safetensors *file, trainable *l, const float *grads, double scale);
+
 #endif
