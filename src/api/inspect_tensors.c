@@ -82,7 +82,8 @@ static const trainable_kind *kind_of(const safetensors_entry *e)
     for (const trainable_kind *const *kind = trainable_kinds; *kind; kind++) {
         const bool ranked = (*kind)->size[KIND_RANK].dim >= 0;
         const size_t mark = ranked ? (size_t)(*kind)->size[KIND_RANK].param : kind_file_params(*kind) - 1;
-        if (!(*kind)->alone && ends_with(e->name, (*kind)->param[mark].suffix) && e->rank >= 2) return *kind;
+        const int least = ranked ? (*kind)->size[KIND_RANK].dim + 1 : 1; /* dimensions */
+        if (!(*kind)->alone && ends_with(e->name, (*kind)->param[mark].suffix) && e->rank >= least) return *kind;
     }
     return NULL;
 }
@@ -114,6 +115,13 @@ static const char *family_of_width(const safetensors *file)
     return NULL;
 }
 
+/* The rank that a module's marking tensor shows; an old GLoRA has it on the other side. */
+static int64_t rank_of(const safetensors_entry *e, const trainable_kind *kind)
+{
+    const int64_t rank = e->shape[kind->size[KIND_RANK].dim];
+    return kind == &kind_glora && e->rank > 1 && e->shape[1] < rank ? e->shape[1] : rank;
+}
+
 /* What an adapter's tensors say, under kohya's names and in plain forms: modules, and the ranks and alphas that occur.
  * NULL for other files. *found is their kind. */
 static json_t *adapter_json(const safetensors *file, const trainable_kind **found)
@@ -128,8 +136,8 @@ static json_t *adapter_json(const safetensors *file, const trainable_kind **foun
             const int dim = kind->size[KIND_RANK].dim;
             modules++;
             *found = kind;
-            if (dim >= 0 && e->shape[dim] < low) low = e->shape[dim];
-            if (dim >= 0 && e->shape[dim] > high) high = e->shape[dim];
+            if (dim >= 0 && rank_of(e, kind) < low) low = rank_of(e, kind);
+            if (dim >= 0 && rank_of(e, kind) > high) high = rank_of(e, kind);
             text = text || strncmp(e->name, "lora_te", 7) == 0;
         } else if (ends_with(e->name, ".alpha") && safetensors_number(e, &value)) {
             if (!alphas || value < alpha_low) alpha_low = value;

@@ -8,9 +8,11 @@
 #include "api/locale.h"
 #include "base/cpu.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/room.h"
 #include "format/tensors.h"
+#include "model/adapter_open.h"
 #include "model/file_layers.h"
 
 /* LoRAs that are open, and the layers that they are for. */
@@ -117,9 +119,24 @@ static leco_status common_metadata(const joining *j, const char *key, bool must_
     return LECO_OK;
 }
 
+static leco_status warn_of_bundled(const char *path, leco_error *err)
+{
+    safetensors *file;
+    size_t bundled = 0;
+    LECO_TRY(tensors_open(path, &file, err));
+    for (size_t i = 0; i < safetensors_count(file); i++)
+        bundled += strncmp(safetensors_at(file, i)->name, ADAPTER_BUNDLE, sizeof ADAPTER_BUNDLE - 1) == 0;
+    safetensors_close(file);
+    if (bundled)
+        log_message(LOG_WARNING, "%s: %zu tensors are left out: they are embeddings that come with the LoRA", path,
+                    bundled);
+    return LECO_OK;
+}
+
 static leco_status load_all(joining *j, leco_error *err)
 {
     for (size_t i = 0; i < j->count; i++) {
+        LECO_TRY(warn_of_bundled(j->paths[i], err));
         j->sources[i] = (change_source){.path = j->paths[i], .weight = j->loras[i].weight};
         LECO_TRY(trainable_load(j->paths[i], &j->layers, DTYPE_F64, &j->sources[i].trainable, err));
     }

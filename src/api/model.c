@@ -98,23 +98,54 @@ static leco_status check_weight(float multiplier, leco_error *err)
     return error_set(err, LECO_INVALID, "a LoRA's weight must be a finite number");
 }
 
+/* The embeddings that come with a LoRA, whose words prompts can have from now on. */
+static leco_status add_bundled(leco_model *handle, const char *path, dtype exact, leco_error *err)
+{
+    trainable_list list;
+    LECO_TRY(trainable_load_bundled(path, handle->model, exact, &list, err));
+    loaded_embedding *grown = mem_realloc(handle->embedding, handle->embedding_count + list.count + 1, sizeof *grown);
+    leco_status status = grown ? LECO_OK : error_memory(err, list.count * sizeof *grown, "an embedding");
+    if (grown) handle->embedding = grown;
+    for (size_t i = 0; i < list.count && status == LECO_OK; i++) {
+        loaded_embedding *e = &handle->embedding[handle->embedding_count];
+        *e = (loaded_embedding){.name = mem_strdup(trainable_module_at(list.at[i], 0)->token)};
+        if (!e->name) {
+            status = error_memory(err, 0, "an embedding's name");
+            break;
+        }
+        e->trainable = list.at[i];
+        list.at[i] = NULL;
+        handle->embedding_count++;
+    }
+    trainable_list_free(&list);
+    return status;
+}
+
+static leco_status load_lora(leco_model *handle, const char *path, float multiplier, loaded_lora *l, leco_error *err)
+{
+    adapter_layers layers;
+    const dtype exact = handle->device.compute == DTYPE_F64 ? DTYPE_F64 : DTYPE_F32;
+    *l = (loaded_lora){.weight = multiplier};
+    LECO_TRY(model_adapter_layers(handle->model, &layers, err));
+    LECO_TRY(trainable_load(path, &layers, exact, &l->trainable, err));
+    l->name = file_stem(path);
+    leco_status status = l->name ? LECO_OK : error_memory(err, strlen(path), "a LoRA's name");
+    if (status == LECO_OK) status = add_bundled(handle, path, exact, err);
+    if (status == LECO_OK) return LECO_OK;
+    trainable_destroy(l->trainable);
+    mem_free(l->name);
+    return status;
+}
+
 leco_status leco_model_add_lora(leco_model *handle, const char *path, float multiplier, leco_error *err)
 {
     IN_C_LOCALE;
+    loaded_lora l;
     LECO_TRY(check_weight(multiplier, err));
     loaded_lora *grown = mem_realloc(handle->lora, handle->lora_count + 1, sizeof *grown);
     if (!grown) return error_memory(err, (handle->lora_count + 1) * sizeof *grown, "a LoRA");
     handle->lora = grown;
-    adapter_layers layers;
-    LECO_TRY(model_adapter_layers(handle->model, &layers, err));
-    dtype exact = handle->device.compute == DTYPE_F64 ? DTYPE_F64 : DTYPE_F32;
-    loaded_lora l = {.weight = multiplier};
-    LECO_TRY(trainable_load(path, &layers, exact, &l.trainable, err));
-    l.name = file_stem(path);
-    if (!l.name) {
-        trainable_destroy(l.trainable);
-        return error_memory(err, strlen(path), "a LoRA's name");
-    }
+    LECO_TRY(load_lora(handle, path, multiplier, &l, err));
     l.hash = short_hash(path);
     trainable_set_multiplier(l.trainable, multiplier);
     handle->lora[handle->lora_count++] = l;

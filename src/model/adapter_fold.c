@@ -1,83 +1,11 @@
 /* What LyCORIS writes beside two thin matrices, as these: a convolution in three steps (Tucker's form) is one in two,
- * since the first is no wider than a pixel; a whole difference of weights is itself times one. */
+ * since the first is no wider than a pixel; a whole difference of weights is itself times one. The rest:
+ * adapter_fold_lycoris.c. */
 #include <string.h>
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "model/adapter_open.h"
-
-enum { LARGEST = 1 << 26 };
-
-typedef struct folding {
-    safetensors *file;
-    safetensors_change *change; /* [count] */
-    size_t count, room, whole, bundled;
-    leco_error *err;
-} folding;
-
-/* ---- changes ---- */
-
-/* Of the tensor `stem`suffix; values as safetensors_change has them. */
-static leco_status add(folding *f, const char *name, size_t stem, const char *suffix, int rank, const int64_t *shape,
-                       float *values)
-{
-    char *full = mem_printf("%.*s%s", (int)stem, name, suffix);
-    safetensors_change *grown = f->change;
-    if (full && f->count == f->room) grown = mem_realloc(f->change, 2 * f->room + 64, sizeof *grown);
-    if (!full || !grown) {
-        mem_free(full);
-        mem_free_aligned(values);
-        return error_memory(f->err, 0, "the tensors of a LoRA");
-    }
-    if (f->count == f->room) f->room = 2 * f->room + 64;
-    f->change = grown;
-    safetensors_change *c = &grown[f->count++];
-    *c = (safetensors_change){.name = full, .rank = rank, .values = values};
-    for (int i = 0; i < rank; i++) c->shape[i] = shape[i];
-    return LECO_OK;
-}
-
-static leco_status take_away(folding *f, const char *name, size_t stem, const char *suffix)
-{
-    return add(f, name, stem, suffix, 0, NULL, NULL);
-}
-
-static leco_status wrong(const folding *f, const safetensors_entry *e, const char *expected)
-{
-    return error_set(f->err, LECO_FORMAT, "%s: tensor \"%s\": expected %s", safetensors_path(f->file), e->name,
-                     expected);
-}
-
-/* Room for that many values; what a hostile file could ask for is bounded. */
-static leco_status make_room(const folding *f, const safetensors_entry *of, const int64_t *shape, int rank, float **out)
-{
-    size_t count = 1;
-    for (int i = 0; i < rank; i++) {
-        if (shape[i] < 1 || (size_t)shape[i] > LARGEST / count)
-            return wrong(f, of, "a matrix of a size that layers have");
-        count *= (size_t)shape[i];
-    }
-    *out = mem_aligned(count * sizeof **out);
-    return *out ? LECO_OK : error_memory(f->err, count * sizeof **out, of->name);
-}
-
-/* The values as float; mem_free them. */
-static leco_status values_of(const folding *f, const safetensors_entry *e, float **out)
-{
-    *out = dtype_is_float(e->type) ? mem_calloc(e->count, sizeof **out) : NULL;
-    if (!dtype_is_float(e->type)) return wrong(f, e, "floating-point values");
-    if (!*out) return error_memory(f->err, e->count * sizeof **out, e->name);
-    dtype_convert(*out, DTYPE_F32, e->data, e->type, e->count);
-    return LECO_OK;
-}
-
-static const safetensors_entry *beside(const folding *f, const char *name, size_t stem, const char *suffix)
-{
-    char *full = mem_printf("%.*s%s", (int)stem, name, suffix);
-    const safetensors_entry *e = full ? safetensors_find(f->file, full) : NULL;
-    mem_free(full);
-    return e;
-}
+#include "model/adapter_fold.h"
 
 /* ---- Tucker's form ---- */
 
@@ -86,16 +14,16 @@ static leco_status fold_core(const folding *f, const safetensors_entry *core, co
                              int64_t shape[4])
 {
     float *of_core = NULL, *of_b = NULL, *made = NULL;
-    if (core->rank != 4 || core->count == 0) return wrong(f, core, "a tensor of four dimensions");
+    if (core->rank != 4 || core->count == 0) return fold_wrong(f, core, "a tensor of four dimensions");
     if (b->rank < 2 || b->shape[0] != core->shape[1] || (int64_t)b->count != b->shape[0] * b->shape[1])
-        return wrong(f, b, "a matrix with as many rows as the core beside it has columns");
+        return fold_wrong(f, b, "a matrix with as many rows as the core beside it has columns");
     const size_t rows = (size_t)core->shape[0], inner = (size_t)core->shape[1], in = (size_t)b->shape[1];
     const size_t taps = (size_t)(core->shape[2] * core->shape[3]);
     const int64_t folded[] = {core->shape[0], b->shape[1], core->shape[2], core->shape[3]};
     memcpy(shape, folded, sizeof folded);
-    LECO_TRY(make_room(f, core, folded, 4, &made));
-    leco_status status = values_of(f, core, &of_core);
-    if (status == LECO_OK) status = values_of(f, b, &of_b);
+    LECO_TRY(fold_make_room(f, core, folded, 4, &made));
+    leco_status status = fold_values_of(f, core, &of_core);
+    if (status == LECO_OK) status = fold_values_of(f, b, &of_b);
     for (size_t i = 0; status == LECO_OK && i < rows * in * taps; i++) {
         const size_t row = i / (in * taps), column = i / taps % in, tap = i % taps;
         double sum = 0;
@@ -115,34 +43,35 @@ static leco_status fold_core(const folding *f, const safetensors_entry *core, co
 /* LoCon: down, mid, up become down, up. */
 static leco_status fold_mid(folding *f, const safetensors_entry *mid, size_t stem)
 {
-    const safetensors_entry *down = beside(f, mid->name, stem, ".lora_down.weight");
+    const safetensors_entry *down = fold_beside(f, mid->name, stem, ".lora_down.weight");
     int64_t shape[4];
     float *made;
-    if (!down) return wrong(f, mid, "a .lora_down.weight beside it");
+    if (!down) return fold_wrong(f, mid, "a .lora_down.weight beside it");
     LECO_TRY(fold_core(f, mid, down, &made, shape));
-    LECO_TRY(add(f, mid->name, stem, ".lora_down.weight", 4, shape, made));
-    return take_away(f, mid->name, stem, ".lora_mid.weight");
+    LECO_TRY(fold_add(f, mid->name, stem, ".lora_down.weight", 4, shape, made));
+    return fold_take_away(f, mid->name, stem, ".lora_mid.weight");
 }
 
 /* LoHa and LoKr: core [I,J,k,k], a [I,out], b [J,in] become a [out,I], b [I,in k k]. */
 static leco_status fold_pair(folding *f, const safetensors_entry *core, size_t stem, const char *const suffix[3])
 {
-    const safetensors_entry *a = beside(f, core->name, stem, suffix[1]), *b = beside(f, core->name, stem, suffix[2]);
+    const safetensors_entry *a = fold_beside(f, core->name, stem, suffix[1]),
+                            *b = fold_beside(f, core->name, stem, suffix[2]);
     int64_t shape[4];
     float *made, *turned, *of_a;
-    if (!a || !b) return wrong(f, core, "two matrices beside it");
+    if (!a || !b) return fold_wrong(f, core, "two matrices beside it");
     if (a->rank != 2 || core->rank != 4 || a->shape[0] != core->shape[0])
-        return wrong(f, a, "a matrix with as many rows as the core beside it");
+        return fold_wrong(f, a, "a matrix with as many rows as the core beside it");
     LECO_TRY(fold_core(f, core, b, &made, shape));
     const int64_t of_b[] = {shape[0], shape[1] * shape[2] * shape[3]}, transposed[] = {a->shape[1], a->shape[0]};
-    LECO_TRY(add(f, core->name, stem, suffix[2], 2, of_b, made));
-    LECO_TRY(take_away(f, core->name, stem, suffix[0]));
-    LECO_TRY(values_of(f, a, &of_a));
-    leco_status status = make_room(f, a, transposed, 2, &turned);
+    LECO_TRY(fold_add(f, core->name, stem, suffix[2], 2, of_b, made));
+    LECO_TRY(fold_take_away(f, core->name, stem, suffix[0]));
+    LECO_TRY(fold_values_of(f, a, &of_a));
+    leco_status status = fold_make_room(f, a, transposed, 2, &turned);
     const size_t rows = (size_t)a->shape[0], columns = (size_t)a->shape[1];
     for (size_t i = 0; status == LECO_OK && i < rows * columns; i++) turned[i % columns * rows + i / columns] = of_a[i];
     mem_free(of_a);
-    return status == LECO_OK ? add(f, core->name, stem, suffix[1], 2, transposed, turned) : status;
+    return status == LECO_OK ? fold_add(f, core->name, stem, suffix[1], 2, transposed, turned) : status;
 }
 
 /* ---- whole differences ---- */
@@ -154,21 +83,23 @@ static leco_status split(folding *f, const safetensors_entry *diff, size_t stem)
     const bool pixel = diff->rank == 2 || (diff->shape[2] == 1 && diff->shape[3] == 1), right = pixel && in < out;
     const int64_t side = right ? in : out, one_shape[] = {side, side, 1, 1};
     float *one, *copy;
-    LECO_TRY(make_room(f, diff, one_shape, 2, &one));
+    LECO_TRY(fold_make_room(f, diff, one_shape, 2, &one));
     memset(one, 0, (size_t)(side * side) * sizeof *one);
     for (int64_t i = 0; i < side; i++) one[i * side + i] = 1;
-    LECO_TRY(add(f, diff->name, stem, right ? ".lora_down.weight" : ".lora_up.weight", diff->rank, one_shape, one));
-    LECO_TRY(make_room(f, diff, diff->shape, diff->rank, &copy));
+    LECO_TRY(
+        fold_add(f, diff->name, stem, right ? ".lora_down.weight" : ".lora_up.weight", diff->rank, one_shape, one));
+    LECO_TRY(fold_make_room(f, diff, diff->shape, diff->rank, &copy));
     if (dtype_is_float(diff->type)) dtype_convert(copy, DTYPE_F32, diff->data, diff->type, diff->count);
-    LECO_TRY(add(f, diff->name, stem, right ? ".lora_up.weight" : ".lora_down.weight", diff->rank, diff->shape, copy));
-    LECO_TRY(take_away(f, diff->name, stem, ".alpha")); /* it isn't scaled */
+    LECO_TRY(
+        fold_add(f, diff->name, stem, right ? ".lora_up.weight" : ".lora_down.weight", diff->rank, diff->shape, copy));
+    LECO_TRY(fold_take_away(f, diff->name, stem, ".alpha")); /* it isn't scaled */
     f->whole++;
-    return take_away(f, diff->name, stem, ".diff");
+    return fold_take_away(f, diff->name, stem, ".diff");
 }
 
 /* ---- all ---- */
 
-/* Norms' differences are of one dimension, and biases' have another suffix: these stay, to be refused by name. */
+/* Norms' differences are of one dimension, and have a kind of their own. */
 static bool is_split(const safetensors_entry *e, const char *suffix)
 {
     return strcmp(suffix, ".diff") == 0 && (e->rank == 2 || e->rank == 4) && e->count > 0 && dtype_is_float(e->type);
@@ -179,18 +110,17 @@ static leco_status fold(folding *f, const safetensors_entry *e)
     static const char *const cores[][3] = {{".hada_t1", ".hada_w1_a", ".hada_w1_b"},
                                            {".hada_t2", ".hada_w2_a", ".hada_w2_b"},
                                            {".lokr_t2", ".lokr_w2_a", ".lokr_w2_b"}};
-    static const char bundle[] = "bundle_emb.";
     const char *suffix = strchr(e->name, '.');
     if (!suffix) return LECO_OK;
     const size_t stem = (size_t)(suffix - e->name);
-    if (strncmp(e->name, bundle, sizeof bundle - 1) == 0) {
+    if (strncmp(e->name, ADAPTER_BUNDLE, sizeof ADAPTER_BUNDLE - 1) == 0) {
         f->bundled++;
-        return take_away(f, e->name, strlen(e->name), "");
+        return fold_take_away(f, e->name, strlen(e->name), "");
     }
     if (strcmp(suffix, ".lora_mid.weight") == 0) return fold_mid(f, e, stem);
     for (size_t i = 0; i < sizeof cores / sizeof *cores; i++)
         if (strcmp(suffix, cores[i][0]) == 0) return fold_pair(f, e, stem, cores[i]);
-    return is_split(e, suffix) ? split(f, e, stem) : LECO_OK;
+    return is_split(e, suffix) ? split(f, e, stem) : fold_lycoris(f, e, stem);
 }
 
 leco_status adapter_fold(safetensors *file, leco_error *err)
@@ -210,7 +140,7 @@ leco_status adapter_fold(safetensors *file, leco_error *err)
         log_message(LOG_DEBUG, "%s: %zu whole differences of weights, which are slower than thin matrices",
                     safetensors_path(file), f.whole);
     if (f.bundled)
-        log_message(LOG_WARNING, "%s: %zu tensors are not used: they are embeddings that come with the LoRA",
-                    safetensors_path(file), f.bundled);
+        log_message(LOG_DEBUG, "%s: %zu tensors are embeddings that come with the LoRA", safetensors_path(file),
+                    f.bundled);
     return LECO_OK;
 }

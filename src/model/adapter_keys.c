@@ -80,17 +80,14 @@ typedef struct meaning {
 
 /* Behind kohya's name of a layer. */
 static const meaning suffixes[] = {
-    {".oft_", false, "part of an OFT"},
+    {".oft_", false, "part of an OFT of another form (PEFT's, or an older one)"},
     {".boft_", false, "part of a BOFT (LyCORIS)"},
+    {".rescale", false, "part of an OFT whose blocks aren't beside it"},
     {".lora_magnitude_vector", false, "the scale of a DoRA"},
-    {".w_norm", false, "a part for a norm, not for a linear or convolution layer (LyCORIS)"},
-    {".b_norm", false, "a part for a norm, not for a linear or convolution layer (LyCORIS)"},
-    {".diff", false, "a whole difference of weights, not a LoRA of them"},
-    {".a1.", false, "part of a GLoRA (LyCORIS)"},
-    {".a2.", false, "part of a GLoRA (LyCORIS)"},
-    {".b1.", false, "part of a GLoRA (LyCORIS)"},
-    {".b2.", false, "part of a GLoRA (LyCORIS)"},
-    {".on_input", false, "part of an (IA)^3 (LyCORIS)"},
+    {".diff", false, "a difference of weights that are no layer's"},
+    {".bm.", false, "part of a GLoRA in Tucker's form (LyCORIS)"},
+    {".on_input", false, "part of an (IA)^3 whose scale isn't beside it"},
+    {".weight", true, "a scale of which nothing says what it scales"},
     {".scalar", false, "the scale of a LyCORIS module"},
 };
 
@@ -103,7 +100,6 @@ static const meaning names[] = {
     {"conditioner.", true, "belongs to a whole checkpoint, not to a LoRA"},
     {"first_stage_model.", true, "belongs to a whole checkpoint, not to a LoRA"},
     {"lllite_", true, "is part of a ControlNet-LLLite, not of a LoRA"},
-    {"oft_unet_", true, "is part of an OFT (kohya's networks.oft)"},
     {"lycoris_", true, "is part of a LyCORIS network"},
 };
 
@@ -114,24 +110,39 @@ static const char *look_up(const meaning *rows, size_t count, const char *key)
     return NULL;
 }
 
+/* Room for the list of them. */
+enum { SUFFIXES = 768 };
+
+/* Adds "NAME, " unless it is there. */
+static int add_suffix(char text[SUFFIXES], int used, const char *name)
+{
+    char one[64];
+    snprintf(one, sizeof one, "%s, ", name);
+    const bool there = used && strstr(text, one);
+    return there ? used : used + snprintf(text + used, SUFFIXES - (size_t)used, "%s", one);
+}
+
 /* "lora_down.weight, lora_up.weight and alpha": the suffixes that leco knows, each once, for messages. */
-static const char *known_suffixes(char text[512])
+static const char *known_suffixes(char text[SUFFIXES])
 {
     int used = 0;
-    for (const trainable_kind *const *kind = trainable_kinds; *kind; kind++)
-        for (size_t i = 0; i < kind_file_params(*kind) && !(*kind)->alone && used < 400; i++) {
-            char one[64];
-            snprintf(one, sizeof one, "%s, ", (*kind)->param[i].suffix + 1);
-            if (!strstr(text, one) || used == 0) used += snprintf(text + used, 512 - (size_t)used, "%s", one);
+    for (const trainable_kind *const *kind = trainable_kinds; *kind; kind++) {
+        if ((*kind)->alone || used > SUFFIXES - 128) continue;
+        if ((*kind)->folded_from) {
+            used = add_suffix(text, used, (*kind)->folded_from);
+            continue;
         }
-    snprintf(text + used - 2, 512 - (size_t)used, " and %s", ADAPTER_ALPHA + 1);
+        for (size_t i = 0; i < kind_file_params(*kind); i++)
+            used = add_suffix(text, used, (*kind)->param[i].suffix + 1);
+    }
+    snprintf(text + used - 2, SUFFIXES - (size_t)used, " and %s", ADAPTER_ALPHA + 1);
     return text;
 }
 
 /* Kohya's prefix, but none of the suffixes. */
 static leco_status refuse_suffix(const char *path, const char *name, leco_error *err)
 {
-    char known[512] = "";
+    char known[SUFFIXES] = "";
     const char *suffix = strchr(name, '.');
     const char *is = look_up(suffixes, sizeof suffixes / sizeof *suffixes, suffix ? suffix : "");
     if (is)

@@ -100,11 +100,24 @@ static const char *attention_layer(char *path, bool in_unet)
 
 /* ---- kohya's name ---- */
 
+/* kohya's networks.oft says oft_unet_ for lora_unet_. */
+static leco_status name_of_oft(const char *path, char **out, leco_error *err)
+{
+    char *original = NULL, *name = mem_printf("lora_unet_%s", path);
+    leco_status status =
+        name ? adapter_name_of_original(name, &original, err) : error_memory(err, strlen(path), "the keys of a LoRA");
+    *out = original ? original : name;
+    if (original || status != LECO_OK) mem_free(name);
+    if (status != LECO_OK) *out = NULL;
+    return status;
+}
+
 leco_status adapter_kohya_name(const char *name, char **out, leco_error *err)
 {
-    static const char of_unet[] = "lora_unet_";
+    static const char of_unet[] = "lora_unet_", of_oft[] = "oft_unet_";
     *out = NULL;
     if (strncmp(name, of_unet, sizeof of_unet - 1) == 0) return adapter_name_of_original(name, out, err);
+    if (strncmp(name, of_oft, sizeof of_oft - 1) == 0) return name_of_oft(name + sizeof of_oft - 1, out, err);
     const char *prefix = "", *rest = name;
     const renaming *begin = beginning_of(beginnings, name), *end = end_of(name, strlen(name));
     if (begin) {

@@ -4,6 +4,8 @@
 
 #include "format/safetensors.h"
 
+#define ADAPTER_BUNDLE "bundle_emb." /* before the names of embeddings that come with a LoRA */
+
 /* The same name as kohya's sd-scripts has it: "unet.mid_block.attentions.0.proj_in.lora_A.weight" becomes
  * "lora_unet_mid_block_attentions_0_proj_in.lora_down.weight"; and so do names of original checkpoints' blocks, as in
  * sd-scripts' LoRAs for SDXL, "lora_unet_middle_block_1_proj_in.lora_down.weight". mem_free it. NULL with LECO_OK: it
@@ -11,8 +13,9 @@
 leco_status adapter_kohya_name(const char *name, char **out, leco_error *err);
 
 /* Makes of what LyCORIS writes besides what leco has kinds for: Tucker's form of LoCon, LoHa and LoKr becomes the plain
- * one, a whole difference of weights a LoRA. Embeddings that are bundled with the LoRA are left out, with a warning.
- * What is too large, or doesn't fit together, is LECO_FORMAT. */
+ * one, a whole difference of weights a LoRA, an OFT's blocks the matrix that they are, the scale of an (IA)^3 one whose
+ * name says what it scales. Embeddings that are bundled with the LoRA (model/model.h loads them)
+ * are left out. What is too large, or doesn't fit together, is LECO_FORMAT. */
 leco_status adapter_fold(safetensors *file, leco_error *err);
 
 /* The file, its tensors under such names, in such forms, and those of eight-bit floats as bfloat16. The alphas of

@@ -97,8 +97,7 @@ static tensor *apply(const trainable_module *m, const layer_site *at, float mult
         return op_affine(g, change, v, NULL, y, 0, multiplier * s);
     }
     tensor *x = add_shifted(m, g, at->x, v, NULL, multiplier);
-    tensor *y = m->layer.kernel == 1 ? op_linear(g, x, at->w, NULL, at->y, 1.0f)
-                                     : op_conv2d(g, x, at->w, NULL, at->y, at->stride, at->pad);
+    tensor *y = adapter_through_weight(m, at, x, at->y);
     return op_linear(g, lora_low(m, at, op_affine(g, at->x, v, NULL, NULL, 0, multiplier)), up, NULL, y, s);
 }
 

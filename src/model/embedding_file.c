@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "format/tensors.h"
+#include "model/adapter_open.h"
 #include "model/model.h"
 #include "model/trainable_internal.h"
 
@@ -30,6 +31,7 @@ static const safetensors_entry *any_tensor(const safetensors *file, size_t index
 typedef struct rows_of_file {
     const safetensors_entry *of[MODEL_MOST_TEXTS];
     size_t count;
+    const char *token; /* what prompts call it; NULL: as the file says, or is called */
 } rows_of_file;
 
 static const char *const of_two[MODEL_MOST_TEXTS] = {"clip_l", "clip_g"};
@@ -162,6 +164,15 @@ static leco_status put(const safetensors *file, const safetensors_entry *rows, m
     return trainable_put(t, index, &one, err);
 }
 
+/* The word of one that comes with a LoRA. */
+static leco_status add_told(const safetensors *file, const char *token, model *m, trainable_module *to, leco_error *err)
+{
+    to->token = mem_strdup(token);
+    leco_status status = to->token ? model_add_token(m, token, to->rank, &to->first, err)
+                                   : error_memory(err, strlen(token), "an embedding's name");
+    return status == LECO_OK ? LECO_OK : error_prefix(err, status, "%s", safetensors_path(file));
+}
+
 static leco_status fill(const safetensors *file, const rows_of_file *rows, model *m, trainable *t, leco_error *err)
 {
     int64_t vectors[MODEL_MOST_TEXTS];
@@ -176,8 +187,26 @@ static leco_status fill(const safetensors *file, const rows_of_file *rows, model
     LECO_TRY(trainable_take(t, err));
     for (size_t i = 0; i < rows->count; i++)
         LECO_TRY(trainable_read_values(safetensors_path(file), rows->of[i], t->params[i].value, t->exact, err));
-    LECO_TRY(add_tokens(file, rows->of[0], m, &t->modules[0], err));
+    trainable_module *first = &t->modules[0];
+    LECO_TRY(rows->token ? add_told(file, rows->token, m, first, err) : add_tokens(file, rows->of[0], m, first, err));
     for (size_t i = 1; i < rows->count; i++) t->modules[i].first = t->modules[0].first;
+    return LECO_OK;
+}
+
+static leco_status load(const safetensors *file, const rows_of_file *rows, model *m, dtype exact, trainable **out,
+                        leco_error *err)
+{
+    trainable *t = NULL;
+    *out = NULL;
+    leco_status status = trainable_begin(rows->count, false, exact, &t, err);
+    if (status == LECO_OK) status = fill(file, rows, m, t, err);
+    if (status != LECO_OK) {
+        trainable_destroy(t);
+        return status;
+    }
+    log_message(LOG_INFO, "%s: \"%s\" in a prompt stands for %lld vectors", safetensors_path(file), t->modules[0].token,
+                (long long)t->modules[0].rank);
+    *out = t;
     return LECO_OK;
 }
 
@@ -185,20 +214,85 @@ leco_status trainable_load_embedding(const char *path, model *m, dtype exact, tr
 {
     safetensors *file;
     rows_of_file rows = {.count = 0};
-    trainable *t = NULL;
     *out = NULL;
     LECO_TRY(tensors_open(path, &file, err));
     leco_status status = safetensors_widen(file, err);
     if (status == LECO_OK) status = find_rows(file, m, &rows, err);
-    if (status == LECO_OK) status = trainable_begin(rows.count, false, exact, &t, err);
-    if (status == LECO_OK) status = fill(file, &rows, m, t, err);
+    if (status == LECO_OK) status = load(file, &rows, m, exact, out, err);
     safetensors_close(file);
-    if (status != LECO_OK) {
-        trainable_destroy(t);
-        return status;
+    return status;
+}
+
+/* ---- those that come with a LoRA ---- */
+
+/* "bundle_emb.NAME.TENSOR": the length of NAME, and where TENSOR begins; 0: the name is none of those. */
+static size_t bundled_name(const char *name, const char **rows)
+{
+    const size_t begin = sizeof ADAPTER_BUNDLE - 1;
+    const char *end = starts_with(name, ADAPTER_BUNDLE) ? strchr(name + begin, '.') : NULL;
+    if (!end) return 0;
+    *rows = end + 1;
+    return (size_t)(end - name) - begin;
+}
+
+/* The rows of the embedding that `name` is the first tensor of, with their token, which is to be freed. Without a
+ * token: they are of one that was seen before, or for a model with another number of text encoders. */
+static leco_status find_bundled(const safetensors *file, const model *m, size_t index, rows_of_file *out,
+                                leco_error *err)
+{
+    static const char *const of_one[] = {ROWS, A1111_ROWS};
+    const char *rows, *name = safetensors_at(file, index)->name;
+    const size_t length = bundled_name(name, &rows);
+    const bool two = model_has(m, PART_TEXT_ENCODER_2);
+    *out = (rows_of_file){.count = two ? MODEL_MOST_TEXTS : 1};
+    for (size_t i = 0; length && i < safetensors_count(file); i++) {
+        const safetensors_entry *e = safetensors_at(file, i);
+        if (bundled_name(e->name, &rows) != length || strncmp(e->name, name, strlen(ADAPTER_BUNDLE) + length) != 0)
+            continue;
+        if (i < index) return LECO_OK;
+        for (size_t k = 0; k < 2; k++)
+            if (strcmp(rows, two ? of_two[k] : of_one[k]) == 0) out->of[two ? k : 0] = e;
     }
-    log_message(LOG_INFO, "%s: \"%s\" in a prompt stands for %lld vectors", path, t->modules[0].token,
-                (long long)t->modules[0].rank);
-    *out = t;
-    return LECO_OK;
+    if (length == 0) return LECO_OK;
+    if (!out->of[0] || !out->of[out->count - 1])
+        return error_set(err, LECO_INVALID, "%s: the embedding of tensor \"%s\" is for another model: expected %s",
+                         safetensors_path(file), name, two ? "clip_l and clip_g" : ROWS " or " A1111_ROWS);
+    out->token = mem_strndup(name + strlen(ADAPTER_BUNDLE), length);
+    return out->token ? LECO_OK : error_memory(err, length, "an embedding's name");
+}
+
+/* Each file has few. */
+static leco_status add_bundled(const safetensors *file, const rows_of_file *rows, model *m, dtype exact,
+                               trainable_list *out, leco_error *err)
+{
+    trainable **grown = mem_realloc(out->at, out->count + 1, sizeof *grown);
+    if (!grown) return error_memory(err, (out->count + 1) * sizeof *grown, "embeddings");
+    out->at = grown;
+    leco_status status = load(file, rows, m, exact, &out->at[out->count], err);
+    if (status == LECO_OK) out->count++;
+    return status;
+}
+
+void trainable_list_free(trainable_list *list)
+{
+    for (size_t i = 0; i < list->count; i++) trainable_destroy(list->at[i]);
+    mem_free(list->at);
+    *list = (trainable_list){0};
+}
+
+leco_status trainable_load_bundled(const char *path, model *m, dtype exact, trainable_list *out, leco_error *err)
+{
+    safetensors *file;
+    *out = (trainable_list){0};
+    LECO_TRY(tensors_open(path, &file, err));
+    leco_status status = safetensors_widen(file, err);
+    for (size_t i = 0; i < safetensors_count(file) && status == LECO_OK; i++) {
+        rows_of_file rows;
+        status = find_bundled(file, m, i, &rows, err);
+        if (status == LECO_OK && rows.token) status = add_bundled(file, &rows, m, exact, out, err);
+        mem_free((char *)(uintptr_t)rows.token);
+    }
+    safetensors_close(file);
+    if (status != LECO_OK) trainable_list_free(out);
+    return status;
 }

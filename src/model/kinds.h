@@ -56,10 +56,18 @@ struct trainable_kind {
     leco_status (*change)(const trainable_module *m, const double *const *params, double factor, const double *w,
                           double *matrix, leco_error *err);
     bool needs_weight; /* `change` does */
+    /* It changes not the weight but the bias, and goes on a layer beside a module of another kind, or alone: `change`
+     * adds to [out]. */
+    bool of_bias;
+    bool of_norm;            /* it goes on norms (LAYER_NORMS) and nowhere else; other kinds, but of_bias, never do */
+    bool unscaled;           /* it has no rank, and no alpha, nor have its files */
+    const char *folded_from; /* what files have in place of its tensors (adapter_fold.h), for messages; NULL: these */
     /* Its file holds one module, whose tensors are named by their suffix alone, without the dot. It has no alpha, and
      * no multiplier but 1. */
     bool alone;
 
+    bool only_read; /* files have it, nobody trains it: it isn't in configs, and `fits`, `settle`, `initialise` are NULL
+                     */
     /* Can it be trained on this layer? (Files may have it on any.) */
     bool (*fits)(const layer_info *layer);
     /* What a layer gets that was to have the module's rank and alpha: sets its sizes, and perhaps a variant. */
@@ -78,7 +86,8 @@ struct trainable_kind {
 extern const trainable_kind *const trainable_kinds[]; /* ends with NULL */
 
 extern const trainable_kind kind_lora, kind_dora, kind_dora_in, kind_loha, kind_lokr, kind_lokr_whole, kind_lokr_thin,
-    kind_embedding;
+    kind_glora, kind_glora_old, kind_oft, kind_ia3, kind_ia3_in, kind_norm, kind_norm_whole, kind_bias,
+    kind_bias_of_norm, kind_embedding;
 
 /* How many of its params files have. */
 static inline size_t kind_file_params(const trainable_kind *kind)
@@ -86,6 +95,18 @@ static inline size_t kind_file_params(const trainable_kind *kind)
     size_t count = 0;
     while (kind->param[count].suffix && !kind->param[count].added) count++;
     return count;
+}
+
+/* Have its files an alpha beside its tensors? */
+static inline bool kind_has_alpha(const trainable_kind *kind)
+{
+    return !kind->alone && !kind->unscaled;
+}
+
+/* May files have it on this layer? */
+static inline bool kind_goes_on(const trainable_kind *kind, const layer_info *layer)
+{
+    return kind->of_bias || kind->of_norm == (layer->class == LAYER_NORMS);
 }
 
 /* Is it this one, or a variant of it? */

@@ -79,14 +79,14 @@ static leco_status sort_as_registered(layer_list *list, leco_error *err)
 /* ---- building blank ---- */
 
 typedef struct collection {
-    layer_list list;
+    layer_list list, norms;
     bool out_of_memory;
 } collection;
 
 static void collect(void *user, const layer_info *layer)
 {
     collection *c = user;
-    layer_list *list = &c->list;
+    layer_list *list = layer->class == LAYER_NORMS ? &c->norms : &c->list;
     if (list->count == list->capacity) {
         size_t capacity = list->capacity ? 2 * list->capacity : 256;
         layer_info *grown = mem_realloc(list->layer, capacity, sizeof *grown);
@@ -125,29 +125,54 @@ static leco_status build_blank(const model *m, model_part part, collection *to, 
     return status;
 }
 
+static leco_status list_layers(model *m, model_part part, leco_error *err)
+{
+    if (m->layers[part].count > 0) return LECO_OK;
+    collection made = {0};
+    leco_status status = build_blank(m, part, &made, err);
+    if (status == LECO_OK && part == PART_UNET) status = sort_as_registered(&made.list, err);
+    if (status != LECO_OK) {
+        layer_list_free(&made.list);
+        layer_list_free(&made.norms);
+        return status;
+    }
+    const bool is_first = part == PART_TEXT_ENCODER && model_has(m, PART_TEXT_ENCODER_2);
+    for (size_t i = 0; i < made.list.count; i++) made.list.layer[i].is_first = is_first;
+    for (size_t i = 0; i < made.norms.count; i++) made.norms.layer[i].is_first = is_first;
+    m->layers[part] = made.list;
+    m->norms[part] = made.norms;
+    return LECO_OK;
+}
+
 leco_status model_layers(model *m, model_part part, const layer_list **out, leco_error *err)
 {
-    if (m->layers[part].count == 0) {
-        collection made = {0};
-        leco_status status = build_blank(m, part, &made, err);
-        if (status == LECO_OK && part == PART_UNET) status = sort_as_registered(&made.list, err);
-        if (status != LECO_OK) {
-            layer_list_free(&made.list);
-            return status;
-        }
-        const bool is_first = part == PART_TEXT_ENCODER && model_has(m, PART_TEXT_ENCODER_2);
-        for (size_t i = 0; i < made.list.count; i++) made.list.layer[i].is_first = is_first;
-        m->layers[part] = made.list;
-    }
+    LECO_TRY(list_layers(m, part, err));
     *out = &m->layers[part];
     return LECO_OK;
+}
+
+leco_status model_norms(model *m, model_part part, const layer_list **out, leco_error *err)
+{
+    LECO_TRY(list_layers(m, part, err));
+    *out = &m->norms[part];
+    return LECO_OK;
+}
+
+void model_free_layers(model *m)
+{
+    for (int part = 0; part < PART_COUNT; part++) {
+        layer_list_free(&m->layers[part]);
+        layer_list_free(&m->norms[part]);
+    }
 }
 
 leco_status model_adapter_layers(model *m, adapter_layers *out, leco_error *err)
 {
     *out = (adapter_layers){0};
-    for (int part = 0; part < PART_COUNT; part++)
-        if (part_rows[part].lora_prefix && model_has(m, (model_part)part))
-            LECO_TRY(model_layers(m, (model_part)part, &out->part[part], err));
+    for (int part = 0; part < PART_COUNT; part++) {
+        if (!part_rows[part].lora_prefix || !model_has(m, (model_part)part)) continue;
+        LECO_TRY(model_layers(m, (model_part)part, &out->part[part], err));
+        LECO_TRY(model_norms(m, (model_part)part, &out->norms[part], err));
+    }
     return LECO_OK;
 }

@@ -243,10 +243,8 @@ void model_close(model *m)
     if (!m) return;
     tokenizer_close(m->tokenizer);
     tokenizer_close(m->tokenizer_2);
-    for (int part = 0; part < PART_COUNT; part++) {
-        weights_close(m->weights[part]);
-        layer_list_free(&m->layers[part]);
-    }
+    for (int part = 0; part < PART_COUNT; part++) weights_close(m->weights[part]);
+    model_free_layers(m);
     safetensors_close(m->file);
     safetensors_close(m->vae_file);
     mem_free(m->vae_path);

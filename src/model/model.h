@@ -66,6 +66,7 @@ typedef struct model {
     weights *weights[PART_COUNT];  /* NULL until model_map */
     bool checked[PART_COUNT];      /* their values, by model_load */
     layer_list layers[PART_COUNT]; /* empty until model_layers */
+    layer_list norms[PART_COUNT];  /* likewise */
 } model;
 
 /* path may also be a model's name in the cache of Hugging Face's programs (model/hub.h). Reads model_index.json, all

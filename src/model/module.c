@@ -70,16 +70,11 @@ static int64_t channels_of(const tensor *x)
     return shape_last(&x->shape);
 }
 
-static void visit(nn *c, int64_t in, int64_t out, int kernel, bool is_conv)
+static void visit(nn *c, int64_t in, int64_t out, int kernel, bool is_conv, layer_class class)
 {
     if (!c->visit) return;
-    layer_info info = {.part = c->part,
-                       .path = c->path,
-                       .in = in,
-                       .out = out,
-                       .kernel = kernel,
-                       .is_conv = is_conv,
-                       .class = c->class};
+    layer_info info = {
+        .part = c->part, .path = c->path, .in = in, .out = out, .kernel = kernel, .is_conv = is_conv, .class = class};
     c->visit(c->visit_user, &info);
 }
 
@@ -91,11 +86,11 @@ static tensor *pointwise(nn *c, const char *name, tensor *x, int64_t out, bool b
     int64_t in = channels_of(x);
     tensor *w = nn_weight(c, "weight", is_conv ? SHAPE(out, in, 1, 1) : SHAPE(out, in));
     tensor *b = bias ? nn_weight(c, "bias", SHAPE(out)) : NULL;
-    layer_site at = {.g = c->g, .x = x, .stride = 1, .w = w};
+    layer_site at = {.g = c->g, .x = x, .stride = 1, .w = w, .weights = c->weights};
     if (adapters_want_base(c->adapters, c->part, c->path)) at.base = op_linear(c->g, x, w, NULL, NULL, 1.0f);
     at.y = at.base ? op_affine(c->g, at.base, NULL, b, add, 1, 0) : op_linear(c->g, x, w, b, add, 1.0f);
     tensor *y = adapters_apply(c->adapters, c->part, c->path, &at);
-    visit(c, in, out, 1, is_conv);
+    visit(c, in, out, 1, is_conv, c->class);
     nn_leave(c, mark);
     return y;
 }
@@ -113,11 +108,11 @@ static tensor *convolution(nn *c, const char *name, tensor *x, int64_t out, int 
     int64_t in = channels_of(x);
     tensor *w = nn_weight(c, "weight", SHAPE(out, in, kernel, kernel));
     tensor *b = nn_weight(c, "bias", SHAPE(out));
-    layer_site at = {.g = c->g, .x = x, .stride = stride, .pad = pad, .w = w};
+    layer_site at = {.g = c->g, .x = x, .stride = stride, .pad = pad, .w = w, .weights = c->weights};
     if (adapters_want_base(c->adapters, c->part, c->path)) at.base = op_conv2d(c->g, x, w, NULL, NULL, stride, pad);
     at.y = at.base ? op_affine(c->g, at.base, NULL, b, add, 1, 0) : op_conv2d(c->g, x, w, b, add, stride, pad);
     tensor *y = adapters_apply(c->adapters, c->part, c->path, &at);
-    visit(c, in, out, kernel, true);
+    visit(c, in, out, kernel, true, c->class);
     nn_leave(c, mark);
     return y;
 }
@@ -140,29 +135,57 @@ tensor *nn_token_table(nn *c, const char *name, tensor *ids, int64_t rows, int64
     nn_mark mark = nn_enter_block(c, LAYER_TOKENS, name);
     tensor *y = op_embedding(c->g, ids, nn_weight(c, "weight", SHAPE(rows, width)), positions);
     y = adapters_apply(c->adapters, c->part, c->path, &(layer_site){.g = c->g, .x = ids, .y = y});
-    visit(c, rows, width, 0, false);
+    visit(c, rows, width, 0, false, c->class);
+    nn_leave(c, mark);
+    return y;
+}
+
+/* A norm over groups of channels; over all of a row where groups is 0. */
+typedef struct norm {
+    int groups;
+    float eps;
+    bool silu;
+} norm;
+
+static tensor *normalised(nn *c, const norm *n, tensor *x, tensor *gamma, tensor *beta, bool silu)
+{
+    return n->groups ? op_group_norm(c->g, x, gamma, beta, n->groups, n->eps, silu)
+                     : op_layer_norm(c->g, x, gamma, beta, n->eps);
+}
+
+/* What adapters change of a norm's scale goes by the normalised x, and before SiLU. */
+static tensor *adapted_norm(nn *c, const norm *n, tensor *x, tensor *gamma, tensor *beta)
+{
+    const int64_t channels = channels_of(x);
+    tensor *one = nn_constant(c->g, c->weights, 1, channels), *zero = nn_constant(c->g, c->weights, 0, channels);
+    const layer_site at = {.g = c->g,
+                           .x = normalised(c, n, x, one, zero, false),
+                           .y = normalised(c, n, x, gamma, beta, false),
+                           .weights = c->weights};
+    tensor *y = adapters_apply(c->adapters, c->part, c->path, &at);
+    return n->silu ? op_activation(c->g, y, ACT_SILU) : y;
+}
+
+static tensor *build_norm(nn *c, const char *name, tensor *x, const norm *n)
+{
+    if (!x || !graph_ok(c->g)) return NULL;
+    nn_mark mark = nn_enter(c, "%s", name);
+    const int64_t channels = channels_of(x);
+    tensor *gamma = nn_weight(c, "weight", SHAPE(channels));
+    tensor *beta = nn_weight(c, "bias", SHAPE(channels));
+    tensor *y = adapters_are_on(c->adapters, c->part, c->path) ? adapted_norm(c, n, x, gamma, beta)
+                                                               : normalised(c, n, x, gamma, beta, n->silu);
+    visit(c, channels, channels, 0, false, LAYER_NORMS);
     nn_leave(c, mark);
     return y;
 }
 
 tensor *nn_group_norm(nn *c, const char *name, tensor *x, int groups, float eps, bool silu)
 {
-    if (!x || !graph_ok(c->g)) return NULL;
-    nn_mark mark = nn_enter(c, "%s", name);
-    tensor *gamma = nn_weight(c, "weight", SHAPE(channels_of(x)));
-    tensor *beta = nn_weight(c, "bias", SHAPE(channels_of(x)));
-    tensor *y = op_group_norm(c->g, x, gamma, beta, groups, eps, silu);
-    nn_leave(c, mark);
-    return y;
+    return build_norm(c, name, x, &(norm){groups, eps, silu});
 }
 
 tensor *nn_layer_norm(nn *c, const char *name, tensor *x, float eps)
 {
-    if (!x || !graph_ok(c->g)) return NULL;
-    nn_mark mark = nn_enter(c, "%s", name);
-    tensor *gamma = nn_weight(c, "weight", SHAPE(channels_of(x)));
-    tensor *beta = nn_weight(c, "bias", SHAPE(channels_of(x)));
-    tensor *y = op_layer_norm(c->g, x, gamma, beta, eps);
-    nn_leave(c, mark);
-    return y;
+    return build_norm(c, name, x, &(norm){0, eps, false});
 }

@@ -19,7 +19,7 @@ typedef struct nn {
     weights *weights;
     const adapter_set *adapters; /* NULL: none */
     model_part part;             /* adapters are looked up by part and path */
-    /* Called for every linear, conv and token table, in the order they are built; may be NULL. */
+    /* Called for every linear, conv, token table and norm, in the order they are built; may be NULL. */
     void (*visit)(void *user, const layer_info *layer);
     void *visit_user;
     layer_class class; /* of the block being built */
@@ -56,6 +56,9 @@ tensor *nn_token_table(nn *c, const char *name, tensor *ids, int64_t rows, int64
 
 tensor *nn_group_norm(nn *c, const char *name, tensor *x, int groups, float eps, bool silu);
 tensor *nn_layer_norm(nn *c, const char *name, tensor *x, float eps);
+
+/* [channels] of this value, 0 or 1, as a weight of the graph. */
+tensor *nn_constant(graph *g, weights *w, int value, int64_t channels);
 
 /* The weight PATH.name of the given shape as a tensor of the graph. */
 tensor *nn_weight(nn *c, const char *name, shape s);

@@ -92,6 +92,15 @@ leco_status trainable_load(const char *path, const adapter_layers *layers, dtype
  * token, as diffusers saves it. A word that is a token already, and a width that isn't the model's, are LECO_INVALID.
  */
 leco_status trainable_load_embedding(const char *path, struct model *m, dtype exact, trainable **out, leco_error *err);
+/* Loads the embeddings that come with a LoRA, tensors "bundle_emb.NAME.TENSOR", as those above: NAME is the word,
+ * TENSOR emb_params, A1111's string_to_param.*, or for two text encoders clip_l and clip_g. Most files have none. */
+typedef struct trainable_list {
+    trainable **at; /* [count] */
+    size_t count;
+} trainable_list;
+leco_status trainable_load_bundled(const char *path, struct model *m, dtype exact, trainable_list *out,
+                                   leco_error *err);
+void trainable_list_free(trainable_list *list); /* with all that is in it */
 /* Copies the values of a file into one that has the same modules, ranks and alphas (resume). */
 leco_status trainable_load_values(trainable *t, const char *path, leco_error *err);
 
@@ -186,17 +195,25 @@ struct adapter_set {
 /* A layer in a graph under construction, as adapters see it. */
 typedef struct layer_site {
     graph *g;
-    tensor *x, *y;        /* its input [..,in], and its output [..,out] so far */
-    int stride;           /* of a convolution of more than 1x1 */
-    const int *pad;       /* likewise: top, left, bottom, right */
-    tensor *w;            /* its weight, as linear and conv2d take it; NULL of the token table */
-    tensor *base;         /* W x alone, where adapters_want_base; else NULL */
-    dropout_masks *masks; /* as of the set, */
-    dropout_rates rates;  /* and what to drop */
+    tensor *x, *y;  /* its input [..,in], and its output [..,out] so far */
+    int stride;     /* of a convolution of more than 1x1 */
+    const int *pad; /* likewise: top, left, bottom, right */
+    tensor *w;      /* its weight, as linear and conv2d take it; NULL of the token table, and of norms, whose x is
+                       normalised, before anything is scaled or added */
+    tensor *base;   /* W x alone, where adapters_want_base; else NULL */
+    struct weights *weights; /* the model's */
+    dropout_masks *masks;    /* as of the set, */
+    dropout_rates rates;     /* and what to drop */
 } layer_site;
 
 /* For module.c: does one on this layer ask for what the weight alone makes of x? */
 bool adapters_want_base(const struct adapter_set *set, model_part part, const char *path);
+/* Likewise, is there any on it? */
+bool adapters_are_on(const struct adapter_set *set, model_part part, const char *path);
+/* For kinds: y + multiplier * v, v [out] the same at every position. */
+tensor *adapter_shifted(const layer_site *at, tensor *v, tensor *y, float multiplier);
+/* For kinds: y + what the layer's frozen weight, without its bias, makes of x. */
+tensor *adapter_through_weight(const trainable_module *m, const layer_site *at, tensor *x, tensor *y);
 /* For kinds: h with dropout's mask over it, where this graph learns and something is dropped. */
 tensor *adapter_dropped(const trainable_module *m, const layer_site *at, tensor *h);
 /* For module.c: y + what all adapters on this layer add. */

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "base/mem.h"
+#include "model/module.h"
 #include "model/trainable_internal.h"
 #include "op/op.h"
 
@@ -20,42 +21,98 @@ void trainable_set_multiplier(trainable *t, float multiplier)
     }
 }
 
-static const trainable_module *find(const trainable *t, model_part part, const char *path)
+/* The place in by_path of the first module on the layer, or of what follows it: a layer may have several. */
+static size_t find(const trainable *t, model_part part, const char *path)
 {
     size_t low = 0, high = t->module_count;
     while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        const trainable_module *m = &t->modules[t->by_path[middle]];
-        int order = trainable_compare(part, path, m);
-        if (order == 0) return m;
-        if (order < 0)
+        const size_t middle = low + (high - low) / 2;
+        if (trainable_compare(part, path, &t->modules[t->by_path[middle]]) <= 0)
             high = middle;
         else
             low = middle + 1;
     }
-    return NULL;
+    return low;
+}
+
+/* The module there, if it is on the layer. */
+static const trainable_module *on_layer(const trainable *t, size_t place, model_part part, const char *path)
+{
+    const trainable_module *m = place < t->module_count ? &t->modules[t->by_path[place]] : NULL;
+    return m && trainable_compare(part, path, m) == 0 ? m : NULL;
+}
+
+/* What to do for each module on a layer; false ends it. */
+typedef bool visit_module(void *user, const adapter_use *use, const trainable_module *m);
+
+static void each(const struct adapter_set *set, model_part part, const char *path, visit_module *visit, void *user)
+{
+    for (size_t i = 0; set && i < set->count; i++) {
+        const adapter_use *use = &set->use[i];
+        if (use->multiplier == 0) continue;
+        size_t place = find(use->trainable, part, path);
+        for (const trainable_module *m; (m = on_layer(use->trainable, place, part, path)); place++)
+            if (!visit(user, use, m)) return;
+    }
+}
+
+static bool wants_base(void *user, const adapter_use *use, const trainable_module *m)
+{
+    (void)use;
+    return !(*(bool *)user = m->kind->wants_base);
 }
 
 bool adapters_want_base(const struct adapter_set *set, model_part part, const char *path)
 {
-    for (size_t i = 0; set && i < set->count; i++) {
-        const trainable_module *m = set->use[i].multiplier != 0 ? find(set->use[i].trainable, part, path) : NULL;
-        if (m && m->kind->wants_base) return true;
-    }
+    bool wanted = false;
+    each(set, part, path, wants_base, &wanted);
+    return wanted;
+}
+
+static bool is_there(void *user, const adapter_use *use, const trainable_module *m)
+{
+    (void)use;
+    (void)m;
+    *(bool *)user = true;
     return false;
+}
+
+bool adapters_are_on(const struct adapter_set *set, model_part part, const char *path)
+{
+    bool there = false;
+    each(set, part, path, is_there, &there);
+    return there;
+}
+
+static bool apply(void *user, const adapter_use *use, const trainable_module *m)
+{
+    layer_site *site = user;
+    site->rates = use->trainable->dropout;
+    site->y = m->kind->apply(m, site, use->multiplier);
+    return true;
 }
 
 tensor *adapters_apply(const struct adapter_set *set, model_part part, const char *path, const layer_site *at)
 {
     layer_site site = *at;
     site.masks = set ? set->masks : NULL;
-    for (size_t i = 0; set && i < set->count; i++) {
-        const adapter_use *use = &set->use[i];
-        const trainable_module *m = use->multiplier != 0 ? find(use->trainable, part, path) : NULL;
-        site.rates = use->trainable->dropout;
-        if (m) site.y = m->kind->apply(m, &site, use->multiplier);
-    }
+    each(set, part, path, apply, &site);
     return site.y;
+}
+
+/* ---- for kinds ---- */
+
+tensor *adapter_shifted(const layer_site *at, tensor *v, tensor *y, float multiplier)
+{
+    tensor *ones = nn_constant(at->g, at->weights, 1, shape_last(&y->shape));
+    tensor *everywhere = op_affine(at->g, y, NULL, ones, NULL, 0, 0);
+    return op_affine(at->g, everywhere, v, NULL, y, 0, multiplier);
+}
+
+tensor *adapter_through_weight(const trainable_module *m, const layer_site *at, tensor *x, tensor *y)
+{
+    return m->layer.kernel == 1 ? op_linear(at->g, x, at->w, NULL, y, 1.0f)
+                                : op_conv2d(at->g, x, at->w, NULL, y, at->stride, at->pad);
 }
 
 /* ---- dropout ---- */

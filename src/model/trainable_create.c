@@ -53,6 +53,9 @@ static trainable_module *module_on(const trainable *from, const layer_info *laye
 
 static leco_status check_kind(const trainable_module *m, const trainable_options *o, leco_error *err)
 {
+    if (m->kind->only_read)
+        return error_set(err, LECO_UNSUPPORTED, "%s: has a change of %s (%s), which leco applies, but can't train",
+                         o->start_from, m->layer.path, m->kind->name);
     if (kind_is(m->kind, o->kind) && m->kind->fits(&m->layer)) return LECO_OK;
     if (kind_is(m->kind, o->kind))
         return error_set(err, LECO_UNSUPPORTED, "%s: has norms by input on %s: a %s is trained with norms by output",

@@ -21,7 +21,8 @@ typedef struct target {
         const safetensors_entry *entry;
     } tensor[KIND_MAX_PARAMS]; /* in the file's order */
     size_t count;
-    const safetensors_entry *alpha;
+    const safetensors_entry *alpha, *bias; /* of the bias, which is a module of its own, of this kind: */
+    const trainable_kind *bias_kind;
     trainable_module is; /* once it is checked */
 } target;
 
@@ -65,11 +66,16 @@ static leco_status add_targets(loader *ld, const layer_list *list, leco_error *e
 static leco_status make_targets(loader *ld, const adapter_layers *layers, leco_error *err)
 {
     size_t most = 0;
-    for (int part = 0; part < PART_COUNT; part++) most += layers->part[part] ? layers->part[part]->count : 0;
+    for (int part = 0; part < PART_COUNT; part++) {
+        most += layers->part[part] ? layers->part[part]->count : 0;
+        most += layers->norms[part] ? layers->norms[part]->count : 0;
+    }
     ld->targets = mem_calloc(most, sizeof *ld->targets);
     if (!ld->targets) return error_memory(err, most * sizeof *ld->targets, "the keys of a LoRA");
-    for (int part = 0; part < PART_COUNT; part++)
+    for (int part = 0; part < PART_COUNT; part++) {
         if (layers->part[part]) LECO_TRY(add_targets(ld, layers->part[part], err));
+        if (layers->norms[part]) LECO_TRY(add_targets(ld, layers->norms[part], err));
+    }
     qsort(ld->targets, ld->count, sizeof *ld->targets, by_key);
     return LECO_OK;
 }
@@ -133,11 +139,20 @@ static const safetensors_entry *tensor_of(const target *t, const char *suffix)
     return NULL;
 }
 
+/* The kind of a bias's change that has this tensor; NULL: none. */
+static const trainable_kind *bias_kind_of(const char *suffix)
+{
+    for (const trainable_kind *const *kind = trainable_kinds; *kind; kind++)
+        if ((*kind)->of_bias && strcmp((*kind)->param[0].suffix, suffix) == 0) return *kind;
+    return NULL;
+}
+
 static leco_status add_tensor(const loader *ld, target *t, const char *suffix, const safetensors_entry *entry,
                               leco_error *err)
 {
-    bool is_alpha = strcmp(suffix, ADAPTER_ALPHA) == 0;
-    const safetensors_entry *other = is_alpha ? t->alpha : tensor_of(t, suffix);
+    const bool is_alpha = strcmp(suffix, ADAPTER_ALPHA) == 0;
+    const trainable_kind *of_bias = bias_kind_of(suffix);
+    const safetensors_entry *other = is_alpha ? t->alpha : of_bias ? t->bias : tensor_of(t, suffix);
     if (other)
         return error_set(err, LECO_FORMAT, "%s: tensors \"%s\" and \"%s\" are for the same layer", ld->path,
                          other->name, entry->name);
@@ -146,6 +161,11 @@ static leco_status add_tensor(const loader *ld, target *t, const char *suffix, c
         return LECO_OK;
     }
     if (entry->type == DTYPE_COUNT) return refuse_type(ld, entry, "floating-point values", err);
+    if (of_bias) {
+        t->bias = entry;
+        t->bias_kind = of_bias;
+        return LECO_OK;
+    }
     if (t->count == KIND_MAX_PARAMS)
         return error_set(err, LECO_FORMAT, "%s: tensor \"%s\" is one too many for its layer", ld->path, entry->name);
     t->tensor[t->count].suffix = suffix;
@@ -232,6 +252,25 @@ static leco_status try_kind(const loader *ld, target *t, const trainable_kind *k
     return LECO_OK;
 }
 
+static bool is_of_layer(const target *t, const char *suffix)
+{
+    for (const trainable_kind *const *kind = trainable_kinds; *kind; kind++)
+        for (size_t i = 0; i < kind_file_params(*kind) && kind_goes_on(*kind, t->layer) && !(*kind)->of_bias; i++)
+            if (strcmp((*kind)->param[i].suffix, suffix) == 0) return true;
+    return false;
+}
+
+/* A tensor that layers of other sorts have. */
+static leco_status refuse_stranger(const loader *ld, const target *t, leco_error *err)
+{
+    for (size_t i = 0; i < t->count; i++)
+        if (!is_of_layer(t, t->tensor[i].suffix))
+            return error_set(err, LECO_FORMAT, "%s: tensor \"%s\": %s has no such tensor", ld->path,
+                             t->tensor[i].entry->name,
+                             t->layer->class == LAYER_NORMS ? "a norm" : "a linear or convolution layer");
+    return LECO_OK;
+}
+
 /* The kind of which the target has all tensors and no others, in shapes that fit the layer. */
 static leco_status find_kind(const loader *ld, target *t, leco_error *err)
 {
@@ -241,6 +280,7 @@ static leco_status find_kind(const loader *ld, target *t, leco_error *err)
     for (const trainable_kind *const *kind = trainable_kinds; *kind; kind++) {
         const char *absent;
         size_t found;
+        if (!kind_goes_on(*kind, t->layer) || (*kind)->of_bias) continue;
         if (has_all(t, *kind, &absent, &found)) {
             if (try_kind(ld, t, *kind, named ? &why : err) == LECO_OK) return LECO_OK;
             named = true; /* what is wrong with the first is what is said */
@@ -248,13 +288,31 @@ static leco_status find_kind(const loader *ld, target *t, leco_error *err)
         if (!missing && (found || t->count == 0)) missing = absent;
     }
     if (named) return LECO_INVALID;
+    LECO_TRY(refuse_stranger(ld, t, err));
     if (missing) return error_set(err, LECO_FORMAT, "%s: tensor \"%s%s\" is missing", ld->path, t->key, missing);
     return error_set(err, LECO_FORMAT, "%s: the tensors \"%s...\" don't belong together", ld->path, t->key);
 }
 
+static leco_status check_bias(const loader *ld, const target *t, leco_error *err)
+{
+    char found[SHAPE_TEXT];
+    const shape s = shape_of_entry(t->bias), expected = SHAPE(t->layer->out);
+    if (shape_equal(&s, &expected)) return LECO_OK;
+    return error_set(err, LECO_INVALID,
+                     "%s: this LoRA is for another model: tensor \"%s\" has shape %s, expected [%lld]", ld->path,
+                     t->bias->name, shape_format(&s, found), (long long)t->layer->out);
+}
+
+/* A bias may be all that a layer has. */
+static bool has_kind(const target *t)
+{
+    return t->count > 0 || !t->bias;
+}
+
 static leco_status check_target(const loader *ld, target *t, leco_error *err)
 {
-    LECO_TRY(find_kind(ld, t, err));
+    if (has_kind(t)) LECO_TRY(find_kind(ld, t, err));
+    if (t->bias) LECO_TRY(check_bias(ld, t, err));
     if (t->alpha && t->alpha->count != 1)
         return error_set(err, LECO_FORMAT, "%s: tensor \"%s\": expected one number, found %zu", ld->path,
                          t->alpha->name, t->alpha->count);
@@ -277,30 +335,51 @@ static leco_status read_alpha(loader *ld, const safetensors_entry *e, int64_t ra
     return LECO_OK;
 }
 
-static leco_status put_module(loader *ld, target *t, trainable *to, size_t index, leco_error *err)
+static leco_status put_own(loader *ld, target *t, trainable *to, size_t index, leco_error *err)
 {
     t->is.alpha = (float)t->is.rank;
-    if (t->alpha) LECO_TRY(read_alpha(ld, t->alpha, t->is.rank, &t->is.alpha, err));
+    if (t->alpha && !t->is.kind->unscaled) LECO_TRY(read_alpha(ld, t->alpha, t->is.rank, &t->is.alpha, err));
     if (t->is.kind->size[KIND_RANK].dim < 0) /* it isn't told: a training's alpha is then its rank */
         t->is.rank = t->is.alpha >= 1 && t->is.alpha <= 65536 ? (int64_t)t->is.alpha : 1;
     return trainable_put(to, index, &t->is, err);
 }
 
-/* The params from number `first` on. */
-static leco_status read_module(const loader *ld, const target *t, trainable *to, size_t first, leco_error *err)
+/* The modules of a layer: the adapter, and the change of the bias. */
+static leco_status put_modules(loader *ld, target *t, trainable *to, size_t *next, leco_error *err)
 {
-    for (size_t i = 0; i < t->count; i++) {
-        void *values = to->original[first + i] ? to->original[first + i] : to->params[first + i].value;
-        LECO_TRY(trainable_read_values(ld->path, tensor_of(t, t->is.kind->param[i].suffix), values, to->exact, err));
+    if (has_kind(t)) LECO_TRY(put_own(ld, t, to, (*next)++, err));
+    const trainable_module bias = {
+        .kind = t->bias_kind, .layer = *t->layer, .rank = 1, .alpha = 1, .rows = 1, .columns = 1};
+    return t->bias ? trainable_put(to, (*next)++, &bias, err) : LECO_OK;
+}
+
+/* Into param number *next, which becomes the one behind. */
+static leco_status read_param(const loader *ld, const safetensors_entry *e, trainable *to, size_t *next,
+                              leco_error *err)
+{
+    void *values = to->original[*next] ? to->original[*next] : to->params[*next].value;
+    ++*next;
+    return trainable_read_values(ld->path, e, values, to->exact, err);
+}
+
+static leco_status read_modules(const loader *ld, const target *t, trainable *to, size_t *next, leco_error *err)
+{
+    if (has_kind(t)) {
+        const trainable_kind *kind = t->is.kind;
+        for (size_t i = 0; i < t->count; i++)
+            LECO_TRY(read_param(ld, tensor_of(t, kind->param[i].suffix), to, next, err));
+        for (size_t i = t->count; kind->param[i].suffix; i++) ++*next; /* those that no file has */
     }
-    return LECO_OK;
+    return t->bias ? read_param(ld, t->bias, to, next, err) : LECO_OK;
 }
 
 /* The order of modules is the model's, whatever the file's is. */
 static int by_layer(const void *a, const void *b)
 {
     const target *x = a, *y = b;
+    const bool norms[] = {x->layer->class == LAYER_NORMS, y->layer->class == LAYER_NORMS};
     if (x->layer->part != y->layer->part) return x->layer->part < y->layer->part ? -1 : 1;
+    if (norms[0] != norms[1]) return norms[0] ? 1 : -1; /* which have a list of their own, behind the others */
     return x->layer < y->layer ? -1 : x->layer > y->layer;
 }
 
@@ -328,23 +407,19 @@ static leco_status assign_all(loader *ld, leco_error *err)
 
 static bool is_present(const target *t)
 {
-    return t->count || t->alpha;
+    return t->count || t->alpha || t->bias;
 }
 
 static leco_status fill(loader *ld, trainable *t, leco_error *err)
 {
     size_t next = 0;
     for (size_t i = 0; i < ld->count; i++)
-        if (is_present(&ld->targets[i])) LECO_TRY(put_module(ld, &ld->targets[i], t, next++, err));
+        if (is_present(&ld->targets[i])) LECO_TRY(put_modules(ld, &ld->targets[i], t, &next, err));
     LECO_TRY(trainable_finish(t, err));
     LECO_TRY(trainable_take(t, err));
-    size_t first = 0;
     next = 0;
-    for (size_t i = 0; i < ld->count; i++) {
-        if (!is_present(&ld->targets[i])) continue;
-        LECO_TRY(read_module(ld, &ld->targets[i], t, first, err));
-        first += t->modules[next++].params;
-    }
+    for (size_t i = 0; i < ld->count; i++)
+        if (is_present(&ld->targets[i])) LECO_TRY(read_modules(ld, &ld->targets[i], t, &next, err));
     trainable_set_multiplier(t, 1.0f);
     return LECO_OK;
 }
@@ -356,7 +431,7 @@ static leco_status load(loader *ld, dtype exact, trainable **t, leco_error *err)
     for (size_t i = 0; i < ld->count; i++) {
         if (!is_present(&ld->targets[i])) continue;
         LECO_TRY(check_target(ld, &ld->targets[i], err));
-        present++;
+        present += (size_t)has_kind(&ld->targets[i]) + (ld->targets[i].bias ? 1 : 0);
     }
     if (present == 0)
         return error_set(err, LECO_FORMAT, "%s: holds no LoRA%s", ld->path,

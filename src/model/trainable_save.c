@@ -68,7 +68,7 @@ static leco_status add_params(saver *s, const trainable_module *m, size_t first,
         LECO_TRY(add_tensor(s, adapter_tensor_name(m, i), &shapes[i].in_file, original ? original : m->param[i].value,
                             s->t->exact, err));
     }
-    if (m->kind->alone) return LECO_OK;
+    if (!kind_has_alpha(m->kind)) return LECO_OK;
     return add_tensor(s, adapter_alpha_name(m), &(shape){0}, &m->alpha, DTYPE_F32, err);
 }
 

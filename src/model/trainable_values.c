@@ -51,7 +51,7 @@ static leco_status check_alpha(const safetensors *file, const trainable_module *
 static leco_status load_into(const safetensors *file, const trainable_module *m, leco_error *err)
 {
     kind_shape shapes[KIND_MAX_PARAMS];
-    if (!m->kind->alone) LECO_TRY(check_alpha(file, m, err));
+    if (kind_has_alpha(m->kind)) LECO_TRY(check_alpha(file, m, err));
     m->kind->shapes(m, shapes);
     for (size_t i = 0; i < m->params; i++)
         LECO_TRY(
@@ -66,7 +66,7 @@ leco_status trainable_load_values(trainable *t, const char *path, leco_error *er
     leco_status status = LECO_OK;
     const size_t found = safetensors_count(file) + safetensors_skipped_count(file);
     size_t expected = t->param_count;
-    for (size_t i = 0; i < t->module_count; i++) expected += !t->modules[i].kind->alone; /* its alpha */
+    for (size_t i = 0; i < t->module_count; i++) expected += kind_has_alpha(t->modules[i].kind);
     if (found != expected)
         status = error_set(err, LECO_INVALID, "%s: expected the %zu tensors of this %s, found %zu", path, expected,
                            t->modules[0].kind->alone ? t->modules[0].kind->name : "LoRA", found);

@@ -83,6 +83,11 @@ void weights_close(weights *w)
         mem_free(w->slots[i]);
     }
     for (size_t i = 0; i < POOL_COUNT; i++) mem_free_aligned(w->pools[i].data);
+    for (weights_own *own = w->constants, *next; own; own = next) {
+        next = own->next;
+        weight_release(&own->w);
+        mem_free(own);
+    }
     mem_free(w->slots);
     if (!w->borrowed) safetensors_close(w->file);
     mem_free(w);
@@ -139,6 +144,28 @@ bool weights_has(const weights *w, const char *name)
     bool found;
     weights_locate(w, name, &found);
     return found || !w->file;
+}
+
+leco_status weights_constant(weights *w, int value, int64_t count, weight **out, leco_error *err)
+{
+    for (weights_own *own = w->constants; own; own = own->next)
+        if (own->value[0] == (float)value && own->w.shape.dim[0] == count) {
+            *out = &own->w;
+            return LECO_OK;
+        }
+    const size_t bytes = sizeof(weights_own) + (size_t)count * sizeof(float);
+    weights_own *made = mem_calloc(1, bytes);
+    if (!made) return error_memory(err, bytes, "constant weights");
+    for (int64_t i = 0; i < count; i++) made->value[i] = (float)value;
+    made->w = (weight){.name = value ? "(ones)" : "(zeros)",
+                       .type = DTYPE_F32,
+                       .shape = SHAPE(count),
+                       .data = made->value,
+                       .keep_out_of_place = true};
+    made->next = w->constants;
+    w->constants = made;
+    *out = &made->w;
+    return LECO_OK;
 }
 
 /* ---- checking ---- */
@@ -301,6 +328,7 @@ size_t weights_planned_bytes(const weights *w)
 {
     size_t bytes = 0;
     for (size_t i = 0; i < w->count; i++) bytes += weight_wanted_bytes(&w->slots[i]->w);
+    for (const weights_own *own = w->constants; own; own = own->next) bytes += weight_wanted_bytes(&own->w);
     return bytes;
 }
 
@@ -308,6 +336,7 @@ size_t weights_packed_bytes(const weights *w)
 {
     size_t bytes = 0;
     for (size_t i = 0; i < w->count; i++) bytes += weight_taken_bytes(&w->slots[i]->w);
+    for (const weights_own *own = w->constants; own; own = own->next) bytes += weight_taken_bytes(&own->w);
     return bytes;
 }
 

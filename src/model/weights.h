@@ -45,6 +45,9 @@ void weights_close(weights *w); /* frees also what backends packed; NULL is fine
 leco_status weights_get(weights *w, const char *name, shape s, weight **out, leco_error *err);
 bool weights_has(const weights *w, const char *name); /* true for random and blank sets */
 
+/* [count] of this value, 0 or 1: no tensor of the file, but the set's own. */
+leco_status weights_constant(weights *w, int value, int64_t count, weight **out, leco_error *err);
+
 /* Both after the modules have asked for all they use. NaN or infinite values of those tensors are LECO_FORMAT naming
  * file, tensor and position (checked in parallel: this reads the whole file). Tensors nobody asked for give one warning
  * in the log. */

@@ -22,6 +22,13 @@ typedef struct weights_pool {
 
 typedef enum weights_pool_kind { POOL_NOISE, POOL_ONES, POOL_ZEROS, POOL_COUNT } weights_pool_kind;
 
+/* What weights_constant made. */
+typedef struct weights_own {
+    weight w;
+    struct weights_own *next;
+    float value[];
+} weights_own;
+
 struct weights {
     safetensors *file; /* NULL: random or blank */
     bool borrowed;     /* the file is */
@@ -30,6 +37,7 @@ struct weights {
     weights_slot **slots; /* by name */
     size_t count, capacity;
     weights_pool pools[POOL_COUNT];
+    weights_own *constants;
 };
 
 /* The position of `name`, or where it would be inserted. */

@@ -44,8 +44,13 @@ static leco_status name_changes(baker *b, const change_list *changes, leco_error
     }
     for (size_t i = 0; i < changes->count; i++) {
         const layer_info *layer = changes->at[i].layer;
-        const char *name = arena_printf(b->names, "%s.weight", layer->path);
+        const char *name = arena_printf(b->names, "%s.%s", layer->path, changes->at[i].tensor);
         if (!name) return error_memory(err, strlen(layer->path), "the names of tensors");
+        if (!weights_has(b->m->weights[layer->part], name)) /* not every layer has a bias */
+            return error_set(err, LECO_INVALID,
+                             "%s: changes %s, which this model doesn't have: it can be used beside "
+                             "the model (--lora), not put into it",
+                             changes->at[i].of_vector ? changes->at[i].of_vector : "the LoRA", name);
         b->changes[layer->part][b->count[layer->part]++] = (named_change){name, &changes->at[i]};
     }
     for (int part = 0; part < PART_COUNT; part++)

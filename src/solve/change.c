@@ -39,27 +39,56 @@ static bool is_next(const change_source *s, size_t module, const layer_info *lay
     return other->part == layer->part && strcmp(other->path, layer->path) == 0;
 }
 
-/* Notes what the sources have for a layer; next[i] is the first module of source i that wasn't reached yet: they are in
- * the order of the layers. */
-static leco_status collect_layer(const layer_info *layer, const change_source *sources, size_t count, size_t *next,
-                                 arena *memory, change *c, leco_error *err)
+static leco_status add_part(const change_source *source, size_t module, change *c, leco_error *err)
 {
-    *c = (change){.layer = layer, .rows = layer->out, .columns = layer->in * layer->kernel * layer->kernel};
+    const struct change_part p = {source, module};
+    const trainable_module *m = module_of(&p);
+    if (source->weight == 0) return LECO_OK;
+    if (m->kind->products == 0 && !m->kind->change)
+        return error_set(err, LECO_UNSUPPORTED, "%s: a %s can't be joined with others yet", source->path,
+                         m->kind->name);
+    if (m->kind->needs_weight && !c->of_weight) c->of_weight = source->path, c->its_kind = m->kind->name;
+    if (m->kind->products != 1 && !c->no_product) c->no_product = source->path, c->its_kind = m->kind->name;
+    if ((m->kind->of_bias || m->kind->of_norm) && !c->of_vector) c->of_vector = source->path;
+    c->rank += m->rank;
+    c->scale = fmax(c->scale, fabs(scale_of(&p)));
+    c->part[c->count++] = p;
+    return LECO_OK;
+}
+
+/* Notes what the sources have for a layer, of its bias or of its weight; next[i] is the first module of source i that
+ * wasn't reached yet: they are in the order of the layers. */
+static leco_status collect_tensor(const layer_info *layer, bool of_bias, const change_source *sources, size_t count,
+                                  const size_t *next, arena *memory, change *c, leco_error *err)
+{
+    const bool vector = of_bias || layer->class == LAYER_NORMS;
+    *c = (change){.layer = layer,
+                  .tensor = of_bias ? "bias" : "weight",
+                  .rows = layer->out,
+                  .columns = vector ? 1 : layer->in * layer->kernel * layer->kernel};
     c->part = arena_alloc(memory, count, sizeof *c->part);
     if (!c->part) return error_memory(err, count * sizeof *c->part, "the changes of a layer");
-    for (size_t i = 0; i < count; i++) {
-        if (!is_next(&sources[i], next[i], layer)) continue;
-        const struct change_part p = {&sources[i], next[i]++};
-        const trainable_module *m = module_of(&p);
-        if (sources[i].weight == 0) continue;
-        if (m->kind->products == 0 && !m->kind->change)
-            return error_set(err, LECO_UNSUPPORTED, "%s: a %s can't be joined with others yet", sources[i].path,
-                             m->kind->name);
-        if (m->kind->needs_weight && !c->of_weight) c->of_weight = sources[i].path;
-        if (m->kind->products != 1 && !c->no_product) c->no_product = sources[i].path, c->its_kind = m->kind->name;
-        c->rank += m->rank;
-        c->scale = fmax(c->scale, fabs(scale_of(&p)));
-        c->part[c->count++] = p;
+    for (size_t i = 0; i < count; i++)
+        for (size_t k = next[i]; is_next(&sources[i], k, layer); k++)
+            if (trainable_module_at(sources[i].trainable, k)->kind->of_bias == of_bias)
+                LECO_TRY(add_part(&sources[i], k, c, err));
+    return LECO_OK;
+}
+
+/* The layers of a list, in its order. */
+static leco_status collect_list(const layer_list *list, const change_source *sources, size_t count, size_t *next,
+                                arena *memory, change_list *out, leco_error *err)
+{
+    for (size_t i = 0; list && i < list->count; i++) {
+        const layer_info *layer = &list->layer[i];
+        if (layer->class == LAYER_TOKENS) continue;
+        for (int of_bias = 0; of_bias < 2; of_bias++) {
+            change *c = &out->at[out->count];
+            LECO_TRY(collect_tensor(layer, of_bias, sources, count, next, memory, c, err));
+            if (c->count > 0) out->count++;
+        }
+        for (size_t k = 0; k < count; k++)
+            while (is_next(&sources[k], next[k], layer)) next[k]++;
     }
     return LECO_OK;
 }
@@ -68,18 +97,16 @@ leco_status changes_collect(const adapter_layers *layers, const change_source *s
                             change_list *out, leco_error *err)
 {
     size_t most = 0;
-    for (int part = 0; part < PART_COUNT; part++) most += layers->part[part] ? layers->part[part]->count : 0;
+    for (int part = 0; part < PART_COUNT; part++) {
+        most += layers->part[part] ? 2 * layers->part[part]->count : 0; /* weights and biases */
+        most += layers->norms[part] ? 2 * layers->norms[part]->count : 0;
+    }
     size_t *next = arena_alloc(memory, count, sizeof *next);
     *out = (change_list){.at = arena_alloc(memory, most, sizeof *out->at)};
     if (!next || !out->at) return error_memory(err, most * sizeof *out->at, "the changes of layers");
     for (int part = 0; part < PART_COUNT; part++) {
-        const layer_list *list = layers->part[part];
-        for (size_t i = 0; list && i < list->count; i++) {
-            if (list->layer[i].class == LAYER_TOKENS) continue;
-            change *c = &out->at[out->count];
-            LECO_TRY(collect_layer(&list->layer[i], sources, count, next, memory, c, err));
-            if (c->count > 0) out->count++;
-        }
+        LECO_TRY(collect_list(layers->part[part], sources, count, next, memory, out, err));
+        LECO_TRY(collect_list(layers->norms[part], sources, count, next, memory, out, err));
     }
     return LECO_OK;
 }

@@ -3,7 +3,8 @@
  *     change [out, in k k] = sum over LoRAs of  weight * alpha / rank * up [out,rank] down [rank, in k k]
  *
  * (of a LoHa: of its two products, multiplied element by element; others say it themselves, as LoKr and DoRA: the
- * `change` of model/kinds.h). Matrices are row-major. */
+ * `change` of model/kinds.h). Matrices are row-major. A bias, or a norm's scale, is changed as a matrix of one column.
+ */
 #ifndef LECO_SOLVE_CHANGE_H
 #define LECO_SOLVE_CHANGE_H
 
@@ -19,12 +20,14 @@ typedef struct change_source {
 
 typedef struct change {
     const layer_info *layer;
+    const char *tensor;     /* of the layer: "weight" or "bias" */
     int64_t rows, columns;  /* out, in k k */
     int64_t rank;           /* the sum of the ranks */
     double scale;           /* the largest |weight * alpha / rank| */
     const char *no_product; /* the file of the first that isn't the product of two thin matrices (a LoHa), or NULL; */
     const char *its_kind;   /* and what that is */
     const char *of_weight;  /* the file of the first whose change depends on the layer's weight (a DoRA), or NULL */
+    const char *of_vector;  /* the file of the first that changes a bias or a norm, if that is what this is, or NULL */
     size_t count;
     struct change_part {
         const change_source *source;

@@ -27,7 +27,12 @@ static leco_status check(const change_list *changes, int64_t rank, leco_error *e
             return error_set(err, LECO_UNSUPPORTED,
                              "%s: holds a %s, whose change depends on the model's weights: it can be put into a model "
                              "(--into), not joined into a LoRA",
-                             c->of_weight, kind_dora.name);
+                             c->of_weight, c->its_kind);
+        if (c->of_vector)
+            return error_set(err, LECO_UNSUPPORTED,
+                             "%s: changes %s.%s, for which a LoRA has no place: it can be put into a model (--into), "
+                             "not joined into a LoRA",
+                             c->of_vector, c->layer->path, c->tensor);
         if (c->no_product && rank == 0)
             return error_set(err, LECO_UNSUPPORTED,
                              "%s: holds a %s, which no LoRA equals exactly: give the rank (--rank) of the one that is "

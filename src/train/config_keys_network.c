@@ -10,7 +10,8 @@ static choice kind_choice(size_t index)
 {
     const trainable_kind *const *kind = trainable_kinds;
     for (; *kind; kind++)
-        if (!(*kind)->variant_of && index-- == 0) return (choice){.name = (*kind)->name, .row = *kind};
+        if (!(*kind)->variant_of && !(*kind)->only_read && index-- == 0)
+            return (choice){.name = (*kind)->name, .row = *kind};
     return (choice){0};
 }
 

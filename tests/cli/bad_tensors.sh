@@ -22,8 +22,8 @@ safetensors e8.safetensors "{$(one $key.lora_down.weight F8_E8M0 '[2,24]' 0,48),
 unet_with "e8\.safetensors.*\"$key\.lora_(down|up)\.weight\" is F8_E8M0" e8.safetensors
 safetensors alpha.safetensors "{$down,$up,$(one $key.alpha BOOL '[]' 384,385)}" 385
 unet_with "\"$key\.alpha\" is BOOL" alpha.safetensors
-safetensors norm.safetensors "{$down,$up,$(one lora_unet_down_blocks_0_attentions_0_norm.w_norm F32 '[8]' 384,416)}" 416
-unet_with '_norm\.w_norm".* for a norm.*only lora_down\.weight, lora_up\.weight,.* and alpha' norm.safetensors
+safetensors boft.safetensors "{$down,$up,$(one $key.boft_blocks F32 '[8]' 384,416)}" 416
+unet_with '\.boft_blocks" is part of a BOFT.*only lora_down\.weight, lora_up\.weight,.* and alpha' boft.safetensors
 printf 'PK\3\4\0\0\10\10\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\20\0\0\0archive/data.pkl' >slider.pt
 unet_with 'slider\.pt: is a zip archive whose end is missing' slider.pt
 fails 'slider\.pt: is a zip archive whose end is missing' inspect slider.pt

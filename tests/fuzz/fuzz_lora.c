@@ -14,6 +14,7 @@
 #define UNET "lora_unet_down_blocks_0_"
 #define TO_K UNET "attentions_0_transformer_blocks_0_attn2_to_k"
 #define CONV UNET "resnets_0_conv1"
+#define NORM UNET "resnets_0_norm1"
 #define TEXT "lora_te_text_model_encoder_layers_0_mlp_fc1"
 
 const char *const fuzz_words[] = {TO_K ".hada_w1_a",
@@ -32,6 +33,18 @@ const char *const fuzz_words[] = {TO_K ".hada_w1_a",
                                   CONV ".lora_up.weight",
                                   CONV ".alpha",
                                   TEXT ".lora_up.weight",
+                                  TO_K ".diff_b",
+                                  TO_K ".oft_blocks",
+                                  TO_K ".a1.weight",
+                                  TO_K ".on_input",
+                                  ".a2.weight",
+                                  ".rescale",
+                                  ".weight",
+                                  ".diff",
+                                  NORM ".w_norm",
+                                  NORM ".b_norm",
+                                  "bundle_emb.mine.emb_params",
+                                  "bundle_emb.mine.string_to_param.*",
                                   "lora_te1_",
                                   "lora_unet_input_blocks_1",
                                   "lora_unet_mid_block_",
@@ -94,9 +107,15 @@ static void check_finite(const void *values, size_t count)
     for (size_t i = 0; i < count; i++) FUZZ_CHECK(isfinite(value[i]));
 }
 
-/* All values of the modules are out of the file. */
-static void check_count(const char *path, int64_t values)
+/* All values of the modules are out of the file; but an OFT's blocks become a larger matrix. */
+static void check_count(const char *path, trainable *t)
 {
+    int64_t values = 0;
+    for (size_t i = 0; i < trainable_module_count(t); i++) {
+        const trainable_module *m = trainable_module_at(t, i);
+        for (size_t k = 0; k < kind_file_params(m->kind) && m->kind != &kind_oft; k++)
+            values += shape_count(&m->param[k].shape);
+    }
     leco_error err = {0};
     safetensors *file;
     int64_t count = 0;
@@ -119,8 +138,8 @@ static void check_modules(trainable *t)
         const trainable_module *m = trainable_module_at(t, i);
         const layer_info *l = &m->layer;
         FUZZ_CHECK(l->path && l->path[0] && l->in > 0 && l->out > 0 && m->rank > 0 && isfinite(m->alpha));
-        FUZZ_CHECK(l->kernel == 1 || (l->kernel == 3 && l->is_conv));
-        FUZZ_CHECK(m->params >= 2 && m->kind->param[m->params - 1].suffix && !m->kind->param[m->params].suffix);
+        FUZZ_CHECK(l->kernel == 1 || (l->kernel == 3 && l->is_conv) || (l->kernel == 0 && l->class == LAYER_NORMS));
+        FUZZ_CHECK(m->params >= 1 && m->kind->param[m->params - 1].suffix && !m->kind->param[m->params].suffix);
         for (size_t k = 0; k < m->params; k++) {
             check_finite(m->param[k].value, count_of(&m->param[k]));
             if (!m->kind->param[k].added) values += shape_count(&m->param[k].shape);
@@ -189,11 +208,12 @@ static void check_without_model(const char *path, size_t known)
         FUZZ_CHECK(known == 0);
         return;
     }
-    const adapter_layers layers = {{[PART_UNET] = &lists[PART_UNET], [PART_TEXT_ENCODER] = &lists[PART_TEXT_ENCODER]}};
+    const adapter_layers layers = {
+        .part = {[PART_UNET] = &lists[PART_UNET], [PART_TEXT_ENCODER] = &lists[PART_TEXT_ENCODER]}};
     status = trainable_load(path, &layers, DTYPE_F32, &t, &err);
     if (status == LECO_OK) {
         check_modules(t);
-        check_count(path, trainable_parameters(t));
+        check_count(path, t);
         FUZZ_CHECK(!plain || trainable_module_count(t) >= known);
         trainable_destroy(t);
     } else {
@@ -212,7 +232,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_without_model(path, fuzz_accepted ? trainable_module_count(t) : 0);
     if (fuzz_accepted) {
         check_modules(t);
-        check_count(path, trainable_parameters(t));
+        check_count(path, t);
         check_values(path);
         check_again(t);
         trainable_destroy(t);
@@ -256,6 +276,20 @@ bool fuzz_seed(unsigned index, const char *path)
     const safetensors_entry dora[] = {
         entry(TO_K ".lora_down.weight", DTYPE_F32, 2, 2, 4, 1), entry(TO_K ".lora_up.weight", DTYPE_BF16, 2, 4, 2, 1),
         entry(TO_K ".dora_scale", DTYPE_F32, 2, 4, 1, 1), entry(TO_K ".alpha", DTYPE_F16, 0, 1, 1, 1)};
+    const safetensors_entry bias[] = {entry(CONV ".lora_down.weight", DTYPE_F16, 4, 1, 4, 3),
+                                      entry(CONV ".lora_up.weight", DTYPE_F32, 4, 4, 1, 1),
+                                      entry(CONV ".diff_b", DTYPE_F32, 1, 4, 1, 1),
+                                      entry(NORM ".w_norm", DTYPE_F32, 1, 4, 1, 1),
+                                      entry(NORM ".b_norm", DTYPE_F16, 1, 4, 1, 1),
+                                      entry("bundle_emb.mine.emb_params", DTYPE_F32, 2, 2, 4, 1)};
+    const safetensors_entry oft[] = {entry(TO_K ".oft_blocks", DTYPE_F32, 3, 2, 2, 2),
+                                     entry(TO_K ".rescale", DTYPE_F32, 2, 4, 1, 1),
+                                     entry(TO_K ".alpha", DTYPE_F16, 0, 1, 1, 1)};
+    const safetensors_entry glora[] = {
+        entry(TO_K ".a1.weight", DTYPE_F32, 2, 4, 2, 1), entry(TO_K ".a2.weight", DTYPE_F16, 2, 2, 4, 1),
+        entry(TO_K ".b1.weight", DTYPE_F32, 2, 4, 2, 1), entry(TO_K ".b2.weight", DTYPE_F32, 2, 2, 4, 1)};
+    const safetensors_entry ia3[] = {entry(TO_K ".weight", DTYPE_F32, 1, 4, 1, 1),
+                                     entry(TO_K ".on_input", DTYPE_I64, 0, 1, 1, 1)};
     const safetensors_entry dora_in[] = {entry(TO_K ".lora_down.weight", DTYPE_F32, 2, 2, 4, 1),
                                          entry(TO_K ".lora_up.weight", DTYPE_BF16, 2, 4, 2, 1),
                                          entry(TO_K ".dora_scale", DTYPE_F32, 2, 1, 4, 1)};
@@ -271,8 +305,12 @@ bool fuzz_seed(unsigned index, const char *path)
     if (index == 6) status = safetensors_write(path, whole, 2, NULL, 0, &err);
     if (index == 7) status = safetensors_write(path, dora, 4, NULL, 0, &err);
     if (index == 8) status = safetensors_write(path, dora_in, 3, NULL, 0, &err);
+    if (index == 9) status = safetensors_write(path, bias, 6, NULL, 0, &err);
+    if (index == 10) status = safetensors_write(path, oft, 3, NULL, 0, &err);
+    if (index == 11) status = safetensors_write(path, glora, 4, NULL, 0, &err);
+    if (index == 12) status = safetensors_write(path, ia3, 2, NULL, 0, &err);
     FUZZ_CHECK(status == LECO_OK);
-    return index < 9;
+    return index < 13;
 }
 
 size_t fuzz_repair(uint8_t *data, size_t size, size_t capacity)

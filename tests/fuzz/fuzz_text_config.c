@@ -92,7 +92,7 @@ static void check_layers(const text_config *c)
         FUZZ_REFUSED(status, &err);
     else
         FUZZ_CHECK(list->count == (size_t)(1 + 6 * c->layers + (c->projection_dim > 0)));
-    layer_list_free(&m.layers[PART_TEXT_ENCODER]);
+    model_free_layers(&m);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

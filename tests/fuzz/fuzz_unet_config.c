@@ -132,7 +132,7 @@ static void check_layers(const unet_config *c)
         const layer_info *l = &list->layer[i];
         FUZZ_CHECK(l->path[0] && l->in > 0 && l->out > 0 && (l->kernel == 1 || l->kernel == 3));
     }
-    layer_list_free(&m.layers[PART_UNET]);
+    model_free_layers(&m);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

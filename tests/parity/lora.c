@@ -219,7 +219,7 @@ static trainable *trained(const fixture *f)
     rng_seed(&r, RNG_CPU, 1);
     model of = {.unet = f->config, .weights[PART_UNET] = f->weights};
     assert_works(trainable_create(&of, &options, &r, &l, &err), &err);
-    layer_list_free(&of.layers[PART_UNET]);
+    model_free_layers(&of);
     assert_int_equal(trainable_module_count(l), trainable_module_count(loaded));
     assert_works(trainable_load_values(l, f->adapter, &err), &err);
     trainable_destroy(loaded);

@@ -1,6 +1,6 @@
-/* Forms of adapters that leco turns into others (tools/fixtures_lycoris.py): Tucker's of convolutions, whole
- * differences of weights, matrices of eight bits. What the U-Net makes of them is what it makes of LyCORIS's changes.
- */
+/* Adapters that leco reads and doesn't write (tools/fixtures_lycoris.py): Tucker's form of convolutions, whole
+ * differences of weights, of biases and norms, matrices of eight bits, OFT, GLoRA, (IA)^3. What the model makes of them
+ * is what it makes of LyCORIS's modules. */
 #include "parity_support.h"
 
 #include <stdio.h>
@@ -12,23 +12,26 @@
 
 static leco_error err;
 
-static double off_by(const safetensors *wanted, const char *lora, float multiplier, const char *key)
+/* By how much the U-Net, or the text encoder, is off what `key` has; with a LoRA, or (NULL) without. */
+static double part_off_by(const char *model, const char *part, const safetensors *wanted, const char *lora,
+                          float multiplier, const char *key)
 {
     const leco_model_options options = {.device = "cpu", .precision = "float32"};
+    const bool text = strcmp(part, "unet") != 0;
     const float timestep = 301;
     leco_model *m;
     safetensors *out;
     safetensors_entry in[] = {
-        *safetensors_find(wanted, "sample"),
+        *safetensors_find(wanted, text ? "input_ids" : "sample"),
         *safetensors_find(wanted, "context"),
         {.name = "timestep", .type = DTYPE_F32, .rank = 1, .shape = {1}, .count = 1, .data = &timestep}};
     in[1].name = "encoder_hidden_states";
-    assert_works(leco_model_open(FIXTURES "sd1-like", &options, &m, &err), &err);
+    assert_works(leco_model_open(model, &options, &m, &err), &err);
     if (lora) assert_works(leco_model_add_lora(m, lora, multiplier, &err), &err);
-    assert_works(safetensors_write(test_path("in.safetensors"), in, 3, NULL, 0, &err), &err);
-    assert_works(leco_run(m, "unet", test_path("in.safetensors"), NULL, test_path("out.safetensors"), &err), &err);
+    assert_works(safetensors_write(test_path("in.safetensors"), in, text ? 1 : 3, NULL, 0, &err), &err);
+    assert_works(leco_run(m, part, test_path("in.safetensors"), NULL, test_path("out.safetensors"), &err), &err);
     assert_works(safetensors_open(test_path("out.safetensors"), &out, &err), &err);
-    values got = fixture_read(out, "noise_pred"), want = fixture_read(wanted, "%s", key);
+    values got = fixture_read(out, text ? "last_hidden_state" : "noise_pred"), want = fixture_read(wanted, "%s", key);
     const double error = worst_error(got.at, &want);
     values_free(&got);
     values_free(&want);
@@ -37,34 +40,89 @@ static double off_by(const safetensors *wanted, const char *lora, float multipli
     return error;
 }
 
+static double off_by(const safetensors *wanted, const char *lora, float multiplier, const char *key)
+{
+    return part_off_by(FIXTURES "sd1-like", "unet", wanted, lora, multiplier, key);
+}
+
+/* Put into the model, it is the same; and joined with others, where a LoRA has room for it. */
+static void check_merges(const safetensors *wanted, const leco_lora *one, const char *key, bool joins)
+{
+    if (joins) {
+        assert_works(leco_merge(one, 1, test_path("merged.safetensors"), NULL, NULL, &err), &err);
+        assert_true(off_by(wanted, test_path("merged.safetensors"), 1, key) < 1e-3); /* in float16 */
+    }
+    char into[600];
+    snprintf(into, sizeof into, "%s", test_path(strchr(key, '.') + 1));
+    assert_works(leco_merge_into(FIXTURES "sd1-like", one, 1, into, NULL, NULL, &err), &err);
+    assert_true(part_off_by(into, "unet", wanted, NULL, 1, key) < 1e-4);
+}
+
 static void they_do_as_in_lycoris(void **state)
 {
     (void)state;
-    static const char *const names[] = {"tucker", "full", "small"};
+    static const struct {
+        const char *name;
+        bool half, joins;
+    } files[] = {{"tucker", 0, 0},   {"full", 0, 1},  {"small", 0, 1},     {"biases", 0, 0}, {"oft", 1, 0},
+                 {"rescaled", 0, 0}, {"glora", 1, 0}, {"glora_old", 0, 0}, {"ia3", 1, 0}};
     safetensors *wanted;
     assert_works(safetensors_open(LYCORIS "out.safetensors", &wanted, &err), &err);
     assert_true(off_by(wanted, NULL, 1, "noise_pred") < 1e-5);
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        char path[512], key[64];
-        snprintf(path, sizeof path, LYCORIS "%s.safetensors", names[i]);
-        snprintf(key, sizeof key, "noise_pred.%s", names[i]);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char path[512], key[64], half[80];
+        snprintf(path, sizeof path, LYCORIS "%s.safetensors", files[i].name);
+        snprintf(key, sizeof key, "noise_pred.%s", files[i].name);
+        snprintf(half, sizeof half, "%s.half", key);
         const double error = off_by(wanted, path, 1, key), without = off_by(wanted, path, 0, "noise_pred");
-        printf("    %s within %.1e\n", names[i], error);
+        printf("    %s within %.1e\n", files[i].name, error);
         assert_true(error < 1e-4 && without < 1e-5);
         assert_true(off_by(wanted, path, 1, "noise_pred") > 0.01); /* it does something */
-
-        /* Joined with nothing, and put into the model, it is the same. */
-        const leco_lora one = {path, 1};
-        if (i == 1) {
-            assert_works(leco_merge(&one, 1, test_path("merged.safetensors"), NULL, NULL, &err), &err);
-            assert_true(off_by(wanted, test_path("merged.safetensors"), 1, key) < 1e-3); /* in float16 */
-        }
+        if (files[i].half) assert_true(off_by(wanted, path, 0.5f, half) < 1e-4);
+        check_merges(wanted, &(leco_lora){path, 1}, key, files[i].joins);
     }
     safetensors_close(wanted);
 }
 
+static void norms_and_biases_of_texts(void **state)
+{
+    (void)state;
+    static const char model[] = FIXTURES "sd1-like", lora[] = LYCORIS "text.safetensors", key[] = "last_hidden_state";
+    safetensors *wanted;
+    assert_works(safetensors_open(LYCORIS "out.safetensors", &wanted, &err), &err);
+    assert_true(part_off_by(model, "text-encoder", wanted, NULL, 1, key) < 1e-5);
+    assert_true(part_off_by(model, "text-encoder", wanted, lora, 1, "last_hidden_state.text") < 1e-4);
+    assert_true(part_off_by(model, "text-encoder", wanted, lora, 1, key) > 0.01);
+    safetensors_close(wanted);
+}
+
+/* A LoRA has no place for them; nor has a model for the bias of a layer that has none. */
+static void what_they_cannot_become(void **state)
+{
+    (void)state;
+    leco_merge_options options = {.model = FIXTURES "sd1-like", .rank = 2};
+    const leco_lora norms = {LYCORIS "biases.safetensors", 1}, weights = {LYCORIS "glora.safetensors", 1};
+    assert_fails(leco_merge(&norms, 1, test_path("no.safetensors"), &options, NULL, &err), LECO_UNSUPPORTED, &err,
+                 "biases.safetensors: changes down_blocks.0.resnets.0.conv1.bias, for which a LoRA has no place");
+    assert_fails(leco_merge(&weights, 1, test_path("no.safetensors"), &options, NULL, &err), LECO_UNSUPPORTED, &err,
+                 "glora.safetensors: holds a glora, whose change depends on the model's weights");
+    const float shift[24] = {1};
+    const safetensors_entry bias = {.name = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q.diff_b",
+                                    .type = DTYPE_F32,
+                                    .rank = 1,
+                                    .shape = {24},
+                                    .count = 24,
+                                    .data = shift};
+    const leco_lora alone = {test_path("bias.safetensors"), 1};
+    assert_works(safetensors_write(alone.path, &bias, 1, NULL, 0, &err), &err);
+    assert_fails(leco_merge_into(FIXTURES "sd1-like", &alone, 1, test_path("no"), NULL, NULL, &err), LECO_INVALID, &err,
+                 "attn1.to_q.bias, which this model doesn't have");
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(they_do_as_in_lycoris)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(they_do_as_in_lycoris),
+                                       cmocka_unit_test(norms_and_biases_of_texts),
+                                       cmocka_unit_test(what_they_cannot_become)};
     return cmocka_run_group_tests_name("parity/lycoris", tests, NULL, NULL);
 }

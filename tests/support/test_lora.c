@@ -5,7 +5,7 @@ leco_status test_lora_create(const unet_config *config, const trainable_options 
 {
     model m = {.unet = *config};
     leco_status status = trainable_create(&m, options, r, out, err);
-    layer_list_free(&m.layers[PART_UNET]);
+    model_free_layers(&m);
     return status;
 }
 
@@ -18,7 +18,9 @@ leco_status test_lora_load(const char *path, const unet_config *config, const te
     leco_status status = model_layers(&m, PART_UNET, &layers.part[PART_UNET], err);
     if (text) m.text = *text;
     if (text && status == LECO_OK) status = model_layers(&m, PART_TEXT_ENCODER, &layers.part[PART_TEXT_ENCODER], err);
+    if (status == LECO_OK) status = model_norms(&m, PART_UNET, &layers.norms[PART_UNET], err);
+    if (text && status == LECO_OK) status = model_norms(&m, PART_TEXT_ENCODER, &layers.norms[PART_TEXT_ENCODER], err);
     if (status == LECO_OK) status = trainable_load(path, &layers, exact, out, err);
-    for (int part = 0; part < PART_COUNT; part++) layer_list_free(&m.layers[part]);
+    model_free_layers(&m);
     return status;
 }

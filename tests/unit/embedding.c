@@ -110,6 +110,49 @@ static void pickles_are_loaded(void **state)
     model_close(m);
 }
 
+/* Those that come with a LoRA: their words are known as soon as it is loaded. */
+static void bundled_ones_are_loaded(void **state)
+{
+    (void)state;
+    static float values[3 * WIDTH] = {0.5f};
+    const safetensors_entry e[] = {
+        {"bundle_emb.one.emb_params", DTYPE_F32, 2, {2, WIDTH}, 2 * WIDTH, values},
+        {"bundle_emb.two_words.string_to_param.*", DTYPE_F32, 2, {3, WIDTH}, 3 * WIDTH, values},
+        {"lora_unet_mid_block_attentions_0_proj_in.diff_b", DTYPE_F32, 1, {WIDTH}, WIDTH, values}};
+    const char *path = test_path("bundle.safetensors");
+    const leco_model_options options = {.device = "cpu", .precision = "float32"};
+    leco_model *handle;
+    trainable_list list;
+    assert_works(safetensors_write(path, e, 3, NULL, 0, &err), &err);
+    model *m = open_model();
+    assert_works(trainable_load_bundled(path, m, DTYPE_F32, &list, &err), &err);
+    assert_int_equal(list.count, 2);
+    assert_int_equal(added(m, "a one"), 2);
+    assert_int_equal(added(m, "Two_Words of it"), 3);
+    assert_true(((float *)trainable_module_at(list.at[1], 0)->param[0].value)[0] == 0.5f);
+    trainable_list_free(&list);
+    assert_fails(trainable_load_bundled(path, m, DTYPE_F32, &list, &err), LECO_INVALID, &err, "bundle.safetensors",
+                 "\"one\""); /* the word is taken */
+    assert_null(list.at);
+    model_close(m);
+    assert_works(leco_model_open(MODEL, &options, &handle, &err), &err);
+    assert_works(leco_model_add_lora(handle, path, 1, &err), &err);
+    assert_fails(leco_model_add_lora(handle, path, 1, &err), LECO_INVALID, &err, "\"one\"");
+    leco_model_close(handle);
+
+    /* Of the wrong width, or for two text encoders. */
+    safetensors_entry bad = {"bundle_emb.bad.emb_params", DTYPE_F32, 2, {1, WIDTH - 1}, WIDTH - 1, values};
+    m = open_model();
+    assert_works(safetensors_write(path, &bad, 1, NULL, 0, &err), &err);
+    assert_fails(trainable_load_bundled(path, m, DTYPE_F32, &list, &err), LECO_INVALID, &err, bad.name,
+                 "another model");
+    bad.name = "bundle_emb.bad.clip_g";
+    assert_works(safetensors_write(path, &bad, 1, NULL, 0, &err), &err);
+    assert_fails(trainable_load_bundled(path, m, DTYPE_F32, &list, &err), LECO_INVALID, &err, bad.name,
+                 "expected emb_params or string_to_param");
+    model_close(m);
+}
+
 static void other_files_are_refused(void **state)
 {
     (void)state;
@@ -376,6 +419,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(files_of_all_forms_load),
         cmocka_unit_test(pickles_are_loaded),
+        cmocka_unit_test(bundled_ones_are_loaded),
         cmocka_unit_test(other_files_are_refused),
         cmocka_unit_test(a_folders_own_token_is_an_embedding_built_in),
         cmocka_unit_test(words_are_spread_over_the_vectors),

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "model/kinds.h"
 #include "test_lora.h"
 
 #define UNET_LAYER "lora_unet_mid_block_attentions_0_proj_in" /* 24 channels in and out */
@@ -296,19 +297,23 @@ static void other_kinds_are_named(void **state)
         {UNET_LAYER ".lokr_t2", LECO_FORMAT, "two matrices beside it"},
         {UNET_LAYER ".lora_magnitude_vector", LECO_UNSUPPORTED, "DoRA"},
         {UNET_LAYER ".lora_mid.weight", LECO_FORMAT, "a .lora_down.weight beside it"},
-        {UNET_LAYER ".diff", LECO_UNSUPPORTED, "difference"},
-        {UNET_LAYER ".diff_b", LECO_UNSUPPORTED, "difference"},
-        {UNET_LAYER ".oft_blocks", LECO_UNSUPPORTED, "OFT"},
-        {UNET_LAYER ".a1.weight", LECO_UNSUPPORTED, "GLoRA"},
-        {UNET_LAYER ".on_input", LECO_UNSUPPORTED, "IA"},
-        {"lora_unet_down_blocks_0_attentions_0_norm.w_norm", LECO_UNSUPPORTED, "for a norm"},
-        {"lora_unet_down_blocks_0_attentions_0_norm.b_norm", LECO_UNSUPPORTED, "for a norm"},
-        {"lora_te_text_model_final_layer_norm.w_norm", LECO_UNSUPPORTED, "for a norm"},
-        {UNET_LAYER ".weight", LECO_UNSUPPORTED, "only lora_down.weight, lora_up.weight, hada_w1_a, "},
-        {UNET_LAYER, LECO_UNSUPPORTED, "dora_scale and alpha"},
+        {UNET_LAYER ".diff", LECO_FORMAT, "a linear or convolution layer has no such tensor"},
+        {UNET_LAYER ".w_norm", LECO_FORMAT, "a linear or convolution layer has no such tensor"},
+        {UNET_LAYER ".diff_b", LECO_INVALID, "has shape [4], expected [24]"},
+        {UNET_LAYER ".oft_blocks", LECO_FORMAT, "square blocks [count,side,side]"},
+        {UNET_LAYER ".oft_r.weight", LECO_UNSUPPORTED, "an OFT of another form (PEFT's"},
+        {UNET_LAYER ".rescale", LECO_UNSUPPORTED, "an OFT whose blocks aren't beside it"},
+        {UNET_LAYER ".bm.weight", LECO_UNSUPPORTED, "a GLoRA in Tucker's form"},
+        {UNET_LAYER ".on_input", LECO_UNSUPPORTED, "an (IA)^3 whose scale isn't beside it"},
+        {UNET_LAYER ".weight", LECO_UNSUPPORTED, "a scale of which nothing says what it scales"},
+        {"lora_unet_down_blocks_0_attentions_0_norm.w_norm", LECO_INVALID, "has shape [4], expected [8]"},
+        {"lora_unet_down_blocks_0_attentions_0_norm.b_norm", LECO_INVALID, "has shape [4], expected [8]"},
+        {"lora_unet_down_blocks_0_attentions_0_norm.lora_up.weight", LECO_FORMAT, "a norm has no such tensor"},
+        {"lora_te_text_model_final_layer_norm.w_norm", LECO_INVALID, "has shape [4], expected [24]"},
+        {UNET_LAYER ".nothing", LECO_UNSUPPORTED, "only lora_down.weight, lora_up.weight, hada_w1_a, "},
+        {UNET_LAYER, LECO_UNSUPPORTED, "oft_blocks, weight with on_input, w_norm, diff, diff_b, b_norm and alpha"},
         {"emb_params", LECO_UNSUPPORTED, "textual-inversion embedding, not a LoRA"},
         {"model.diffusion_model.input_blocks.0.0.weight", LECO_UNSUPPORTED, "whole checkpoint"},
-        {"oft_unet_mid_block_attentions_0_proj_in.oft_blocks", LECO_UNSUPPORTED, "OFT"},
         {"lora_unet_input_blocks_4_0_strange.alpha", LECO_UNSUPPORTED, "original checkpoints"},
         {"conv_in.weight", LECO_FORMAT, "kohya"},
         {"lora_transformer_blocks_0_attn.alpha", LECO_FORMAT, "kohya"},
@@ -351,6 +356,63 @@ static void odd_cores_are_told(void **state)
             fail_msg("%s and %s: status %d, \"%s\"", cases[i].core, cases[i].b, (int)status, err.message);
         assert_null(l);
     }
+}
+
+/* Forms that are computed before they are loaded: what doesn't fit together, and sizes that nobody has. */
+static void odd_forms_are_told(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *suffix, *dims;
+        size_t count;
+        const char *other, *other_dims;
+        size_t other_count;
+        leco_status status;
+        const char *says;
+    } cases[] = {
+        {".oft_blocks", "[2,2,12,12]", 576, NULL, NULL, 0, LECO_FORMAT, "of a BOFT, of four dimensions"},
+        {".oft_blocks", "[2,12,6]", 144, NULL, NULL, 0, LECO_FORMAT, "square blocks"},
+        {".oft_blocks", "[2,0,0]", 0, NULL, NULL, 0, LECO_FORMAT, "square blocks"},
+        {".oft_blocks", "[2,6,6]", 72, NULL, NULL, 0, LECO_INVALID, "has shape [12,12], expected [24,24]"},
+        {".oft_blocks", "[8193,1,1]", 8193, NULL, NULL, 0, LECO_FORMAT, "of a size that layers have"},
+        {".oft_blocks", "[2,12,12]", 288, ".rescale", "[23]", 23, LECO_FORMAT, "each of the layer's outputs"},
+        {".oft_blocks", "[2,12,12]", 288, ".alpha", "[2]", 2, LECO_FORMAT, "a finite number"},
+        {".oft_blocks", "[2,12,12]", 288, ".dora_scale", "[24]", 24, LECO_FORMAT, "is missing"},
+        {".weight", "[24]", 24, ".on_input", "[2]", 2, LECO_FORMAT, "a number, 0 or 1"},
+        {".weight", "[23]", 23, ".on_input", "[]", 1, LECO_INVALID, "has shape [23], expected [24]"},
+        {".a1.weight", "[24,2]", 48, ".a2.weight", "[2,24]", 48, LECO_FORMAT, ".b1.weight\" is missing"},
+        {".diff_b", "[24]", 24, ".b_norm", "[24]", 24, LECO_FORMAT, "for the same layer"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char name[256];
+        begin();
+        snprintf(name, sizeof name, UNET_LAYER "%s", cases[i].suffix);
+        add(name, "F16", cases[i].dims, NULL, 2 * cases[i].count);
+        snprintf(name, sizeof name, UNET_LAYER "%s", cases[i].other ? cases[i].other : "");
+        if (cases[i].other) add(name, "F16", cases[i].other_dims, NULL, 2 * cases[i].other_count);
+        refused(cases[i].status, UNET_LAYER, cases[i].says);
+    }
+}
+
+/* A layer may have a change of its bias beside another module, or alone; and norms have theirs. */
+static void biases_are_modules_of_their_own(void **state)
+{
+    (void)state;
+    static const char *const kinds[] = {"lora", "bias", "bias", "norm", "bias", "norm"};
+    leco_error err = {0};
+    trainable *l;
+    begin();
+    add_layer(UNET_LAYER, 2, 24, 24);
+    add(UNET_LAYER ".diff_b", "F32", "[24]", NULL, 96);
+    add(UNET_LAYER ".alpha", "I64", "[]", NULL, 8);
+    add("lora_unet_mid_block_attentions_0_proj_out.diff_b", "F16", "[24]", NULL, 48);
+    add("lora_unet_mid_block_attentions_0_norm.w_norm", "F32", "[24]", NULL, 96);
+    add("lora_unet_mid_block_attentions_0_norm.b_norm", "F32", "[24]", NULL, 96);
+    add("lora_te_text_model_final_layer_norm.diff", "F32", "[24]", NULL, 96);
+    assert_works(load(&l, &err), &err);
+    assert_int_equal(trainable_module_count(l), 6);
+    for (size_t i = 0; i < 6; i++) assert_string_equal(trainable_module_at(l, i)->kind->name, kinds[i]);
+    trainable_destroy(l);
 }
 
 /* A LoRA that comes with embeddings is a LoRA. */
@@ -411,6 +473,8 @@ int main(void)
         cmocka_unit_test(text_layers_beyond_the_last_are_left_out),
         cmocka_unit_test(other_kinds_are_named),
         cmocka_unit_test(odd_cores_are_told),
+        cmocka_unit_test(odd_forms_are_told),
+        cmocka_unit_test(biases_are_modules_of_their_own),
         cmocka_unit_test(bundled_embeddings_are_left_out),
         cmocka_unit_test(memory_may_run_out),
     };

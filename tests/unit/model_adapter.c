@@ -100,7 +100,7 @@ static void layers_are_in_order(void **state)
     const layer_list *layers;
     assert_works(model_layers(&m, PART_UNET, &layers, &err), &err);
     for (size_t i = 0; i < layers->count; i++) strcat(strcat(list, layers->layer[i].path), " ");
-    layer_list_free(&m.layers[PART_UNET]);
+    model_free_layers(&m);
     static const char *const expected[] = {
         "conv_in time_embedding.linear_1 time_embedding.linear_2 down_blocks.0.attentions.0.proj_in ",
         "down_blocks.0.attentions.0.proj_out down_blocks.0.resnets.0.conv1 down_blocks.0.resnets.0.time_emb_proj "

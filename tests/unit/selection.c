@@ -36,7 +36,7 @@ static model small(void)
 static void close_small(model *m)
 {
     weights_close(m->weights[PART_UNET]);
-    for (int part = 0; part < PART_COUNT; part++) layer_list_free(&m->layers[part]);
+    model_free_layers(m);
 }
 
 static leco_status plan(const char *network, trainable **t)

@@ -1,0 +1,32 @@
+/* Folding a file's tensors into others, for src/model/adapter_fold*.c only: the tools are in adapter_folding.c. */
+#ifndef LECO_MODEL_ADAPTER_FOLD_H
+#define LECO_MODEL_ADAPTER_FOLD_H
+
+#include "model/adapter_open.h"
+
+/* What is to be changed of a file. A tensor's name is its layer's, as long as its first `stem` bytes, and a suffix. */
+typedef struct folding {
+    safetensors *file;
+    safetensors_change *change; /* [count] */
+    size_t count, room, whole, bundled;
+    leco_error *err;
+} folding;
+
+/* The tensor of the same layer with that suffix: becomes these values, as safetensors_change has them; goes away. */
+leco_status fold_add(folding *f, const char *name, size_t stem, const char *suffix, int rank, const int64_t *shape,
+                     float *values);
+leco_status fold_take_away(folding *f, const char *name, size_t stem, const char *suffix);
+/* The tensor beside it; NULL: there is none. */
+const safetensors_entry *fold_beside(const folding *f, const char *name, size_t stem, const char *suffix);
+
+/* LECO_FORMAT "FILE: tensor NAME: expected WHAT". */
+leco_status fold_wrong(const folding *f, const safetensors_entry *e, const char *expected);
+/* Room for that many values, by mem_aligned; what a hostile file could ask for is bounded. */
+leco_status fold_make_room(const folding *f, const safetensors_entry *of, const int64_t *shape, int rank, float **out);
+/* The values as float; mem_free them. */
+leco_status fold_values_of(const folding *f, const safetensors_entry *e, float **out);
+
+/* OFT and (IA)^3 (adapter_fold_lycoris.c); other tensors stay. */
+leco_status fold_lycoris(folding *f, const safetensors_entry *e, size_t stem);
+
+#endif
