@@ -10,4 +10,9 @@
  * isn't in its file. On failure *out is NULL. */
 leco_status tensors_open(const char *path, safetensors **out, leco_error *err);
 
+/* Writes an open file, whatever its format, as one .safetensors file, atomically; data of tensors as safetensors_copy
+ * has them. Tensors of types that leco doesn't compute with are left out; *left_out is how many. */
+leco_status tensors_rewrite(const safetensors *file, const char *path, safetensors_replace replace, void *user,
+                            size_t *left_out, leco_error *err);
+
 #endif

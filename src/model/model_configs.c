@@ -162,21 +162,35 @@ json_t *model_config_json(const model *m, model_part part)
     }
 }
 
+/* Of zero terminal SNR PNDM knows nothing. */
+const char *model_scheduler_class(const model *m)
+{
+    if (model_has(m, PART_TEXT_ENCODER_2)) return "EulerDiscreteScheduler";
+    return m->family->v2 || m->schedule.zero_terminal_snr ? "DDIMScheduler" : "PNDMScheduler";
+}
+
 json_t *model_schedule_json(const model *m)
 {
     static const char *const spacings[] = {
         [SPACING_LEADING] = "leading", [SPACING_LINSPACE] = "linspace", [SPACING_TRAILING] = "trailing"};
     const schedule_config *s = &m->schedule;
-    return json_pack("{s:s, s:s, s:f, s:f, s:s, s:b, s:I, s:s, s:b, s:b, s:I, s:s*}", "_class_name", "DDIMScheduler",
-                     "_diffusers_version", DIFFUSERS, "beta_start", s->beta_start, "beta_end", s->beta_end,
-                     "beta_schedule", s->beta == BETA_LINEAR ? "linear" : "scaled_linear", "clip_sample",
-                     (int)s->clip_sample, "num_train_timesteps", (json_int_t)s->train_timesteps, "prediction_type",
-                     s->prediction == PREDICT_V ? "v_prediction" : "epsilon", "rescale_betas_zero_snr",
-                     (int)s->zero_terminal_snr, "set_alpha_to_one", (int)s->set_alpha_to_one, "steps_offset",
-                     (json_int_t)s->steps_offset, "timestep_spacing", spacings[s->spacing]);
+    const char *class = model_scheduler_class(m);
+    json_t *o = json_pack("{s:s, s:s, s:f, s:f, s:s, s:b, s:I, s:s, s:b, s:b, s:I, s:n, s:s*}", "_class_name", class,
+                          "_diffusers_version", DIFFUSERS, "beta_start", s->beta_start, "beta_end", s->beta_end,
+                          "beta_schedule", s->beta == BETA_LINEAR ? "linear" : "scaled_linear", "clip_sample",
+                          (int)s->clip_sample, "num_train_timesteps", (json_int_t)s->train_timesteps, "prediction_type",
+                          s->prediction == PREDICT_V ? "v_prediction" : "epsilon", "set_alpha_to_one",
+                          (int)s->set_alpha_to_one, "skip_prk_steps", 1, "steps_offset", (json_int_t)s->steps_offset,
+                          "trained_betas", "timestep_spacing", spacings[s->spacing]);
+    if (s->zero_terminal_snr) set(o, "rescale_betas_zero_snr", json_true());
+    if (strcmp(class, "EulerDiscreteScheduler") != 0) return o;
+    set(o, "interpolation_type", json_string("linear"));
+    set(o, "sample_max_value", json_real(1));
+    set(o, "use_karras_sigmas", json_false());
+    return o;
 }
 
-json_t *model_index_json(const model *m)
+json_t *model_index_json(const model *m, const char *scheduler)
 {
     const bool two = model_has(m, PART_TEXT_ENCODER_2);
     json_t *o = json_object();
@@ -184,7 +198,7 @@ json_t *model_index_json(const model *m)
     set(o, "_diffusers_version", json_string(DIFFUSERS));
     set(o, "feature_extractor", json_pack("[n, n]"));
     set(o, "image_encoder", json_pack("[n, n]"));
-    set(o, "scheduler", json_pack("[s, s]", "diffusers", "DDIMScheduler"));
+    set(o, "scheduler", json_pack("[s, s]", "diffusers", scheduler));
     set(o, "text_encoder",
         json_pack("[s, s]", "transformers", m->text.projection_dim ? "CLIPTextModelWithProjection" : "CLIPTextModel"));
     set(o, "tokenizer", json_pack("[s, s]", "transformers", "CLIPTokenizer"));

@@ -25,10 +25,12 @@ leco_status model_write_folder(model *m, const char *path, const model_writing *
 /* ---- parts of that ---- */
 
 /* A part's config.json, scheduler_config.json and model_index.json as diffusers and transformers have them; NULL: out
- * of memory. */
+ * of memory. The scheduler is the one that diffusers' from_single_file takes for the family, out of the folder that was
+ * released: PNDM, of Stable Diffusion 2 DDIM, of Stable Diffusion XL Euler. */
 json_t *model_config_json(const model *m, model_part part);
+const char *model_scheduler_class(const model *m);
 json_t *model_schedule_json(const model *m);
-json_t *model_index_json(const model *m);
+json_t *model_index_json(const model *m, const char *scheduler);
 
 /* What a tensor of a file is made of: one of the model's, three of them above each other, or one turned round. */
 typedef struct written_tensor {

@@ -5,6 +5,7 @@
 #include "base/folder.h"
 #include "base/mem.h"
 #include "model/clip_merges.h"
+#include "model/config_json.h"
 #include "model/model_write.h"
 #include "model/part.h"
 
@@ -40,6 +41,45 @@ static leco_status make_folder(const char *in, const char *name, char **out, lec
     *out = file_join(in, name);
     if (!*out) return error_memory(err, strlen(in), "a path");
     return file_make_folders(*out, err);
+}
+
+/* ---- the scheduler ---- */
+
+#define SCHEDULER "scheduler/scheduler_config.json"
+
+static leco_status read_class(const json_t *root, const char *path, void *class, leco_error *err)
+{
+    const char *name;
+    LECO_TRY(json_get_string(root, path, "_class_name", "DDIMScheduler", &name, err));
+    *(char **)class = mem_strdup(name);
+    return *(char **)class ? LECO_OK : error_memory(err, strlen(name), "a scheduler's name");
+}
+
+/* A folder's own is kept, with all that it says. *class: mem_free it. */
+static leco_status copy_scheduler(const char *folder, const char *place, char **class, leco_error *err)
+{
+    char *from = file_join(folder, SCHEDULER), *to = file_join(place, SCHEDULER);
+    leco_status status = from && to ? LECO_OK : error_memory(err, strlen(folder), "a path");
+    if (status == LECO_OK) status = config_read(folder, SCHEDULER, read_class, class, err);
+    if (status == LECO_OK) status = folder_copy_file(from, to, err);
+    mem_free(from);
+    mem_free(to);
+    return status;
+}
+
+/* It, and model_index.json, which names it. */
+static leco_status write_scheduler(const model *m, const char *place, leco_error *err)
+{
+    char *folder = NULL, *own = NULL;
+    leco_status status = make_folder(place, "scheduler", &folder, err);
+    if (status == LECO_OK)
+        status = m->file ? write_json(folder, "scheduler_config.json", model_schedule_json(m), err)
+                         : copy_scheduler(m->folder, place, &own, err);
+    if (status == LECO_OK)
+        status = write_json(place, "model_index.json", model_index_json(m, own ? own : model_scheduler_class(m)), err);
+    mem_free(folder);
+    mem_free(own);
+    return status;
 }
 
 /* ---- tokenizers ---- */
@@ -148,14 +188,10 @@ static leco_status write_part(tensor_writer *w, const model *m, model_part part,
 static leco_status write_all(model *m, const char *place, const model_writing *how, leco_error *err)
 {
     tensor_writer w = {.how = how};
-    char *folder = NULL;
     for (int part = 0; part < PART_COUNT; part++)
         for (size_t i = 0; model_has(m, (model_part)part) && i < weights_count(m->weights[part]); i++)
             w.total += weights_used(m->weights[part], i) != NULL;
-    leco_status status = write_json(place, "model_index.json", model_index_json(m), err);
-    if (status == LECO_OK) status = make_folder(place, "scheduler", &folder, err);
-    if (status == LECO_OK) status = write_json(folder, "scheduler_config.json", model_schedule_json(m), err);
-    mem_free(folder);
+    leco_status status = write_scheduler(m, place, err);
     if (status == LECO_OK) status = write_tokenizer(m, m->tokenizer, "tokenizer", place, err);
     if (status == LECO_OK && m->tokenizer_2) status = write_tokenizer(m, m->tokenizer_2, "tokenizer_2", place, err);
     for (int part = 0; part < PART_COUNT && status == LECO_OK; part++)

@@ -7,7 +7,7 @@
 #include "base/folder.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "format/safetensors.h"
+#include "format/tensors.h"
 #include "model/checkpoint.h"
 #include "model/part.h"
 #include "solve/merge.h"
@@ -206,13 +206,72 @@ static model_part part_of(const baker *b, const char *path)
     return PART_OTHER;
 }
 
+/* Of types too coarse to hold a change, which nobody is asked to replace. */
+static leco_status refuse_small(const baker *b, const safetensors *file, leco_error *err)
+{
+    const char *name, *type;
+    for (size_t i = 0; i < safetensors_skipped_count(file); i++) {
+        safetensors_skipped_at(file, i, &name, &type);
+        if (change_of(b, b->part, name))
+            return error_set(err, LECO_UNSUPPORTED, "%s: tensor \"%s\" is %s: too coarse to hold a LoRA",
+                             safetensors_path(file), name, type);
+    }
+    return LECO_OK;
+}
+
+static void tell_rewritten(const char *from, const char *to, size_t left_out)
+{
+    log_message(LOG_INFO, "%s: becomes %s, one .safetensors file", from, to);
+    if (left_out)
+        log_message(LOG_WARNING, "%s: %zu tensors of types that leco doesn't compute with are left out", from,
+                    left_out);
+}
+
+/* What was pickled, or lay in pieces, becomes one file, under the name that diffusers and transformers look for: *to,
+ * mem_free it. */
+static leco_status name_rewritten(const char *from, const char *to, char **out, leco_error *err)
+{
+    char *folder = file_folder_of(to);
+    const char *slash = strrchr(from, '/'), *name = slash ? slash + 1 : from;
+    const char *stem = strncmp(name, "diffusion_", 10) == 0 ? "diffusion_pytorch_model" : "model";
+    *out = folder ? mem_printf("%s/%s%s.safetensors", folder, stem, strstr(name, ".fp16") ? ".fp16" : "") : NULL;
+    mem_free(folder);
+    return *out ? LECO_OK : error_memory(err, strlen(to), "a path");
+}
+
+static leco_status rewrite_part(baker *b, const safetensors *file, const char *from, const char *to, leco_error *err)
+{
+    char *place;
+    size_t left_out;
+    LECO_TRY(name_rewritten(from, to, &place, err));
+    leco_status status = tensors_rewrite(file, place, replace_tensor, b, &left_out, err);
+    if (status == LECO_OK) tell_rewritten(from, strrchr(place, '/') + 1, left_out);
+    mem_free(place);
+    return status;
+}
+
+/* A .safetensors file stays as it is but for the changes; its name alone doesn't make it one. */
 static leco_status write_part(baker *b, const char *from, const char *to, leco_error *err)
 {
     safetensors *file;
-    LECO_TRY(safetensors_open(from, &file, err));
-    leco_status status = safetensors_copy(file, to, replace_tensor, b, err);
+    const bool plain = ends_in(from, ".safetensors") && safetensors_open(from, &file, NULL) == LECO_OK;
+    if (!plain) LECO_TRY(tensors_open(from, &file, err));
+    leco_status status = refuse_small(b, file, err);
+    if (status == LECO_OK)
+        status = plain ? safetensors_copy(file, to, replace_tensor, b, err) : rewrite_part(b, file, from, to, err);
     safetensors_close(file);
     return status;
+}
+
+/* A piece of weights that become one file? */
+static bool is_piece(const baker *b, const char *relative)
+{
+    for (int part = 0; part < PART_COUNT; part++) {
+        const size_t length = strlen(part_rows[part].name);
+        if (b->count[part] > 0 && strncmp(relative, part_rows[part].name, length) == 0 && relative[length] == '/')
+            return ends_in(weights_path(b->m->weights[part]), ".json") && strstr(relative, "-of-0") != NULL;
+    }
+    return false;
 }
 
 static leco_status copy_one(baker *b, const char *relative, const char *from, const char *to, leco_error *err)
@@ -220,6 +279,7 @@ static leco_status copy_one(baker *b, const char *relative, const char *from, co
     b->part = part_of(b, from);
     if (b->part != PART_OTHER) return write_part(b, from, to, err);
     if (!is_stale(b, relative)) return folder_copy_file(from, to, err);
+    if (is_piece(b, relative)) return LECO_OK;
     if (b->left_out_count++ == 0 && !(b->left_out = arena_strdup(b->names, from)))
         return error_memory(err, strlen(from), "a path");
     return LECO_OK;
@@ -254,36 +314,26 @@ static void warn(const baker *b)
                     b->left_out, b->left_out_count - 1);
 }
 
-/* What is written is a copy of the part's own file. */
-static leco_status check_files(const baker *b, leco_error *err)
-{
-    for (int part = 0; part < PART_COUNT; part++) {
-        if (b->count[part] == 0) continue;
-        const char *path = weights_path(b->m->weights[part]);
-        if (!ends_in(path, ".safetensors"))
-            return error_set(err, LECO_UNSUPPORTED,
-                             "%s: can't be changed: leco bakes into .safetensors files that hold all of a part; in "
-                             "Python: diffusers.DiffusionPipeline.from_pretrained(\"MODEL\").save_pretrained("
-                             "\"NEW-FOLDER\", safe_serialization=True)",
-                             path);
-    }
-    return LECO_OK;
-}
-
 /* Of small floats, which weights_form.c widens, a sum would lose nearly all of a change. */
 static leco_status bake_file(baker *b, const char *to, leco_error *err)
 {
-    if (!ends_in(b->m->folder, ".safetensors"))
-        return error_set(err, LECO_UNSUPPORTED,
-                         "%s: can't be changed: leco writes checkpoints as .safetensors, of those", b->m->folder);
-    if (safetensors_skipped_count(b->m->file) > 0) {
+    size_t left_out;
+    for (size_t i = 0; i < safetensors_skipped_count(b->m->file); i++) {
         const char *name, *type;
-        safetensors_skipped_at(b->m->file, 0, &name, &type);
+        safetensors_skipped_at(b->m->file, i, &name, &type);
         if (strncmp(type, "F8", 2) == 0)
             return error_set(err, LECO_UNSUPPORTED, "%s: tensor \"%s\" is %s: too coarse to hold a LoRA", b->m->folder,
                              name, type);
     }
-    LECO_TRY(safetensors_copy(b->m->file, to, replace_original, b, err));
+    safetensors *plain;
+    if (safetensors_open(b->m->folder, &plain, NULL) == LECO_OK) {
+        const leco_status status = safetensors_copy(plain, to, replace_original, b, err);
+        safetensors_close(plain);
+        LECO_TRY(status);
+    } else {
+        LECO_TRY(tensors_rewrite(b->m->file, to, replace_original, b, &left_out, err));
+        tell_rewritten(b->m->folder, to, left_out);
+    }
     warn(b);
     return LECO_OK;
 }
@@ -296,7 +346,6 @@ static leco_status bake(baker *b, const change_list *changes, const char *to, le
     for (size_t i = 0; i < changes->count; i++) cost += (double)(changes->at[i].rows * changes->at[i].columns);
     work_begin(b->work, (int64_t)changes->count, cost);
     if (b->m->file) return bake_file(b, to, err);
-    LECO_TRY(check_files(b, err));
     LECO_TRY(folder_writer_open(to, &w, err));
     b->to = folder_writer_place(w);
     leco_status status = folder_walk(b->m->folder, copy_entry, b, err);

@@ -106,6 +106,63 @@ static void in_another_precision(void **state)
     leco_images_free(&wanted);
 }
 
+static void put(const char *folder, const char *name, const char *text)
+{
+    char path[900];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    test_write(path, text, strlen(text));
+}
+
+/* Does FOLDER/name hold all of these? */
+static void assert_holds(const char *folder, const char *name, const char *const *parts)
+{
+    char path[900];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    char *text = (char *)test_read(path, NULL);
+    for (; *parts; parts++)
+        if (!strstr(text, *parts)) fail_msg("%s lacks %s", path, *parts);
+    free(text);
+}
+
+/* A folder's scheduler is kept to the byte, with the keys that leco passes over, and named in model_index.json. */
+static void a_folder_keeps_its_scheduler(void **state)
+{
+    (void)state;
+    static const char config[] = "{\"_class_name\": \"DPMSolverMultistepScheduler\", \"beta_start\": 0.00085,\n"
+                                 " \"beta_end\": 0.012, \"beta_schedule\": \"scaled_linear\", \"lambda_min_clipped\":"
+                                 " -Infinity, \"algorithm_type\": \"sde-dpmsolver++\", \"solver_order\": 2,\n"
+                                 " \"timestep_spacing\": \"trailing\", \"use_karras_sigmas\": true}\n";
+    static const char scheduler[] = "scheduler/scheduler_config.json";
+    const char *const index[] = {"\"scheduler\": [\n    \"diffusers\",\n    \"DPMSolverMultistepScheduler\"\n  ]",
+                                 NULL};
+    assert_works(leco_convert(SHAPES, test_path("own"), NULL, &err), &err);
+    put(test_path("own"), scheduler, config);
+    assert_works(leco_convert(test_path("own"), test_path("kept"), NULL, &err), &err);
+    assert_holds(test_path("kept"), scheduler, (const char *const[]){config, NULL});
+    assert_holds(test_path("kept"), "model_index.json", index);
+}
+
+/* One file says nothing of a scheduler: it becomes what diffusers' from_single_file takes for the family. */
+static void a_file_gets_its_familys_scheduler(void **state)
+{
+    (void)state;
+    static const char *const classes[] = {"PNDMScheduler", "DDIMScheduler", "EulerDiscreteScheduler"};
+    static const char *const spaced[] = {"\"prediction_type\": \"epsilon\"", "\"prediction_type\": \"v_prediction\"",
+                                         "\"use_karras_sigmas\": false"};
+    for (size_t i = 0; i < CHECKPOINTS; i++) {
+        char *from = strdup(checkpoint_put(i, NULL, NULL)), folder[600], class[64], name[64];
+        snprintf(folder, sizeof folder, "%s_folder", test_path(checkpoint_name(i)));
+        snprintf(class, sizeof class, "\"_class_name\": \"%s\"", classes[i]);
+        snprintf(name, sizeof name, "\"%s\"", classes[i]);
+        assert_works(leco_convert(from, folder, NULL, &err), &err);
+        assert_holds(folder, "scheduler/scheduler_config.json",
+                     (const char *const[]){class, spaced[i], "\"steps_offset\": 1", "\"timestep_spacing\": \"leading\"",
+                                           "\"set_alpha_to_one\": false", "\"trained_betas\": null", NULL});
+        assert_holds(folder, "model_index.json", (const char *const[]){name, NULL});
+        free(from);
+    }
+}
+
 static bool stop(void *user, const leco_progress *p)
 {
     (void)user;
@@ -161,6 +218,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(there_and_back),
         cmocka_unit_test(in_another_precision),
+        cmocka_unit_test(a_folder_keeps_its_scheduler),
+        cmocka_unit_test(a_file_gets_its_familys_scheduler),
         cmocka_unit_test(nothing_is_left_of_what_fails),
         cmocka_unit_test(what_a_type_cannot_hold_is_told),
     };
