@@ -232,6 +232,28 @@ static void lying_lengths_are_refused(void **state)
     assert_fails(safetensors_open(test_folder(), &file, &err), LECO_IO, &err, "is a folder");
 }
 
+/* A million tensors are a matter of seconds: nothing in reading them goes by the square of their number. */
+static void a_million_tensors_are_read(void **state)
+{
+    (void)state;
+    enum { COUNT = 1000000, EACH = 64 };
+    char *header = malloc((size_t)COUNT * EACH);
+    size_t used = 0;
+    assert_non_null(header);
+    for (int i = 0; i < COUNT; i++)
+        used +=
+            (size_t)snprintf(header + used, EACH, "%c\"t%d\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}",
+                             i ? ',' : '{', i);
+    strcpy(header + used, "}");
+    safetensors *file;
+    assert_works(safetensors_open(put(header, -1, 0), &file, &err), &err);
+    assert_int_equal(safetensors_count(file), COUNT);
+    assert_non_null(safetensors_find(file, "t999999"));
+    assert_null(safetensors_find(file, "t1000000"));
+    safetensors_close(file);
+    free(header);
+}
+
 /* Far more braces than any stack holds; and a name that would clear the user's terminal. */
 static void nasty_text_does_no_harm(void **state)
 {
@@ -369,6 +391,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_what_is_there),
+        cmocka_unit_test(a_million_tensors_are_read),
         cmocka_unit_test(reads_empty_files_and_tensors),
         cmocka_unit_test(unaligned_tensors_are_readable),
         cmocka_unit_test(other_types_are_skipped_until_asked_for),
