@@ -309,8 +309,9 @@ LECO_API leco_status leco_merge(const leco_lora *loras, size_t count, const char
                                 const leco_merge_options *options, leco_merge_report *report, leco_error *err);
 
 /* Writes a copy of the model, to the new folder `out`, which draws as the model does with these LoRAs at their weights:
- * each changed weight in its own type, everything else byte for byte. `out` must not be there, or be an empty folder.
- * Of the options, progress counts alone. */
+ * each changed weight in its own type, everything else byte for byte. Weights that are pickles, or lie in pieces with
+ * an index, become one .safetensors file of a part, or of the model. `out` must not be there, or be an empty folder. Of
+ * the options, progress counts alone. */
 LECO_API leco_status leco_merge_into(const char *model, const leco_lora *loras, size_t count, const char *out,
                                      const leco_merge_options *options, leco_merge_report *report, leco_error *err);
 

@@ -29,14 +29,11 @@ static bool report(void *user, int64_t done, int64_t total)
 
 static leco_status convert(model *m, const char *out, const leco_convert_options *o, leco_error *err)
 {
-    static const char end[] = ".safetensors";
-    const size_t length = strlen(out), tail = sizeof end - 1;
-    const bool file = length > tail && strcmp(out + length - tail, end) == 0;
+    const bool file = file_ends_in(out, ".safetensors");
     converting c = {o, cpu_seconds()};
     model_writing how = {.type = DTYPE_COUNT, .report = report, .user = &c};
     if (o->precision) LECO_TRY(layers_precision(o->precision, &how.type, err));
-    if (!file && strrchr(out, '.') &&
-        (strcmp(strrchr(out, '.'), ".ckpt") == 0 || strcmp(strrchr(out, '.'), ".pt") == 0))
+    if (file_ends_in(out, ".ckpt") || file_ends_in(out, ".pt"))
         return error_set(err, LECO_UNSUPPORTED,
                          "%s: leco writes no pickles, which can run code: call it something.safetensors", out);
     if (o->vae) LECO_TRY(model_take_vae(m, o->vae, err));

@@ -29,27 +29,14 @@ static const char *type_name(const safetensors_entry *e)
     return e->type == DTYPE_COUNT ? safetensors_type(e) : dtype_name(e->type);
 }
 
-/* Entries of any type, in two runs. */
-static size_t all_count(const safetensors *file)
-{
-    return safetensors_count(file) + safetensors_skipped_count(file);
-}
-
-static const safetensors_entry *all_at(const safetensors *file, size_t index)
-{
-    const char *name, *type;
-    const size_t known = safetensors_count(file);
-    return index < known ? safetensors_at(file, index) : safetensors_skipped_at(file, index - known, &name, &type);
-}
-
 /* All parameters of a file, as far as they can be counted: types that leco doesn't know may claim any number. A LoRA's
  * alphas are settings: nobody trains them. */
 static int64_t value_count(const safetensors *file)
 {
     int64_t values = 0;
-    for (size_t i = 0; i < all_count(file); i++) {
-        if (ends_with(all_at(file, i)->name, ".alpha")) continue;
-        const size_t count = all_at(file, i)->count, room = (size_t)(INT64_MAX - values);
+    for (size_t i = 0; i < safetensors_any_count(file); i++) {
+        if (ends_with(safetensors_any_at(file, i)->name, ".alpha")) continue;
+        const size_t count = safetensors_any_at(file, i)->count, room = (size_t)(INT64_MAX - values);
         values = count < room ? values + (int64_t)count : INT64_MAX;
     }
     return values;
@@ -57,8 +44,8 @@ static int64_t value_count(const safetensors *file)
 
 static bool has_suffix(const safetensors *file, const char *suffix)
 {
-    for (size_t i = 0; i < all_count(file); i++)
-        if (ends_with(all_at(file, i)->name, suffix)) return true;
+    for (size_t i = 0; i < safetensors_any_count(file); i++)
+        if (ends_with(safetensors_any_at(file, i)->name, suffix)) return true;
     return false;
 }
 
@@ -93,9 +80,9 @@ static const trainable_kind *kind_of(const safetensors_entry *e)
 /* How the keys are called: as somebody may ask who looks for the program that wrote them. */
 static const char *layout_of(const safetensors *file)
 {
-    for (size_t i = 0; i < all_count(file); i++) {
+    for (size_t i = 0; i < safetensors_any_count(file); i++) {
         layer_info layer;
-        const char *name = all_at(file, i)->name, *path = adapter_path(name, &layer);
+        const char *name = safetensors_any_at(file, i)->name, *path = adapter_path(name, &layer);
         if (path && layer.part == PART_UNET) return adapter_path_is_original(path) ? "sd-scripts (SDXL)" : "kohya";
         if (strstr(name, ".lora_A.") || strstr(name, ".lora_B.")) return "PEFT";
         if (strstr(name, "lora.up.") || strstr(name, "lora_linear_layer.up.")) return "diffusers (old)";
@@ -129,8 +116,8 @@ static json_t *adapter_json(const safetensors *file, const trainable_kind **foun
     int64_t modules = 0, low = INT64_MAX, high = 0;
     double alpha_low = 0, alpha_high = 0, value;
     bool alphas = false, text = false;
-    for (size_t i = 0; i < all_count(file); i++) {
-        const safetensors_entry *e = all_at(file, i);
+    for (size_t i = 0; i < safetensors_any_count(file); i++) {
+        const safetensors_entry *e = safetensors_any_at(file, i);
         const trainable_kind *kind = kind_of(e);
         if (kind) {
             const int dim = kind->size[KIND_RANK].dim;
@@ -186,7 +173,7 @@ static bool find_rows(const safetensors *file, const safetensors_entry *out[2], 
 {
     const safetensors_entry *a1111 = safetensors_find_any(file, "string_to_param.*");
     const safetensors_entry *l = safetensors_find_any(file, "clip_l"), *g = safetensors_find_any(file, "clip_g");
-    const safetensors_entry *only = all_count(file) == 1 ? all_at(file, 0) : NULL;
+    const safetensors_entry *only = safetensors_any_count(file) == 1 ? safetensors_any_at(file, 0) : NULL;
     *token = safetensors_metadata(file, "modelspec.trigger_phrase");
     out[0] = a1111 ? a1111 : l && g ? l : only;
     out[1] = !a1111 && l && g ? g : NULL;
@@ -216,8 +203,8 @@ static json_t *embedding_json(const safetensors *file)
 static void add_tensors(const safetensors *file, json_t *o)
 {
     json_t *tensors = json_object(), *metadata = json_object();
-    for (size_t i = 0; i < all_count(file); i++) {
-        const safetensors_entry *e = all_at(file, i);
+    for (size_t i = 0; i < safetensors_any_count(file); i++) {
+        const safetensors_entry *e = safetensors_any_at(file, i);
         json_t *t = json_object();
         json_object_set_new(t, "dtype", json_string(type_name(e)));
         json_object_set_new(t, "shape", shape_json(e));

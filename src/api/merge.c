@@ -234,23 +234,17 @@ leco_status leco_merge(const leco_lora *loras, size_t count, const char *out, co
 /* A folder becomes a folder, a file a file. */
 static leco_status check_place(const char *model_path, const char *out, leco_error *err)
 {
-    static const char *const files[] = {".safetensors", ".ckpt"};
-    const size_t length = out ? strlen(out) : 0;
     const bool from_file = file_exists(model_path) && !file_is_folder(model_path);
-    bool is[2];
-    if (length == 0) return error_set(err, LECO_INVALID, "no folder to write to given");
-    for (size_t i = 0; i < 2; i++) {
-        const size_t end = strlen(files[i]);
-        is[i] = length > end && strcmp(out + length - end, files[i]) == 0;
-    }
-    if (from_file && !is[0])
+    if (!out || !*out) return error_set(err, LECO_INVALID, "no folder to write to given");
+    const bool plain = file_ends_in(out, ".safetensors");
+    if (from_file && !plain)
         return error_set(err, LECO_INVALID,
                          "%s: the copy of a checkpoint in one file is one, too: expected a name that "
                          "ends with .safetensors",
                          out);
     if (from_file && strcmp(model_path, out) == 0)
         return error_set(err, LECO_INVALID, "%s: is the model itself; give another place", out);
-    if (!from_file && (is[0] || is[1]))
+    if (!from_file && (plain || file_ends_in(out, ".ckpt")))
         return error_set(err, LECO_UNSUPPORTED, "%s: the copy of a model's folder is a folder, not a file", out);
     return LECO_OK;
 }

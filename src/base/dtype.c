@@ -173,3 +173,11 @@ void dtype_convert(void *dst, dtype dst_type, const void *src, dtype src_type, s
         memcpy((unsigned char *)dst + done * dst_size, &out, n * dst_size);
     }
 }
+
+void dtype_transpose(void *dst, const void *src, size_t rows, size_t columns, size_t size)
+{
+    unsigned char *to = dst;
+    const unsigned char *from = src;
+    for (size_t i = 0; i < rows; i++)
+        for (size_t k = 0; k < columns; k++) memcpy(to + (k * rows + i) * size, from + (i * columns + k) * size, size);
+}

@@ -48,4 +48,7 @@ f16 f16_from_f32(float value); /* round to nearest even, overflow to infinity */
  * half); anything else is an assertion. */
 void dtype_convert(void *dst, dtype dst_type, const void *src, dtype src_type, size_t count);
 
+/* dst [columns,rows] = src [rows,columns], elements of `size` bytes. */
+void dtype_transpose(void *dst, const void *src, size_t rows, size_t columns, size_t size);
+
 #endif

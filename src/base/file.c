@@ -468,3 +468,9 @@ char *file_stem(const char *path)
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path, *dot = strrchr(name, '.');
     return mem_strndup(name, dot && dot > name ? (size_t)(dot - name) : strlen(name));
 }
+
+bool file_ends_in(const char *path, const char *end)
+{
+    const size_t length = strlen(path), tail = strlen(end);
+    return length > tail && strcmp(path + length - tail, end) == 0;
+}

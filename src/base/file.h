@@ -47,6 +47,7 @@ leco_status file_make_folders(const char *path, leco_error *err); /* mkdir -p */
 char *file_join(const char *folder, const char *name);
 /* The folder part of a path ("." where there is none). mem_free it. NULL: out of memory. */
 char *file_folder_of(const char *path);
+bool file_ends_in(const char *path, const char *end); /* and is longer than that: ".safetensors" */
 /* "x" of "a/x.png": the name without folder and ending; mem_free it; NULL: out of memory. */
 char *file_stem(const char *path);
 

@@ -47,6 +47,10 @@ const safetensors_entry *safetensors_find(const safetensors *file, const char *n
 
 const safetensors_entry *safetensors_find_any(const safetensors *file, const char *name); /* of any type */
 
+/* All of them, of any type: those that `at` gives, then the skipped. */
+size_t safetensors_any_count(const safetensors *file);
+const safetensors_entry *safetensors_any_at(const safetensors *file, size_t index);
+
 /* Tensors of a dtype that leco doesn't compute with (BOOL, U8, F8_E4M3, ...) are checked like all others, but neither
  * `at` nor `find` gives them: these functions list them, with the dtype as the file spells it, in the same order. Their
  * entries have DTYPE_COUNT for type. Who goes through a file to use all of it must look at them, too. */

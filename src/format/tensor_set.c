@@ -140,8 +140,7 @@ leco_status safetensors_add_numbers(safetensors *file, const safetensors_number_
     return tensor_set_index(file, err);
 }
 
-/* Memory that goes when the file is closed; freed here where there is no room to note it. */
-static leco_status keep(safetensors *file, void *data, leco_error *err)
+leco_status tensor_set_keep(safetensors *file, void *data, leco_error *err)
 {
     void **grown = data ? mem_realloc(file->copies, file->copy_count + 1, sizeof *grown) : NULL;
     if (!grown) {
@@ -162,7 +161,7 @@ leco_status safetensors_widen(safetensors *file, leco_error *err)
         size_t size;
         if (!e4m3 && strcmp(t->type_name, "F8_E5M2") != 0) continue;
         bf16 *wide = mem_aligned(t->entry.count * sizeof *wide + 1);
-        LECO_TRY(keep(file, wide, err));
+        LECO_TRY(tensor_set_keep(file, wide, err));
         for (size_t k = 0; k < t->entry.count; k++)
             wide[k] = bf16_from_float8(((const unsigned char *)t->entry.data)[k], e4m3);
         t->entry.data = wide;
@@ -212,7 +211,7 @@ leco_status safetensors_apply(safetensors *file, const safetensors_change *chang
         if (status != LECO_OK)
             mem_free_aligned(changes[i].values);
         else if (changes[i].values)
-            status = keep(file, changes[i].values, err);
+            status = tensor_set_keep(file, changes[i].values, err);
     }
     return status == LECO_OK && count > 0 ? apply_all(file, changes, count, err) : status;
 }
@@ -303,6 +302,16 @@ const tensor *tensor_set_find(const safetensors *file, const char *name)
     if (file->tensor_count == 0) return NULL;
     const tensor *const *found = bsearch(&wanted, file->by_name, file->tensor_count, sizeof *file->by_name, by_name);
     return found ? *found : NULL;
+}
+
+size_t safetensors_any_count(const safetensors *file)
+{
+    return file->known_count + file->skipped_count;
+}
+
+const safetensors_entry *safetensors_any_at(const safetensors *file, size_t index)
+{
+    return &(index < file->known_count ? file->known[index] : file->skipped[index - file->known_count])->entry;
 }
 
 const safetensors_entry *safetensors_find_any(const safetensors *file, const char *name)

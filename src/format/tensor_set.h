@@ -43,6 +43,10 @@ tensor *tensor_set_add(safetensors *file, leco_error *err);
  * 0 where the type isn't known. */
 void tensor_set_type(tensor *t, const char *name, size_t *size);
 
+/* Makes memory from mem_aligned the file's, to go when it is closed; freed here where there is no room to note it. NULL
+ * is LECO_MEMORY. */
+leco_status tensor_set_keep(safetensors *file, void *data, leco_error *err);
+
 const tensor *tensor_set_find(const safetensors *file, const char *name); /* of any type; NULL: not there */
 
 /* Sets up the ways to reach the tensors, which are complete and in order. A name given twice is LECO_FORMAT. */

@@ -238,12 +238,8 @@ static leco_status copy_view(reader *r, const view *v, size_t size, const tensor
     size_t bytes, at[SAFETENSORS_MAX_DIMS] = {0};
     if (!mem_mul(t->entry.count, size, &bytes) || bytes > v->of->bytes)
         return error_set(err, LECO_UNSUPPORTED, "%s: tensor \"%s\" repeats its elements", file->path, t->entry.name);
-    void **copies = mem_realloc(file->copies, file->copy_count + 1, sizeof *copies);
-    if (!copies) return no_memory(r, err);
-    file->copies = copies;
-    unsigned char *copy = copies[file->copy_count] = mem_aligned(bytes ? bytes : 1);
-    if (!copy) return error_memory(err, bytes, file->path);
-    file->copy_count++;
+    unsigned char *copy = mem_aligned(bytes ? bytes : 1);
+    LECO_TRY(tensor_set_keep(file, copy, err));
     for (size_t i = 0; i < t->entry.count; i++) {
         uint64_t from = v->offset;
         for (int k = 0; k < v->rank; k++) from += at[k] * v->stride[k];

@@ -180,17 +180,7 @@ static leco_status read_own_vae(const safetensors *file, model *m, leco_error *e
 {
     m->lacks_vae = !has_vae(file, VAE);
     if (!m->lacks_vae) return read_vae(file, VAE, m, err);
-    m->vae = (vae_config){.in_channels = 3,
-                          .out_channels = 3,
-                          .latent_channels = 4,
-                          .level_count = 4,
-                          .channels = {128, 256, 512, 512},
-                          .layers = 2,
-                          .norm_groups = 32,
-                          .quant_conv = true,
-                          .post_quant_conv = true,
-                          .mid_attention = true,
-                          .scaling_factor = released_scaling(m)};
+    m->vae = (vae_config)VAE_RELEASED(released_scaling(m));
     return LECO_OK;
 }
 

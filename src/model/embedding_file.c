@@ -20,13 +20,6 @@ static bool starts_with(const char *text, const char *prefix)
     return strncmp(text, prefix, strlen(prefix)) == 0;
 }
 
-static const safetensors_entry *any_tensor(const safetensors *file, size_t index)
-{
-    const char *name, *type;
-    const size_t read = safetensors_count(file);
-    return index < read ? safetensors_at(file, index) : safetensors_skipped_at(file, index - read, &name, &type);
-}
-
 /* The tensors of rows: one for each text encoder of the model. */
 typedef struct rows_of_file {
     const safetensors_entry *of[MODEL_MOST_TEXTS];
@@ -59,11 +52,11 @@ static leco_status refuse(const safetensors *file, const char *name, leco_error 
 
 static leco_status find_both(const safetensors *file, rows_of_file *out, leco_error *err)
 {
-    const size_t count = safetensors_count(file) + safetensors_skipped_count(file);
+    const size_t count = safetensors_any_count(file);
     out->count = MODEL_MOST_TEXTS;
     for (size_t i = 0; i < out->count; i++) out->of[i] = safetensors_find_any(file, of_two[i]);
     for (size_t i = 0; i < count; i++) {
-        const char *name = any_tensor(file, i)->name;
+        const char *name = safetensors_any_at(file, i)->name;
         if (starts_with(name, "lora_")) return refuse(file, name, err);
     }
     if (out->of[0] && out->of[1]) return LECO_OK;
@@ -75,16 +68,16 @@ static leco_status find_both(const safetensors *file, rows_of_file *out, leco_er
 
 static leco_status find_rows(const safetensors *file, const model *m, rows_of_file *out, leco_error *err)
 {
-    const size_t count = safetensors_count(file) + safetensors_skipped_count(file);
+    const size_t count = safetensors_any_count(file);
     if (count == 0) return error_set(err, LECO_FORMAT, "%s: holds no tensor", safetensors_path(file));
     if (model_has(m, PART_TEXT_ENCODER_2)) return find_both(file, out, err);
     *out = (rows_of_file){.of = {safetensors_find(file, A1111_ROWS)}, .count = 1};
     if (out->of[0]) return LECO_OK;
     for (size_t i = 0; i < count; i++) {
-        const char *name = any_tensor(file, i)->name;
+        const char *name = safetensors_any_at(file, i)->name;
         if (is_of_two(name) || starts_with(name, "lora_") || (count > 1 && strcmp(name, ROWS) != 0))
             return refuse(file, name, err);
-        out->of[0] = any_tensor(file, i);
+        out->of[0] = safetensors_any_at(file, i);
     }
     return LECO_OK;
 }

@@ -114,12 +114,7 @@ static leco_status check_tokenizer(const model *m, leco_error *err)
 {
     tokenizer *clip;
     LECO_TRY(tokenizer_open_clip(NULL, &clip, err));
-    const size_t count = tokenizer_vocabulary(clip);
-    bool same = tokenizer_vocabulary(m->tokenizer) == count;
-    for (size_t id = 0; id < count && same; id++) {
-        const char *one = tokenizer_token(m->tokenizer, (int32_t)id), *other = tokenizer_token(clip, (int32_t)id);
-        same = one && other && strcmp(one, other) == 0;
-    }
+    const bool same = tokenizer_same_words(m->tokenizer, clip);
     tokenizer_close(clip);
     if (same) return LECO_OK;
     return error_set(err, LECO_UNSUPPORTED,

@@ -27,13 +27,6 @@ static leco_status convert(const weight *w, void *out, dtype type, const char *p
     return LECO_OK;
 }
 
-/* [rows,columns] -> [columns,rows] */
-static void turn(const unsigned char *from, unsigned char *to, size_t rows, size_t columns, size_t size)
-{
-    for (size_t i = 0; i < rows; i++)
-        for (size_t k = 0; k < columns; k++) memcpy(to + (k * rows + i) * size, from + (i * columns + k) * size, size);
-}
-
 typedef struct making {
     tensor_writer *w;
     const char *path;
@@ -58,7 +51,8 @@ static leco_status fill(const making *m, const safetensors_entry *e, const writt
     unsigned char *to = m->w->buffer, *turned = to + bytes;
     for (int i = 0; i < t->count; i++)
         LECO_TRY(convert(t->from[i], to + bytes / (size_t)t->count * (size_t)i, e->type, m->path, err));
-    if (t->transposed) turn(to, turned, (size_t)t->from[0]->shape.dim[0], (size_t)t->from[0]->shape.dim[1], size);
+    if (t->transposed)
+        dtype_transpose(turned, to, (size_t)t->from[0]->shape.dim[0], (size_t)t->from[0]->shape.dim[1], size);
     *data = t->transposed ? turned : to;
     return LECO_OK;
 }

@@ -16,13 +16,6 @@
         .heads = 20, .act = ACT_GELU, .norm_eps = 1e-5f, .eos_token_id = 2, .projection_dim = 1280                     \
     }
 
-#define SD_VAE(factor)                                                                                                 \
-    {                                                                                                                  \
-        .in_channels = 3, .out_channels = 3, .latent_channels = 4, .level_count = 4, .channels = {128, 256, 512, 512}, \
-        .layers = 2, .norm_groups = 32, .quant_conv = true, .post_quant_conv = true, .mid_attention = true,            \
-        .scaling_factor = factor                                                                                       \
-    }
-
 #define SD_SCHEDULE(predicts)                                                                                          \
     {                                                                                                                  \
         .train_timesteps = 1000, .beta_start = 0.00085, .beta_end = 0.012, .beta = BETA_SCALED_LINEAR,                 \
@@ -53,7 +46,7 @@ static const struct preset {
                .norm_groups = 32,
                .norm_eps = 1e-5f,
                .flip_sin_to_cos = true},
-      .vae = SD_VAE(0.18215f),
+      .vae = VAE_RELEASED(0.18215f),
       .schedule = SD_SCHEDULE(PREDICT_EPSILON)}},
     {"sd21",
      {.text = {.vocab_size = 49408,
@@ -76,7 +69,7 @@ static const struct preset {
                .norm_eps = 1e-5f,
                .flip_sin_to_cos = true,
                .use_linear_projection = true},
-      .vae = SD_VAE(0.18215f),
+      .vae = VAE_RELEASED(0.18215f),
       .schedule = SD_SCHEDULE(PREDICT_V)}},
     {"sdxl",
      {.text = CLIP_L,
@@ -93,7 +86,7 @@ static const struct preset {
                .use_linear_projection = true,
                .addition_time_embed_dim = 256,
                .addition_embed_input_dim = 2816},
-      .vae = SD_VAE(0.13025f),
+      .vae = VAE_RELEASED(0.13025f),
       .schedule = SD_SCHEDULE(PREDICT_EPSILON)}},
 };
 

@@ -313,3 +313,14 @@ bool tokenizer_names(const tokenizer *t, const char *text)
     const special_token *s = special_at(t, text, strlen(text), 0, &length);
     return s && s->named;
 }
+
+bool tokenizer_same_words(const tokenizer *a, const tokenizer *b)
+{
+    const size_t count = tokenizer_vocabulary(a);
+    bool same = tokenizer_vocabulary(b) == count;
+    for (size_t id = 0; id < count && same && a != b; id++) {
+        const char *one = tokenizer_token(a, (int32_t)id), *other = tokenizer_token(b, (int32_t)id);
+        same = !one == !other && (!one || strcmp(one, other) == 0);
+    }
+    return same;
+}

@@ -45,4 +45,6 @@ bool tokenizer_names(const tokenizer *t, const char *text); /* does the text beg
 /* The text of one id as vocab.json has it ("red</w>"), or of the added token that it belongs to; NULL: nobody's. */
 const char *tokenizer_token(const tokenizer *t, int32_t id);
 
+bool tokenizer_same_words(const tokenizer *a, const tokenizer *b); /* do they mean the same by all ids? */
+
 #endif

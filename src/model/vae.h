@@ -20,6 +20,14 @@ typedef struct vae_config {
     float scaling_factor;
 } vae_config;
 
+/* That of all released Stable Diffusions, which differ by this factor. */
+#define VAE_RELEASED(factor)                                                                                           \
+    {                                                                                                                  \
+        .in_channels = 3, .out_channels = 3, .latent_channels = 4, .level_count = 4, .channels = {128, 256, 512, 512}, \
+        .layers = 2, .norm_groups = 32, .quant_conv = true, .post_quant_conv = true, .mid_attention = true,            \
+        .scaling_factor = factor                                                                                       \
+    }
+
 /* Reads FOLDER/config.json. What leco can't do is LECO_UNSUPPORTED, naming file, key and value. */
 leco_status vae_config_read(const char *folder, vae_config *config, leco_error *err);
 

@@ -42,13 +42,6 @@ static void copy_float8(const weights_slot *s, bf16 *out, size_t first, size_t c
     for (size_t i = 0; i < count; i++) out[i] = table[data[i]];
 }
 
-/* [rows,columns] -> [columns,rows] */
-static void transpose(const unsigned char *from, unsigned char *to, size_t rows, size_t columns, size_t size)
-{
-    for (size_t i = 0; i < rows; i++)
-        for (size_t k = 0; k < columns; k++) memcpy(to + (k * rows + i) * size, from + (i * columns + k) * size, size);
-}
-
 leco_status weights_copy(weights_slot *s, leco_error *err)
 {
     const bool turned = s->transposed && s->w.shape.rank == 2, small = is_float8(s);
@@ -61,7 +54,7 @@ leco_status weights_copy(weights_slot *s, leco_error *err)
     }
     if (small) copy_float8(s, plain, s->third > 0 ? (size_t)s->third * count : 0, count);
     if (turned)
-        transpose(small ? plain : s->from->data, own, (size_t)s->from->shape[0], (size_t)s->from->shape[1], size);
+        dtype_transpose(own, small ? plain : s->from->data, (size_t)s->from->shape[0], (size_t)s->from->shape[1], size);
     if (plain != own) mem_free_aligned(plain);
     s->w.data = s->own = own;
     return LECO_OK;

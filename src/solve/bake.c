@@ -165,12 +165,6 @@ static leco_status replace_original(void *user, const safetensors_entry *e, cons
 
 /* ---- files ---- */
 
-static bool ends_in(const char *text, const char *end)
-{
-    const size_t length = strlen(text), of_end = strlen(end);
-    return length >= of_end && strcmp(text + length - of_end, end) == 0;
-}
-
 static bool may_hold_weights(const char *name)
 {
     static const char *const ends[] = {".safetensors", ".safetensors.index.json",
@@ -180,7 +174,7 @@ static bool may_hold_weights(const char *name)
                                        ".h5",          ".onnx",
                                        ".onnx_data",   ".gguf"};
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
-        if (ends_in(name, ends[i])) return true;
+        if (file_ends_in(name, ends[i])) return true;
     return false;
 }
 
@@ -254,7 +248,7 @@ static leco_status rewrite_part(baker *b, const safetensors *file, const char *f
 static leco_status write_part(baker *b, const char *from, const char *to, leco_error *err)
 {
     safetensors *file;
-    const bool plain = ends_in(from, ".safetensors") && safetensors_open(from, &file, NULL) == LECO_OK;
+    const bool plain = file_ends_in(from, ".safetensors") && safetensors_open(from, &file, NULL) == LECO_OK;
     if (!plain) LECO_TRY(tensors_open(from, &file, err));
     leco_status status = refuse_small(b, file, err);
     if (status == LECO_OK)
@@ -269,7 +263,7 @@ static bool is_piece(const baker *b, const char *relative)
     for (int part = 0; part < PART_COUNT; part++) {
         const size_t length = strlen(part_rows[part].name);
         if (b->count[part] > 0 && strncmp(relative, part_rows[part].name, length) == 0 && relative[length] == '/')
-            return ends_in(weights_path(b->m->weights[part]), ".json") && strstr(relative, "-of-0") != NULL;
+            return file_ends_in(weights_path(b->m->weights[part]), ".json") && strstr(relative, "-of-0") != NULL;
     }
     return false;
 }

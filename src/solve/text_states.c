@@ -37,13 +37,7 @@ static void build(nn *n, void *user)
 static leco_status check_tokenizers(const text_states *s, leco_error *err)
 {
     const tokenizer *first = s->half[0].of.tokenizer, *second = s->half[s->halves - 1].of.tokenizer;
-    const size_t count = tokenizer_vocabulary(first);
-    bool same = tokenizer_vocabulary(second) == count;
-    for (size_t id = 0; id < count && same && first != second; id++) {
-        const char *one = tokenizer_token(first, (int32_t)id), *other = tokenizer_token(second, (int32_t)id);
-        same = !one == !other && (!one || strcmp(one, other) == 0);
-    }
-    if (same) return LECO_OK;
+    if (tokenizer_same_words(first, second)) return LECO_OK;
     return error_set(err, LECO_UNSUPPORTED,
                      "%s: its two tokenizers have different vocabularies, which closed-form edits can't bring together",
                      s->model->folder);
