@@ -118,6 +118,7 @@ static leco_status add_change(baker *b, const change *c, const safetensors_entry
                          "%s: tensor \"%s\" would get a value that is not a finite %s; nothing is written",
                          weights_path(b->m->weights[c->layer->part]), e->name, dtype_name(e->type));
     thin_note(b->report, c->layer, c->rank, sqrt(norm), norm > 0 ? sqrt(lost / norm) : 0);
+    if (c->beside) b->report->layers[c->layer->part]--; /* it is one layer */
     return work_step(b->work, (double)piece.count, err);
 }
 

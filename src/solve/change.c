@@ -82,10 +82,13 @@ static leco_status collect_list(const layer_list *list, const change_source *sou
     for (size_t i = 0; list && i < list->count; i++) {
         const layer_info *layer = &list->layer[i];
         if (layer->class == LAYER_TOKENS) continue;
+        bool found = false;
         for (int of_bias = 0; of_bias < 2; of_bias++) {
             change *c = &out->at[out->count];
             LECO_TRY(collect_tensor(layer, of_bias, sources, count, next, memory, c, err));
-            if (c->count > 0) out->count++;
+            c->beside = found;
+            found = c->count > 0;
+            if (found) out->count++;
         }
         for (size_t k = 0; k < count; k++)
             while (is_next(&sources[k], next[k], layer)) next[k]++;

@@ -27,6 +27,7 @@ typedef struct change {
     const char *no_product; /* the file of the first that isn't the product of two thin matrices (a LoHa), or NULL; */
     const char *its_kind;   /* and what that is */
     const char *of_weight;  /* the file of the first whose change depends on the layer's weight (a DoRA), or NULL */
+    bool beside;            /* of a bias: the layer's weight is changed, too, which comes before it */
     const char *of_vector;  /* the file of the first that changes a bias or a norm, if that is what this is, or NULL */
     size_t count;
     struct change_part {

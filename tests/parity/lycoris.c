@@ -102,6 +102,10 @@ static void what_they_cannot_become(void **state)
     (void)state;
     leco_merge_options options = {.model = FIXTURES "sd1-like", .rank = 2};
     const leco_lora norms = {LYCORIS "biases.safetensors", 1}, weights = {LYCORIS "glora.safetensors", 1};
+    leco_merge_report report;
+    assert_works(leco_merge_into(options.model, &norms, 1, test_path("counted"), NULL, &report, &err), &err);
+    assert_int_equal(report.layers_unet, 8); /* each with its bias */
+    leco_merge_report_free(&report);
     assert_fails(leco_merge(&norms, 1, test_path("no.safetensors"), &options, NULL, &err), LECO_UNSUPPORTED, &err,
                  "biases.safetensors: changes down_blocks.0.resnets.0.conv1.bias, for which a LoRA has no place");
     assert_fails(leco_merge(&weights, 1, test_path("no.safetensors"), &options, NULL, &err), LECO_UNSUPPORTED, &err,
