@@ -24,7 +24,7 @@ static void put(bytes *b, const void *data, size_t size)
 
 static void put_number(bytes *b, uint64_t value, int size)
 {
-    for (int i = 0; i < size; i++) put(b, &(unsigned char){(unsigned char)(value >> 8 * i)}, 1);
+    for (int i = 0; i < size; i++, value >>= 8) put(b, &(unsigned char){(unsigned char)value}, 1);
 }
 
 static void put_text(bytes *b, const char *text)
