@@ -86,19 +86,22 @@ static leco_status add_pairs(album *a, const train_prompt *p, const objective *o
     return add_sizes(a, o, &pairs, true, 1, err);
 }
 
-/* A folder whose pictures are to be learnt as they are. */
+/* A folder whose pictures are to be learnt as they are; above a guidance_scale of 1 without a prompt, too, as what a
+ * transplant brings in is (train/modes.c). */
 static leco_status add_folder(album *a, const images_config *c, const char *key, const char *folder, const char *prompt,
-                              double factor, int64_t repeats, leco_error *err)
+                              double factor, double guidance_scale, int64_t repeats, leco_error *err)
 {
     photo_list photos;
     leco_status status = photos_find(folder, prompt, a->memory, &photos, err);
     if (status != LECO_OK) return error_prefix(err, status, "%s: %s", c->place, key);
-    branch *b = arena_alloc(a->memory, 1, sizeof *b);
-    if (!b) return error_memory(err, sizeof *b, "the objectives");
-    *b = (branch){.weight = factor, .multiplier = 1, .added_noise = true};
+    const double part = 1 - 1 / guidance_scale;
+    branch *b = arena_alloc(a->memory, 2, sizeof *b);
+    if (!b) return error_memory(err, 2 * sizeof *b, "the objectives");
+    b[0] = (branch){.weight = factor, .multiplier = 1, .added_noise = true};
+    b[1] = (branch){.weight = factor * part, .multiplier = 1, .prompt = "", .added_noise = true};
     const objective like = {.place = c->place,
                             .branches = b,
-                            .branch_count = 1,
+                            .branch_count = part > 0 ? 2 : 1,
                             .source = {.row = &source_photographs},
                             .size = {c->batch_size, c->height, c->width}};
     return add_sizes(a, &like, &photos, c->buckets, repeats, err);
@@ -115,13 +118,13 @@ leco_status albums_add(const train_config *config, const struct model *m, arena 
         LECO_TRY(p->before ? add_pairs(&a, p, &list->item[i], err) : add(&a, &list->item[i], err));
     }
     if (images->path)
-        LECO_TRY(
-            add_folder(&a, images, "images.path", images->path, images->prompt, images->weight, images->repeats, err));
+        LECO_TRY(add_folder(&a, images, "images.path", images->path, images->prompt, images->weight,
+                            images->guidance_scale, images->repeats, err));
     const size_t others = a.count;
     for (size_t i = config->prompt_count; i < list->count; i++) LECO_TRY(add(&a, &list->item[i], err));
     if (other->path)
         LECO_TRY(
-            add_folder(&a, images, "images.regularisation.path", other->path, other->prompt, other->weight, 1, err));
+            add_folder(&a, images, "images.regularisation.path", other->path, other->prompt, other->weight, 1, 1, err));
     list->item = a.item;
     list->count = a.count;
     list->held = a.count - others;

@@ -77,6 +77,7 @@ typedef struct images_config {
     bool buckets;
     int64_t batch_size;
     double weight;
+    double guidance_scale; /* of the pictures that will be drawn, 1 or more */
     regularisation_config regularisation;
 } images_config;
 

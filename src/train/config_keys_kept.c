@@ -73,6 +73,10 @@ const key_row config_images_keys[] = {
          "it; with `false` all are cropped to `resolution`"),
     INT("batch_size", images.batch_size, 1, 64, UNSET("`train.batch_size`"), "pictures a step, all of one size"),
     NUMBER("weight", images.weight, 1e-6, 1e6, "1.0", "of their loss"),
+    NUMBER(
+        "guidance_scale", images.guidance_scale, 1, 1000, "1.0",
+        "that of the pictures they are for: above 1 they are learnt without a prompt, too, at 1 - 1 / guidance_scale "
+        "of the weight, for guidance leads away from what is drawn so. Preserve `\"\"` then"),
     NODE("regularisation", "other pictures of the same class, which the adapted model goes on to learn; `preserve` "
                            "needs none"),
     KEYS_END,

@@ -234,6 +234,13 @@ static void pictures_become_an_objective_a_size(void **state)
     assert_false(objective_is_still(&o[0]));
     train_config_free(&c);
 
+    make("images: {path: album, prompt: a thing, weight: 0.5, guidance_scale: 4}\n", &c, memory, &list);
+    assert_true(list.count == 2 && list.item[1].branch_count == 2);
+    const branch *without = &list.item[1].branches[1];
+    assert_string_equal(without->prompt, "");
+    assert_true(without->added_noise && without->weight == 0.5 * 0.75 && without->terms.count == 0);
+    train_config_free(&c);
+
     make("prompts: [{target: a, positive: b}]\nimages: {path: album, prompt: a thing, buckets: false, regularisation: "
          "{path: others, prompt: things, share: 0.25, weight: 2}}\n",
          &c, memory, &list);
