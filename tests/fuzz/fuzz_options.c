@@ -122,7 +122,8 @@ static void check_values(void)
     const char *device = models.device; /* NULL: whatever there is */
     FUZZ_CHECK(!device || is_one_of(device, "cpu", "ref") || is_one_of(device, "cuda", "cuda"));
     FUZZ_CHECK(is_one_of(drawing.rng, "cpu", "cuda"));
-    FUZZ_CHECK(!models.precision || is_one_of(models.precision, "float32", "bfloat16"));
+    const char *precision = models.precision; /* NULL: what the device likes best */
+    FUZZ_CHECK(!precision || is_one_of(precision, "float32", "bfloat16") || is_one_of(precision, "float16", "float16"));
     FUZZ_CHECK(!models.model || models.model[0]);
     FUZZ_CHECK(models.lora.count <= LIST_MAX && more.weights.count <= LIST_MAX);
     for (size_t i = 0; i < more.weights.count; i++) check_between(more.weights.item[i], -10, 10);
