@@ -7,9 +7,10 @@
 
 enum { WARPS = 8, THREADS = 32 * WARPS };
 
-/* Rows of a tile for heads of up to 32 * L channels. */
+/* Rows of a tile for heads of up to 32 * L channels: two tiles of 512 channels and what the gradient holds beside them
+ * have to fit 64 KiB, which is all that a block has on Turing. */
 template <int L> struct tile {
-    static constexpr int rows = L <= 5 ? 32 : 8;
+    static constexpr int rows = L <= 5 ? 32 : 7;
 };
 
 DEVICE int64_t row_at(const attention_shape &s, int64_t sample, int64_t head, int64_t rows, int64_t row)

@@ -1,4 +1,5 @@
 #include "backend/cuda/emulate/emulate.h"
+#include "backend/cuda/launch.h"
 
 #include <cstdio>
 #include <cstdlib>
@@ -272,7 +273,7 @@ void emulated_launch(dim3 grid, dim3 block, size_t shared, void (*run)(const voi
     static unsigned launches;
     const unsigned launch = launches++;
     if (threads == 0 || threads > MOST_THREADS || threads % WARP != 0 || grid.x > 0x7fffffffu || grid.y > 65535 ||
-        grid.z > 65535 || blocks == 0 || shared > 227 * 1024) {
+        grid.z > 65535 || blocks == 0 || shared > gpu_shared_bytes()) {
         fprintf(stderr, "emulated CUDA: a launch of %u x %u x %u blocks of %zu threads with %zu bytes\n", grid.x,
                 grid.y, grid.z, threads, shared);
         abort();
