@@ -105,8 +105,6 @@ static leco_status change(const trainable_module *m, const double *const *params
                           double *matrix, leco_error *err)
 {
     const int64_t rows = m->layer.out, taps = m->layer.kernel * m->layer.kernel, columns = m->layer.in * taps;
-    if (!w)
-        return error_set(err, LECO_UNSUPPORTED, "a dora's change depends on the model's weights, which aren't at hand");
     double *adapted = mem_calloc((size_t)(rows * columns), sizeof *adapted);
     double *norm = mem_calloc((size_t)channels(m), sizeof *norm);
     const double s = (double)m->alpha / (double)m->rank;

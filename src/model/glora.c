@@ -65,10 +65,7 @@ static leco_status change(const trainable_module *m, const double *const *params
     const roles role = roles_of(m);
     const int64_t taps = m->layer.kernel * m->layer.kernel, in = m->layer.in, rank = m->rank, columns = in * taps;
     const double scale = times * (double)m->alpha / (double)rank;
-    double *wa = w ? through_weight(m, params[role.a_up], w) : NULL;
-    if (!w)
-        return error_set(err, LECO_UNSUPPORTED,
-                         "a glora's change depends on the model's weights, which aren't at hand");
+    double *wa = through_weight(m, params[role.a_up], w);
     if (!wa) return error_memory(err, (size_t)(m->layer.out * rank * taps) * sizeof *wa, m->layer.path);
     for (int64_t o = 0; o < m->layer.out; o++)
         for (int64_t r = 0; r < rank; r++)

@@ -52,7 +52,7 @@ struct trainable_kind {
         int left, right;
     } product[2];
     /* Where that is 0: adds what it changes the weight by, times `factor`, to matrix [out, in k k]; params as in files.
-     * W [out, in k k] is the weight itself, NULL where nobody has it: those that need it say LECO_UNSUPPORTED then. */
+     * W [out, in k k] is the weight itself, NULL where nobody has it: those that need it aren't asked then. */
     leco_status (*change)(const trainable_module *m, const double *const *params, double factor, const double *w,
                           double *matrix, leco_error *err);
     bool needs_weight; /* `change` does */

@@ -25,8 +25,7 @@ static leco_status change(const trainable_module *m, const double *const *params
                           double *matrix, leco_error *err)
 {
     const int64_t out = m->layer.out, columns = m->layer.in * m->layer.kernel * m->layer.kernel;
-    if (!w)
-        return error_set(err, LECO_UNSUPPORTED, "an oft's change depends on the model's weights, which aren't at hand");
+    (void)err;
     for (int64_t i = 0; i < out; i++)
         for (int64_t k = 0; k < out; k++) {
             const double factor = times * params[CHANGE][i * out + k];

@@ -149,6 +149,10 @@ static leco_status add_own(const struct change_part *p, const double *w, double 
 {
     const trainable_module *m = module_of(p);
     const double *params[KIND_MAX_PARAMS];
+    if (m->kind->needs_weight && !w)
+        return error_set(err, LECO_UNSUPPORTED,
+                         "%s: the change of kind %s depends on the model's weights, which aren't at hand",
+                         p->source->path, m->kind->name);
     for (size_t k = 0; k < m->params; k++) params[k] = trainable_in_file(p->source->trainable, p->module, k);
     leco_status status = m->kind->change(m, params, p->source->weight, w, matrix, err);
     return status == LECO_OK ? LECO_OK : error_prefix(err, status, "%s", p->source->path);
