@@ -317,7 +317,8 @@ def whole(config, fixture):
     config = defaults | copy.deepcopy(config)
     if "type" not in config["network"]:
         config["network"].update(rank=1, alpha=1.0)
-    settings = dict(precision="float32", optimizer="adamw", optimizer_args=f"weight_decay={WEIGHT_DECAY}", lr=1e-2)
+    settings = dict(precision="float32", optimizer="adamw", optimizer_args=f"weight_decay={WEIGHT_DECAY}", lr=1e-2,
+                    lr_scheduler="constant")
     settings.update(iterations=99, max_denoising_steps=STEPS, timestep_jitter=True)
     config["train"] = settings | config["train"]
     batch = max(entry.get("batch_size", 1) for entry in config["prompts"])

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "base/number.h"
 #include "base/utf8.h"
+#include "solve/concepts.h"
 #include "solve/neighbours.h"
 #include "solve/start.h"
 #include "train/save.h"
@@ -160,6 +161,7 @@ leco_status leco_train(const char *config, const leco_train_options *options, le
     if (status == LECO_OK && !o->dry_run) status = save_claim_take(&c, &claim, err);
     c.logging.others = &others;
     c.logging.find = neighbours_find;
+    if (status == LECO_OK) status = concepts_complete(&c, o->device, err);
     if (status == LECO_OK) status = trainer_plan(&c, o->device, o->memory, &t, err);
     if (status == LECO_OK) {
         status = train(t, &c, o, &made, err);

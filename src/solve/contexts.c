@@ -3,7 +3,9 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/name_table.h"
+#include "base/suggest.h"
 #include "model/wildcards.h"
 
 /* Stands for {} while wildcards are drawn: a character that no prompt has. */
@@ -123,6 +125,42 @@ leco_status topic_words(const topic *about, const tokenizer *t, arena *memory, c
     return known_of(about->words, t, memory, out, count, err);
 }
 
+/* The known word of any topic that a misspelt one is nearest to; NULL: none is near. */
+static leco_status suggest_word(const tokenizer *t, const char *word, arena *memory, const char **out, leco_error *err)
+{
+    *out = NULL;
+    for (const topic *about = topics; about->name && !*out; about++) {
+        const char **known;
+        size_t count;
+        LECO_TRY(topic_words(about, t, memory, &known, &count, err));
+        *out = suggest(word, known, count);
+    }
+    return LECO_OK;
+}
+
+static leco_status warn_of_each(const tokenizer *t, char *text, arena *memory, leco_error *err)
+{
+    if (!text) return error_memory(err, 0, "a text");
+    for (char *word; (word = strtok_r(text, " ,.", &text));) {
+        if (word_is_known(t, word)) continue;
+        const char *near = NULL;
+        LECO_TRY(suggest_word(t, word, memory, &near, err));
+        log_message(LOG_WARNING, "\"%.60s\" is no word of this model's tokenizer, and perhaps none that it knows%s%s%s",
+                    word, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+    }
+    return LECO_OK;
+}
+
+leco_status word_warn_of_unknown(const tokenizer *t, const char *text, leco_error *err)
+{
+    if (word_is_known(t, text)) return LECO_OK;
+    arena *memory = arena_create();
+    leco_status status =
+        memory ? warn_of_each(t, arena_strdup(memory, text), memory, err) : error_memory(err, 0, "a text");
+    arena_destroy(memory);
+    return status;
+}
+
 /* ---- a topic's texts ---- */
 
 /* "{a|b|c}" of the words of a list that are known; "" where none is. */
@@ -170,19 +208,30 @@ static leco_status fill_in(const char *text, const tokenizer *t, arena *memory, 
     return LECO_OK;
 }
 
-leco_status contexts_of_topic(const topic *about, const tokenizer *t, size_t wanted, rng *r, arena *memory,
-                              context_list *out, leco_error *err)
+leco_status topic_templates(const topic *about, const tokenizer *t, arena *memory, const char *const **out,
+                            size_t *count, leco_error *err)
 {
-    size_t count = 0, used = 0;
-    while (about->context[count]) count++;
-    const char **template = arena_alloc(memory, count, sizeof *template);
-    if (!template) return error_memory(err, count * sizeof *template, "contexts");
-    for (size_t i = 0; i < count; i++) {
+    size_t all = 0, used = 0;
+    while (about->context[all]) all++;
+    const char **template = arena_alloc(memory, all, sizeof *template);
+    if (!template) return error_memory(err, all * sizeof *template, "contexts");
+    for (size_t i = 0; i < all; i++) {
         LECO_TRY(fill_in(about->context[i], t, memory, &template[used], err));
         used += *template[used] != '\0';
     }
     if (used == 0) template[used++] = "{}"; /* a model of another language */
-    return contexts_draw(template, used, wanted, r, memory, out, err);
+    *out = template;
+    *count = used;
+    return LECO_OK;
+}
+
+leco_status contexts_of_topic(const topic *about, const tokenizer *t, size_t wanted, rng *r, arena *memory,
+                              context_list *out, leco_error *err)
+{
+    const char *const *template;
+    size_t count;
+    LECO_TRY(topic_templates(about, t, memory, &template, &count, err));
+    return contexts_draw(template, count, wanted, r, memory, out, err);
 }
 
 /* ---- token ids ---- */

@@ -26,6 +26,10 @@ leco_status contexts_draw(const char *const *templates, size_t count, size_t wan
 leco_status contexts_of_topic(const topic *about, const tokenizer *t, size_t wanted, rng *r, arena *memory,
                               context_list *out, leco_error *err);
 
+/* A topic's own texts with {} and wildcards, with words that the tokenizer knows; "{}" alone where it knows none. */
+leco_status topic_templates(const topic *about, const tokenizer *t, arena *memory, const char *const **out,
+                            size_t *count, leco_error *err);
+
 /* The words of a topic that the tokenizer knows, *count of them. */
 leco_status topic_words(const topic *about, const tokenizer *t, arena *memory, const char ***out, size_t *count,
                         leco_error *err);
@@ -35,6 +39,9 @@ char *context_text(const context *c, const char *word, arena *memory);
 
 /* Is a word, or each of several, about one token? A model knows little of words that fall apart. */
 bool word_is_known(const tokenizer *t, const char *word);
+/* Logs which words of a text aren't, each with the known word of any topic that it may have been meant for: they are
+ * likely misspelt. */
+leco_status word_warn_of_unknown(const tokenizer *t, const char *text, leco_error *err);
 
 /* A text as token ids. */
 typedef struct placed_text {

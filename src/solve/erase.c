@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "base/suggest.h"
 #include "model/kinds.h"
 #include "model/prompt_syntax.h"
 
@@ -38,19 +37,6 @@ static leco_status check_concepts(solver *s)
     return LECO_OK;
 }
 
-/* The known word of any topic that a misspelt one is nearest to; NULL: none is near. */
-static leco_status suggest_word(const solver *s, const char *word, const char **out)
-{
-    *out = NULL;
-    for (const topic *about = topics; about->name && !*out; about++) {
-        const char **known;
-        size_t count;
-        LECO_TRY(topic_words(about, s->model->tokenizer, s->texts, &known, &count, s->err));
-        *out = suggest(word, known, count);
-    }
-    return LECO_OK;
-}
-
 /* What people write in other programs' prompts is taken literally here, too. */
 static void tell_of_syntax(const solver *s)
 {
@@ -62,31 +48,15 @@ static void tell_of_syntax(const solver *s)
     for (size_t i = 0; i < o->contexts; i++) prompt_syntax_tell(o->context[i], s->model->tokenizer, &told);
 }
 
-/* Of each word of a text: does the model know it? One that the tokenizer takes apart is likely misspelt. */
-static leco_status warn_of_unknown(const solver *s, const char *text)
-{
-    char *copy = arena_strdup(s->texts, text), *rest = copy;
-    if (!copy) return erase_no_memory(s, "a text");
-    if (word_is_known(s->model->tokenizer, text)) return LECO_OK;
-    for (char *word; (word = strtok_r(rest, " ,.", &rest));) {
-        if (word_is_known(s->model->tokenizer, word)) continue;
-        const char *near = NULL;
-        LECO_TRY(suggest_word(s, word, &near));
-        log_message(LOG_WARNING, "\"%.60s\" is no word of this model's tokenizer, and perhaps none that it knows%s%s%s",
-                    word, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
-    }
-    return LECO_OK;
-}
-
 static leco_status check_texts(const solver *s)
 {
     const erase_options *o = s->options;
     placed_text place;
-    for (size_t i = 0; i < o->words; i++) LECO_TRY(warn_of_unknown(s, o->word[i]));
+    for (size_t i = 0; i < o->words; i++) LECO_TRY(word_warn_of_unknown(s->model->tokenizer, o->word[i], s->err));
     for (size_t i = 0; i < o->targets + o->keeps; i++) {
         const bool keep = i >= o->targets;
         const char *text = keep ? o->keep[i - o->targets] : o->target[i].text;
-        if (!keep) LECO_TRY(warn_of_unknown(s, text));
+        if (!keep) LECO_TRY(word_warn_of_unknown(s->model->tokenizer, text, s->err));
         LECO_TRY(text_place(text, s->model->tokenizer, s->texts, &place, s->err));
         const subject *c = erase_mentioned(s, &place);
         if (c)
@@ -106,21 +76,6 @@ static leco_status draw_contexts(solver *s, subject *c, const near_words *near)
     return contexts_of_topic(near->topic, t, CONTEXTS, &s->random, s->texts, &c->at, s->err);
 }
 
-/* The nearest word of its kind that says something else; of a kind of which the model knows no word, the nearest of the
- * vocabulary. */
-static leco_status nearest(const solver *s, const char *of, const near_words *near, const char **out)
-{
-    for (size_t i = 0; i < near->count; i++)
-        if (!near->item[i].same && (near->item[i].of_topic || near->known == 0)) {
-            *out = near->item[i].word;
-            return LECO_OK;
-        }
-    return error_set(
-        s->err, LECO_INVALID,
-        "no other %s that this model knows is left to come in place of \"%.60s\": say with --to what is to",
-        near->topic->name, of);
-}
-
 static leco_status choose_targets(solver *s, subject *c, erased_concept *told)
 {
     const erase_options *o = s->options;
@@ -130,7 +85,11 @@ static leco_status choose_targets(solver *s, subject *c, erased_concept *told)
         erase_target *chosen = arena_alloc(s->texts, 1, sizeof *chosen);
         if (!chosen) return erase_no_memory(s, "a target");
         chosen->share = 1;
-        LECO_TRY(nearest(s, c->word, &told->near, &chosen->text));
+        if (!(chosen->text = near_other(&told->near)))
+            return error_set(s->err, LECO_INVALID,
+                             "no other %s that this model knows is left to come in place of \"%.60s\": say with --to "
+                             "what is to",
+                             told->near.topic->name, c->word);
         c->targets = chosen;
         c->target_count = 1;
     }

@@ -1,6 +1,5 @@
 /* What an edit is to leave as it is. */
 #include <string.h>
-#include <strings.h>
 
 #include "solve/erase_internal.h"
 
@@ -50,21 +49,6 @@ static leco_status keep(solver *s, const char *text)
     return LECO_OK;
 }
 
-/* Words of the concept's kind that say something else; of those that share its first words ("red heart" with "red
- * star") alone, where `leading`. */
-static size_t others_of(const near_words *near, const char *concept, bool leading, const char **out)
-{
-    const char *space = strrchr(concept, ' ');
-    const size_t lead = space ? (size_t)(space - concept) + 1 : 0;
-    size_t count = 0;
-    for (size_t i = 0; i < near->count; i++) {
-        const near_word *w = &near->item[i];
-        const bool shares = lead > 0 && strncasecmp(w->word, concept, lead) == 0;
-        if (w->of_topic && !w->same && (shares || !leading)) out[count++] = w->word;
-    }
-    return count;
-}
-
 /* Each context once with one of the nearest words, once with any other of its kind, and twice with one that shares the
  * concept's first words: to tell these from it is hardest. */
 static leco_status keep_near(solver *s, const subject *c, const near_words *near)
@@ -72,8 +56,8 @@ static leco_status keep_near(solver *s, const subject *c, const near_words *near
     const char **word = arena_alloc(s->texts, near->count + 1, sizeof *word);
     const char **sharing = arena_alloc(s->texts, near->count + 1, sizeof *sharing);
     if (!word || !sharing) return erase_no_memory(s, "near words");
-    size_t count = others_of(near, c->word, false, word);
-    const size_t sharers = others_of(near, c->word, true, sharing);
+    size_t count = near_others(near, c->word, false, word);
+    const size_t sharers = near_others(near, c->word, true, sharing);
     if (count == 0) word[count++] = "";
     for (size_t i = 0; i < c->at.count; i++) {
         const size_t any = (size_t)rng_randint(&s->random, 0, (int64_t)count);

@@ -265,3 +265,25 @@ leco_status near_find(const near_search *s, const char *concept, arena *memory, 
     arena_destroy(scratch);
     return status;
 }
+
+/* ---- what may come in its place ---- */
+
+const char *near_other(const near_words *near)
+{
+    for (size_t i = 0; i < near->count; i++)
+        if (!near->item[i].same && (near->item[i].of_topic || near->known == 0)) return near->item[i].word;
+    return NULL;
+}
+
+size_t near_others(const near_words *near, const char *concept, bool leading, const char **out)
+{
+    const char *space = strrchr(concept, ' ');
+    const size_t lead = space ? (size_t)(space - concept) + 1 : 0;
+    size_t count = 0;
+    for (size_t i = 0; i < near->count; i++) {
+        const near_word *w = &near->item[i];
+        const bool shares = lead > 0 && strncasecmp(w->word, concept, lead) == 0;
+        if (w->of_topic && !w->same && (shares || !leading)) out[count++] = w->word;
+    }
+    return count;
+}

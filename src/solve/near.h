@@ -31,4 +31,11 @@ typedef struct near_search {
 /* The concept's topic is the one that lists it, or else that of the word nearest to it. */
 leco_status near_find(const near_search *s, const char *concept, arena *memory, near_words *out, leco_error *err);
 
+/* The nearest word of its kind that says something else; of a kind of which the model knows no word, the nearest of the
+ * vocabulary; NULL: none. */
+const char *near_other(const near_words *near);
+/* Words of the concept's kind that say something else, the nearest first; of those that share its first words ("red
+ * heart" with "red star") alone, where `leading`. out [near->count]; how many there are. */
+size_t near_others(const near_words *near, const char *concept, bool leading, const char **out);
+
 #endif

@@ -96,9 +96,7 @@ static leco_status solve_with(const train_config *c, const char *device_name, ga
         log_message(LOG_WARNING, "%s: \"%.100s\" is to change and to stay: the closed form changes it", c->path,
                     g->dropped);
     LECO_TRY(device_open(device_name, NULL, &d, g->err));
-    leco_status status = model_map(m, MODEL_UNET, g->err);
-    if (status == LECO_OK) status = model_load(m, MODEL_TEXT_ENCODER, g->err);
-    if (status == LECO_OK) status = erase_solve(m, &d, &o, &result, g->err);
+    leco_status status = erase_solve(m, &d, &o, &result, g->err);
     if (status == LECO_OK) {
         log_message(
             LOG_INFO,
@@ -146,13 +144,29 @@ leco_status start_check(const train_config *c, leco_error *err)
     return status;
 }
 
+leco_status start_open_model(const train_config *c, model **out, leco_error *err)
+{
+    model *m;
+    *out = NULL;
+    LECO_TRY(model_open(c->model, &m, err));
+    leco_status status = model_map(m, MODEL_UNET, err);
+    if (status == LECO_OK) status = model_load(m, MODEL_TEXT_ENCODER, err);
+    if (status == LECO_OK && model_skip_layers(m, c->clip_skip, err) != LECO_OK)
+        status = error_prefix(err, LECO_INVALID, "%s: pretrained_model", c->path);
+    if (status == LECO_OK)
+        *out = m;
+    else
+        model_close(m);
+    return status;
+}
+
 leco_status start_solve(const train_config *c, const char *device_name, trainable **out, leco_error *err)
 {
     gathering g;
     model *m = NULL;
     *out = NULL;
     leco_status status = gather_checked(&g, c, err);
-    if (status == LECO_OK) status = model_open(c->model, &m, err);
+    if (status == LECO_OK) status = start_open_model(c, &m, err);
     if (status == LECO_OK) status = solve_with(c, device_name, &g, m, out);
     model_close(m);
     arena_destroy(g.memory);

@@ -17,6 +17,10 @@ leco_status start_check(const train_config *c, leco_error *err);
  * to_v or of another kind than LoRA, are LECO_INVALID. On failure *out is NULL. device: as device_open. */
 leco_status start_solve(const train_config *c, const char *device, trainable **out, leco_error *err);
 
+/* The model of a config with what a solve reads: its U-Net mapped, its text encoder loaded, as many of its layers used
+ * as the config says. On failure *out is NULL; else model_close. */
+leco_status start_open_model(const train_config *c, model **out, leco_error *err);
+
 /* Puts the values of `from`, as erase_solve made it, in place of those of `into`, whose up is 0, layer by layer. The
  * rank of `into` may be higher: a closed form has none above the width of text states. */
 void start_copy(trainable *from, trainable *into);

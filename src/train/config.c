@@ -11,6 +11,8 @@
 #include "train/config_keys.h"
 #include "train/modes.h"
 
+enum { TIMESTEPS = 1000 }; /* of the noise schedules that there are */
+
 /* "section: value" becomes "section: {key: value}". */
 static leco_status spell_out(train_config *c, doc_node *n, const char *key, leco_error *err)
 {
@@ -42,18 +44,37 @@ static const char *place_of(const train_config *c, const doc_node *root, const c
 }
 
 /* 0 is the rank, as p1atdev's and kohya's trainers have it. */
+static void spell_out_alpha(trainable_options *n)
+{
+    if (n->alpha == 0) n->alpha = (float)n->rank;
+}
+
 static leco_status settle_alpha(train_config *c, const doc_node *root, leco_error *err)
 {
     trainable_options *n = &c->network;
-    if (n->alpha == 0) n->alpha = (float)n->rank;
+    spell_out_alpha(n);
     if (n->alpha >= 1e-6f) return LECO_OK;
     return error_set(err, LECO_INVALID, "%s: network.alpha: expected 0 or a number from 1e-06 on, found %g",
                      place_of(c, root, "network"), (double)n->alpha);
 }
 
+/* Defaults that don't go with what the config says give way to it. */
+static void give_way(train_config *c, const doc_node *train)
+{
+    const bool no_room = c->karras || c->spacing == SPACING_LINSPACE || c->compat == TIMESTEPS_P1ATDEV;
+    if (!train || train->kind != DOC_MAP) return;
+    if (no_room && !doc_find(train, "timestep_jitter")) c->timestep_jitter = false;
+    if (doc_find(train, "samples_per_trajectory")) return;
+    const int64_t high = c->max_timestep ? c->max_timestep : TIMESTEPS;
+    const int64_t left = (high - c->min_timestep) * c->denoising_steps / TIMESTEPS; /* steps, at least */
+    const int64_t most = c->compat == TIMESTEPS_P1ATDEV || left < 1 ? 1 : left;
+    if (c->samples_per_trajectory > most) c->samples_per_trajectory = most;
+}
+
 static leco_status read_sections(train_config *c, const doc_node *root, leco_error *err)
 {
-    for (int i = SECTION_FILE; i <= SECTION_REGULARISATION; i++) keys_defaults(&config_sections[i], c);
+    c->as_p1atdev = !doc_is_null(doc_find(root, "prompts_file"));
+    for (int i = SECTION_FILE; i <= SECTION_REGULARISATION; i++) keys_defaults(&config_sections[i], c->as_p1atdev, c);
     LECO_TRY(config_join_texts(c, root, "", "attributes", err));
     LECO_TRY(config_join_logging(c, doc_find(root, "logging"), err));
     LECO_TRY(keys_read(root, &config_sections[SECTION_FILE], config_sections, c, err));
@@ -61,6 +82,7 @@ static leco_status read_sections(train_config *c, const doc_node *root, leco_err
         const key_section *section = &config_sections[i];
         LECO_TRY(keys_read(doc_find(root, section->name), section, config_sections, c, err));
     }
+    give_way(c, doc_find(root, "train"));
     LECO_TRY(settle_alpha(c, root, err));
     LECO_TRY(config_read_preserved(c, root, err));
     LECO_TRY(config_read_images(c, root, err));
@@ -191,7 +213,8 @@ static leco_status settle_network(train_config *c, const char *place, leco_error
 static leco_status check_network_keys(const train_config *c, const char *place, leco_error *err)
 {
     train_config usual = {0};
-    keys_defaults(&config_sections[SECTION_NETWORK], &usual);
+    keys_defaults(&config_sections[SECTION_NETWORK], c->as_p1atdev, &usual);
+    spell_out_alpha(&usual.network);
     const trainable_options *n = &c->network, *u = &usual.network;
     const bool embedding = n->kind == &kind_embedding;
     const char *idle = !embedding && n->vectors != u->vectors                           ? "vectors"
@@ -293,7 +316,7 @@ void train_config_free(train_config *config)
 
 leco_status train_config_keys(bool markdown, char **text, leco_error *err)
 {
-    return keys_text(config_sections, markdown, text, err);
+    return keys_text(config_sections, "with a `prompts_file`", markdown, text, err);
 }
 
 leco_status train_config_check_model(const train_config *c, const struct model *m, leco_error *err)

@@ -39,7 +39,10 @@ typedef struct train_term {
 } train_term;
 
 typedef struct train_prompt {
-    const char *place;                                       /* "erase.yaml:7", for messages */
+    const char *place; /* "erase.yaml:7", for messages */
+    bool concept;      /* it says a concept only: solve/concepts.h says the rest */
+    const char *to;    /* and what comes in its place; or NULL */
+    int64_t tickets;   /* as in objective */
     const char *target, *positive, *unconditional, *neutral; /* with wildcards */
     const char *attributes;                                  /* "{one|another}", or NULL */
     const char *erase_from;                                  /* as `target` and `neutral`, or NULL */
@@ -148,6 +151,7 @@ typedef struct train_config {
     bool verbose;
     logging_config logging;
     const char *prompts_file;  /* as written, or NULL */
+    bool as_p1atdev;           /* there is one: what the config doesn't say is as p1atdev's trainer has it */
     const char *prompts_found; /* and where it was found */
     const char *attributes;    /* of entries that have none themselves, "{one|another}", or NULL */
     train_prompt *prompt;

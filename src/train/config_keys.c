@@ -159,8 +159,8 @@ static const key_row train_keys[] = {
         "$names, of the frozen weights and activations; another one where the device lacks it. float16, with a scaled "
         "loss, only NVIDIA cards have. The adapter and the optimizer are float32 always"),
     INT("iterations", iterations, 1, 1e9, "500", "optimizer steps"),
-    NUMBER("lr", lr, 1e-12, 1000, "1e-4", "learning rate"),
-    CHOICE("lr_scheduler", rates.schedule, lr_schedule, config_lr_schedules, "constant",
+    NUMBER("lr", lr, 1e-12, 1000, EITHER("3e-4", "1e-4"), "learning rate"),
+    CHOICE("lr_scheduler", rates.schedule, lr_schedule, config_lr_schedules, EITHER("cosine", "constant"),
            "$names. `cosine` goes from `lr` down to a hundredth of it at the end, which lets the adapter settle; "
            "`cosine_with_restarts` does over a tenth of the steps, then over twice as many, and so on; `linear` goes "
            "down to 0, `polynomial` nearly (to 1e-7); `step` takes 0.1% away a hundred times"),
@@ -209,12 +209,14 @@ static const key_row train_keys[] = {
            "`trailing`: only then is its last timestep visited"),
     BOOL("karras_sigmas", karras, "false",
          "space their noise levels as Karras et al. (2022) do; not of `ddim` and `ddpm`"),
-    INT("max_denoising_steps", denoising_steps, 2, 1000, "50", "denoising steps of a whole picture, 2 to 1000"),
-    INT("samples_per_trajectory", samples_per_trajectory, 1, 1000, "1",
+    INT("max_denoising_steps", denoising_steps, 2, 1000, EITHER("12", "50"),
+        "denoising steps of a whole picture, 2 to 1000: a trajectory needn't be as fine as a picture"),
+    INT("samples_per_trajectory", samples_per_trajectory, 1, 1000, EITHER("4", "1"),
         "how many latents of one denoising run are trained on. Each makes an optimizer step, but for "
         "`gradient_accumulation_steps`; more of them make training cheaper, since the run is made once"),
-    BOOL("timestep_jitter", timestep_jitter, "false",
-         "shifts the timesteps of a run by a random offset, so that all 1000 are trained"),
+    BOOL("timestep_jitter", timestep_jitter, EITHER("true", "false"),
+         "shifts the timesteps of a run by a random offset, so that all 1000 are trained; not with Karras' sigmas, "
+         "`linspace` spacing and `timestep_compat`, which leave no room for it"),
     CHOICE("timestep_compat", compat, timestep_compat, timestep_compat_choices, "none",
            "`p1atdev` tells the U-Net the timestep that p1atdev's trainer does (up to 42 too high), for comparing with "
            "it"),
@@ -301,6 +303,8 @@ static const key_row prompt_keys[] = {
     TEXT("neutral", neutral, UNSET("`unconditional`"),
          "what `target` should look like, before the concept is taken away or added; of a slider the default is "
          "`target`"),
+    TEXT("to", to, UNSET("the nearest word of its kind"),
+         "of a concept alone, that is to be erased: the word that comes in its place"),
     TEXT("attributes", attributes, UNSET("none"),
          "a list of words of which one is put before all texts of the entry: what a slider is to leave alone"),
     TEXT("erase_from", erase_from, UNSET("none"),
@@ -324,7 +328,8 @@ static const key_row prompt_keys[] = {
     NODE("images", "of a slider: folders of pictures before and after"),
     NUMBER(
         "guidance_scale", guidance_scale, -1000, 1000, "1.0",
-        "how far: the student is pulled to neutral -/+ guidance_scale (positive - unconditional). Of `distill`: the "
+        "how far (0 of a concept alone, which becomes what comes in its place and goes no further): the student is "
+        "pulled to neutral -/+ guidance_scale (positive - unconditional). Of `distill`: the "
         "classifier-free guidance that it learns to do without; of `negative` and "
         "`transplant`: that of the pictures it is for (of the latter, above 1 teaches what they are guided away from, "
         "too)"),

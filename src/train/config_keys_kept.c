@@ -36,7 +36,8 @@ static char *show_preserve_resolution(const void *values)
 }
 
 const key_row config_preserve_keys[] = {
-    TEXT("prompts", preserve.prompt, UNSET("none"),
+    TEXT("prompts", preserve.prompt,
+         UNSET("none; beside a concept alone the texts it stands in, with words near to it"),
          "texts that the adapted model must draw as the base does: a list, or `{file: NAME}` with a line each. "
          "`preserve: [...]` is short for it"),
     NUMBER("share", preserve.share, 0.01, 0.99, "0.5",

@@ -164,7 +164,7 @@ const key_row config_network_keys[] = {
            "and to_v only; `noxattn`: all but attn2; `innoxattn`: all but attn1"),
     CHOICE("kind", network.kind, const trainable_kind *, kinds, UNSET("as the type asks: `lora`"),
            "what is put on them: $names"),
-    INT("rank", network.rank, 1, 1024, "4",
+    INT("rank", network.rank, 1, 1024, EITHER("8", "4"),
         "1 to 1024. A 1x1 convolution with fewer channels gets as much rank as these, as in p1atdev's LECO; `alpha` "
         "stays"),
     OWN("include", read_include, show_include, "all of them",
@@ -182,7 +182,7 @@ const key_row config_network_keys[] = {
     FLOAT("conv_alpha", network.conv_alpha, 1e-6, 1e6, UNSET("as `alpha` says"), "their alpha"),
     BOOL("text_encoder", network.layers.text_encoder, "false",
          "also on the attention and MLP layers of the text encoder, as kohya's sd-scripts have it"),
-    FLOAT("alpha", network.alpha, 0, 1e6, "1.0",
+    FLOAT("alpha", network.alpha, 0, 1e6, EITHER("0", "1.0"),
           "the adapter's output is scaled by alpha / rank; 0: alpha is the rank"),
     INT("factor", network.factor, -1, 65536, "-1",
         "of `lokr`: into which factors a layer's sizes are split, as in LyCORIS; -1: as near to a square as it goes. "
@@ -200,7 +200,8 @@ const key_row config_network_keys[] = {
          "it "
          "by the file's name, leco by either"),
     INT("vectors", network.vectors, 1, 75, "1", "of an embedding: how many tokens of a prompt the word takes up"),
-    TEXT("init", network.start, UNSET("of an embedding the sign `*`, as in A1111"),
+    TEXT("init", network.start,
+         UNSET("of an embedding the sign `*`, as in A1111; `erase` where an entry is a concept alone"),
          "of an embedding: the words that it starts as, of at most as many tokens as it has vectors; of fewer, each is "
          "taken for several vectors. Of a LoRA: `erase`, which is to start from a closed form of its pairs instead of "
          "from zero (docs/erase.md)"),

@@ -20,7 +20,7 @@ static leco_status read_term(const doc_node *n, train_config *c, train_term *t, 
 {
     const key_section *section = &config_sections[SECTION_TERMS];
     if (n->kind != DOC_MAP) return doc_wrong(n, "terms", "entries with at least \"prompt: ...\"", err);
-    keys_defaults(section, t);
+    keys_defaults(section, false, t);
     LECO_TRY(config_join_texts(c, n, section->name, "prompt", err));
     LECO_TRY(keys_read(n, section, config_sections, t, err));
     if (!t->prompt) return error_set(err, LECO_INVALID, "%s: terms: an entry needs a prompt", n->place);
@@ -118,13 +118,26 @@ static leco_status settle_negative(const doc_node *n, train_prompt *p, leco_erro
     return LECO_OK;
 }
 
+/* Does an entry say what is to go, a word or a few, and nothing of what is to come? Not where it is photographs or a
+ * new word that is trained. */
+static bool is_concept(const doc_node *n, const train_config *c, const train_prompt *p)
+{
+    static const char *const more[] = {"positive", "unconditional", "neutral", "attributes"};
+    const bool embedding = c->network.kind == &kind_embedding || c->network.layers.scope == SCOPE_EMBEDDING;
+    if (c->as_p1atdev || c->images.path || embedding) return false;
+    if (p->action != &mode_erase || p->attributes || p->negative || p->erase_from) return false;
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++)
+        if (doc_find(n, more[i])) return false;
+    return p->target[strspn(p->target, " ")] && !strpbrk(p->target, "{}\\");
+}
+
 static leco_status read_prompt(const doc_node *n, train_config *c, train_prompt *p, leco_error *err)
 {
     static const char *const texts[] = {"target",   "positive",   "unconditional", "neutral",
                                         "negative", "attributes", "erase_from"};
     const key_section *section = &config_sections[SECTION_PROMPTS];
     if (n->kind != DOC_MAP) return doc_wrong(n, "prompts", "a list of entries with at least \"target: ...\"", err);
-    keys_defaults(section, p);
+    keys_defaults(section, false, p);
     p->trajectory_guidance_scale = -1;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         LECO_TRY(config_join_texts(c, n, "prompts", texts[i], err));
@@ -137,6 +150,14 @@ static leco_status read_prompt(const doc_node *n, train_config *c, train_prompt 
     LECO_TRY(settle_negative(n, p, err));
     LECO_TRY(config_read_pairs(c, n, p, err));
     LECO_TRY(check_target(n, p, err));
+    p->concept = is_concept(n, c, p);
+    if (p->to && !p->concept)
+        return error_set(
+            err, LECO_INVALID,
+            "%s: prompts.to is for an entry of `prompts` that erases and says nothing else than a word or a "
+            "few as its target; here neutral says what comes in its place",
+            doc_find(n, "to")->place);
+    if (p->concept && !doc_find(n, "guidance_scale")) p->guidance_scale = 0; /* another word comes in its place */
     if (!p->positive) p->positive = p->target;
     if (!p->neutral) p->neutral = p->action->mirrored ? p->target : p->unconditional;
     if (p->trajectory_guidance_scale < 0)

@@ -8,7 +8,7 @@
 static leco_status read_teacher(train_config *c, const doc_item *item, teacher_config *t, leco_error *err)
 {
     const key_section *section = &config_sections[SECTION_TEACHERS];
-    keys_defaults(section, t);
+    keys_defaults(section, false, t);
     t->place = item->value->place;
     t->name = item->key;
     t->key = arena_printf(c->memory, "teachers.%s.name_or_path", t->name);

@@ -167,13 +167,14 @@ static leco_status read_value(const doc_node *n, const char *name, const key_row
     return LECO_OK;
 }
 
-void keys_defaults(const key_section *section, void *values)
+void keys_defaults(const key_section *section, bool others, void *values)
 {
     for (const key_row *k = section->keys; k->name; k++) {
         if (k->kind == KEY_CLAIM) *(int *)(void *)((char *)values + k->offset) = -1;
-        if (!k->fallback) continue;
+        const char *text = others && k->other ? k->other : k->fallback;
+        if (!text) continue;
         leco_error err;
-        const doc_node n = {.kind = DOC_SCALAR, .place = "a default", .text = k->fallback, .quoted = true};
+        const doc_node n = {.kind = DOC_SCALAR, .place = "a default", .text = text, .quoted = true};
         leco_status status = read_value(&n, k->name, k, values, &err);
         assert(status == LECO_OK && "a row's own default");
         (void)status;

@@ -56,6 +56,7 @@ typedef struct key_row {
     leco_status (*read)(const doc_node *n, const char *key, void *values, leco_error *err); /* of KEY_OWN */
     char *(*show)(const void *values); /* of KEY_OWN: what was read, as text; mem_free it; NULL: no memory */
     const char *fallback;              /* the default, as one would write it; NULL: the field is left at zero, ... */
+    const char *other;                 /* another default, of files that follow another program; NULL: the same */
     const char *unset;                 /* ... which means this: "the model's own" */
     const char *help; /* a sentence or two, names and values in `backticks`; "$names" stands for the choices, ... */
     void (*tell)(FILE *out); /* ... "$more" for what this writes. NULL: nothing */
@@ -69,8 +70,8 @@ typedef struct key_section {
     bool aside; /* what a wrong key in another section means only where nothing else is near */
 } key_section;
 
-/* Sets all fields to their defaults. */
-void keys_defaults(const key_section *section, void *values);
+/* Sets all fields to their defaults, the other ones where `others`. */
+void keys_defaults(const key_section *section, bool others, void *values);
 
 /* Reads the map into `values`: absent and null keys leave their fields. A NULL or null map is fine. Unknown keys are
  * LECO_INVALID and suggest a known one, be it of another one of `all` sections. */
@@ -83,13 +84,14 @@ typedef leco_status (*key_visit)(void *user, const char *key, const char *value,
 leco_status keys_tell(const key_section *section, const void *values, key_visit visit, void *user, leco_error *err);
 
 /* All keys with defaults and meanings: lines of at most 100 columns, or tables in Markdown, each between comments that
- * name its section. mem_free *text. */
-leco_status keys_text(const key_section *all, bool markdown, char **text, leco_error *err);
+ * name its section. Where there is another default, `when` says when: "with a prompts_file". mem_free *text. */
+leco_status keys_text(const key_section *all, const char *when, bool markdown, char **text, leco_error *err);
 
-/* ---- rows: name, field, range or choices, default or UNSET("meaning"), help ---- */
+/* ---- rows: name, field, range or choices, default (or EITHER of two, or UNSET("meaning")), help ---- */
 
 #define FIELD(type, field) _Generic(((const KEYS_OF *)0)->field, type : offsetof(KEYS_OF, field))
 #define UNSET(meaning) NULL, .unset = meaning
+#define EITHER(usual, other_) usual, .other = other_
 
 #define TEXT(name_, field_, default_, help_)                                                                           \
     {                                                                                                                  \

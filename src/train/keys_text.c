@@ -69,28 +69,37 @@ static void put_help(line *l, const key_row *k)
     put(l, at, strlen(at));
 }
 
-/* A row's default, in Markdown; nothing where there is none. */
-static void put_default(line *l, const key_row *k)
+static void put_value(line *l, const char *value)
 {
-    if (k->fallback) {
-        put(l, "`", 1);
-        put(l, *k->fallback ? k->fallback : "\"\"", *k->fallback ? strlen(k->fallback) : 2);
-        put(l, "`", 1);
-    } else if (k->unset) {
+    put(l, "`", 1);
+    put(l, *value ? value : "\"\"", *value ? strlen(value) : 2);
+    put(l, "`", 1);
+}
+
+/* A row's default, in Markdown; nothing where there is none. */
+static void put_default(line *l, const key_row *k, const char *when)
+{
+    if (k->fallback)
+        put_value(l, k->fallback);
+    else if (k->unset)
         put(l, k->unset, strlen(k->unset));
-    }
+    if (!k->other) return;
+    put(l, "; ", 2);
+    put(l, when, strlen(when));
+    put(l, " ", 1);
+    put_value(l, k->other);
 }
 
 /* ---- Markdown ---- */
 
-static void print_table(FILE *out, const key_section *s)
+static void print_table(FILE *out, const key_section *s, const char *when)
 {
     const char *name = *s->name ? s->name : "the file";
     fprintf(out, "<!-- keys of %s -->\n\n| key | default | meaning |\n| --- | --- | --- |\n", name);
     for (const key_row *k = s->keys; k->name; k++) {
         if (!k->help) continue;
         line fallback = {.used = 0}, help = {.used = 0};
-        put_default(&fallback, k);
+        put_default(&fallback, k, when);
         put_help(&help, k);
         fprintf(out, "| `%s` |%s%s | %s |\n", k->name, fallback.used ? " " : "", fallback.text, help.text);
     }
@@ -121,14 +130,14 @@ static void print_wrapped(FILE *out, const char *text, size_t column)
     fputc('\n', out);
 }
 
-static void print_section(FILE *out, const key_section *s)
+static void print_section(FILE *out, const key_section *s, const char *when)
 {
     if (*s->name) fprintf(out, "\n%s:\n", s->name);
     for (const key_row *k = s->keys; k->name; k++) {
         if (!k->help) continue;
         line text = {.used = 0}, fallback = {.used = 0};
         put_help(&text, k);
-        put_default(&fallback, k);
+        put_default(&fallback, k, when);
         if (fallback.used > 0) {
             const bool required = strcmp(fallback.text, "required") == 0;
             put(&text, " (", 2);
@@ -144,7 +153,7 @@ static void print_section(FILE *out, const key_section *s)
     }
 }
 
-leco_status keys_text(const key_section *all, bool markdown, char **text, leco_error *err)
+leco_status keys_text(const key_section *all, const char *when, bool markdown, char **text, leco_error *err)
 {
     char *buffer = NULL;
     size_t size = 0;
@@ -152,9 +161,9 @@ leco_status keys_text(const key_section *all, bool markdown, char **text, leco_e
     if (!out) return error_memory(err, 0, "a text");
     for (const key_section *s = all; s->name; s++) {
         if (markdown)
-            print_table(out, s);
+            print_table(out, s, when);
         else
-            print_section(out, s);
+            print_section(out, s, when);
     }
     char *copy = fclose(out) == 0 ? mem_strdup(buffer) : NULL; /* what leco_free takes */
     free(buffer);

@@ -349,6 +349,7 @@ leco_status objectives_of_config(const train_config *config, arena *memory, obje
         train_prompt p = config->prompt[i];
         LECO_TRY(add_attributes(&p, memory, err));
         LECO_TRY(p.action->make(&p, memory, &made[i], err));
+        made[i].tickets = p.tickets;
     }
     if (held) LECO_TRY(preserve(config, memory, &made[pairs], err));
     *out = (objective_list){.item = made, .count = pairs + held, .held = held, .held_share = config->preserve.share};

@@ -67,7 +67,7 @@ changed '1i prompts_file: nowhere.yaml
 # Keys that say nothing to what is trained, and what would be ignored.
 config small.yaml
 fails 'network\.vectors: a lora has none' small.yaml --set network.vectors=3
-fails 'network\.rank: an embedding has none' small.yaml --set 'network={type: embedding, token: "<x>", rank: 8}' --set prompts.0.target='<x>'
+fails 'network\.rank: an embedding has none' small.yaml --set 'network={type: embedding, token: "<x>", rank: 16}' --set prompts.0.target='<x>'
 fails 'expected another number than 0' small.yaml --set 'prompts=[{target: red, terms: [{prompt: blue, weight: 0}]}]'
 fails 'expected a text' small.yaml --set 'prompts=[{target: [null]}]'
 fails 'nothing would be trained' small.yaml --set 'prompts=[{target: red, terms: [{prompt: " Red"}]}]'

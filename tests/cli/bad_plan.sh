@@ -25,7 +25,7 @@ fails 'enhance\.yaml:2: nothing would be trained: target "red".*guidance_scale.*
 run 0 "$LECO" train enhance.yaml --dry-run --set prompts.0.guidance_scale=2
 run 0 "$LECO" train enhance.yaml --dry-run --set 'prompts=[{target: red}, {target: a star, action: enhance}]'
 says '^warning: .*this entry trains nothing: target "a star"'
-run 0 "$LECO" train enhance.yaml --dry-run --set 'prompts=[{target: red}, {target: a star, neutral: a star, guidance_scale: 0}]'
+run 0 "$LECO" train enhance.yaml --dry-run --set 'prompts=[{target: red, neutral: ""}, {target: a star, neutral: a star, guidance_scale: 0}]'
 silent stderr
 
 # Nowhere to write; what can be written leaves no trace.

@@ -106,7 +106,10 @@ train:
   precision: float32
   iterations: 4
   lr: 1e-3
+  lr_scheduler: constant
   max_denoising_steps: 4
+  samples_per_trajectory: 1
+  timestep_jitter: false
 save:
   name: small
   path: "$work/out"

@@ -28,7 +28,9 @@ static leco_error err;
 static const char config[] =
     "pretrained_model: {name_or_path: \"" FIXTURE "\"}\n"
     "network: {rank: 1, training_method: xattn, dropout: 0.1, rank_dropout: 0.1, module_dropout: 0.1}\n"
-    "train: {precision: float32, iterations: 100000, max_denoising_steps: 3, lr: 1e-3, samples_per_trajectory: 2}\n"
+    "train: {precision: float32, iterations: 100000, max_denoising_steps: 3, lr: 1e-3, lr_scheduler: constant, "
+    "samples_per_trajectory: 2,\n"
+    "        timestep_jitter: false}\n"
     "save: {name: small, path: out, per_steps: 1, keep_last: 2, keep_state: true}\n"
     "preserve: [a star]\n"
     "logging: {log: log.jsonl}\n"

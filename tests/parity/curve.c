@@ -46,7 +46,9 @@ static void write_config(const char *path, const char *fixture, const char *prec
                 safetensors_metadata(file, "rank_dropout"), safetensors_metadata(file, "module_dropout"));
     fprintf(out, "}\n");
     const char *rule = safetensors_metadata(file, "learning.optimizer");
-    fprintf(out, "train: {precision: %s, optimizer: %s, optimizer_args: weight_decay=%g, lr: %.9g, iterations: 99,",
+    fprintf(out,
+            "train: {precision: %s, optimizer: %s, optimizer_args: weight_decay=%g, lr: %.9g, lr_scheduler: constant, "
+            "iterations: 99,",
             precision, rule ? rule : "adamw", curve_number(file, "weight_decay"), curve_number(file, "lr"));
     fprintf(out, " max_denoising_steps: %g, samples_per_trajectory: %lld, timestep_jitter: true",
             curve_number(file, "denoising_steps"), (long long)kept->shape[1]);

@@ -34,9 +34,10 @@ static void write_config(const char *path, const json_t *c)
             json_string_value(json_object_get(c, "scheduler")), json_integer_value(json_object_get(c, "steps")));
     char *prompts = json_dumps(json_object_get(c, "prompts"), 0);
     assert_non_null(prompts);
-    fprintf(out, "prompts: %s\n", prompts);
-    free(prompts);
+    fprintf(out, "prompts_file: prompts.yaml\n");
     assert_int_equal(fclose(out), 0);
+    test_write(test_path("prompts.yaml"), prompts, strlen(prompts));
+    free(prompts);
 }
 
 typedef struct losses {

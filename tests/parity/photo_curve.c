@@ -45,7 +45,8 @@ static void put_config(const char *path, const char *fixture, const safetensors 
     fprintf(out, "pretrained_model: {name_or_path: \"%s\"}\n", curve_model(fixture));
     fprintf(out, "network: {rank: %g, alpha: %g}\n", curve_number(file, "rank"), curve_number(file, "alpha"));
     fprintf(out,
-            "train: {precision: float32, optimizer_args: weight_decay=%g, lr: %.9g, samples_per_trajectory: %lld}\n",
+            "train: {precision: float32, optimizer_args: weight_decay=%g, lr: %.9g, lr_scheduler: constant, "
+            "max_denoising_steps: 50, timestep_jitter: false, samples_per_trajectory: %lld}\n",
             curve_number(file, "weight_decay"), curve_number(file, "lr"),
             (long long)curve_need(file, "passes.timesteps")->shape[1]);
     snprintf(before, sizeof before, "%s_a", prefix);

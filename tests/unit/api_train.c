@@ -44,7 +44,7 @@ static void training_writes_a_lora_that_loads(void **state)
     assert_int_equal(report.iterations, 5);
     assert_true(isfinite(report.first_loss) && isfinite(report.last_loss));
     assert_int_equal(report.planned_bytes, report.measured_bytes);
-    assert_non_null(strstr(report.summary, "rank 4"));
+    assert_non_null(strstr(report.summary, "rank 8"));
     assert_true(file_exists(test_path("out/small_000002.safetensors")));
     assert_true(file_exists(test_path("out/small_000004.safetensors")));
     assert_int_equal(test_count_files(test_path("out")), 3);

@@ -28,11 +28,80 @@ static leco_status read_text(const char *text, const char *override, train_confi
         assert_null(refused_.memory);                                                                                  \
     } while (0)
 
-static void defaults_are_p_s(void **state)
+static void defaults_are_leco_s(void **state)
 {
     (void)state;
     train_config c;
     assert_works(read_text(minimal, NULL, &c), &err);
+    assert_false(c.as_p1atdev);
+    assert_true(c.network.rank == 8 && c.network.alpha == 8 && c.lr == 3e-4);
+    assert_true(c.rates.schedule == LR_COSINE && c.denoising_steps == 12 && c.samples_per_trajectory == 4);
+    assert_true(c.timestep_jitter && c.iterations == 500);
+    assert_true(c.prompt[0].concept && c.prompt[0].guidance_scale == 0);
+    train_config_free(&c);
+}
+
+/* What the config says, and they don't go with. */
+static void defaults_give_way(void **state)
+{
+    (void)state;
+    train_config c;
+    assert_works(read_text(minimal, "train={timestep_compat: p1atdev}", &c), &err);
+    assert_true(!c.timestep_jitter && c.samples_per_trajectory == 1);
+    train_config_free(&c);
+    assert_works(read_text(minimal, "train={timestep_spacing: linspace, max_denoising_steps: 3}", &c), &err);
+    assert_true(!c.timestep_jitter && c.samples_per_trajectory == 3);
+    train_config_free(&c);
+    assert_works(read_text(minimal, "train={karras_sigmas: true, noise_scheduler: euler}", &c), &err);
+    assert_true(!c.timestep_jitter && c.samples_per_trajectory == 4);
+    train_config_free(&c);
+    assert_works(read_text(minimal, "train={min_timestep: 700, max_timestep: 950}", &c), &err);
+    assert_true(c.timestep_jitter && c.samples_per_trajectory == 3);
+    train_config_free(&c);
+    assert_works(read_text(minimal, "network={rank: 2}", &c), &err);
+    assert_true(c.network.rank == 2 && c.network.alpha == 2);
+    train_config_free(&c);
+    assert_works(read_text(minimal, "network={type: embedding, token: \"<x>\"}", &c), &err);
+    train_config_free(&c);
+}
+
+/* An entry that says anything of what is to come, or that trains something else, is as it says. */
+static void only_a_concept_is_one(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *prompts;
+        bool concept;
+    } cases[] = {
+        {"[{target: red}]", true},
+        {"[{target: vincent van gogh, guidance_scale: 1, weight: 2}]", true},
+        {"[{target: red, neutral: ''}]", false},
+        {"[{target: red, unconditional: blue}]", false},
+        {"[{target: red, positive: red star}]", false},
+        {"[{target: red, erase_from: a star}]", false},
+        {"[{target: red, attributes: [old]}]", false},
+        {"[{target: red, action: enhance}]", false},
+        {"[{target: 'a {red|blue} star'}]", false},
+        {"[{target: ' '}]", false},
+        {"[{target: ''}]", false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        train_config c;
+        char override[200];
+        snprintf(override, sizeof override, "prompts=%s", cases[i].prompts);
+        assert_works(read_text(minimal, override, &c), &err);
+        assert_int_equal(c.prompt[0].concept, cases[i].concept);
+        train_config_free(&c);
+    }
+}
+
+static void with_a_prompts_file_they_are_p_s(void **state)
+{
+    (void)state;
+    train_config c;
+    test_write(test_path("words.yaml"), "- target: red\n", strlen("- target: red\n"));
+    assert_works(read_text("pretrained_model:\n  name_or_path: model\nprompts_file: words.yaml\n", NULL, &c), &err);
+    assert_true(c.as_p1atdev && !c.prompt[0].concept && c.rates.schedule == LR_CONSTANT && !c.timestep_jitter);
     assert_string_equal(c.model, test_path("model"));
     assert_string_equal(c.save_path, test_path("output"));
     assert_string_equal(c.save_name, "untitled");
@@ -236,7 +305,10 @@ static void files_that_are_no_configs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(defaults_are_p_s),
+        cmocka_unit_test(defaults_are_leco_s),
+        cmocka_unit_test(defaults_give_way),
+        cmocka_unit_test(only_a_concept_is_one),
+        cmocka_unit_test(with_a_prompts_file_they_are_p_s),
         cmocka_unit_test(p_s_files_are_read),
         cmocka_unit_test(overrides_change_and_add),
         cmocka_unit_test(overrides_are_checked_like_files),

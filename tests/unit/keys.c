@@ -45,7 +45,7 @@ static const key_row rows[] = {
     TEXT("absent", absent, UNSET("`text`"), "another"),
     INT("whole", whole, -5, 5, "3", "from -5 to 5"),
     UINT("large", large, 0, 9.2e18, "7", "counts"),
-    NUMBER("number", number, 0, 1, "1e-4", "a share"),
+    NUMBER("number", number, 0, 1, EITHER("1e-4", "0.5"), "a share"),
     FLOAT("small", small, 0, 10, "1.5", "a float"),
     BOOL("flag", flag, "true", "a flag"),
     CLAIM("claim", claim, "unknown", "a claim"),
@@ -73,18 +73,20 @@ static void defaults_are_read_like_values(void **state)
 {
     (void)state;
     things t = {.own = 4};
-    keys_defaults(sections, &t);
+    keys_defaults(sections, false, &t);
     assert_string_equal(t.text, "some");
     assert_null(t.absent);
     assert_true(t.whole == 3 && t.large == 7 && t.number == 1e-4 && t.small == 1.5f && t.flag && t.claim == -1);
     assert_true(t.color == BLUE && t.own == 4);
+    keys_defaults(sections, true, &t);
+    assert_true(t.number == 0.5 && t.whole == 3);
 }
 
 static void each_kind_writes_its_field(void **state)
 {
     (void)state;
     things t = {0};
-    keys_defaults(sections, &t);
+    keys_defaults(sections, false, &t);
     assert_works(read_text("{whole: -5, large: 9000000000000000000, number: 1, small: 0.1, flag: no, claim: yes, "
                            "color: ROUGE, own: 9, old: [x], list: [y], later: false, text: ~}",
                            &t),
@@ -112,14 +114,15 @@ static void the_text_tells_all(void **state)
 {
     (void)state;
     char *text;
-    assert_works(keys_text(sections, true, &text, &err), &err);
+    assert_works(keys_text(sections, "on Sundays", true, &text, &err), &err);
     assert_non_null(strstr(text, "<!-- keys of things -->\n\n| key | default | meaning |\n"));
     assert_non_null(strstr(text, "| `color` | `blue` | `red` or `blue`, in a frame |\n"));
     assert_non_null(strstr(text, "| `absent` | `text` | another |\n"));
+    assert_non_null(strstr(text, "| `number` | `1e-4`; on Sundays `0.5` | a share |\n"));
     assert_non_null(strstr(text, "| `old` | | does nothing |\n"));
     assert_null(strstr(text, "`list`"));
     mem_free(text);
-    assert_works(keys_text(sections, false, &text, &err), &err);
+    assert_works(keys_text(sections, "on Sundays", false, &text, &err), &err);
     assert_non_null(strstr(text, "\nthings:\n"));
     assert_non_null(strstr(text, "  color:                      red or blue, in a frame (default: blue)\n"));
     assert_non_null(strstr(text, "  absent:                     another (default: text)\n"));
@@ -140,7 +143,7 @@ static void values_are_told_exactly(void **state)
     (void)state;
     char all[400] = "";
     things t = {0};
-    keys_defaults(sections, &t);
+    keys_defaults(sections, false, &t);
     t.number = 0.1 + 0.2;
     assert_works(keys_tell(sections, &t, note, all, &err), &err);
     assert_string_equal(all, "text=some;whole=3;large=7;number=0.30000000000000004;small=1.5;flag=true;color=blue;"

@@ -74,7 +74,7 @@ static void noise_alone_is_nothing_to_ask_a_noise_predictor(void **state)
                  "pretrained_model: {name_or_path: \"%s\"}\n"
                  "teachers: {donor: {name_or_path: \"%s\"}}\n"
                  "train: {precision: float32, iterations: 3, max_denoising_steps: 2, timestep_spacing: trailing,"
-                 " min_timestep: 900}\n"
+                 " min_timestep: 900, timestep_jitter: false}\n"
                  "save: {name: taught, path: out, per_steps: 0}\n"
                  "prompts:\n- {target: a circle, positive: a star, teacher: donor}\n",
                  test_path("student"), copy);

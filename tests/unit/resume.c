@@ -24,12 +24,14 @@
 
 static leco_error err;
 
-static const char config[] = "pretrained_model: {name_or_path: \"" MODEL "\"}\n"
-                             "network: {rank: 2}\n"
-                             "train: {precision: float32, iterations: 7, max_denoising_steps: 5, lr: 1e-3}\n"
-                             "save: {name: small, path: out, per_steps: 0}\n"
-                             "prompts:\n"
-                             "- {target: a red circle, positive: red, neutral: a circle}\n";
+static const char config[] =
+    "pretrained_model: {name_or_path: \"" MODEL "\"}\n"
+    "network: {rank: 2, alpha: 1}\n"
+    "train: {precision: float32, iterations: 7, max_denoising_steps: 5, lr: 1e-3, lr_scheduler: constant,\n"
+    "        samples_per_trajectory: 1, timestep_jitter: false}\n"
+    "save: {name: small, path: out, per_steps: 0}\n"
+    "prompts:\n"
+    "- {target: a red circle, positive: red, neutral: a circle}\n";
 
 /* ---- stopping ---- */
 

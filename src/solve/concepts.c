@@ -1,0 +1,201 @@
+#include "solve/concepts.h"
+
+#include <string.h>
+
+#include "base/log.h"
+#include "model/prompt_syntax.h"
+#include "solve/near.h"
+#include "solve/start.h"
+
+/* How many of the nearest words count most among what is kept; and an entry's tickets, which are shared by its texts:
+ * 1 to 8 of them get whole ones. */
+enum { NEAREST = 4, TICKETS = 840 };
+
+typedef struct completing {
+    train_config *config;
+    model *model;
+    near_search search;
+    const char **word; /* [words] all concepts */
+    size_t words;
+    train_prompt *entry; /* [entries] in place of the config's */
+    size_t entries, capacity;
+    const char *kept;    /* "{|a {b|c}" in the making */
+    bool told_of_syntax; /* what people write in other programs' prompts is taken literally here, too */
+    arena *scratch;
+    leco_error *err;
+} completing;
+
+static leco_status no_memory(const completing *s)
+{
+    return error_memory(s->err, 0, "the prompts");
+}
+
+/* ---- texts ---- */
+
+/* The template with a text in place of its {}. */
+static const char *filled(const char *template, const char *text, arena *memory)
+{
+    const char *place = strstr(template, "{}");
+    return arena_printf(memory, "%.*s%s%s", (int)(place - template), template, text, place + 2);
+}
+
+/* "{a|b|c}"; "" of no words. */
+static const char *any_of(const char *const *word, size_t count, arena *memory)
+{
+    const char *text = count ? "{" : "";
+    for (size_t i = 0; text && i < count; i++)
+        text = arena_printf(memory, "%s%s%s", text, word[i], i + 1 < count ? "|" : "}");
+    return text;
+}
+
+/* One of the nearest words as often as any of its kind, and one that shares the concept's first words as often as both:
+ * so keeps a closed form them, too (erase_keep.c). */
+static leco_status kept_words(const completing *s, const near_words *near, const char *concept, const char **out)
+{
+    const char **word = arena_alloc(s->scratch, near->count + 1, sizeof *word);
+    const char **sharing = arena_alloc(s->scratch, near->count + 1, sizeof *sharing);
+    if (!word || !sharing) return no_memory(s);
+    const size_t count = near_others(near, concept, false, word), sharers = near_others(near, concept, true, sharing);
+    const char *any = any_of(word, count, s->scratch);
+    const char *nearest = any_of(word, count < NEAREST ? count : NEAREST, s->scratch);
+    const char *shared = any_of(sharing, sharers, s->scratch);
+    if (!any || !nearest || !shared) return no_memory(s);
+    *out = sharers ? arena_printf(s->scratch, "{%s|%s|%s|%s}", nearest, any, shared, shared)
+                   : arena_printf(s->scratch, "{%s|%s}", nearest, any);
+    return *out ? LECO_OK : no_memory(s);
+}
+
+/* ---- entries ---- */
+
+static leco_status add_entry(completing *s, const train_prompt *p)
+{
+    if (s->entries == s->capacity) {
+        const size_t grown = 2 * s->capacity + s->config->prompt_count + 16;
+        train_prompt *entry = arena_alloc(s->config->memory, grown, sizeof *entry);
+        if (!entry) return no_memory(s);
+        for (size_t i = 0; i < s->entries; i++) entry[i] = s->entry[i];
+        s->entry = entry;
+        s->capacity = grown;
+    }
+    s->entry[s->entries++] = *p;
+    return LECO_OK;
+}
+
+static leco_status add_texts(completing *s, const train_prompt *p, const near_words *near, const char *becomes)
+{
+    const char *const *template, *kept;
+    size_t count;
+    LECO_TRY(topic_templates(near->topic, s->model->tokenizer, s->scratch, &template, &count, s->err));
+    LECO_TRY(kept_words(s, near, p->target, &kept));
+    for (size_t i = 0; i < count; i++) {
+        train_prompt one = *p;
+        one.target = one.positive = filled(template[i], p -> target, s -> config -> memory);
+        one.neutral = filled(template[i], becomes, s -> config -> memory);
+        one.tickets = TICKETS / (int64_t)count;
+        const char *stays = filled(template[i], kept, s -> scratch);
+        if (!one.target || !one.neutral || !stays) return no_memory(s);
+        if (!(s->kept = arena_printf(s->scratch, "%s|%s", s->kept, stays))) return no_memory(s);
+        LECO_TRY(add_entry(s, &one));
+    }
+    log_message(LOG_INFO, "%s: \"%.60s\" is to become \"%.60s\"%s%s%s, in %zu texts", p->place, p->target, becomes,
+                p->to ? "" : ", the nearest ", p->to ? "" : near->topic->name,
+                p->to ? "" : " (`to` would say otherwise)", count);
+    return LECO_OK;
+}
+
+static leco_status complete_entry(completing *s, const train_prompt *p)
+{
+    placed_text alone, other;
+    near_words near;
+    const tokenizer *t = s->model->tokenizer;
+    LECO_TRY(text_place(p->target, t, s->scratch, &alone, s->err));
+    if (alone.cut)
+        return error_set(s->err, LECO_INVALID,
+                         "%s: prompts.target: \"%.60s...\" is more than the %zu tokens that the text encoder reads",
+                         p->place, p->target, tokenizer_length(t));
+    prompt_syntax_tell(p->target, t, &s->told_of_syntax);
+    LECO_TRY(word_warn_of_unknown(t, p->target, s->err));
+    LECO_TRY(near_find(&s->search, p->target, s->scratch, &near, s->err));
+    if (p->to) LECO_TRY(text_place(p->to, t, s->scratch, &other, s->err));
+    if (p->to && text_mentions(&other, &alone))
+        return error_set(s->err, LECO_INVALID, "%s: prompts.to: \"%.60s\" says \"%.60s\", which is to go", p->place,
+                         p->to, p->target);
+    const char *becomes = p->to ? p->to : near_other(&near);
+    if (becomes) return add_texts(s, p, &near, becomes);
+    return error_set(s->err, LECO_INVALID,
+                     "%s: prompts.target: no other %s that this model knows is left to come in place of \"%.60s\": say "
+                     "with `to` what is to",
+                     p->place, near.topic->name, p->target);
+}
+
+/* ---- what goes with them ---- */
+
+static leco_status complete_preserve(completing *s, const train_prompt *first)
+{
+    train_config *c = s->config;
+    if (c->preserve.prompt) return LECO_OK;
+    c->preserve.prompt = arena_printf(c->memory, "%s}", s->kept);
+    c->preserve.place = first->place;
+    c->preserve.batch_size = c->batch_size;
+    c->preserve.width = first->width;
+    c->preserve.height = first->height;
+    return c->preserve.prompt ? LECO_OK : no_memory(s);
+}
+
+static void complete_start(train_config *c)
+{
+    trainable_options *n = &c->network;
+    const bool reads = n->layers.method != METHOD_SELFATTN && n->layers.method != METHOD_NOXATTN;
+    if (n->kind == &kind_lora && !n->start && !n->start_from && n->rule_count == 0 && reads) n->start = "erase";
+}
+
+static leco_status complete(completing *s, const device *d)
+{
+    train_config *c = s->config;
+    readers r;
+    double *sketch;
+    const train_prompt *first = NULL;
+    LECO_TRY(readers_find(s->model, s->scratch, &r, s->err));
+    LECO_TRY(readers_sketch(&r, s->scratch, &sketch, s->err));
+    s->search = (near_search){s->model, &r, sketch, d, s->word, s->words};
+    s->kept = "{";
+    for (size_t i = 0; i < c->prompt_count; i++) {
+        train_prompt *p = &c->prompt[i];
+        p->tickets = TICKETS;
+        LECO_TRY(p->concept ? complete_entry(s, p) : add_entry(s, p));
+        if (p->concept && !first) first = p;
+    }
+    LECO_TRY(complete_preserve(s, first));
+    complete_start(c);
+    c->prompt = s->entry;
+    c->prompt_count = s->entries;
+    return LECO_OK;
+}
+
+static leco_status open_and_complete(completing *s, const char *device_name)
+{
+    device d = {0};
+    LECO_TRY(start_open_model(s->config, &s->model, s->err));
+    LECO_TRY(device_open(device_name, NULL, &d, s->err));
+    leco_status status = complete(s, &d);
+    device_close(&d);
+    return status;
+}
+
+leco_status concepts_complete(train_config *c, const char *device_name, leco_error *err)
+{
+    completing s = {.config = c, .err = err};
+    size_t count = 0;
+    for (size_t i = 0; i < c->prompt_count; i++) count += c->prompt[i].concept;
+    if (count == 0) return LECO_OK;
+    if (!(s.scratch = arena_create()) || !(s.word = arena_alloc(s.scratch, count, sizeof *s.word))) {
+        arena_destroy(s.scratch);
+        return no_memory(&s);
+    }
+    for (size_t i = 0; i < c->prompt_count; i++)
+        if (c->prompt[i].concept) s.word[s.words++] = c->prompt[i].target;
+    leco_status status = open_and_complete(&s, device_name);
+    model_close(s.model);
+    arena_destroy(s.scratch);
+    return status;
+}
