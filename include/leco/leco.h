@@ -247,7 +247,9 @@ typedef struct leco_erase_options {
     int rounds;                           /* of RECE, after the first: 0 to 3 */
     double strength;                      /* 1; more goes further */
     double lambda;                        /* how much it costs to change anything, relative to what states are like */
-    int rank;                             /* 0: as low as serves, 32 at most */
+    int rank;                             /* 0: as low as serves, max_rank at most */
+    int max_rank;                         /* 32 */
+    const char *precision;                /* of the file: "float16" (NULL, too), "float32" or "bfloat16" */
     leco_progress_callback progress;
     void *user;
 } leco_erase_options;

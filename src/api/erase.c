@@ -21,7 +21,7 @@ enum { MOST_TOLD = 6, PROMPT_FILE_LIMIT = 1 << 20 };
 
 leco_erase_options leco_erase_defaults(void)
 {
-    return (leco_erase_options){.method = "uce", .strength = 1, .lambda = ERASE_LAMBDA};
+    return (leco_erase_options){.method = "uce", .strength = 1, .lambda = ERASE_LAMBDA, .max_rank = ERASE_MAX_RANK};
 }
 
 void leco_erase_report_free(leco_erase_report *report)
@@ -37,7 +37,8 @@ typedef struct erasing {
     const leco_erase_options *options;
     const char *path;
     double start;
-    arena *memory; /* of texts */
+    arena *memory;   /* of texts */
+    dtype precision; /* of the file */
     erase_options what;
     erase_result result;
 } erasing;
@@ -56,6 +57,8 @@ static leco_status check(const leco_erase_options *o, leco_error *err)
         return error_set(err, LECO_INVALID, "lambda is %g: expected a number of at least 0", o->lambda);
     if (o->rank < 0 || o->rank > 1024)
         return error_set(err, LECO_INVALID, "the rank is %d: expected 1 to 1024, or 0 for as low as serves", o->rank);
+    if (o->max_rank < 1 || o->max_rank > 1024)
+        return error_set(err, LECO_INVALID, "the highest rank is %d: expected 1 to 1024", o->max_rank);
     if (o->rounds < 0 || o->rounds > 3) return error_set(err, LECO_INVALID, "%d rounds: expected 0 to 3", o->rounds);
     return LECO_OK;
 }
@@ -129,6 +132,7 @@ static leco_status read_options(erasing *e, leco_error *err)
 {
     const leco_erase_options *o = e->options;
     LECO_TRY(check(o, err));
+    LECO_TRY(layers_precision(o->precision, &e->precision, err));
     LECO_TRY(check_words("the concept", o->concepts, o->concept_count, err));
     LECO_TRY(check_words("what comes in its place", o->to, o->to_count, err));
     LECO_TRY(check_words("what is kept", o->keep, o->keep_count, err));
@@ -140,6 +144,7 @@ static leco_status read_options(erasing *e, leco_error *err)
                               .lambda = o->lambda,
                               .strength = o->enhance ? -o->strength : o->strength,
                               .rank = o->rank,
+                              .max_rank = o->max_rank,
                               .lost = ERASE_LOST,
                               .progress = o->progress ? forward_progress : NULL,
                               .user = e};
@@ -154,20 +159,33 @@ static leco_status read_options(erasing *e, leco_error *err)
 
 /* ---- the file ---- */
 
+static const char *verb_of(const leco_erase_options *o)
+{
+    return o->enhance ? "goes away from" : "becomes";
+}
+
+/* Around what comes in a concept's place: several texts have quotes themselves. */
+static const char *quote_of(const char *becomes)
+{
+    return *becomes == '"' ? "" : "\"";
+}
+
 static leco_status save(const erasing *e, leco_error *err)
 {
     const model *m = e->handle->model;
     char comment[512];
     size_t used = (size_t)snprintf(comment, sizeof comment, "leco: %s ", e->options->enhance ? "enhances" : "erases");
-    for (size_t i = 0; i < e->options->concept_count && used < sizeof comment; i++)
-        used += (size_t)snprintf(comment + used, sizeof comment - used, "%s\"%s\", which becomes \"%s\"", i ? "; " : "",
-                                 e->options->concepts[i], e->result.erased[i].becomes);
+    for (size_t i = 0; i < e->options->concept_count && used < sizeof comment; i++) {
+        const char *to = e->result.erased[i].becomes, *quote = quote_of(to);
+        used += (size_t)snprintf(comment + used, sizeof comment - used, "%s\"%s\", which %s %s%s%s", i ? "; " : "",
+                                 e->options->concepts[i], verb_of(e->options), quote, to, quote);
+    }
     if (used < sizeof comment)
         snprintf(comment + used, sizeof comment - used, ", by a closed form (%s)", e->options->method);
     utf8_tidy(comment, false);
     const trainable_metadata metadata = {
         .comment = comment, .family = m->family, .v_prediction = m->schedule.prediction == PREDICT_V};
-    return layers_save(e->result.trainable, e->path, DTYPE_F16, &metadata, err);
+    return layers_save(e->result.trainable, e->path, e->precision, &metadata, err);
 }
 
 /* ---- the report ---- */
@@ -188,29 +206,33 @@ static char *to_json(const erasing *e, const leco_erase_report *report)
     const erase_result *r = &e->result;
     for (size_t i = 0; i < e->options->concept_count; i++)
         json_array_append_new(concepts, json_pack("{s:s, s:s, s:s, s:I, s:f, s:o}", "concept", e->options->concepts[i],
-                                                  "topic", r->erased[i].near.topic->name, "becomes",
+                                                  "topic", r->erased[i].near.topic->name,
+                                                  e->options->enhance ? "goes_away_from" : "becomes",
                                                   r->erased[i].becomes, "contexts", (json_int_t)r->erased[i].contexts,
                                                   "left", r->erased[i].left, "near", near_json(&r->erased[i].near)));
     for (size_t i = 0; i < r->kept_count; i++)
         json_array_append_new(kept, json_pack("{s:s, s:f}", "text", r->kept[i].text, "moved", r->kept[i].moved));
-    json_t *all = json_pack("{s:o, s:i, s:f, s:f, s:f, s:f, s:o, s:o}", "file", report_string(e->path), "rank",
-                            report->rank, "lost", report->lost, "left", report->left, "moved", report->moved, "seconds",
-                            report->seconds, "concepts", concepts, "kept", kept);
+    json_t *all =
+        json_pack("{s:o, s:i, s:I, s:I, s:f, s:f, s:f, s:f, s:o, s:o}", "file", report_string(e->path), "rank",
+                  report->rank, "layers", (json_int_t)trainable_module_count(r->trainable), "parameters",
+                  (json_int_t)trainable_parameters(r->trainable), "lost", report->lost, "left", report->left, "moved",
+                  report->moved, "seconds", report->seconds, "concepts", concepts, "kept", kept);
     char *text = NULL;
     leco_status status = all ? report_text(all, true, &text, NULL) : LECO_MEMORY;
     json_decref(all);
     return status == LECO_OK ? text : NULL;
 }
 
-static void tell_concept(FILE *out, const char *name, const erased_concept *c, bool enhance)
+static void tell_concept(FILE *out, const char *name, const erased_concept *c, const leco_erase_options *o)
 {
-    fprintf(out, "%s (%s, %zu contexts) %s \"%s\"", name, c->near.topic->name, c->contexts,
-            enhance ? "goes away from" : "becomes", c->becomes);
-    if (!enhance)
+    const char *quote = quote_of(c->becomes);
+    fprintf(out, "%s (%s, %zu context%s) %s %s%s%s", name, c->near.topic->name, c->contexts,
+            c->contexts == 1 ? "" : "s", verb_of(o), quote, c->becomes, quote);
+    if (!o->enhance)
         fprintf(out, "; %.1f%% of the way is left (%s)", 100 * c->left,
-                c->left < 0.5            ? "gone, as a rule"
-                : c->left < ERASE_HARDLY ? "look at pictures: it may be gone"
-                                         : "hardly changed");
+                c->left < 0.5 && !strchr(name, ' ') ? "gone, as a rule"
+                : c->left < ERASE_HARDLY            ? "look at pictures: it may be gone"
+                                                    : "hardly changed");
     fprintf(out, "\n  nearest to it:");
     size_t told = 0;
     for (size_t i = 0; i < c->near.count && told < MOST_TOLD; i++)
@@ -229,7 +251,7 @@ static char *to_summary(const erasing *e, const leco_erase_report *report)
     FILE *out = open_memstream(&text, &size);
     if (!out) return NULL;
     const leco_erase_options *o = e->options;
-    for (size_t i = 0; i < o->concept_count; i++) tell_concept(out, o->concepts[i], &r->erased[i], o->enhance);
+    for (size_t i = 0; i < o->concept_count; i++) tell_concept(out, o->concepts[i], &r->erased[i], o);
     fprintf(out, "kept: %zu texts, moved by %.1f%% of that; most:\n", r->kept_count, 100 * report->moved);
     for (size_t i = 0; i < r->kept_count && i < 3; i++)
         fprintf(out, "  %5.1f%%  \"%s\"\n", 100 * r->kept[i].moved, r->kept[i].text);

@@ -6,8 +6,8 @@
 
 typedef struct erase_args {
     text_list to, contexts, keep, grid;
-    const char *context_file, *keep_file, *method, *output;
-    int64_t rank, rounds;
+    const char *context_file, *keep_file, *method, *output, *saved_as;
+    int64_t rank, max_rank, rounds;
     double strength, lambda;
 } erase_args;
 
@@ -21,7 +21,8 @@ typedef struct erase_args {
          ARG(contexts),                                                                                                \
          .help =                                                                                                       \
              "a text with {} where the concept stands, perhaps with wildcards: \"a {small|large} {} vase\". May be "   \
-             "given several times (default: texts of leco's own, for colors, objects, styles, artists and persons)"},  \
+             "given several times (default: texts of leco's own, for colors, objects, styles, sizes, artists and "     \
+             "persons)"},                                                                                              \
         {"in-file", 0, OPTION_TEXT, "FILE", ARG(context_file), .help = "such texts, one a line"},                      \
         {"keep",                                                                                                       \
          0,                                                                                                            \
@@ -53,7 +54,20 @@ typedef struct erase_args {
          "N",                                                                                                          \
          ARG(rank),                                                                                                    \
          .max = 1024,                                                                                                  \
-         .help = "of the LoRA (default: as low as keeps 80% of the change, 32 at most)"},                              \
+         .help = "of the LoRA (default: as low as keeps 80% of the change)"},                                          \
+        {"max-rank",                                                                                                   \
+         0,                                                                                                            \
+         OPTION_WHOLE,                                                                                                 \
+         "N",                                                                                                          \
+         ARG(max_rank),                                                                                                \
+         .min = 1,                                                                                                     \
+         .max = 1024,                                                                                                  \
+         .fallback = "32",                                                                                             \
+         .help = "the highest that this may come to"},                                                                 \
+        {"save-precision",      0,                                                                                     \
+         OPTION_CHOICE,         "TYPE",                                                                                \
+         ARG(saved_as),         .choices = "float16|float32|bfloat16",                                                 \
+         .fallback = "float16", .help = "of the file's tensors"},                                                      \
         {"strength",           0, OPTION_NUMBER, "S", ARG(strength), .max = 100, .above = true, .fallback = STRENGTH,  \
          .help = STRENGTH_HELP},                                                                                       \
         {"lambda",                                                                                                     \
@@ -88,7 +102,8 @@ static const option_spec enhance_option_list[] = {OPTIONS(
 /* Of model_options those that make sense: the model is taken as it is, without LoRAs. */
 #define MODEL(field) .offset = offsetof(model_args, field)
 static const option_spec of_model[] = {
-    {"model", 'm', OPTION_TEXT, "MODEL", MODEL(model), .help = "the model: a folder as diffusers writes it"},
+    {"model", 'm', OPTION_TEXT, "MODEL", MODEL(model),
+     .help = "the model: a folder as diffusers writes it, or a checkpoint in one file"},
     {"embedding", 0, OPTION_TEXTS, "FILE", MODEL(embedding), .help = EMBEDDING_HELP},
     {"device", 0, OPTION_CHOICE, "DEVICE", MODEL(device), .choice_at = leco_device_name, .later = "cuda",
      .help = DEVICE_HELP},
@@ -193,7 +208,8 @@ static int do_it(const erase_line *line)
     o.method = args->method;
     o.rounds = (int)args->rounds;
     o.strength = args->strength, o.lambda = args->lambda;
-    o.rank = (int)args->rank;
+    o.rank = (int)args->rank, o.max_rank = (int)args->max_rank;
+    o.precision = args->saved_as;
     o.progress = progress_show, o.user = &bar;
     leco_status status = model_args_open(line->model, &model, &err);
     if (status == LECO_OK && args->grid.count > 0) {

@@ -303,6 +303,35 @@ const weight *weights_used(const weights *w, size_t index)
     return w->slots[index]->used ? &w->slots[index]->w : NULL;
 }
 
+const char *weights_name(const weights *w, size_t index)
+{
+    return w->slots[index]->w.name;
+}
+
+static bool equal_values(const safetensors_entry *a, const safetensors_entry *b)
+{
+    float left[CHUNK], right[CHUNK];
+    if (a->count != b->count) return false;
+    if (a->type == b->type) return memcmp(a->data, b->data, a->count * dtype_size(a->type)) == 0;
+    if (!dtype_is_float(a->type) || !dtype_is_float(b->type)) return false;
+    for (size_t i = 0; i < a->count; i += CHUNK) {
+        const size_t count = a->count - i < CHUNK ? a->count - i : CHUNK;
+        dtype_convert(left, DTYPE_F32, (const char *)a->data + i * dtype_size(a->type), a->type, count);
+        dtype_convert(right, DTYPE_F32, (const char *)b->data + i * dtype_size(b->type), b->type, count);
+        for (size_t k = 0; k < count; k++)
+            if (!(left[k] == right[k])) return false;
+    }
+    return true;
+}
+
+bool weights_same(const weights *w, size_t index, const weights *other)
+{
+    bool found;
+    const weights_slot *s = w->slots[index];
+    const size_t at = weights_locate(other, s->w.name, &found);
+    return found && s->from && other->slots[at]->from && equal_values(s->from, other->slots[at]->from);
+}
+
 int64_t weights_parameters(const weights *w)
 {
     int64_t all = 0;

@@ -57,6 +57,11 @@ leco_status weights_check(const weights *w, leco_error *err); /* both of them */
 /* LECO_IO where their file became shorter in the meantime: what was computed is wrong then. */
 leco_status weights_unchanged(const weights *w, leco_error *err);
 
+/* The name of tensor number `index` of weights_count, and whether another set has one of that name and the same values,
+ * whatever their types. false for random and blank sets. */
+const char *weights_name(const weights *w, size_t index);
+bool weights_same(const weights *w, size_t index, const weights *other);
+
 /* Those that modules have asked for, by name: number `index` of weights_count, or NULL where nobody did. */
 size_t weights_count(const weights *w);
 const weight *weights_used(const weights *w, size_t index);

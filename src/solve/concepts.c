@@ -176,7 +176,7 @@ static leco_status open_and_complete(completing *s, const char *device_name)
 {
     device d = {0};
     LECO_TRY(start_open_model(s->config, &s->model, s->err));
-    LECO_TRY(device_open(device_name, NULL, &d, s->err));
+    LECO_TRY(start_open_device(s->config, device_name, &d, s->err));
     leco_status status = complete(s, &d);
     device_close(&d);
     return status;

@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/log.h"
 #include "base/name_table.h"
@@ -97,6 +98,13 @@ static size_t count_words(const char *text)
         words += letter ? !before : !isspace((unsigned char)*c);
     }
     return words;
+}
+
+const char *word_without_article(const char *word)
+{
+    const size_t length = strncasecmp(word, "an ", 3) == 0 ? 3 : strncasecmp(word, "a ", 2) == 0 ? 2 : 0;
+    const char *rest = word + length + strspn(word + length, " ");
+    return *rest ? rest : word;
 }
 
 bool word_is_known(const tokenizer *t, const char *word)

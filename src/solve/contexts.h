@@ -37,6 +37,9 @@ leco_status topic_words(const topic *about, const tokenizer *t, arena *memory, c
 /* The context with a word in its place; NULL: out of memory. */
 char *context_text(const context *c, const char *word, arena *memory);
 
+/* Behind "a " or "an ", which texts have themselves: "a star" is the star of "a small {}". */
+const char *word_without_article(const char *word);
+
 /* Is a word, or each of several, about one token? A model knows little of words that fall apart. */
 bool word_is_known(const tokenizer *t, const char *word);
 /* Logs which words of a text aren't, each with the known word of any topic that it may have been meant for: they are

@@ -125,7 +125,7 @@ void dense_add_outer(const double *a, const double *b, int64_t rows, int64_t col
 
 static leco_status singular(leco_error *err)
 {
-    return error_set(err, LECO_INVALID, "the system of equations is singular");
+    return error_set(err, LECO_INVALID, "the system of equations is singular; a larger lambda makes it sound");
 }
 
 leco_status dense_cholesky(double *a, int64_t n, leco_error *err)

@@ -25,7 +25,7 @@ static leco_status check_concepts(solver *s)
     const erase_options *o = s->options;
     for (size_t i = 0; i < o->words; i++) {
         subject *c = &s->subject[i];
-        c->word = o->word[i];
+        c->word = word_without_article(o->word[i]);
         LECO_TRY(text_place(c->word, s->model->tokenizer, s->texts, &c->alone, s->err));
         if (c->alone.needed <= 2)
             return error_set(s->err, LECO_INVALID, "concept number %zu is empty: expected words", i + 1);
@@ -68,29 +68,47 @@ static leco_status check_texts(const solver *s)
 
 /* ---- contexts and targets ---- */
 
+/* One that says a concept besides its {} would have it change and stay. */
+static leco_status check_context(const solver *s, const context *at)
+{
+    placed_text place;
+    const char *text = context_text(at, "", s->texts);
+    if (!text) return erase_no_memory(s, "a context");
+    LECO_TRY(text_place(text, s->model->tokenizer, s->texts, &place, s->err));
+    const subject *c = erase_mentioned(s, &place);
+    if (!c) return LECO_OK;
+    return error_set(s->err, LECO_INVALID, "the context \"%.60s{}%.60s\" says \"%.60s\" besides its {}", at->before,
+                     at->after, c->word);
+}
+
 static leco_status draw_contexts(solver *s, subject *c, const near_words *near)
 {
     const erase_options *o = s->options;
     const tokenizer *t = s->model->tokenizer;
-    if (o->contexts) return contexts_draw(o->context, o->contexts, CONTEXTS, &s->random, s->texts, &c->at, s->err);
-    return contexts_of_topic(near->topic, t, CONTEXTS, &s->random, s->texts, &c->at, s->err);
+    if (!o->contexts) return contexts_of_topic(near->topic, t, CONTEXTS, &s->random, s->texts, &c->at, s->err);
+    LECO_TRY(contexts_draw(o->context, o->contexts, CONTEXTS, &s->random, s->texts, &c->at, s->err));
+    for (size_t i = 0; i < c->at.count; i++) LECO_TRY(check_context(s, &c->at.item[i]));
+    return contexts_of_topic(near->topic, t, CONTEXTS, &s->random, s->texts, &c->usual, s->err);
 }
 
 static leco_status choose_targets(solver *s, subject *c, erased_concept *told)
 {
     const erase_options *o = s->options;
-    c->targets = o->target;
+    erase_target *given = arena_alloc(s->texts, o->targets + 1, sizeof *given);
+    if (!given) return erase_no_memory(s, "targets");
+    for (size_t i = 0; i < o->targets; i++) {
+        given[i] = o->target[i];
+        if (!topic_is_names(told->near.topic)) given[i].text = word_without_article(given[i].text);
+    }
+    c->targets = given;
     c->target_count = o->targets;
     if (o->targets == 0) {
-        erase_target *chosen = arena_alloc(s->texts, 1, sizeof *chosen);
-        if (!chosen) return erase_no_memory(s, "a target");
-        chosen->share = 1;
-        if (!(chosen->text = near_other(&told->near)))
+        given->share = 1;
+        if (!(given->text = near_other(&told->near)))
             return error_set(s->err, LECO_INVALID,
                              "no other %s that this model knows is left to come in place of \"%.60s\": say with --to "
                              "what is to",
                              told->near.topic->name, c->word);
-        c->targets = chosen;
         c->target_count = 1;
     }
     told->becomes = arena_strdup(s->memory, c->target_count == 1 ? c->targets[0].text : "");
@@ -240,7 +258,7 @@ static leco_status solve(solver *s)
 static leco_status cut_all(solver *s, cut *c)
 {
     const erase_options *o = s->options;
-    LECO_TRY(cut_create(&s->edit, s->readers.count, o->rank ? o->rank : ERASE_MAX_RANK, s->texts, c, s->err));
+    LECO_TRY(cut_create(&s->edit, s->readers.count, o->rank ? o->rank : o->max_rank, s->texts, c, s->err));
     for (size_t i = 0; i < s->readers.count; i++) {
         const reader *r = &s->readers.item[i];
         arena *scratch = arena_create();

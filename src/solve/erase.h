@@ -35,7 +35,8 @@ typedef struct erase_options {
     int rounds;
     double lambda;   /* relative to the mean square of what a state has in a dimension */
     double strength; /* 1; below 0 is the other way: the concept becomes more of what it is */
-    int64_t rank;    /* 0: as low as leaves out no more than `lost`, ERASE_MAX_RANK at most */
+    int64_t rank;    /* 0: as low as leaves out no more than `lost`, max_rank at most */
+    int64_t max_rank;
     double lost;
     bool (*progress)(void *user, double done); /* 0 to 1; false stops. May be NULL */
     void *user;
@@ -50,7 +51,7 @@ enum { ERASE_MAX_RANK = 32 };
 /* What happens to one concept. */
 typedef struct erased_concept {
     near_words near;
-    const char *becomes; /* one text, or several with their shares */
+    const char *becomes; /* one text; or several in quotes, with their shares */
     size_t contexts;
     double left; /* how far its keys and values still are from the target's: 0 to 1 and above */
 } erased_concept;

@@ -4,8 +4,8 @@
 #include "solve/erase_internal.h"
 
 /* Which words are kept most: so many of the nearest; in how many contexts each word is kept that the caller names, and
- * in how many all of them. */
-enum { NEAREST = 4, KEPT_IN = 4, KEPT_TEXTS = 1000 };
+ * in how many all of them; and of how many words such a word may be. */
+enum { NEAREST = 4, KEPT_IN = 4, KEPT_TEXTS = 1000, LONGEST_WORD = 3 };
 
 const subject *erase_mentioned(const solver *s, const placed_text *text)
 {
@@ -49,9 +49,26 @@ static leco_status keep(solver *s, const char *text)
     return LECO_OK;
 }
 
+/* Could it stand in a context, or is it a prompt by itself? */
+static bool is_word(const char *text)
+{
+    size_t words = 1;
+    for (const char *c = text; *c; c++) words += *c == ' ' && c[1] != ' ';
+    return words <= LONGEST_WORD && !strpbrk(text, ",.:;") && word_without_article(text) == text;
+}
+
+/* Where a word of the caller's is kept, too: in the texts of the concept of its kind, or of the first. */
+static const context_list *contexts_for(const solver *s, const char *word)
+{
+    const topic *about = topic_listing(word);
+    for (size_t i = 0; i < s->count && about; i++)
+        if (s->result->erased[i].near.topic == about) return &s->subject[i].at;
+    return &s->subject[0].at;
+}
+
 /* Each context once with one of the nearest words, once with any other of its kind, and twice with one that shares the
  * concept's first words: to tell these from it is hardest. */
-static leco_status keep_near(solver *s, const subject *c, const near_words *near)
+static leco_status keep_near(solver *s, const subject *c, const context_list *at, const near_words *near)
 {
     const char **word = arena_alloc(s->texts, near->count + 1, sizeof *word);
     const char **sharing = arena_alloc(s->texts, near->count + 1, sizeof *sharing);
@@ -59,12 +76,12 @@ static leco_status keep_near(solver *s, const subject *c, const near_words *near
     size_t count = near_others(near, c->word, false, word);
     const size_t sharers = near_others(near, c->word, true, sharing);
     if (count == 0) word[count++] = "";
-    for (size_t i = 0; i < c->at.count; i++) {
+    for (size_t i = 0; i < at->count; i++) {
         const size_t any = (size_t)rng_randint(&s->random, 0, (int64_t)count);
-        LECO_TRY(keep(s, context_text(&c->at.item[i], word[i % (count < NEAREST ? count : NEAREST)], s->memory)));
-        LECO_TRY(keep(s, context_text(&c->at.item[i], word[any], s->memory)));
+        LECO_TRY(keep(s, context_text(&at->item[i], word[i % (count < NEAREST ? count : NEAREST)], s->memory)));
+        LECO_TRY(keep(s, context_text(&at->item[i], word[any], s->memory)));
         for (size_t k = 0; k < 2 && sharers > 0; k++)
-            LECO_TRY(keep(s, context_text(&c->at.item[i], sharing[(2 * i + k) % sharers], s->memory)));
+            LECO_TRY(keep(s, context_text(&at->item[i], sharing[(2 * i + k) % sharers], s->memory)));
     }
     return LECO_OK;
 }
@@ -74,10 +91,11 @@ static leco_status keep_near(solver *s, const subject *c, const near_words *near
 static leco_status keep_given(solver *s)
 {
     const erase_options *o = s->options;
-    const context_list *at = &s->subject[0].at;
     const size_t before = s->kept_count, most = o->keeps ? KEPT_TEXTS / o->keeps : 0;
     for (size_t i = 0; i < o->keeps; i++) {
         LECO_TRY(keep(s, arena_strdup(s->memory, o->keep[i])));
+        if (!is_word(o->keep[i])) continue;
+        const context_list *at = contexts_for(s, o->keep[i]);
         for (size_t k = 0; at->item && k < KEPT_IN && k < most && k < at->count; k++)
             LECO_TRY(keep(s, context_text(&at->item[(i + k) % at->count], o->keep[i], s->memory)));
     }
@@ -94,7 +112,8 @@ leco_status erase_keep(solver *s)
     LECO_TRY(keep(s, ""));
     for (size_t i = 0; i < o->words; i++) {
         const near_words *near = &s->result->erased[i].near;
-        LECO_TRY(keep_near(s, &s->subject[i], near));
+        LECO_TRY(keep_near(s, &s->subject[i], &s->subject[i].at, near));
+        LECO_TRY(keep_near(s, &s->subject[i], &s->subject[i].usual, near));
     }
     return keep_given(s);
 }

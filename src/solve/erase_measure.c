@@ -6,8 +6,10 @@
 
 #include "base/log.h"
 
-/* A part of the way: moved further, what is kept no longer is itself. */
+/* Parts of the way: moved further, what is kept no longer is itself; and further than any sound solve goes. */
 #define FAR 0.3
+#define WILD 10
+#define CAREFUL (100 * ERASE_LAMBDA)
 
 /* The sketch of what states x [width, count] are read as, behind the edit or (`matrix`: s->sketch) by the model itself.
  */
@@ -115,9 +117,11 @@ static void warn(const solver *s)
         if (r->erased[i].left > ERASE_HARDLY)
             log_message(LOG_WARNING, "%.0f%% of the way is left of \"%.60s\": it will hardly be erased; %s",
                         100 * r->erased[i].left, s->subject[i].word,
-                        s->options->strength < 1 ? "the strength is below 1"
-                        : s->count > 1           ? "take fewer words at a time"
-                                                 : "say with --to what comes in its place");
+                        s->options->strength < 1       ? "the strength is below 1"
+                        : s->options->rounds > 0       ? "more rounds go beyond where it should be"
+                        : s->options->lambda > CAREFUL ? "a smaller lambda changes more"
+                        : s->count > 1                 ? "take fewer words at a time"
+                                                       : "say with --to what comes in its place");
     if (r->kept_moved > FAR)
         log_message(
             LOG_WARNING,
@@ -136,6 +140,7 @@ leco_status erase_measure(solver *s, const cut *c)
         LECO_TRY(erase_each_pair(s, &s->subject[i], add_distances, &d));
         s->result->erased[i].left = d.before > 0 ? sqrt(d.after / d.before) : 0;
         all.before += d.before;
+        all.after += d.after;
         all.weight += d.weight;
     }
     if (all.before == 0)
@@ -143,6 +148,12 @@ leco_status erase_measure(solver *s, const cut *c)
                          "\"%.60s\" and what comes in its place are the same to this model: nothing is to be changed",
                          s->subject[0].word);
     LECO_TRY(measure_kept(s, sqrt(all.before / all.weight)));
+    const double most = WILD * fmax(1, fabs(s->options->strength));
+    if (!(s->result->kept_moved < most) || !(all.after < most * most * all.before))
+        return error_set(s->err, LECO_INVALID,
+                         "the system of equations is nearly singular: what is kept would move by %.0f%% of the way; a "
+                         "larger --lambda (now %g) makes it sound",
+                         100 * s->result->kept_moved, s->options->lambda);
     warn(s);
     return LECO_OK;
 }

@@ -5,7 +5,6 @@
 
 #include "base/arena.h"
 #include "base/mem.h"
-#include "format/tensors.h"
 #include "solve/low_rank.h"
 
 typedef struct extraction {
@@ -141,38 +140,15 @@ static bool is_layers_weight(const layer_list *list, const char *name)
     return false;
 }
 
-static bool equal_values(const safetensors_entry *a, const safetensors_entry *b)
-{
-    enum { CHUNK = 1024 };
-    float left[CHUNK], right[CHUNK];
-    if (a->count != b->count) return false;
-    if (a->type == b->type) return memcmp(a->data, b->data, a->count * dtype_size(a->type)) == 0;
-    if (!dtype_is_float(a->type) || !dtype_is_float(b->type)) return false;
-    for (size_t i = 0; i < a->count; i += CHUNK) {
-        const size_t count = a->count - i < CHUNK ? a->count - i : CHUNK;
-        dtype_convert(left, DTYPE_F32, (const char *)a->data + i * dtype_size(a->type), a->type, count);
-        dtype_convert(right, DTYPE_F32, (const char *)b->data + i * dtype_size(b->type), b->type, count);
-        for (size_t k = 0; k < count; k++)
-            if (!(left[k] == right[k])) return false;
-    }
-    return true;
-}
-
 /* Norms, biases, the token table: whatever of a part isn't the matrix of a layer. */
 static leco_status count_others(extraction *x, model_part part, leco_error *err)
 {
-    safetensors *a, *b;
+    const weights *a = x->base->weights[part], *b = x->tuned->weights[part];
     const layer_list *list;
     LECO_TRY(model_layers(x->base, part, &list, err));
-    LECO_TRY(tensors_open(weights_path(x->base->weights[part]), &a, err));
-    leco_status status = tensors_open(weights_path(x->tuned->weights[part]), &b, err);
-    for (size_t i = 0; status == LECO_OK && i < safetensors_count(a); i++) {
-        const safetensors_entry *e = safetensors_at(a, i), *other = safetensors_find(b, e->name);
-        if (!is_layers_weight(list, e->name) && (!other || !equal_values(e, other))) x->report->others++;
-    }
-    safetensors_close(a);
-    safetensors_close(b);
-    return status;
+    for (size_t i = 0; i < weights_count(a); i++)
+        if (!is_layers_weight(list, weights_name(a, i)) && !weights_same(a, i, b)) x->report->others++;
+    return LECO_OK;
 }
 
 static leco_status extract(extraction *x, int parts, leco_error *err)

@@ -1,5 +1,6 @@
 #include "solve/start.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -8,6 +9,8 @@
 
 /* Texts that are drawn of each entry with wildcards, and of what is preserved. */
 enum { DRAWN = 32, PRESERVED = 64, SEED = 1 };
+/* How far a word that is to mean more goes away from its neutral: as leco enhance has it. */
+#define AWAY 0.3
 
 /* What is gathered from a config. */
 typedef struct gathering {
@@ -15,6 +18,7 @@ typedef struct gathering {
     erase_pair *pair;
     const char **keep;
     size_t pairs, keeps;
+    bool away; /* the pairs are of words that are to mean more: their targets go away from what they are paired with */
     const char *dropped; /* that was to be kept, and is to change */
     rng random;
     leco_error *err;
@@ -66,19 +70,45 @@ static void drop_contradictions(gathering *g)
     g->keeps = left;
 }
 
+/* What an entry's target is to read like; NULL: of a mode that begins at zero. */
+static const char *becomes_of(const train_prompt *p)
+{
+    if (p->teacher) return NULL;
+    return p->action == &mode_enhance ? p->positive : p->action == &mode_erase ? p->neutral : NULL;
+}
+
+/* Is a word to mean more of itself? Beside others, which become something else, it begins at zero. */
+static bool goes_away(const train_prompt *p)
+{
+    return p->action == &mode_enhance && strcmp(p->positive, p->target) == 0;
+}
+
 static leco_status gather(gathering *g, const train_config *c)
 {
     const size_t most = c->prompt_count * DRAWN + PRESERVED;
     g->pair = arena_alloc(g->memory, most, sizeof *g->pair);
     g->keep = arena_alloc(g->memory, most, sizeof *g->keep);
     if (!g->pair || !g->keep) return error_memory(g->err, most * sizeof *g->pair, "pairs of prompts");
+    g->away = true;
+    for (size_t i = 0; i < c->prompt_count; i++)
+        g->away = g->away && (!becomes_of(&c->prompt[i]) || goes_away(&c->prompt[i]));
     for (size_t i = 0; i < c->prompt_count; i++) {
         const train_prompt *p = &c->prompt[i];
-        const bool enhances = p->action == &mode_enhance;
-        if (p->teacher || (!enhances && p->action != &mode_erase)) continue;
-        LECO_TRY(add_pair(g, p->target, enhances ? p->positive : p->neutral, DRAWN));
+        const char *becomes = g->away ? p->neutral : becomes_of(p);
+        if (becomes_of(p)) LECO_TRY(add_pair(g, p->target, becomes, DRAWN));
     }
     return c->preserve.prompt ? add_pair(g, c->preserve.prompt, c->preserve.prompt, PRESERVED) : LECO_OK;
+}
+
+static void tell(const gathering *g, const erase_result *r)
+{
+    char way[80] = "whose targets go away from what they are paired with";
+    if (!g->away) snprintf(way, sizeof way, "of which %.1f%% of the way is left", 100 * r->erased[0].left);
+    log_message(
+        LOG_INFO,
+        "starts from a closed form of %zu pair%s, %s; rank %lld leaves out %.1f%% of it; %zu kept texts move by "
+        "%.1f%% of that",
+        g->pairs, g->pairs == 1 ? "" : "s", way, (long long)r->rank, 100 * r->lost, r->kept_count, 100 * r->kept_moved);
 }
 
 static leco_status solve_with(const train_config *c, const char *device_name, gathering *g, model *m, trainable **out)
@@ -90,20 +120,22 @@ static leco_status solve_with(const train_config *c, const char *device_name, ga
                              .keep = g->keep,
                              .keeps = g->keeps,
                              .lambda = ERASE_LAMBDA,
-                             .strength = 1,
-                             .rank = c->network.rank};
+                             .strength = g->away ? -AWAY : 1,
+                             .rank = c->network.rank,
+                             .max_rank = ERASE_MAX_RANK};
     if (g->dropped)
         log_message(LOG_WARNING, "%s: \"%.100s\" is to change and to stay: the closed form changes it", c->path,
                     g->dropped);
-    LECO_TRY(device_open(device_name, NULL, &d, g->err));
+    if (g->keeps == 0)
+        log_message(
+            LOG_WARNING,
+            "%s: network.init: erase keeps nothing but the empty prompt: other words will change, too; say with "
+            "`preserve` what is to stay",
+            c->path);
+    LECO_TRY(start_open_device(c, device_name, &d, g->err));
     leco_status status = erase_solve(m, &d, &o, &result, g->err);
     if (status == LECO_OK) {
-        log_message(
-            LOG_INFO,
-            "starts from a closed form of %zu pairs: %.1f%% of the way is left, and rank %lld leaves out %.1f%% "
-            "of it; %zu kept texts move by %.1f%% of that",
-            g->pairs, 100 * result.erased[0].left, (long long)result.rank, 100 * result.lost, result.kept_count,
-            100 * result.kept_moved);
+        tell(g, &result);
         *out = result.trainable;
         result.trainable = NULL;
         erase_result_free(&result);
@@ -118,7 +150,7 @@ static leco_status check(const train_config *c, const gathering *g, leco_error *
         return error_set(
             err, LECO_INVALID,
             "%s: network.init: erase needs an entry without teacher whose target is to become another text: one that "
-            "erases and has another neutral, or one that enhances and has another positive",
+            "erases and has another neutral, or one that enhances and has another positive or neutral",
             c->path);
     if (c->network.kind == &kind_lora) return LECO_OK;
     return error_set(err, LECO_INVALID, "%s: network.init: erase makes a lora, not a %s", c->path,
@@ -142,6 +174,12 @@ leco_status start_check(const train_config *c, leco_error *err)
     leco_status status = gather_checked(&g, c, err);
     arena_destroy(g.memory);
     return status;
+}
+
+leco_status start_open_device(const train_config *c, const char *name, device *out, leco_error *err)
+{
+    leco_status status = device_open(name, c->precision, out, err);
+    return status == LECO_UNSUPPORTED && c->precision ? device_open(name, NULL, out, err) : status;
 }
 
 leco_status start_open_model(const train_config *c, model **out, leco_error *err)

@@ -1,7 +1,6 @@
 #define _GNU_SOURCE /* strcasestr */
 #include "solve/topics.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 static const char *const of_colors[] = {"a {} $object",
@@ -85,10 +84,12 @@ static const char *const of_sizes[] = {"a {} $object",
 #define SIZES "small|large|big|tiny|huge"
 #define COLORS "red|orange|yellow|green|blue|purple|pink|brown|gold|silver|turquoise|beige"
 #define OBJECTS                                                                                                        \
-    "star|heart|circle|square|triangle|ring|cross|moon|car|house|tree|flower|dog|cat|bird|horse|chair|table|boat|"     \
+    "star|heart|circle|square|triangle|ring|cross|moon|hexagon|arrow|car|house|tree|flower|dog|cat|bird|horse|chair|"  \
+    "table|boat|"                                                                                                      \
     "ball|cup|book|dress|hat|bag|bottle|bridge|castle|mountain"
 #define STYLES                                                                                                         \
-    "flat|outline|striped|dotted|cartoon|watercolor|realistic|abstract|vintage|anime|cubist|impressionist|gothic|"     \
+    "flat|outline|striped|dotted|checkered|cartoon|watercolor|realistic|abstract|vintage|anime|cubist|impressionist|"  \
+    "gothic|"                                                                                                          \
     "minimalist|baroque"
 
 const topic topics[] = {
@@ -124,14 +125,19 @@ const char *topic_list(const char *name, size_t *length)
     return NULL;
 }
 
-/* Is it one of the words, or of the words of one? */
+bool topic_is_names(const topic *about)
+{
+    return about->context == of_artists || about->context == of_persons;
+}
+
+/* Is it one of the words, or what one of several words begins or ends with? */
 static bool in_list(const char *list, const char *word)
 {
     const size_t length = strlen(word);
     if (length == 0) return false;
     for (const char *at = strcasestr(list, word); at; at = strcasestr(at + 1, word)) {
-        const bool begins = at == list || at[-1] == '|' || at[-1] == ' ';
-        if (begins && (at[length] == '|' || at[length] == ' ' || !at[length])) return true;
+        const bool first = at == list || at[-1] == '|', last = at[length] == '|' || !at[length];
+        if ((first || at[-1] == ' ') && (last || at[length] == ' ') && (first || last)) return true;
     }
     return false;
 }

@@ -4,6 +4,7 @@
 #ifndef LECO_SOLVE_TOPICS_H
 #define LECO_SOLVE_TOPICS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 typedef struct topic {
@@ -15,8 +16,12 @@ typedef struct topic {
 
 extern const topic topics[]; /* a name of NULL ends them */
 
-/* The topic that lists a word, or lists one that it is part of, as "van gogh" is of "vincent van gogh"; NULL: none. */
+/* The topic that lists a word, or lists one that begins or ends with it, as "vincent van gogh" does with "van gogh";
+ * NULL: none. */
 const topic *topic_listing(const char *word);
+
+/* Are its words names, of artists or persons, which texts have no article for? */
+bool topic_is_names(const topic *about);
 
 /* The words of the list that "$name" stands for, up to a character that isn't a letter; NULL: there is no such list. */
 const char *topic_list(const char *name, size_t *length);

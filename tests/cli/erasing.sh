@@ -58,6 +58,22 @@ says 'will hardly be erased; the strength is below 1'
 run 0 "$LECO" erase -m "$SOURCE/models/shapes" '(red:1.3)' -q -o x.safetensors
 says 'warning: .*\(red:1\.3\)'
 
+# An article belongs to the texts; a prompt that is to stay is no word to put into others; other texts than leco's own come
+# on top of what these keep.
+run 0 "$LECO" erase -m "$SOURCE/models/shapes" "a star" --to "a heart" --json -q -o x.safetensors --keep "a photo of my house"
+prints '"becomes": "heart"' '"topic": "object"' '"text": "a photo of my house"' '"layers": 14' '"parameters": [1-9]'
+if grep -q 'a a \|an a \|[^"]a photo of my house' stdout; then complain 'a prompt was put into a text'; fi
+run 0 "$LECO" erase -m "$SOURCE/models/shapes" red --json -q -o x.safetensors --in "a portrait of a {} cat"
+prints '"text": "a (small|large) .* style"' '"text": "a portrait of a .* cat"'
+run 0 "$LECO" enhance -m "$SOURCE/models/shapes" dotted -o x.safetensors
+says '^dotted \(style, .*goes away from "flat"'
+run 0 "$LECO" inspect x.safetensors
+prints 'enhances "dotted", which goes away from "flat"'
+run 0 "$LECO" erase -m "$SOURCE/models/shapes" red --json -q -o x.safetensors --max-rank 1 --save-precision float32
+prints '"rank": 1'
+run 0 "$LECO" inspect x.safetensors
+prints 'float32'
+
 # A long list of what is to stay doesn't crowd out what stays anyway; a text that comes twice is told once.
 seq 400 | sed 's/^/artist number /' >artists.txt
 run 0 "$LECO" erase -m "$SOURCE/models/shapes" red --json -q -o x.safetensors --keep-file artists.txt --keep blue

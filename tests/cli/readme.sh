@@ -14,7 +14,7 @@ printf '#!/bin/sh\n[ "$*" != "train examples/mine.yaml" ] || set -- "$@" --set t
 chmod +x bin/make bin/leco
 awk '/^```yaml$/ { inside = 1; next } /^```/ { inside = 0 } inside' "$SOURCE/README.md" >tree/examples/mine.yaml
 run 0 "$LECO" train tree/examples/mine.yaml --dry-run
-prints 'training +200 steps'
+prints 'training +500 steps'
 
 commands_of "$SOURCE/README.md" >commands
 exists commands
