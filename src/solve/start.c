@@ -26,7 +26,7 @@ typedef struct gathering {
 
 bool start_is_asked_for(const train_config *c)
 {
-    return c->network.start && !c->network.kind->alone;
+    return c->network.start && !c->network.kind->alone && strcmp(c->network.start, "erase") == 0;
 }
 
 static const char *expand(const wildcards *w, const wildcard_text *text, arena *memory)

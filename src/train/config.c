@@ -154,6 +154,7 @@ static bool is_scaled(const train_prompt *p)
 static leco_status settle_start(const trainable_options *n, const char *place, leco_error *err)
 {
     if (!n->start) return LECO_OK;
+    if (strcmp(n->start, "zero") == 0) return LECO_OK;
     if (strcmp(n->start, "erase") != 0)
         return error_set(err, LECO_INVALID,
                          "%s: network.init: \"%.60s\": a %s starts from zero, or from a closed form (erase); only an "

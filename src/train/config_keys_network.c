@@ -203,7 +203,7 @@ const key_row config_network_keys[] = {
     TEXT("init", network.start,
          UNSET("of an embedding the sign `*`, as in A1111; `erase` where an entry is a concept alone"),
          "of an embedding: the words that it starts as, of at most as many tokens as it has vectors; of fewer, each is "
-         "taken for several vectors. Of a LoRA: `erase`, which is to start from a closed form of its pairs instead of "
-         "from zero (docs/erase.md)"),
+         "taken for several vectors. Of a LoRA: `zero`, or `erase`, which is to start from a closed form of its pairs "
+         "(docs/erase.md)"),
     KEYS_END,
 };

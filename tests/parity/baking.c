@@ -235,7 +235,8 @@ static void a_checkpoint_that_is_a_pickle(void **state)
     check_baked(path, test_path("from_ckpt.safetensors"), lora);
     assert_non_null(strstr(said, "checkpoint.ckpt: becomes "));
 
-    /* And out again: by what layers are called here, not by the file's names, the norm and the bias are what is left. */
+    /* And out again: by what layers are called here, not by the file's names, the norm and the bias are what is left.
+     */
     const leco_extract_options o = {.rank = 4, .precision = "float32"};
     leco_merge_report report = {0};
     assert_works(leco_extract(path, test_path("from_ckpt.safetensors"), lora, &o, &report, &err), &err);

@@ -85,6 +85,10 @@ static void what_the_config_says_stays(void **state)
     assert_true(c.prompt[0].guidance_scale == 0.5);
     train_config_free(&c);
 
+    c = complete("[{target: red}]", "network: {init: zero}\n");
+    assert_false(start_is_asked_for(&c));
+    train_config_free(&c);
+
     c = complete("[{target: red, to: deep blue}]", "");
     assert_string_equal(c.prompt[1].neutral, "deep blue {star|heart|circle|square|triangle|ring|cross|moon}");
     train_config_free(&c);
