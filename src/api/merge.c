@@ -74,11 +74,11 @@ static leco_status layers_of_files(joining *j, leco_error *err)
         char *name;
         LECO_TRY(file_layers_need_model(j->paths[i], &name, err));
         if (!name) continue;
-        leco_status status =
-            error_set(err, LECO_UNSUPPORTED,
-                      "%s: tensor \"%s\" is part of no plain LoRA (but of a LoHa, say): to join it, say "
-                      "which model it is for (-m MODEL), and at which rank (--rank N)",
-                      j->paths[i], name);
+        leco_status status = error_set(
+            err, LECO_UNSUPPORTED,
+            "%s: tensor \"%s\" is part of no plain LoRA: --into puts it into a model; a LoHa or "
+            "LoKr can be joined, too, by saying which model it is for (-m MODEL), and at which rank (--rank N)",
+            j->paths[i], name);
         mem_free(name);
         return status;
     }

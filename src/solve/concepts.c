@@ -114,7 +114,7 @@ static leco_status complete_entry(completing *s, const train_prompt *p)
                          "%s: prompts.target: \"%.60s...\" is more than the %zu tokens that the text encoder reads",
                          p->place, p->target, tokenizer_length(t));
     prompt_syntax_tell(p->target, t, &s->told_of_syntax);
-    LECO_TRY(word_warn_of_unknown(t, p->target, s->err));
+    LECO_TRY(word_warn_of_unknown(t, p->target, false, s->err));
     LECO_TRY(near_find(&s->search, p->target, s->scratch, &near, s->err));
     if (p->to) LECO_TRY(text_place(p->to, t, s->scratch, &other, s->err));
     if (p->to && text_mentions(&other, &alone))

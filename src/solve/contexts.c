@@ -146,25 +146,26 @@ static leco_status suggest_word(const tokenizer *t, const char *word, arena *mem
     return LECO_OK;
 }
 
-static leco_status warn_of_each(const tokenizer *t, char *text, arena *memory, leco_error *err)
+static leco_status warn_of_each(const tokenizer *t, char *text, bool only_meant, arena *memory, leco_error *err)
 {
     if (!text) return error_memory(err, 0, "a text");
     for (char *word; (word = strtok_r(text, " ,.", &text));) {
         if (word_is_known(t, word)) continue;
         const char *near = NULL;
         LECO_TRY(suggest_word(t, word, memory, &near, err));
+        if (only_meant && !near) continue;
         log_message(LOG_WARNING, "\"%.60s\" is no word of this model's tokenizer, and perhaps none that it knows%s%s%s",
                     word, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
     }
     return LECO_OK;
 }
 
-leco_status word_warn_of_unknown(const tokenizer *t, const char *text, leco_error *err)
+leco_status word_warn_of_unknown(const tokenizer *t, const char *text, bool only_meant, leco_error *err)
 {
     if (word_is_known(t, text)) return LECO_OK;
     arena *memory = arena_create();
     leco_status status =
-        memory ? warn_of_each(t, arena_strdup(memory, text), memory, err) : error_memory(err, 0, "a text");
+        memory ? warn_of_each(t, arena_strdup(memory, text), only_meant, memory, err) : error_memory(err, 0, "a text");
     arena_destroy(memory);
     return status;
 }

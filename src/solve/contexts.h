@@ -43,8 +43,8 @@ const char *word_without_article(const char *word);
 /* Is a word, or each of several, about one token? A model knows little of words that fall apart. */
 bool word_is_known(const tokenizer *t, const char *word);
 /* Logs which words of a text aren't, each with the known word of any topic that it may have been meant for: they are
- * likely misspelt. */
-leco_status word_warn_of_unknown(const tokenizer *t, const char *text, leco_error *err);
+ * likely misspelt. Where only these: those for which there is no such word are passed over. */
+leco_status word_warn_of_unknown(const tokenizer *t, const char *text, bool only_meant, leco_error *err);
 
 /* A text as token ids. */
 typedef struct placed_text {

@@ -52,11 +52,12 @@ static leco_status check_texts(const solver *s)
 {
     const erase_options *o = s->options;
     placed_text place;
-    for (size_t i = 0; i < o->words; i++) LECO_TRY(word_warn_of_unknown(s->model->tokenizer, o->word[i], s->err));
+    for (size_t i = 0; i < o->words; i++)
+        LECO_TRY(word_warn_of_unknown(s->model->tokenizer, o->word[i], false, s->err));
     for (size_t i = 0; i < o->targets + o->keeps; i++) {
         const bool keep = i >= o->targets;
         const char *text = keep ? o->keep[i - o->targets] : o->target[i].text;
-        if (!keep) LECO_TRY(word_warn_of_unknown(s->model->tokenizer, text, s->err));
+        LECO_TRY(word_warn_of_unknown(s->model->tokenizer, text, keep, s->err));
         LECO_TRY(text_place(text, s->model->tokenizer, s->texts, &place, s->err));
         const subject *c = erase_mentioned(s, &place);
         if (c)

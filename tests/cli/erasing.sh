@@ -53,6 +53,9 @@ two color=red 0.87 1 'a large red heart on a white background, flat style'
 two color=blue 0.87 1 'a large blue star on a white background, flat style'
 run 0 "$LECO" erase -m "$SOURCE/models/shapes" red --to orenge -q -o x.safetensors
 says 'warning: "orenge" is no word of this model.s tokenizer, .*did you mean "orange"'
+run 0 "$LECO" erase -m "$SOURCE/models/shapes" red --keep oragne --keep zyxw -q -o x.safetensors
+says 'warning: "oragne" is no word .*did you mean "orange"'
+if grep -q zyxw stderr; then complain 'a word that is like none was taken for misspelt'; fi
 run 0 "$LECO" erase -m "$SOURCE/models/shapes" red --strength 0.05 -q -o x.safetensors
 says 'will hardly be erased; the strength is below 1'
 run 0 "$LECO" erase -m "$SOURCE/models/shapes" '(red:1.3)' -q -o x.safetensors
