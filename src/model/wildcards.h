@@ -61,4 +61,9 @@ size_t wildcards_ways(const wildcards *w, const wildcard_text *text);
 /* Goes to the next of these ways, beginning at all 0; false after the last, when all are 0 again. */
 bool wildcards_next(wildcards *w, const wildcard_text *text);
 
+typedef leco_status (*wildcards_visitor)(void *user, const char *text, leco_error *err);
+/* Shows all that a text may become, or, where that is more than `most`, as many drawn ones, each time the same. What is
+ * shown lasts for the call; the first that fails is the last. */
+leco_status wildcards_visit(const char *text, size_t most, wildcards_visitor visit, void *user, leco_error *err);
+
 #endif

@@ -328,8 +328,7 @@ static leco_status preserve(const train_config *c, arena *memory, objective *out
 
 /* ---- all of a config ---- */
 
-/* The entry with one of its attributes before each text. */
-static leco_status add_attributes(train_prompt *p, arena *memory, leco_error *err)
+leco_status entry_join_attributes(train_prompt *p, arena *memory, leco_error *err)
 {
     const char **const texts[] = {&p->target, &p->positive, &p->unconditional, &p->neutral};
     for (size_t i = 0; p->attributes && i < sizeof texts / sizeof *texts; i++) {
@@ -337,6 +336,7 @@ static leco_status add_attributes(train_prompt *p, arena *memory, leco_error *er
         if (!joined) return no_memory(err);
         *texts[i] = joined;
     }
+    p->attributes = NULL;
     return LECO_OK;
 }
 
@@ -347,7 +347,7 @@ leco_status objectives_of_config(const train_config *config, arena *memory, obje
     if (!made) return no_memory(err);
     for (size_t i = 0; i < pairs; i++) {
         train_prompt p = config->prompt[i];
-        LECO_TRY(add_attributes(&p, memory, err));
+        LECO_TRY(entry_join_attributes(&p, memory, err));
         LECO_TRY(p.action->make(&p, memory, &made[i], err));
     }
     if (held) LECO_TRY(preserve(config, memory, &made[pairs], err));

@@ -22,6 +22,9 @@ typedef struct train_mode {
 extern const train_mode mode_erase, mode_enhance, mode_negative, mode_transplant, mode_terms;
 extern const train_mode *const train_modes[]; /* all that an `action` may ask for; ends with NULL */
 
+/* Puts an entry's attributes before its texts, which are the arena's then; it has none any more. */
+leco_status entry_join_attributes(train_prompt *p, arena *memory, leco_error *err);
+
 /* The objectives of a config, one an entry, in memory of the arena; they borrow the config's texts. */
 leco_status objectives_of_config(const train_config *config, arena *memory, objective_list *out, leco_error *err);
 
