@@ -46,6 +46,11 @@ static const char *instruction(const char *at, const char *end)
     return NULL;
 }
 
+bool wildcards_instruct(const char *text)
+{
+    return instruction(text, text + strlen(text)) != NULL;
+}
+
 static leco_status check_alternatives(const char *open, const char *close, leco_error *err)
 {
     size_t depth = 0;

@@ -50,6 +50,10 @@ typedef struct wildcard_text {
  * with a message that quotes the place. The text outlives *w. */
 leco_status wildcards_read(wildcards *w, const char *text, wildcard_text *out, leco_error *err);
 
+/* Does a text begin with what {2$$a|b} and {0.5::a|b} are refused for? By itself it means what it says; as an
+ * alternative it does with an empty group, {}, before it. */
+bool wildcards_instruct(const char *text);
+
 /* Chooses for all: one word of r for each choice of more than one alternative, in the order in which they were read. */
 void wildcards_draw(wildcards *w, rng *r);
 
