@@ -316,7 +316,7 @@ static const key_row prompt_keys[] = {
      .fallback = "erase",
      .help = "$more"},
     TEXT("teacher", teacher_name, UNSET("the model itself"),
-         "who predicts what the student is pulled to: a name of `teachers`"),
+         "who predicts what the student is pulled to: a name of `teachers`; beside `terms` whose trajectory is meant"),
     NODE("terms", "instead of `action` and all that goes with it: what `target` is pulled to, a sum of weighted "
                   "predictions"),
     CHOICE("trajectory", trajectory, trajectory_choice, trajectory_choice_choices, "student",

@@ -248,7 +248,8 @@ static void teachers_predict_what_they_are_named_for(void **state)
              "- {target: star, teacher: other, positive: a star, trajectory: both}\n"
              "- {target: star, teacher: donor, action: erase, guidance_scale: 2, trajectory: teacher}\n"
              "- {target: star, trajectory: frozen, terms: [{prompt: x, weight: 2}, {prompt: x, teacher: donor},"
-             " {prompt: y, weight: -1}]}\n");
+             " {prompt: y, weight: -1}]}\n"
+             "- {target: star, teacher: donor, trajectory: both, terms: [{prompt: x, teacher: other}]}\n");
     const objective_list list = objectives_of(text, &c, memory);
     assert_true(c.teacher_count == 2 && !c.teacher[0].same_latents && c.teacher[1].same_latents);
     const objective *o = &list.item[0];
@@ -268,6 +269,11 @@ static void teachers_predict_what_they_are_named_for(void **state)
     assert_true(terms->count == 3 && terms->item[0].weight == 2 && terms->item[0].model == 0);
     assert_true(terms->item[1].weight == 1 && terms->item[1].model == 1 && terms->item[2].weight == -1);
     assert_true(o->source.model == 0 && o->source.multiplier == 0);
+    o = &list.item[3]; /* whose trajectory it is says the teacher of the entry, who predicts what each term says */
+    terms = &o->branches[0].terms;
+    assert_true(o->branch_count == 1 && terms->count == 1 && terms->item[0].model == 2);
+    assert_true(o->source.model == 0 && o->source.multiplier == 1 && o->also->model == 1 && o->also->multiplier == 0);
+    assert_string_equal(o->also->prompt, "star");
     train_config_free(&c);
     arena_destroy(memory);
 }
@@ -286,6 +292,8 @@ static void mistakes_with_teachers_are_told(void **state)
     assert_refused("prompts: [{target: x, terms: [{weight: 1}]}]\n", "terms: an entry needs a prompt");
     assert_refused("prompts: [{target: x, positive: y, terms: [{prompt: x}]}]\n",
                    "prompts.positive says nothing beside prompts.terms");
+    assert_refused("teachers: {a: {name_or_path: m}}\nprompts: [{target: x, teacher: a, terms: [{prompt: x}]}]\n",
+                   "prompts.teacher says nothing beside prompts.terms");
 }
 
 static void what_is_held_is_drawn_at_its_share(void **state)
