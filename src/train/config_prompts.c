@@ -88,7 +88,7 @@ static leco_status settle_erase_from(const doc_node *n, train_prompt *p, leco_er
     return LECO_OK;
 }
 
-/* What only goes with sums of predictions on texts. */
+/* What goes with sums of predictions on texts only, and with some of these. */
 static leco_status check_target(const doc_node *n, const train_prompt *p, leco_error *err)
 {
     if (p->before && (p->keep_above || p->norm_match || p->dynamic_resolution || p->dynamic_crops ||
@@ -99,6 +99,9 @@ static leco_status check_target(const doc_node *n, const train_prompt *p, leco_e
                          "of pictures have none of them (train.min_timestep and max_timestep say which timesteps these "
                          "are trained at)",
                          n->place);
+    if (p->action->no_neutral && p->neutral && !p->norm_match)
+        return error_set(err, LECO_INVALID, "%s: prompts.neutral says nothing to an entry that is to %s",
+                         doc_find(n, "neutral")->place, p->action->name);
     return LECO_OK;
 }
 

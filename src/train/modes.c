@@ -272,6 +272,7 @@ static const train_mode mode_distill = {
             "pictures are then drawn at guidance scale 1, in half the time",
     .make = distill,
     .remedy = distilled_remedy,
+    .no_neutral = true,
     .unguided = true};
 const train_mode mode_negative = {
     .name = "negative",
@@ -284,6 +285,7 @@ const train_mode mode_transplant = {
     .help = "brings in what the teacher draws for `positive`, and is the default where there is one",
     .make = transplant,
     .remedy = other_remedy,
+    .no_neutral = true,
     .of_teacher = true};
 const train_mode mode_terms = {.name = "terms", .make = spell_out, .remedy = other_remedy};
 

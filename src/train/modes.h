@@ -16,6 +16,7 @@ typedef struct train_mode {
     bool unguided;   /* its trajectories have no guidance where the entry asks for none */
     bool of_teacher; /* it needs one, and is what an entry with one means */
     bool pictures;   /* its texts may be pictures before and after */
+    bool no_neutral; /* its terms have none */
     bool negative;   /* what is trained is for negative prompts: an embedding */
 } train_mode;
 

@@ -294,6 +294,13 @@ static void mistakes_with_teachers_are_told(void **state)
                    "prompts.positive says nothing beside prompts.terms");
     assert_refused("teachers: {a: {name_or_path: m}}\nprompts: [{target: x, teacher: a, terms: [{prompt: x}]}]\n",
                    "prompts.teacher says nothing beside prompts.terms");
+    assert_refused("teachers: {a: {name_or_path: m}}\nprompts: [{target: x, teacher: a, neutral: y}]\n",
+                   "prompts.neutral says nothing to an entry that is to transplant");
+    assert_refused("prompts: [{target: x, action: distill, neutral: y}]\n",
+                   "prompts.neutral says nothing to an entry that is to distill");
+    train_config c = {0};
+    assert_works(read_text("prompts: [{target: x, action: distill, neutral: y, norm_match: true}]\n", &c), &err);
+    train_config_free(&c);
 }
 
 static void what_is_held_is_drawn_at_its_share(void **state)

@@ -168,7 +168,8 @@ static void other_files_are_refused(void **state)
     REFUSED(write_file("xl.safetensors", "clip_l", 2, two, NULL), LECO_INVALID, "clip_l", "two text encoders");
     REFUSED(FIXTURE("sd1-like/lora.safetensors"), LECO_INVALID, "a LoRA", "--lora");
     REFUSED(FIXTURE("sd1-like/curve.safetensors"), LECO_INVALID, "isn't an embedding's", "emb_params");
-    REFUSED(rows_file("red.safetensors", 2), LECO_INVALID, "red.safetensors", "\"red\" is a token of the model already");
+    REFUSED(rows_file("red.safetensors", 2), LECO_INVALID, "red.safetensors", "\"red\" is a token of the model already",
+            "rename the file");
     REFUSED(test_path("nowhere.safetensors"), LECO_IO, "nowhere.safetensors");
     static const unsigned char pickle[] = {0x80, 2, '}', 'q', 0, '.', 0, 0, 0, 0, 0, 0};
     test_write(test_path("old.pt"), pickle, sizeof pickle);
