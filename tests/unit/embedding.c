@@ -107,6 +107,13 @@ static void pickles_are_loaded(void **state)
     assert_works(trainable_load_embedding(FIXTURE("torch/learned_embeds.bin"), m, DTYPE_F32, &t, &err), &err);
     assert_int_equal(added(m, "<mine>"), 1);
     trainable_destroy(t);
+    /* The original textual inversion's: the rows are a module's. */
+    assert_works(trainable_load_embedding(FIXTURE("torch/module.pt"), m, DTYPE_F32, &t, &err), &err);
+    assert_int_equal(added(m, "module"), 2);
+    trainable_destroy(t);
+    assert_works(trainable_load_embedding(FIXTURE("torch/old_module.pt"), m, DTYPE_F32, &t, &err), &err);
+    assert_int_equal(added(m, "old_module"), 2);
+    trainable_destroy(t);
     model_close(m);
 }
 
