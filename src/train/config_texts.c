@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/lines.h"
 #include "base/mem.h"
 #include "model/text_clean.h"
 #include "model/wildcards.h"
@@ -66,15 +67,7 @@ static leco_status add_lines(joining *j, char *lines, const char *path, leco_err
 {
     const size_t before = j->count;
     size_t number = 0;
-    if (strncmp(lines, "\xEF\xBB\xBF", 3) == 0) lines += 3; /* a byte order mark */
-    for (char *line = lines, *next; line; line = next) {
-        next = strchr(line, '\n');
-        if (next) *next++ = '\0';
-        number++;
-        line += strspn(line, " \t\r");
-        size_t length = strlen(line);
-        while (length > 0 && strchr(" \t\r", line[length - 1])) line[--length] = '\0';
-        if (length == 0 || *line == '#') continue;
+    for (const char *line; (line = lines_next(&lines, &number));) {
         char *place = mem_printf("%s:%zu", path, number);
         leco_status status = place ? add(j, place, line, err) : error_memory(err, 0, "a prompt");
         mem_free(place);
