@@ -6,6 +6,7 @@
 
 import collections
 import os
+from unittest.mock import patch
 
 import numpy
 import torch
@@ -60,6 +61,14 @@ def main():
     put("embedding.pt", {"string_to_token": {"*": 265}, "string_to_param": {"*": torch.nn.Parameter(rows)},
                          "name": "mine", "step": 100, "sd_checkpoint": None})
     put("learned_embeds.bin", {"<mine>": rows[0]})
+    # The original textual inversion's, whose tensors are a module's; and that module as PyTorch 1 had it.
+    module = torch.nn.ParameterDict({"*": torch.nn.Parameter(rows)})
+    put("module.pt", {"string_to_token": {"*": torch.tensor(265)}, "string_to_param": module})
+    module.__dict__["_parameters"] = collections.OrderedDict(module._parameters)
+    del module.__dict__["_keys"]
+    with patch.object(torch.serialization, "get_source_lines_and_file", lambda of: (["# left out"], 1, "container.py")):
+        put("old_module.pt", {"string_to_token": {"*": torch.tensor(265)}, "string_to_param": module},
+            _use_new_zipfile_serialization=False)
     # A LoRA of the fixture sd1-like, as Concept Sliders saves it, and the same as .safetensors.
     layer = "lora_unet_up_blocks_2_attentions_1_transformer_blocks_0_attn2_to_k"
     g = torch.Generator().manual_seed(5)

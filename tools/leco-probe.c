@@ -252,14 +252,15 @@ static bool expects_together(const probe_args *args)
     return args->expect.count > 1;
 }
 
-static void count_column(const vocabulary *v, const probe_args *args, const leco_generate_options *o,
-                         const leco_probe_result *r, column *c)
+/* drawn: what each of the pictures was drawn from. */
+static void count_column(const vocabulary *v, const probe_args *args, char *const *drawn, const leco_probe_result *r,
+                         column *c)
 {
     size_t n = r->image_count, all = 0, right[HEADS_MAX] = {0}, said[HEADS_MAX] = {0};
     for (size_t i = 0; i < n; i++) {
         bool every = true;
         for (size_t h = 0; h < v->count; h++) {
-            const char *word = asked(&v->heads[h], o->prompts[i]);
+            const char *word = asked(&v->heads[h], drawn[i]);
             if (!word) continue;
             bool same = strcmp(word, seen(r, i, v->heads[h].name, strlen(v->heads[h].name))) == 0;
             said[h]++;
@@ -318,7 +319,7 @@ static leco_status measure(const model_args *from, const probe_args *args, const
         if (status == LECO_OK) status = leco_generate(model, &options, &images, err);
         all.before += all.now;
         if (status == LECO_OK) status = leco_probe(args->probe, images.image, images.count, &result, err);
-        if (status == LECO_OK) count_column(v, args, o, &result, &columns[i]);
+        if (status == LECO_OK) count_column(v, args, images.prompts, &result, &columns[i]);
         leco_probe_result_free(&result);
         leco_images_free(&images);
     }

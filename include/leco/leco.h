@@ -124,6 +124,7 @@ typedef struct leco_images {
     size_t count;
     leco_image *image;
     char **parameters; /* one text a picture, as A1111 writes it into a PNG; NULL where there is none */
+    char **prompts;    /* what each was drawn from: its prompt, with its alternatives chosen; NULL of a sheet */
 } leco_images;
 
 LECO_API void leco_images_free(leco_images *images); /* safe on a zeroed one */
@@ -239,17 +240,19 @@ typedef struct leco_erase_options {
     const char *const *contexts; /* texts with {} for the concept, perhaps with wildcards: where it is to go; none:
                                   * texts of leco's own */
     size_t context_count;
-    const char *const *keep; /* words and prompts that are to stay, besides words of the same kind */
+    const char *const *keep; /* words and prompts that are to stay, besides words of the same kind; those with wildcards
+                              * are all that they mean (of more than 256 texts 256 drawn ones) */
     size_t keep_count;
-    const char *context_file, *keep_file; /* more of both, one a line, or NULL */
-    bool enhance;                         /* the other way: the concepts come to mean more of what they are */
-    const char *method;                   /* "uce" or "speed" */
-    int rounds;                           /* of RECE, after the first: 0 to 3 */
-    double strength;                      /* 1; more goes further */
-    double lambda;                        /* how much it costs to change anything, relative to what states are like */
-    int rank;                             /* 0: as low as serves, max_rank at most */
-    int max_rank;                         /* 32 */
-    const char *precision;                /* of the file: "float16" (NULL, too), "float32" or "bfloat16" */
+    const char *context_file; /* more contexts, one a line, and */
+    const char *keep_file;    /* more to keep; lines that are empty or begin with # don't count. Or NULL */
+    bool enhance;             /* the other way: the concepts come to mean more of what they are */
+    const char *method;       /* "uce" or "speed" */
+    int rounds;               /* of RECE, after the first: 0 to 3 */
+    double strength;          /* 1; more goes further */
+    double lambda;            /* how much it costs to change anything, relative to what states are like */
+    int rank;                 /* 0: as low as serves, max_rank at most */
+    int max_rank;             /* 32 */
+    const char *precision;    /* of the file: "float16" (NULL, too), "float32" or "bfloat16" */
     leco_progress_callback progress;
     void *user;
 } leco_erase_options;

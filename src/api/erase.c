@@ -12,12 +12,16 @@
 #include "base/cpu.h"
 #include "base/file.h"
 #include "base/folder.h"
+#include "base/lines.h"
 #include "base/mem.h"
+#include "base/name_table.h"
 #include "base/utf8.h"
 #include "model/family.h"
+#include "model/wildcards.h"
 #include "solve/erase.h"
 
 enum { MOST_TOLD = 6, PROMPT_FILE_LIMIT = 1 << 20 };
+enum { MOST_KEPT_OF_ONE = 256 }; /* of what a text with wildcards means */
 
 leco_erase_options leco_erase_defaults(void)
 {
@@ -63,13 +67,14 @@ static leco_status check(const leco_erase_options *o, leco_error *err)
     return LECO_OK;
 }
 
-/* Wildcards are for contexts: a concept, and what comes in its place, are words. */
+/* Wildcards are for contexts and what is kept: a concept, and what comes in its place, are words. */
 static leco_status check_words(const char *what, const char *const *text, size_t count, leco_error *err)
 {
     for (size_t i = 0; i < count; i++)
         if (strpbrk(text[i], "{}"))
-            return error_set(err, LECO_INVALID, "%s \"%.100s\" has a brace: wildcards are for the texts of --in only",
-                             what, text[i]);
+            return error_set(err, LECO_INVALID,
+                             "%s \"%.100s\" has a brace: wildcards are for the texts of --in and --keep only", what,
+                             text[i]);
     return LECO_OK;
 }
 
@@ -89,12 +94,12 @@ static leco_status read_target(const char *text, arena *memory, erase_target *ou
     return without ? LECO_OK : error_memory(err, strlen(text), "a text");
 }
 
-/* The given texts and the lines of a file that aren't empty. */
+/* The given texts and those of a file. */
 static leco_status gather_texts(const char *const *given, size_t count, const char *file, arena *memory,
                                 const char *const **out, size_t *total, leco_error *err)
 {
     char *text = NULL, *lines = NULL;
-    size_t most = count;
+    size_t most = count, number = 0;
     if (file) {
         LECO_TRY(file_read_text(file, PROMPT_FILE_LIMIT, &text, NULL, err));
         lines = arena_strdup(memory, text);
@@ -107,12 +112,68 @@ static leco_status gather_texts(const char *const *given, size_t count, const ch
     if (!all) return error_memory(err, most * sizeof *all, "texts");
     for (size_t i = 0; i < count; i++) all[i] = given[i];
     *total = count;
-    for (char *line; lines && (line = strtok_r(lines, "\r\n", &lines));)
-        if (line[strspn(line, " \t")]) all[(*total)++] = line;
+    for (const char *line; (line = lines_next(&lines, &number));) all[(*total)++] = line;
     if (file && *total == count) return error_set(err, LECO_INVALID, "%s: expected a text a line, found none", file);
     *out = all;
     return LECO_OK;
 }
+
+/* ---- what is kept ---- */
+
+/* Texts, each once. */
+typedef struct keeping {
+    arena *memory;
+    name_table known;
+    const char **text; /* [room], the arena's */
+    size_t count, room;
+} keeping;
+
+static leco_status keep_one(void *user, const char *text, leco_error *err)
+{
+    keeping *k = user;
+    if (name_table_find(&k->known, text)) return LECO_OK;
+    const char *copy = arena_strdup(k->memory, text);
+    if (k->count == k->room) {
+        const size_t room = 2 * k->room + 64;
+        const char **grown = arena_alloc(k->memory, room, sizeof *grown);
+        if (!grown) return error_memory(err, room * sizeof *grown, "texts");
+        if (k->count > 0) memcpy(grown, k->text, k->count * sizeof *grown);
+        k->text = grown;
+        k->room = room;
+    }
+    if (!copy || !name_table_add(&k->known, copy, k->count)) return error_memory(err, strlen(text), "a text");
+    k->text[k->count++] = copy;
+    return LECO_OK;
+}
+
+/* All that the texts mean. */
+static leco_status expand_kept(keeping *k, const char *const *text, size_t count, leco_error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strstr(text[i], "{}"))
+            return error_set(err, LECO_INVALID, "what is kept \"%.100s\" has a {}: these are for the texts of --in",
+                             text[i]);
+        const leco_status status = wildcards_visit(text[i], MOST_KEPT_OF_ONE, keep_one, k, err);
+        if (status != LECO_OK) return error_prefix(err, status, "what is kept");
+    }
+    return LECO_OK;
+}
+
+static leco_status gather_kept(erasing *e, leco_error *err)
+{
+    const leco_erase_options *o = e->options;
+    const char *const *text;
+    size_t count;
+    LECO_TRY(gather_texts(o->keep, o->keep_count, o->keep_file, e->memory, &text, &count, err));
+    keeping k = {.memory = e->memory};
+    leco_status status = expand_kept(&k, text, count, err);
+    name_table_free(&k.known);
+    e->what.keep = k.text;
+    e->what.keeps = k.count;
+    return status;
+}
+
+/* ---- all of them ---- */
 
 static bool forward_progress(void *user, double done)
 {
@@ -135,7 +196,6 @@ static leco_status read_options(erasing *e, leco_error *err)
     LECO_TRY(layers_precision(o->precision, &e->precision, err));
     LECO_TRY(check_words("the concept", o->concepts, o->concept_count, err));
     LECO_TRY(check_words("what comes in its place", o->to, o->to_count, err));
-    LECO_TRY(check_words("what is kept", o->keep, o->keep_count, err));
     e->what = (erase_options){.word = o->concepts,
                               .words = o->concept_count,
                               .targets = o->to_count,
@@ -154,7 +214,7 @@ static leco_status read_options(erasing *e, leco_error *err)
     e->what.target = target;
     LECO_TRY(gather_texts(o->contexts, o->context_count, o->context_file, e->memory, &e->what.context,
                           &e->what.contexts, err));
-    return gather_texts(o->keep, o->keep_count, o->keep_file, e->memory, &e->what.keep, &e->what.keeps, err);
+    return gather_kept(e, err);
 }
 
 /* ---- the file ---- */

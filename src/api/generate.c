@@ -163,7 +163,9 @@ static leco_status keep(void *user, size_t index, const uint8_t *rgb, leco_error
     *picture = (leco_image){q->width, q->height, mem_calloc(1, bytes)};
     d->images->parameters[index] =
         generation_parameters(d->handle, q, &q->texts[index], (int64_t)((uint64_t)q->seed + index));
-    if (!picture->rgb || !d->images->parameters[index]) return error_memory(err, bytes, "a picture");
+    d->images->prompts[index] = mem_strdup(q->texts[index].prompt);
+    if (!picture->rgb || !d->images->parameters[index] || !d->images->prompts[index])
+        return error_memory(err, bytes, "a picture");
     memcpy(picture->rgb, rgb, bytes);
     return LECO_OK;
 }

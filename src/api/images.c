@@ -4,8 +4,9 @@
 
 leco_status images_create(size_t count, leco_images *out, leco_error *err)
 {
-    leco_images made = {count, mem_calloc(count, sizeof *made.image), mem_calloc(count, sizeof *made.parameters)};
-    if (!made.image || !made.parameters) {
+    leco_images made = {count, mem_calloc(count, sizeof *made.image), mem_calloc(count, sizeof *made.parameters),
+                        mem_calloc(count, sizeof *made.prompts)};
+    if (!made.image || !made.parameters || !made.prompts) {
         leco_images_free(&made);
         return error_memory(err, count * sizeof *made.image, "the pictures");
     }
@@ -24,9 +25,11 @@ void leco_images_free(leco_images *images)
     for (size_t i = 0; i < images->count; i++) {
         if (images->image) leco_image_free(&images->image[i]);
         if (images->parameters) mem_free(images->parameters[i]);
+        if (images->prompts) mem_free(images->prompts[i]);
     }
     mem_free(images->image);
     mem_free(images->parameters);
+    mem_free(images->prompts);
     *images = (leco_images){0};
 }
 

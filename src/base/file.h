@@ -41,6 +41,7 @@ void file_writer_abort(file_writer *w);                          /* frees w; NUL
 
 bool file_exists(const char *path);
 bool file_is_folder(const char *path);
+bool file_is_same(const char *a, const char *b);                  /* are both there, and one? */
 leco_status file_make_folders(const char *path, leco_error *err); /* mkdir -p */
 
 /* "folder/name", or a copy of `name` where it is absolute or folder is "" or NULL. mem_free it. NULL: out of memory. */

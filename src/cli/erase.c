@@ -23,15 +23,17 @@ typedef struct erase_args {
              "a text with {} where the concept stands, perhaps with wildcards: \"a {small|large} {} vase\". May be "   \
              "given several times (default: texts of leco's own, for colors, objects, styles, sizes, artists and "     \
              "persons)"},                                                                                              \
-        {"in-file", 0, OPTION_TEXT, "FILE", ARG(context_file), .help = "such texts, one a line"},                      \
+        {"in-file",         0,                                                                                         \
+         OPTION_TEXT,       "FILE",                                                                                    \
+         ARG(context_file), .help = "such texts, one a line, without those that begin with #"},                        \
         {"keep",                                                                                                       \
          0,                                                                                                            \
          OPTION_TEXTS,                                                                                                 \
          "TEXT",                                                                                                       \
          ARG(keep),                                                                                                    \
-         .help = "a word or a prompt that is to stay. May be given several times (always kept: the empty prompt, and " \
-                 "the contexts with other words of the concept's kind)"},                                              \
-        {"keep-file", 0, OPTION_TEXT, "FILE", ARG(keep_file), .help = "such texts, one a line"},                       \
+         .help = "a word or a prompt that is to stay; one with wildcards is all that it means. May be given several "  \
+                 "times (always kept: the empty prompt, and the contexts with other words of the concept's kind)"},    \
+        {"keep-file", 0, OPTION_TEXT, "FILE", ARG(keep_file), .help = "such texts, one a line; as with --in-file"},    \
         {"method",                                                                                                     \
          0,                                                                                                            \
          OPTION_CHOICE,                                                                                                \

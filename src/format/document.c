@@ -56,6 +56,7 @@ static leco_status next_event(reader *r, yaml_event_t *event, leco_error *err)
     const char *what = p->problem ? p->problem : "unreadable", *hint = "";
     if (strstr(what, "expected key") || strstr(what, "expected ',' or"))
         hint = "; a text with braces, colons or commas wants quotes: \"{small|large} star\"";
+    if (strstr(what, "unknown escape")) hint = "; in double quotes \\ begins an escape: take single quotes";
     if (strstr(what, "cannot start any token")) hint = "; indent by spaces, not tabs, and put texts into quotes";
     return error_set(err, LECO_FORMAT, "%s: not valid YAML: %s%s", place_of(r, line), what, hint);
 }

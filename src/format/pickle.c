@@ -271,13 +271,13 @@ static leco_status op_persistent(pickle_reader *r, int code)
     return pickle_push_new(r, made);
 }
 
-/* The state of what was made is not needed. */
 static leco_status op_build(pickle_reader *r, int code)
 {
     pickle_value *state;
     (void)code;
     LECO_TRY(pickle_pop(r, &state));
-    return r->depth > pickle_bottom(r) ? LECO_OK : pickle_broken(r, "nothing is on its stack");
+    if (r->depth <= pickle_bottom(r)) return pickle_broken(r, "nothing is on its stack");
+    return r->rules->build ? r->rules->build(r->rules->user, r->stack[r->depth - 1], state, r->err) : LECO_OK;
 }
 
 /* ---- the table ---- */

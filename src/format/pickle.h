@@ -59,13 +59,15 @@ typedef struct pickle_rules {
     /* What global(arguments) is. Before, *out is PICKLE_NONE. */
     leco_status (*call)(void *user, const pickle_global *global, const pickle_value *arguments, pickle_value *out,
                         leco_error *err);
+    /* What becomes of something when its state is set; NULL: nothing, states are passed over. */
+    leco_status (*build)(void *user, pickle_value *of, const pickle_value *state, leco_error *err);
     /* What the persistent id stands for. NULL: there are none. */
     leco_status (*persistent)(void *user, const pickle_value *id, pickle_value *out, leco_error *err);
     void *user;
 } pickle_rules;
 
 /* The pickle at the beginning of data [size], which messages call `source`, into `memory`. *used (may be NULL) gets its
- * length. What sets the state of an object that was made is passed over. */
+ * length. */
 leco_status pickle_read(const pickle_rules *rules, arena *memory, const char *source, const unsigned char *data,
                         size_t size, size_t *used, const pickle_value **out, leco_error *err);
 

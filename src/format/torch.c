@@ -92,11 +92,17 @@ static leco_status add_storage(reader *r, storage *s, leco_error *err)
     return LECO_OK;
 }
 
-/* ("storage", torch.FloatStorage, key, location, count[, view]) */
-static leco_status make_storage(void *user, const pickle_value *id, pickle_value *out, leco_error *err)
+/* ("storage", torch.FloatStorage, key, location, count[, view]); or ("module", class, its file, its source), which is
+ * the class, in a sequence of pickles. */
+static leco_status find_persistent(void *user, const pickle_value *id, pickle_value *out, leco_error *err)
 {
     reader *r = user;
     uint64_t count;
+    if (id->kind == PICKLE_TUPLE && id->count >= 2 && id->item[0]->kind == PICKLE_TEXT &&
+        strcmp(id->item[0]->text, "module") == 0 && id->item[1]->kind == PICKLE_GLOBAL) {
+        *out = *id->item[1];
+        return LECO_OK;
+    }
     const bool told = id->kind == PICKLE_TUPLE && id->count >= 5 && id->item[0]->kind == PICKLE_TEXT &&
                       strcmp(id->item[0]->text, "storage") == 0 && id->item[1]->kind == PICKLE_GLOBAL &&
                       id->item[1]->global->what >= STORAGES && id->item[1]->global->what < 2 * STORAGES &&
@@ -200,6 +206,18 @@ static leco_status call(void *user, const pickle_global *global, const pickle_va
         return error_set(err, LECO_UNSUPPORTED, "%s: is a pickle that calls %s.%s, which leco doesn't", r->file->path,
                          global->module, global->name);
     }
+}
+
+/* A ParameterDict is a module: its entries are part of its state. */
+static leco_status build(void *user, pickle_value *of, const pickle_value *state, leco_error *err)
+{
+    const pickle_value *entries = pickle_find(state, "_parameters");
+    (void)user;
+    (void)err;
+    if (of->kind != PICKLE_DICT || of->count > 0 || !entries || entries->kind != PICKLE_DICT) return LECO_OK;
+    *of = *entries;
+    of->room = of->count; /* what is added to one isn't to the other */
+    return LECO_OK;
 }
 
 /* ---- tensors into the file's list ---- */
@@ -308,7 +326,8 @@ static leco_status add_all(reader *r, const pickle_value *root, leco_error *err)
 
 static pickle_rules rules_of(reader *r)
 {
-    return (pickle_rules){torch_globals, call, make_storage, r};
+    return (pickle_rules){
+        .globals = torch_globals, .call = call, .build = build, .persistent = find_persistent, .user = r};
 }
 
 /* "archive/" of the file "archive/data.pkl". */

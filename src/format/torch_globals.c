@@ -15,6 +15,7 @@ const char *const torch_types[] = {"F32", "F16", "BF16", "F64",     "I64",     "
 const pickle_global torch_globals[] = {
     {"collections", "OrderedDict", DICT},
     {"collections", "defaultdict", DICT},
+    {"torch.nn.modules.container", "ParameterDict", DICT},
     {"torch._utils", "_rebuild_tensor", TENSOR},
     {"torch._utils", "_rebuild_tensor_v2", TENSOR},
     {"torch._utils", "_rebuild_tensor_v3", TENSOR_OF_TYPE},

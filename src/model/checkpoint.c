@@ -175,12 +175,17 @@ bool checkpoint_is_vae(const safetensors *file)
     return !checkpoint_is(file) && (diffusers || has_vae(file, "") || has_vae(file, VAE));
 }
 
-/* Of a checkpoint that has none the config is what all released ones have: it tells how large latents are. */
+void checkpoint_lack_vae(model *m)
+{
+    m->lacks_vae = true;
+    m->vae = (vae_config)VAE_RELEASED(released_scaling(m));
+    m->vae.latent_channels = m->unet.in_channels;
+}
+
 static leco_status read_own_vae(const safetensors *file, model *m, leco_error *err)
 {
-    m->lacks_vae = !has_vae(file, VAE);
-    if (!m->lacks_vae) return read_vae(file, VAE, m, err);
-    m->vae = (vae_config)VAE_RELEASED(released_scaling(m));
+    if (has_vae(file, VAE)) return read_vae(file, VAE, m, err);
+    checkpoint_lack_vae(m);
     return LECO_OK;
 }
 

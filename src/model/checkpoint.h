@@ -19,6 +19,9 @@ leco_status checkpoint_read(const safetensors *file, model *m, leco_error *err);
 /* The same of a VAE in a file of its own, whose names may lack "first_stage_model."; m's U-Net is known. */
 leco_status checkpoint_read_vae(const safetensors *file, model *m, leco_error *err);
 
+/* Of a model without a VAE, whose U-Net is known: the config is that of all released ones, but for the latents. */
+void checkpoint_lack_vae(model *m);
+
 /* Is it a VAE alone, under either names? */
 bool checkpoint_is_vae(const safetensors *file);
 

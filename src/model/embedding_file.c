@@ -124,15 +124,19 @@ static leco_status add_tokens(const safetensors *file, const safetensors_entry *
     char *stem = file_stem(safetensors_path(file));
     if (!stem) return error_memory(err, 0, "an embedding's name");
     const bool by_file = is_nameless(rows) && (!told || strcmp(told, stem) != 0);
+    leco_error why = {0};
     to->token = mem_strdup(told ? told : stem);
-    leco_status status = to->token ? model_add_token(m, to->token, to->rank, &to->first, err)
-                                   : error_memory(err, strlen(stem), "an embedding's name");
+    leco_status status = to->token ? model_add_token(m, to->token, to->rank, &to->first, &why)
+                                   : error_memory(&why, strlen(stem), "an embedding's name");
+    if (status != LECO_OK)
+        error_set(err, status, "%s: %s%s", safetensors_path(file), why.message,
+                  !told && status == LECO_INVALID ? "; prompts call it as its file is called: rename the file" : "");
     if (status == LECO_OK && told && by_file) {
         status = model_name_token(m, stem, to->first, to->rank, err);
         if (status == LECO_INVALID) status = LECO_OK; /* it has one name, which is enough */
     }
     mem_free(stem);
-    return status == LECO_OK ? LECO_OK : error_prefix(err, status, "%s", safetensors_path(file));
+    return status;
 }
 
 static leco_status token_layer(model *m, model_part part, const layer_info **out, leco_error *err)

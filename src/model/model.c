@@ -151,8 +151,12 @@ static leco_status read_tokenizer(model *m, const char *name, tokenizer **out, l
 static leco_status read_part(model *m, model_part part, leco_error *err)
 {
     char *folder;
+    leco_status status = LECO_OK;
     LECO_TRY(part_folder(m, part_rows[part].name, &folder, err));
-    leco_status status = part_rows[part].read(folder, m, err);
+    if (part == PART_VAE && !file_exists(folder))
+        checkpoint_lack_vae(m);
+    else
+        status = part_rows[part].read(folder, m, err);
     mem_free(folder);
     return status;
 }
@@ -277,7 +281,7 @@ static leco_status open_part(const model *m, model_part part, weights **out, lec
     if (part == PART_VAE && m->vae_file) return checkpoint_weights(m->vae_file, m, part, out, err);
     if (part == PART_VAE && m->lacks_vae)
         return error_set(err, LECO_UNSUPPORTED,
-                         "%s: is a checkpoint without a VAE, which makes latents of pictures and pictures of latents; "
+                         "%s: is a model without a VAE, which makes latents of pictures and pictures of latents; "
                          "--vae FILE, or pretrained_model.vae in a config, gives it one",
                          m->folder);
     if (m->file) return checkpoint_weights(m->file, m, part, out, err);

@@ -51,7 +51,7 @@ typedef struct model {
     struct safetensors *file;     /* of a checkpoint in one file; else NULL */
     struct safetensors *vae_file; /* of a VAE from elsewhere (model_take_vae), ... */
     char *vae_path;               /* ... or where it is under diffusers' names; else NULL */
-    bool lacks_vae;               /* a checkpoint without one: its config is the family's */
+    bool lacks_vae;               /* a model without one: its config is the family's */
     bool prediction_told;         /* do the files say what it predicts? Else it is what its family does */
     text_config text;
     text_config text_2; /* of SDXL; zero elsewhere */

@@ -314,6 +314,22 @@ bool tokenizer_names(const tokenizer *t, const char *text)
     return s && s->named;
 }
 
+leco_status tokenizer_holds(const tokenizer *t, const char *text, const char *word, bool *holds, leco_error *err)
+{
+    const special_token *s = NULL;
+    *holds = false;
+    for (size_t i = 0; i < t->config.special_count && !s; i++)
+        if (strcmp(t->config.special[i].text, word) == 0) s = &t->config.special[i];
+    if (!s) return LECO_OK;
+    int32_t *ids = mem_calloc(t->config.length, sizeof *ids);
+    if (!ids) return error_memory(err, t->config.length * sizeof *ids, "token ids");
+    leco_status status = tokenizer_encode(t, text, strlen(text), ids, NULL, err);
+    for (size_t i = 0; status == LECO_OK && i < t->config.length; i++)
+        *holds = *holds || (ids[i] >= s->id && ids[i] - s->id < s->count);
+    mem_free(ids);
+    return status;
+}
+
 bool tokenizer_same_words(const tokenizer *a, const tokenizer *b)
 {
     const size_t count = tokenizer_vocabulary(a);

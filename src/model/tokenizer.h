@@ -41,6 +41,9 @@ leco_status tokenizer_encode(const tokenizer *t, const char *text, size_t size, 
 leco_status tokenizer_add(tokenizer *t, const char *text, int32_t first, int32_t count, leco_error *err);
 
 bool tokenizer_names(const tokenizer *t, const char *text); /* does the text begin with such a word? */
+/* Does a text hold `word`, as tokenizer_encode finds it, in what isn't cut? Never where the word isn't one that was
+ * added, here or in the folder. Fails as tokenizer_encode does. */
+leco_status tokenizer_holds(const tokenizer *t, const char *text, const char *word, bool *holds, leco_error *err);
 
 /* The text of one id as vocab.json has it ("red</w>"), or of the added token that it belongs to; NULL: nobody's. */
 const char *tokenizer_token(const tokenizer *t, int32_t id);

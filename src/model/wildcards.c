@@ -3,6 +3,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/mem.h"
+
 /* ---- reading ---- */
 
 static bool is_escaped(const char *at)
@@ -42,6 +44,11 @@ static const char *instruction(const char *at, const char *end)
     const bool number = after > at && after + 2 <= end;
     if (number && (strncmp(after, "$$", 2) == 0 || strncmp(after, "::", 2) == 0)) return after;
     return NULL;
+}
+
+bool wildcards_instruct(const char *text)
+{
+    return instruction(text, text + strlen(text)) != NULL;
 }
 
 static leco_status check_alternatives(const char *open, const char *close, leco_error *err)
@@ -200,4 +207,45 @@ void wildcards_expand(const wildcards *w, const wildcard_text *text, char *out)
     expansion e = {w, text, 0, out};
     alternative(&e, text->text, true, 0);
     *e.out = '\0';
+}
+
+/* ---- all that a text may become ---- */
+
+static leco_status visit_drawn(wildcards *w, const wildcard_text *text, size_t count, char *expanded,
+                               wildcards_visitor visit, void *user, leco_error *err)
+{
+    rng r;
+    rng_seed(&r, RNG_CPU, 0);
+    for (size_t i = 0; i < count; i++) {
+        wildcards_draw(w, &r);
+        wildcards_expand(w, text, expanded);
+        LECO_TRY(visit(user, expanded, err));
+    }
+    return LECO_OK;
+}
+
+static leco_status visit_all(wildcards *w, const wildcard_text *text, char *expanded, wildcards_visitor visit,
+                             void *user, leco_error *err)
+{
+    do {
+        wildcards_expand(w, text, expanded);
+        LECO_TRY(visit(user, expanded, err));
+    } while (wildcards_next(w, text));
+    return LECO_OK;
+}
+
+leco_status wildcards_visit(const char *text, size_t most, wildcards_visitor visit, void *user, leco_error *err)
+{
+    wildcards w = {.memory = arena_create()};
+    wildcard_text read;
+    char *expanded = mem_calloc(strlen(text) + 1, 1);
+    leco_status status = LECO_OK;
+    if (!w.memory || !expanded) status = error_memory(err, strlen(text) + 1, "a prompt's alternatives");
+    if (status == LECO_OK) status = wildcards_read(&w, text, &read, err);
+    if (status == LECO_OK)
+        status = wildcards_ways(&w, &read) <= most ? visit_all(&w, &read, expanded, visit, user, err)
+                                                   : visit_drawn(&w, &read, most, expanded, visit, user, err);
+    mem_free(expanded);
+    arena_destroy(w.memory);
+    return status;
 }

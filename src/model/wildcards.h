@@ -50,6 +50,10 @@ typedef struct wildcard_text {
  * with a message that quotes the place. The text outlives *w. */
 leco_status wildcards_read(wildcards *w, const char *text, wildcard_text *out, leco_error *err);
 
+/* Does a text begin with what {2$$a|b} and {0.5::a|b} are refused for? By itself it means what it says; as an
+ * alternative it does with an empty group, {}, before it. */
+bool wildcards_instruct(const char *text);
+
 /* Chooses for all: one word of r for each choice of more than one alternative, in the order in which they were read. */
 void wildcards_draw(wildcards *w, rng *r);
 
@@ -60,5 +64,10 @@ void wildcards_expand(const wildcards *w, const wildcard_text *text, char *out);
 size_t wildcards_ways(const wildcards *w, const wildcard_text *text);
 /* Goes to the next of these ways, beginning at all 0; false after the last, when all are 0 again. */
 bool wildcards_next(wildcards *w, const wildcard_text *text);
+
+typedef leco_status (*wildcards_visitor)(void *user, const char *text, leco_error *err);
+/* Shows all that a text may become, or, where that is more than `most`, as many drawn ones, each time the same. What is
+ * shown lasts for the call; the first that fails is the last. */
+leco_status wildcards_visit(const char *text, size_t most, wildcards_visitor visit, void *user, leco_error *err);
 
 #endif

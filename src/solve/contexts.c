@@ -36,6 +36,8 @@ typedef struct draw {
 static leco_status prepare(const char *template, arena *memory, draw *out, leco_error *err)
 {
     char *text;
+    wildcards written = {.memory = memory}; /* messages quote the text as it is written */
+    LECO_TRY(wildcards_read(&written, template, &out->text, err));
     LECO_TRY(find_place(template, &text, memory, err));
     *out = (draw){.choices = {.memory = memory}};
     return wildcards_read(&out->choices, text, &out->text, err);

@@ -28,7 +28,8 @@ typedef struct teacher_config {
     const char *key;            /* "teachers.donor.name_or_path" */
     const char *path, *written; /* found, and as the config has it */
     bool same_latents;
-    int v_prediction; /* as in train_config */
+    int v_prediction;  /* as in train_config, */
+    int64_t clip_skip; /* and this, too */
 } teacher_config;
 
 /* A term of an entry that spells them out. */

@@ -65,5 +65,8 @@ leco_status config_read_pairs(train_config *c, const doc_node *entry, train_prom
                              doc_find(entry, others[i])->place, others[i]);
     LECO_TRY(keys_read(n, section, config_sections, p, err));
     LECO_TRY(find_folder(c, n, section->name, "before", &p->before, err));
-    return find_folder(c, n, section->name, "after", &p->after, err);
+    LECO_TRY(find_folder(c, n, section->name, "after", &p->after, err));
+    if (!file_is_same(p->before, p->after)) return LECO_OK;
+    return error_set(err, LECO_INVALID, "%s: %s: before and after are the same folder: there is no difference to learn",
+                     n->place, section->name);
 }

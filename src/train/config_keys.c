@@ -259,7 +259,9 @@ static const key_row save_keys[] = {
 static const key_row teacher_keys[] = {
     TEXT("name_or_path", written, UNSET("required"),
          "a model: a folder in diffusers' layout, or a checkpoint in one file"),
-    CLAIM("v_pred", v_prediction, "as the model says", "of a checkpoint that doesn't say what it predicts"),
+    CLAIM("v_pred", v_prediction, "as the model says",
+          "does it predict v? What its own files say must agree; of a checkpoint that doesn't say, this decides"),
+    INT("clip_skip", clip_skip, 0, 24, "1", "as `pretrained_model.clip_skip`, for this one's text encoder"),
     BOOL("same_latents", same_latents, "false",
          "its latents are taken to mean the same pictures, though its VAE is another"),
     KEYS_END,
@@ -318,7 +320,7 @@ static const key_row prompt_keys[] = {
      .fallback = "erase",
      .help = "$more"},
     TEXT("teacher", teacher_name, UNSET("the model itself"),
-         "who predicts what the student is pulled to: a name of `teachers`"),
+         "who predicts what the student is pulled to: a name of `teachers`; beside `terms` whose trajectory is meant"),
     NODE("terms", "instead of `action` and all that goes with it: what `target` is pulled to, a sum of weighted "
                   "predictions"),
     CHOICE("trajectory", trajectory, trajectory_choice, trajectory_choice_choices, "student",

@@ -30,13 +30,15 @@ static leco_status read_term(const doc_node *n, train_config *c, train_term *t, 
     return LECO_OK;
 }
 
-/* An entry that spells its terms out has nothing that would make others. */
+/* An entry that spells its terms out has nothing that would make others; a teacher says whose trajectories are meant.
+ */
 static leco_status read_terms(const doc_node *entry, train_config *c, train_prompt *p, leco_error *err)
 {
-    static const char *const others[] = {"action", "teacher", "positive", "neutral", "guidance_scale"};
+    static const char *const others[] = {"teacher", "action", "positive", "neutral", "guidance_scale"};
     const doc_node *list = doc_find(entry, "terms");
     if (doc_is_null(list)) return LECO_OK;
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+    const bool of_teacher = p->trajectory == TRAJECTORY_TEACHER || p->trajectory == TRAJECTORY_BOTH;
+    for (size_t i = of_teacher ? 1 : 0; i < sizeof others / sizeof *others; i++)
         if (doc_find(entry, others[i]))
             return error_set(err, LECO_INVALID,
                              "%s: prompts.%s says nothing beside prompts.terms, which is all there is",
@@ -56,7 +58,7 @@ static leco_status read_teaching(const doc_node *entry, train_config *c, train_p
 {
     LECO_TRY(read_terms(entry, c, p, err));
     LECO_TRY(config_find_teachers(c, entry, p, err));
-    if (p->teacher && !doc_find(entry, "action")) p->action = &mode_transplant;
+    if (p->teacher && !p->term && !doc_find(entry, "action")) p->action = &mode_transplant;
     if (p->action->of_teacher && !p->teacher)
         return error_set(err, LECO_INVALID, "%s: prompts.action: %s needs a teacher", p->place, p->action->name);
     const bool of_teacher = p->trajectory == TRAJECTORY_TEACHER || p->trajectory == TRAJECTORY_BOTH;
@@ -86,7 +88,7 @@ static leco_status settle_erase_from(const doc_node *n, train_prompt *p, leco_er
     return LECO_OK;
 }
 
-/* What only goes with sums of predictions on texts. */
+/* What goes with sums of predictions on texts only, and with some of these. */
 static leco_status check_target(const doc_node *n, const train_prompt *p, leco_error *err)
 {
     if (p->before && (p->keep_above || p->norm_match || p->dynamic_resolution || p->dynamic_crops ||
@@ -97,6 +99,9 @@ static leco_status check_target(const doc_node *n, const train_prompt *p, leco_e
                          "of pictures have none of them (train.min_timestep and max_timestep say which timesteps these "
                          "are trained at)",
                          n->place);
+    if (p->action->no_neutral && p->neutral && !p->norm_match)
+        return error_set(err, LECO_INVALID, "%s: prompts.neutral says nothing to an entry that is to %s",
+                         doc_find(n, "neutral")->place, p->action->name);
     return LECO_OK;
 }
 

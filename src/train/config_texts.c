@@ -2,7 +2,9 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/lines.h"
 #include "base/mem.h"
+#include "model/text_clean.h"
 #include "model/wildcards.h"
 #include "train/config_internal.h"
 
@@ -12,6 +14,7 @@ enum { LARGEST_FILE = 4 << 20 };
 typedef struct joining {
     train_config *config;
     const char *place, *key; /* for messages: "erase.yaml:7", "prompts.target" */
+    const char *file;        /* the last of those that it takes lines of, or NULL */
     char *text;
     size_t length, size, count;
 } joining;
@@ -21,7 +24,8 @@ static leco_status check(const joining *j, const char *place, const char *text, 
     arena *memory = arena_create();
     wildcards w = {.memory = memory};
     wildcard_text read;
-    leco_status status = memory ? wildcards_read(&w, text, &read, err) : error_memory(err, 0, "a prompt");
+    leco_status status = memory ? text_check_utf8(text, strlen(text), err) : error_memory(err, 0, "a prompt");
+    if (status == LECO_OK) status = wildcards_read(&w, text, &read, err);
     arena_destroy(memory);
     return status == LECO_OK ? LECO_OK : error_prefix(err, status, "%s: %s", place, j->key);
 }
@@ -32,10 +36,12 @@ static void put(joining *j, char c)
     j->text[j->length] = '\0';
 }
 
-/* Adds a text that is well formed. A | of its own, outside of braces, gets a backslash. */
-static leco_status add(joining *j, const char *text, leco_error *err)
+/* Adds a text, which is to mean what it means by itself: a | outside of braces gets a backslash, a beginning that says
+ * something in an alternative only an empty group before it. */
+static leco_status add(joining *j, const char *place, const char *text, leco_error *err)
 {
-    const size_t needed = j->length + 2 * strlen(text) + 3;
+    LECO_TRY(check(j, place, text, err));
+    const size_t needed = j->length + 2 * strlen(text) + 5;
     if (needed > j->size) {
         char *grown = mem_realloc(j->text, 2 * needed, 1);
         if (!grown) return error_memory(err, 2 * needed, "the prompts");
@@ -43,6 +49,7 @@ static leco_status add(joining *j, const char *text, leco_error *err)
         j->size = 2 * needed;
     }
     put(j, j->count++ == 0 ? '{' : '|');
+    if (wildcards_instruct(text)) put(j, '{'), put(j, '}');
     size_t depth = 0;
     for (const char *at = text; *at; at++) {
         if (*at == '\\' && (at[1] == '{' || at[1] == '}' || at[1] == '|'))
@@ -60,20 +67,11 @@ static leco_status add_lines(joining *j, char *lines, const char *path, leco_err
 {
     const size_t before = j->count;
     size_t number = 0;
-    if (strncmp(lines, "\xEF\xBB\xBF", 3) == 0) lines += 3; /* a byte order mark */
-    for (char *line = lines, *next; line; line = next) {
-        next = strchr(line, '\n');
-        if (next) *next++ = '\0';
-        number++;
-        line += strspn(line, " \t\r");
-        size_t length = strlen(line);
-        while (length > 0 && strchr(" \t\r", line[length - 1])) line[--length] = '\0';
-        if (length == 0 || *line == '#') continue;
+    for (const char *line; (line = lines_next(&lines, &number));) {
         char *place = mem_printf("%s:%zu", path, number);
-        leco_status status = place ? check(j, place, line, err) : error_memory(err, 0, "a prompt");
+        leco_status status = place ? add(j, place, line, err) : error_memory(err, 0, "a prompt");
         mem_free(place);
         LECO_TRY(status);
-        LECO_TRY(add(j, line, err));
     }
     if (j->count == before) return error_set(err, LECO_INVALID, "%s: %s: %s holds no prompts", j->place, j->key, path);
     return LECO_OK;
@@ -88,6 +86,7 @@ static leco_status add_file(joining *j, const doc_node *map, leco_error *err)
     LECO_TRY(doc_text(map->item[0].value, j->key, &name, err));
     LECO_TRY(config_find(j->config, name, &path, err));
     if (!file_exists(path)) return train_config_missing(map->place, j->key, path, name, err);
+    j->file = path;
     LECO_TRY(file_read_text(path, LARGEST_FILE, &lines, NULL, err));
     leco_status status = add_lines(j, lines, path, err);
     mem_free(lines);
@@ -106,16 +105,17 @@ static leco_status add_list(joining *j, const doc_node *list, leco_error *err)
         }
         if (doc_is_null(n)) return doc_wrong(n, j->key, "a text", err);
         LECO_TRY(doc_text(n, j->key, &text, err));
-        LECO_TRY(check(j, n->place, text, err));
-        LECO_TRY(add(j, text, err));
+        LECO_TRY(add(j, n->place, text, err));
     }
     return LECO_OK;
 }
 
-/* The node becomes the text. */
+/* The node becomes the text, which may have too many groups where each of its parts has not. */
 static leco_status replace(joining *j, doc_node *n, leco_error *err)
 {
     put(j, '}');
+    leco_status status = check(j, j->file ? j->file : j->place, j->text, err);
+    if (status != LECO_OK) return j->file ? error_prefix(err, status, "%s", j->place) : status;
     const char *text = arena_strdup(j->config->memory, j->text);
     if (!text) return error_memory(err, j->length, "the prompts");
     *n = (doc_node){.kind = DOC_SCALAR, .place = n->place, .text = text, .quoted = true};

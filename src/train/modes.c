@@ -272,6 +272,7 @@ static const train_mode mode_distill = {
             "pictures are then drawn at guidance scale 1, in half the time",
     .make = distill,
     .remedy = distilled_remedy,
+    .no_neutral = true,
     .unguided = true};
 const train_mode mode_negative = {
     .name = "negative",
@@ -284,6 +285,7 @@ const train_mode mode_transplant = {
     .help = "brings in what the teacher draws for `positive`, and is the default where there is one",
     .make = transplant,
     .remedy = other_remedy,
+    .no_neutral = true,
     .of_teacher = true};
 const train_mode mode_terms = {.name = "terms", .make = spell_out, .remedy = other_remedy};
 
@@ -328,8 +330,7 @@ static leco_status preserve(const train_config *c, arena *memory, objective *out
 
 /* ---- all of a config ---- */
 
-/* The entry with one of its attributes before each text. */
-static leco_status add_attributes(train_prompt *p, arena *memory, leco_error *err)
+leco_status entry_join_attributes(train_prompt *p, arena *memory, leco_error *err)
 {
     const char **const texts[] = {&p->target, &p->positive, &p->unconditional, &p->neutral};
     for (size_t i = 0; p->attributes && i < sizeof texts / sizeof *texts; i++) {
@@ -337,6 +338,7 @@ static leco_status add_attributes(train_prompt *p, arena *memory, leco_error *er
         if (!joined) return no_memory(err);
         *texts[i] = joined;
     }
+    p->attributes = NULL;
     return LECO_OK;
 }
 
@@ -347,7 +349,7 @@ leco_status objectives_of_config(const train_config *config, arena *memory, obje
     if (!made) return no_memory(err);
     for (size_t i = 0; i < pairs; i++) {
         train_prompt p = config->prompt[i];
-        LECO_TRY(add_attributes(&p, memory, err));
+        LECO_TRY(entry_join_attributes(&p, memory, err));
         LECO_TRY(p.action->make(&p, memory, &made[i], err));
         made[i].tickets = p.tickets;
     }

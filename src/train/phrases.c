@@ -1,5 +1,6 @@
 #include "train/phrases.h"
 
+#include <stdint.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -125,42 +126,23 @@ leco_status phrases_resolve(phrases *p, leco_error *err)
 
 /* ---- all that a text may become ---- */
 
-static leco_status add_all(conditioner *c, wildcards *w, const wildcard_text *text, char *expanded, leco_error *err)
-{
-    do {
-        wildcards_expand(w, text, expanded);
-        LECO_TRY(conditioner_add(c, expanded, err));
-    } while (wildcards_next(w, text));
-    return LECO_OK;
-}
-
-/* Reads one text by itself. w->memory is to be destroyed, also on failure. */
-static leco_status read_alone(const char *text, wildcards *w, wildcard_text *out, leco_error *err)
-{
-    *w = (wildcards){.memory = arena_create()};
-    if (!w->memory) return error_memory(err, 0, "a prompt's alternatives");
-    return wildcards_read(w, text, out, err);
-}
-
 leco_status phrase_ways(const char *text, size_t *ways, leco_error *err)
 {
-    wildcards w;
+    wildcards w = {.memory = arena_create()};
     wildcard_text read;
-    leco_status status = read_alone(text, &w, &read, err);
+    if (!w.memory) return error_memory(err, 0, "a prompt's alternatives");
+    leco_status status = wildcards_read(&w, text, &read, err);
     if (status == LECO_OK) *ways = wildcards_ways(&w, &read);
     arena_destroy(w.memory);
     return status;
 }
 
+static leco_status add_one(void *c, const char *text, leco_error *err)
+{
+    return conditioner_add(c, text, err);
+}
+
 leco_status phrase_add_all(conditioner *c, const char *text, leco_error *err)
 {
-    wildcards w;
-    wildcard_text read;
-    leco_status status = read_alone(text, &w, &read, err);
-    char *expanded = mem_calloc(strlen(text) + 1, 1);
-    if (status == LECO_OK && !expanded) status = error_memory(err, strlen(text) + 1, "a prompt");
-    if (status == LECO_OK) status = add_all(c, &w, &read, expanded, err);
-    mem_free(expanded);
-    arena_destroy(w.memory);
-    return status;
+    return wildcards_visit(text, SIZE_MAX, add_one, c, err);
 }

@@ -23,14 +23,28 @@ static const char *end_of_group(const char *text)
     return NULL;
 }
 
+/* An alternative as a text of its own, where a | needs no backslash. */
+static void copy_alternative(const char *from, size_t length, char *out)
+{
+    int depth = 0;
+    for (size_t i = 0; i < length; i++) {
+        const bool escaped = from[i] == '\\' && i + 1 < length;
+        depth += from[i] == '{';
+        depth -= from[i] == '}';
+        if (!escaped || from[i + 1] != '|' || depth > 0) *out++ = from[i];
+        if (escaped) *out++ = from[++i];
+    }
+}
+
 static leco_status add(const char *from, size_t length, arena *memory, const char **out, size_t *count, leco_error *err)
 {
     if (*count == PREVIEW_MOST_PROMPTS)
         return error_set(err, LECO_INVALID, "logging.prompts: more than %d prompts are too many for previews",
                          PREVIEW_MOST_PROMPTS);
-    out[*count] = arena_printf(memory, "%.*s", (int)length, from);
-    if (!out[*count]) return error_memory(err, length, "a prompt");
-    ++*count;
+    char *text = arena_alloc(memory, length + 1, 1);
+    if (!text) return error_memory(err, length, "a prompt");
+    copy_alternative(from, length, text);
+    out[(*count)++] = text;
     return LECO_OK;
 }
 
@@ -41,7 +55,10 @@ leco_status previews_split(const char *joined, arena *memory, const char ***out,
     *count = 0;
     *out = arena_alloc(memory, PREVIEW_MOST_PROMPTS, sizeof **out);
     if (!*out) return error_memory(err, PREVIEW_MOST_PROMPTS * sizeof **out, "the previews");
-    if (!end || end[1]) return add(joined, strlen(joined), memory, *out, count, err);
+    if (!end || end[1]) {
+        (*out)[(*count)++] = joined;
+        return LECO_OK;
+    }
     for (const char *at = from; at < end; at++) {
         if (*at == '\\' && at[1])
             at++;

@@ -8,7 +8,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 
-/* "{one|another {x|y}}" as its two alternatives; any other text is one. Memory is the arena's. More than
+/* "{one|another {x|y}}" as its two alternatives; any other text is one, and borrowed. Memory is the arena's. More than
  * PREVIEW_MOST_PROMPTS, or none, are LECO_INVALID. */
 leco_status previews_split(const char *joined, arena *memory, const char ***out, size_t *count, leco_error *err);
 /* A text with its wildcards drawn by that seed, as phrases_draw draws those of a text that is read first. */

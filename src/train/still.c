@@ -3,94 +3,129 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "base/mem.h"
-#include "base/name_table.h"
+#include "model/wildcards.h"
 #include "train/modes.h"
 
-/* ---- texts as the model sees them ---- */
+/* Drawings of an entry's wildcards that are looked at. The first that trains something is enough. */
+enum { DRAWINGS = 64 };
 
-/* Finds for each text the first one that has the same token ids. */
-typedef struct spellings {
+enum { PROMPT_TEXTS = 4, MOST_TEXTS = PROMPT_TEXTS + TERMS_MAX };
+
+typedef struct looking {
     const tokenizer *tokens;
     arena *memory;
-    int32_t *ids;               /* [tokenizer_length] */
-    const char **first;         /* texts that differ in their ids */
-    size_t count;               /* of these */
-    name_table by_text, by_ids; /* places in `first` */
-} spellings;
+    int32_t *ids[MOST_TEXTS]; /* [tokenizer_length] of an entry's texts */
+} looking;
 
-enum { ID_DIGITS = 6 }; /* base 64, of 32 bits */
+/* An entry that trains nothing: in one of its drawings, and as the model sees that. */
+typedef struct finding {
+    bool still;
+    train_prompt drawn, seen;
+} finding;
 
-/* The ids as a text, for the table. */
-static char *name_of_ids(spellings *s)
+/* ---- an entry's texts ---- */
+
+/* own: without those of teachers' terms. Returns how many there are. */
+static size_t texts_of(train_prompt *p, bool own, const char **texts[MOST_TEXTS])
 {
-    const size_t length = tokenizer_length(s->tokens);
-    char *name = arena_alloc(s->memory, length * ID_DIGITS + 1, 1), *at = name;
-    for (size_t i = 0; name && i < length; i++)
-        for (int k = 0; k < ID_DIGITS; k++) *at++ = (char)('0' + ((uint32_t)s->ids[i] >> (6 * k) & 63));
-    return name;
-}
-
-/* *text becomes the first one like it. */
-static leco_status canonical(spellings *s, const char **text, leco_error *err)
-{
-    const size_t *known = name_table_find(&s->by_text, *text);
-    if (known) {
-        *text = s->first[*known];
-        return LECO_OK;
-    }
-    LECO_TRY(tokenizer_encode(s->tokens, *text, strlen(*text), s->ids, NULL, err));
-    const char *name = name_of_ids(s);
-    if (!name) return error_memory(err, 0, "token ids");
-    const size_t *same = name_table_find(&s->by_ids, name), place = same ? *same : s->count;
-    if (!same) s->first[s->count++] = *text;
-    if ((!same && !name_table_add(&s->by_ids, name, place)) || !name_table_add(&s->by_text, *text, place))
-        return error_memory(err, 0, "token ids");
-    *text = s->first[place];
-    return LECO_OK;
-}
-
-enum { PROMPT_TEXTS = 4 };
-
-static void texts_of(train_prompt *p, const char **texts[PROMPT_TEXTS])
-{
+    size_t count = PROMPT_TEXTS;
     texts[0] = &p->target;
     texts[1] = &p->positive;
     texts[2] = &p->unconditional;
     texts[3] = &p->neutral;
+    for (size_t i = 0; i < p->term_count; i++)
+        if (!own || p->term[i].teacher == 0) texts[count++] = &p->term[i].prompt;
+    return count;
 }
 
-/* Those of the entry's own terms: a teacher's tokenizer may be another one. */
-static leco_status make_terms_canonical(spellings *s, train_prompt *p, leco_error *err)
+/* The same with a list of terms of its own. */
+static leco_status copy_entry(const train_prompt *p, arena *memory, train_prompt *out, leco_error *err)
 {
+    *out = *p;
     if (p->term_count == 0) return LECO_OK;
-    train_term *copy = arena_alloc(s->memory, p->term_count, sizeof *copy);
-    if (!copy) return error_memory(err, p->term_count * sizeof *copy, "the prompts");
-    memcpy(copy, p->term, p->term_count * sizeof *copy);
-    p->term = copy;
-    for (size_t i = 0; i < p->term_count; i++) {
-        leco_status status = copy[i].teacher == 0 ? canonical(s, &copy[i].prompt, err) : LECO_OK;
-        if (status != LECO_OK) return error_prefix(err, status, "%s", p->place);
+    out->term = arena_alloc(memory, p->term_count, sizeof *out->term);
+    if (!out->term) return error_memory(err, p->term_count * sizeof *out->term, "the prompts");
+    memcpy(out->term, p->term, p->term_count * sizeof *out->term);
+    return LECO_OK;
+}
+
+/* Its texts, which have the same choices. */
+typedef struct drawing {
+    wildcards choices;
+    wildcard_text read[MOST_TEXTS];
+    char *expanded; /* as long as the longest */
+} drawing;
+
+static leco_status prepare(const looking *l, train_prompt *p, drawing *out, leco_error *err)
+{
+    const char **text[MOST_TEXTS];
+    size_t longest = 0;
+    *out = (drawing){.choices = {.memory = l->memory}};
+    const size_t count = texts_of(p, false, text);
+    for (size_t i = 0; i < count; i++) {
+        const size_t length = strlen(*text[i]);
+        if (length > longest) longest = length;
+        LECO_TRY(wildcards_read(&out->choices, *text[i], &out->read[i], err));
+    }
+    out->expanded = arena_alloc(l->memory, longest + 1, 1);
+    return out->expanded ? LECO_OK : error_memory(err, longest + 1, "a prompt");
+}
+
+/* The entry as the choices have it. */
+static leco_status expand(const looking *l, const drawing *d, const train_prompt *p, train_prompt *out, leco_error *err)
+{
+    const char **text[MOST_TEXTS];
+    LECO_TRY(copy_entry(p, l->memory, out, err));
+    const size_t count = texts_of(out, false, text);
+    for (size_t i = 0; i < count; i++) {
+        wildcards_expand(&d->choices, &d->read[i], d->expanded);
+        if (!(*text[i] = arena_strdup(l->memory, d->expanded))) return error_memory(err, 0, "a prompt");
     }
     return LECO_OK;
 }
 
-/* prompts [count] */
-static leco_status make_canonical(spellings *s, train_prompt *prompts, size_t count, leco_error *err)
+/* Where the ids of text number `index` are those of an earlier one, it becomes that. */
+static leco_status see_one(const looking *l, const char **const *text, size_t index, leco_error *err)
 {
-    s->ids = arena_alloc(s->memory, tokenizer_length(s->tokens), sizeof *s->ids);
-    size_t texts_in_all = PROMPT_TEXTS * count;
-    for (size_t i = 0; i < count; i++) texts_in_all += prompts[i].term_count;
-    s->first = arena_alloc(s->memory, texts_in_all, sizeof *s->first);
-    if (!s->first || !s->ids) return error_memory(err, texts_in_all * sizeof *s->first, "token ids");
-    for (size_t i = 0; i < count; i++) {
-        const char **texts[PROMPT_TEXTS];
-        texts_of(&prompts[i], texts);
-        for (size_t k = 0; k < PROMPT_TEXTS; k++) {
-            leco_status status = canonical(s, texts[k], err);
-            if (status != LECO_OK) return error_prefix(err, status, "%s", prompts[i].place);
-        }
-        LECO_TRY(make_terms_canonical(s, &prompts[i], err));
+    const size_t bytes = tokenizer_length(l->tokens) * sizeof **l->ids;
+    size_t k = 0;
+    while (k < index && strcmp(*text[k], *text[index]) != 0) k++;
+    if (k < index)
+        memcpy(l->ids[index], l->ids[k], bytes);
+    else
+        LECO_TRY(tokenizer_encode(l->tokens, *text[index], strlen(*text[index]), l->ids[index], NULL, err));
+    for (k = 0; memcmp(l->ids[k], l->ids[index], bytes) != 0;) k++;
+    *text[index] = *text[k];
+    return LECO_OK;
+}
+
+/* The entry as the model sees it. A teacher's tokenizer may be another one: its terms stay as they are. */
+static leco_status see(const looking *l, const train_prompt *p, train_prompt *out, leco_error *err)
+{
+    const char **text[MOST_TEXTS];
+    LECO_TRY(copy_entry(p, l->memory, out, err));
+    const size_t count = texts_of(out, true, text);
+    for (size_t i = 0; l->tokens && i < count; i++) LECO_TRY(see_one(l, text, i, err));
+    return LECO_OK;
+}
+
+/* Is an entry still in all drawings? The last of them is what is found. */
+static leco_status look_at(const looking *l, const train_prompt *entry, finding *out, leco_error *err)
+{
+    train_prompt p = *entry;
+    drawing d;
+    rng r;
+    rng_seed(&r, RNG_CPU, 0);
+    LECO_TRY(entry_join_attributes(&p, l->memory, err));
+    LECO_TRY(prepare(l, &p, &d, err));
+    out->still = true;
+    for (size_t i = 0; i < (d.choices.count > 0 ? DRAWINGS : 1) && out->still; i++) {
+        objective made;
+        wildcards_draw(&d.choices, &r);
+        LECO_TRY(expand(l, &d, &p, &out->drawn, err));
+        LECO_TRY(see(l, &out->drawn, &out->seen, err));
+        LECO_TRY(p.action->make(&out->seen, l->memory, &made, err));
+        out->still = objective_is_still(&made);
     }
     return LECO_OK;
 }
@@ -107,60 +142,60 @@ static const char *remedy(const train_prompt *p, bool *meant)
 }
 
 /* A hint where another spelling of the same is among its texts. */
-static const char *spelling(const train_prompt *written, const train_prompt *seen)
+static const char *spelling(const finding *found)
 {
-    train_prompt a = *written, b = *seen;
-    const char **one[PROMPT_TEXTS], **other[PROMPT_TEXTS];
-    texts_of(&a, one);
-    texts_of(&b, other);
+    train_prompt a = found->drawn, b = found->seen;
+    const char **one[MOST_TEXTS], **other[MOST_TEXTS];
+    texts_of(&a, false, one);
+    texts_of(&b, false, other);
     bool same = true;
     for (size_t i = 0; i < PROMPT_TEXTS; i++) same = same && strcmp(*one[i], *other[i]) == 0;
     return same ? "" : " (texts that have the same tokens, as \"Red \" and \"red\", are one prompt)";
 }
 
-static leco_status judge(const train_config *config, const train_prompt *seen, const objective *objectives,
-                         leco_error *err)
+static leco_status judge(const train_config *config, const finding *found, leco_error *err)
 {
-    size_t first = 0, odd = 0, still = 0, odd_count = 0;
-    bool unused;
+    const finding *first = NULL, *odd = NULL;
+    size_t still = 0, odd_count = 0;
+    bool meant;
     for (size_t i = 0; i < config->prompt_count; i++) {
-        bool meant;
-        if (!objective_is_still(&objectives[i])) continue;
-        if (still++ == 0) first = i;
-        remedy(&seen[i], &meant);
-        if (!meant && odd_count++ == 0) odd = i;
+        if (!found[i].still) continue;
+        if (still++ == 0) first = &found[i];
+        remedy(&found[i].seen, &meant);
+        if (!meant && odd_count++ == 0) odd = &found[i];
     }
     if (still == config->prompt_count && !config->images.path)
         return error_set(err, LECO_INVALID, "%s: nothing would be trained: target \"%.80s\": %s%s%s",
-                         config->prompt[first].place, config->prompt[first].target, remedy(&seen[first], &unused),
-                         spelling(&config->prompt[first], &seen[first]),
+                         first->drawn.place, first->drawn.target, remedy(&first->seen, &meant), spelling(first),
                          still > 1 ? "; and so it is with all other entries" : "");
     if (odd_count > 0)
-        log_message(LOG_WARNING, "%s: this entry trains nothing: target \"%.80s\": %s%s%s", config->prompt[odd].place,
-                    config->prompt[odd].target, remedy(&seen[odd], &unused), spelling(&config->prompt[odd], &seen[odd]),
+        log_message(LOG_WARNING, "%s: this entry trains nothing: target \"%.80s\": %s%s%s", odd->drawn.place,
+                    odd->drawn.target, remedy(&odd->seen, &meant), spelling(odd),
                     odd_count > 1 ? "; there are more like it" : "");
     return LECO_OK;
 }
 
-static leco_status check(const train_config *config, spellings *s, leco_error *err)
+static leco_status check(const train_config *config, looking *l, leco_error *err)
 {
-    if (config->prompt_count == 0) return LECO_OK; /* then there are pictures */
-    train_config seen = *config;
-    objective_list objectives;
-    seen.prompt = arena_alloc(s->memory, config->prompt_count, sizeof *seen.prompt);
-    if (!seen.prompt) return error_memory(err, config->prompt_count * sizeof *seen.prompt, "the prompts");
-    memcpy(seen.prompt, config->prompt, config->prompt_count * sizeof *seen.prompt);
-    if (s->tokens) LECO_TRY(make_canonical(s, seen.prompt, seen.prompt_count, err));
-    LECO_TRY(objectives_of_config(&seen, s->memory, &objectives, err));
-    return judge(config, seen.prompt, objectives.item, err);
+    const size_t count = config->prompt_count;
+    if (count == 0) return LECO_OK; /* then there are pictures */
+    finding *found = arena_alloc(l->memory, count, sizeof *found);
+    if (!found) return error_memory(err, count * sizeof *found, "the prompts");
+    for (size_t i = 0; l->tokens && i < MOST_TEXTS; i++) {
+        l->ids[i] = arena_alloc(l->memory, tokenizer_length(l->tokens), sizeof **l->ids);
+        if (!l->ids[i]) return error_memory(err, 0, "token ids");
+    }
+    for (size_t i = 0; i < count; i++) {
+        leco_status status = look_at(l, &config->prompt[i], &found[i], err);
+        if (status != LECO_OK) return error_prefix(err, status, "%s", config->prompt[i].place);
+    }
+    return judge(config, found, err);
 }
 
 leco_status still_check(const train_config *config, const tokenizer *tokens, leco_error *err)
 {
-    spellings s = {.tokens = tokens, .memory = arena_create()};
-    leco_status status = s.memory ? check(config, &s, err) : error_memory(err, 0, "the objectives");
-    name_table_free(&s.by_text);
-    name_table_free(&s.by_ids);
-    arena_destroy(s.memory);
+    looking l = {.tokens = tokens, .memory = arena_create()};
+    leco_status status = l.memory ? check(config, &l, err) : error_memory(err, 0, "the objectives");
+    arena_destroy(l.memory);
     return status;
 }

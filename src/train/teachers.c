@@ -1,8 +1,7 @@
 #include "train/teachers.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <sys/stat.h>
+#include <string.h>
 
 #include "base/dtype.h"
 #include "base/file.h"
@@ -10,67 +9,96 @@
 #include "base/mem.h"
 #include "model/family.h"
 #include "model/hub.h"
+#include "train/modes.h"
 
 /* ---- latent spaces ---- */
 
 /* Tensors in which two files may differ by the rounding of float16 and bfloat16. */
 static const double ROUNDING = 8e-3;
 
-/* The largest difference of two tensors' elements, in units of the largest element; *out is left where one model has no
- * such tensor. */
-static leco_status difference(const model *a, const model *b, const char *name, shape s, double *out, leco_error *err)
+static leco_status compare_values(const weight *a, const weight *b, bool *same, leco_error *err)
 {
-    const weight *w[2];
-    const model *const models[] = {a, b};
-    for (int i = 0; i < 2; i++) {
-        weight *found;
-        if (!weights_has(models[i]->weights[PART_VAE], name)) return LECO_OK;
-        LECO_TRY(weights_get(models[i]->weights[PART_VAE], name, s, &found, err));
-        w[i] = found;
-    }
-    const size_t count = (size_t)shape_count(&s);
+    const weight *const w[] = {a, b};
+    const size_t count = (size_t)shape_count(&a->shape);
     float *values = mem_calloc(2 * count, sizeof *values);
-    if (!values) return error_memory(err, 2 * count * sizeof *values, name);
+    if (!values) return error_memory(err, 2 * count * sizeof *values, a->name);
     for (size_t i = 0; i < 2; i++) dtype_convert(values + i * count, DTYPE_F32, w[i]->data, w[i]->type, count);
-    double largest = 0, most = 0;
-    for (size_t i = 0; i < count; i++) {
-        const double d = fabs((double)values[i] - (double)values[count + i]);
-        if (!(d <= most)) most = d;
+    double largest = 0;
+    for (size_t i = 0; i < count; i++)
         if (fabs((double)values[i]) > largest) largest = fabs((double)values[i]);
-    }
-    *out = largest > 0 ? most / largest : most;
+    *same = true;
+    for (size_t i = 0; i < count && *same; i++)
+        *same = fabs((double)values[i] - (double)values[count + i]) <= ROUNDING * largest;
     mem_free(values);
     return LECO_OK;
 }
 
-/* The end of the encoder is what makes a picture these latents and no others; decoders may be tuned. */
+/* Does the donor's VAE have this tensor, too, but for the rounding of its largest element? */
+static leco_status compare(const weight *a, model *donor, bool *same, leco_error *err)
+{
+    weights *of = donor->weights[PART_VAE];
+    weight *b;
+    *same = false;
+    if (!weights_has(of, a->name) || weights_get(of, a->name, a->shape, &b, NULL) != LECO_OK) return LECO_OK;
+    *same = a->type == b->type && memcmp(a->data, b->data, (size_t)shape_count(&a->shape) * dtype_size(a->type)) == 0;
+    return *same ? LECO_OK : compare_values(a, b, same, err);
+}
+
+/* What makes a picture these latents and no others. */
+static bool is_encoders(const weight *w)
+{
+    return w && (strncmp(w->name, "encoder.", 8) == 0 || strncmp(w->name, "quant_conv.", 11) == 0);
+}
+
+/* Decoders may be tuned. *differs: the first tensor of the encoder that the donor hasn't got, or NULL; it lasts as long
+ * as the student's VAE is mapped. */
+static leco_status compare_encoders(const model *student, model *donor, const char **differs, leco_error *err)
+{
+    const weights *own = student->weights[PART_VAE];
+    *differs = NULL;
+    for (size_t i = 0; i < weights_count(own) && !*differs; i++) {
+        const weight *w = weights_used(own, i);
+        bool same = true;
+        if (is_encoders(w)) LECO_TRY(compare(w, donor, &same, err));
+        if (!same) *differs = w->name;
+    }
+    return LECO_OK;
+}
+
 static leco_status check_encoders(const teacher_config *t, model *student, model *donor, leco_error *err)
 {
-    const int64_t last = student->vae.channels[student->vae.level_count - 1], out = 2 * student->vae.latent_channels;
-    double most = 0;
+    const char *differs;
+    const model *lacking = student->lacks_vae ? student : donor->lacks_vae ? donor : NULL;
+    if (lacking)
+        return error_set(err, LECO_INVALID,
+                         "%s: teachers.%s: %s has no VAE to tell by that its latents mean the same pictures; "
+                         "same_latents: true takes it for granted",
+                         t->place, t->name, lacking->folder);
     LECO_TRY(model_map(student, MODEL_VAE, err));
     LECO_TRY(model_map(donor, MODEL_VAE, err));
-    LECO_TRY(difference(student, donor, "encoder.conv_out.weight", SHAPE(out, last, 3, 3), &most, err));
+    leco_status status = compare_encoders(student, donor, &differs, err);
+    if (status == LECO_OK && differs)
+        status = error_set(err, LECO_INVALID,
+                           "%s: teachers.%s: its VAE isn't that of %s (%s differs), so its latents mean other "
+                           "pictures; same_latents: true trains all the same",
+                           t->place, t->name, student->folder, differs);
     model_unload(student, PART_VAE);
     model_unload(donor, PART_VAE);
-    if (most <= ROUNDING) return LECO_OK;
-    return error_set(err, LECO_INVALID,
-                     "%s: teachers.%s: its VAE isn't that of %s (encoder.conv_out.weight differs), so its latents mean "
-                     "other pictures; same_latents: true trains all the same",
-                     t->place, t->name, student->folder);
+    return status;
 }
 
 static leco_status check_latents(const teacher_config *t, model *student, model *donor, leco_error *err)
 {
     const vae_config *a = &student->vae, *b = &donor->vae;
-    if (a->latent_channels != b->latent_channels || vae_factor(a) != vae_factor(b))
+    const bool known = !student->lacks_vae && !donor->lacks_vae;
+    if (a->latent_channels != b->latent_channels || (known && vae_factor(a) != vae_factor(b)))
         return error_set(err, LECO_INVALID,
                          "%s: teachers.%s: latents of %lld channels, a %lldth of the picture's size, but %s has %lld "
                          "and a %lldth",
                          t->place, t->name, (long long)b->latent_channels, (long long)vae_factor(b), student->folder,
                          (long long)a->latent_channels, (long long)vae_factor(a));
     if (t->same_latents) return LECO_OK;
-    if (fabsf(a->scaling_factor - b->scaling_factor) > 1e-4f * fabsf(a->scaling_factor))
+    if (known && fabsf(a->scaling_factor - b->scaling_factor) > 1e-4f * fabsf(a->scaling_factor))
         return error_set(err, LECO_INVALID,
                          "%s: teachers.%s: its VAE has the scaling_factor %g, that of %s %g; same_latents: true trains "
                          "all the same",
@@ -107,10 +135,29 @@ static leco_status open_model(const train_config *c, const char *place, const ch
     return noise_schedule_create(&schedule, &out->schedule, err);
 }
 
-static bool is_same_folder(const char *a, const char *b)
+/* Where a teacher that is the trained model itself is asked what the student is. */
+static void warn_of_itself(const train_config *c, size_t which)
 {
-    struct stat one, other;
-    return stat(a, &one) == 0 && stat(b, &other) == 0 && one.st_dev == other.st_dev && one.st_ino == other.st_ino;
+    const teacher_config *t = &c->teacher[which];
+    if (!file_is_same(c->model, t->path)) return;
+    for (size_t i = 0; i < c->prompt_count; i++) {
+        const train_prompt *p = &c->prompt[i];
+        if (p->teacher != 1 + which || !p->action->of_teacher || strcmp(p->target, p->positive) != 0) continue;
+        log_message(LOG_WARNING,
+                    "%s: teachers.%s is the model that is trained: asked with the target itself, it has nothing to "
+                    "teach it; give another positive",
+                    p->place, t->name);
+        return;
+    }
+}
+
+/* As with the trained model, what its files say is so. */
+static leco_status check_claim(const teacher_config *t, const model *m, leco_error *err)
+{
+    const int is_v = m->schedule.prediction == PREDICT_V;
+    if (t->v_prediction < 0 || t->v_prediction == is_v) return LECO_OK;
+    return error_set(err, LECO_INVALID, "%s: teachers.%s.v_pred is %s, but %s says %s", t->place, t->name,
+                     t->v_prediction ? "true" : "false", t->path, is_v ? "v_prediction" : "epsilon");
 }
 
 leco_status teachers_open(const train_config *c, frozen_model *out, leco_error *err)
@@ -122,10 +169,9 @@ leco_status teachers_open(const train_config *c, frozen_model *out, leco_error *
     for (size_t i = 0; i < c->teacher_count; i++) {
         const teacher_config *t = &c->teacher[i];
         LECO_TRY(open_model(c, t->place, t->key, t->path, t->written, t->v_prediction, &out[1 + i], err));
+        LECO_TRY(check_claim(t, out[1 + i].model, err));
         LECO_TRY(check_latents(t, out[0].model, out[1 + i].model, err));
-        if (is_same_folder(c->model, t->path))
-            log_message(LOG_WARNING, "%s: teachers.%s is the model that is trained: it has nothing to teach it",
-                        t->place, t->name);
+        warn_of_itself(c, i);
     }
     return LECO_OK;
 }

@@ -157,7 +157,7 @@ static leco_status plan_trainable(trainer *t, leco_error *err)
     leco_status status = trainable_plan(t->frozen[0].model, &c->network, &t->trainable, err);
     if (!c->network.token) return status;
     if (status != LECO_OK) return error_prefix(err, status, "%s: network", c->path);
-    return token_check(&t->objectives, c->network.token, err);
+    return token_check(&t->objectives, t->frozen, c->network.token, err);
 }
 
 /* Everything but memory: nothing of the weights is read but the files' headers. */

@@ -95,7 +95,10 @@ leco_status trainer_plan_texts(trainer *t, size_t which, leco_error *err)
     struct model *m = t->frozen[which].model;
     conditioner **texts = &t->frozen[which].conditioner;
     LECO_TRY(model_map(m, MODEL_TEXT_ENCODER, err));
-    const leco_status skipped = model_skip_layers(m, c->clip_skip, err);
+    const teacher_config *teacher = which > 0 ? &c->teacher[which - 1] : NULL;
+    const leco_status skipped = model_skip_layers(m, teacher ? teacher->clip_skip : c->clip_skip, err);
+    if (skipped != LECO_OK && teacher)
+        return error_prefix(err, skipped, "%s: teachers.%s", teacher->place, teacher->name);
     if (skipped != LECO_OK) return error_prefix(err, skipped, "%s: pretrained_model", c->path);
     if (which == 0) t->pool.text = m->states;
     LECO_TRY(conditioner_create(&t->device, m, which == 0 ? &t->pool.given : NULL, m->states, texts, err));

@@ -81,6 +81,7 @@ fails 'two timesteps' small.yaml --set train.trajectory_guidance_interval=200
 fails 'of a transplant it is that of the pictures' small.yaml --set "teachers={d: {name_or_path: $model}}" \
     --set 'prompts=[{target: red, teacher: d, guidance_scale: 0.5}]'
 changed 's/    target: /    target: {small|large} /; s/- target: .*/- target: {small|large} star/' 'not valid YAML.*wants quotes'
+changed 's/- target: .*/- target: "a \\{x\\} star"/' 'not valid YAML.*unknown escape.*take single quotes'
 run 0 "$LECO" train small.yaml --dry-run --set "teachers={idle: {name_or_path: $model}}"
 says 'warning: .*teachers\.idle: no entry names it'
 run 0 "$LECO" train small.yaml --dry-run --set save.name=x.safetensors

@@ -63,7 +63,12 @@ wrong 1 'long.txt: ' red --keep-file long.txt
 # Numbers.
 wrong 1 'the concept "\{red\|blue\}" has a brace' '{red|blue}'
 wrong 1 'what comes in its place "\{a\|b\}" has a brace' red --to '{a|b}'
-wrong 1 'what is kept "a \{\} b" has a brace' red --keep 'a {} b'
+wrong 1 'what is kept "a \{\} b" has a \{\}: these are for the texts of --in' red --keep 'a {} b'
+wrong 1 'what is kept: "\{a\|b": this \{ is never closed' red --keep '{a|b'
+wrong 1 '"red star" can.t be kept: it says "red"' red --keep '{blue|red} star' # one of all that is meant
+wrong 1 '"\{small\|large \{\} star": this \{ is never closed' red --in '{small|large {} star'
+printf '# nothing but remarks\n' >remarks.txt
+wrong 1 'remarks.txt: expected a text a line, found none' red --keep-file remarks.txt
 wrong 1 'the share in "blue:0" is 0: expected a number above 0' red --to blue:0 # one alone has a share, too
 for share in 0 -1 nan inf -0.5; do
     wrong 1 "the share in \"blue:$share\" is $share: expected a number above 0" red --to "blue:$share" --to tiny

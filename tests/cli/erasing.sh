@@ -78,10 +78,12 @@ run 0 "$LECO" inspect x.safetensors
 prints 'float32'
 
 # A long list of what is to stay doesn't crowd out what stays anyway; a text that comes twice is told once.
-seq 400 | sed 's/^/artist number /' >artists.txt
-run 0 "$LECO" erase -m "$SOURCE/models/shapes" red --json -q -o x.safetensors --keep-file artists.txt --keep blue
-prints '"text": "blue"' '"text": "artist number 400"' '"text": ""'
+{ echo '# a remark'; seq 400 | sed 's/^/artist number /'; } >artists.txt
+run 0 "$LECO" erase -m "$SOURCE/models/shapes" red --json -q -o x.safetensors --keep-file artists.txt --keep blue \
+    --keep 'a {small|large} \{b\}'
+prints '"text": "a small \{b\}"' '"text": "a large \{b\}"' '"text": "blue"' '"text": "artist number 400"' '"text": ""'
 [ -z "$(grep -o '"text": .*' stdout | sort | uniq -d)" ] || complain 'a kept text is told twice'
+if grep -q remark stdout; then complain 'a remark is kept'; fi
 moved=$(grep -B1 -A1 '"text": ".*orange' stdout | sed -n 's/.*"moved": \([0-9.]*\).*/\1/p' | sort -g | tail -n 1)
 at_least 0.5 "$moved" || complain "orange moves by $moved"
 printf 'prompts: [{target: red, neutral: blue}]\npreserve: [red, green]\nnetwork: {init: erase}\n' >contradiction.yaml

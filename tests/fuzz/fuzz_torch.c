@@ -55,8 +55,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 bool fuzz_seed(unsigned index, const char *path)
 {
-    static const char *const names[] = {"plain.pt",        "old.pt",       "protocol4.pt",      "odd.pt",
-                                        "checkpoint.ckpt", "embedding.pt", "learned_embeds.bin"};
+    static const char *const names[] = {"plain.pt",        "old.pt",       "protocol4.pt",       "odd.pt",
+                                        "checkpoint.ckpt", "embedding.pt", "learned_embeds.bin", "module.pt",
+                                        "old_module.pt"};
     char name[128];
     if (index >= sizeof names / sizeof *names) return false;
     snprintf(name, sizeof name, "tests/parity/fixtures/torch/%s", names[index]);

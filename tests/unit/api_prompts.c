@@ -75,6 +75,8 @@ static void alternatives_are_chosen_by_seed(void **state)
         const char *text = images.parameters[i];
         const bool red = strstr(text, "Negative prompt: not red\n") != NULL;
         assert_true(red || strstr(text, "Negative prompt: not blue\n"));
+        assert_memory_equal(text, images.prompts[i], strlen(images.prompts[i]));
+        assert_int_equal(text[strlen(images.prompts[i])], '\n');
         if (i >= 16) {
             assert_true(strncmp(text, "a moon\n", 7) == 0);
             continue;

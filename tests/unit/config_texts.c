@@ -6,6 +6,7 @@
 
 #include "train/config.h"
 #include "train/modes.h"
+#include "train/previews_texts.h"
 
 static leco_error err;
 
@@ -110,6 +111,53 @@ static void mistakes_are_told(void **state)
     assert_refused("preserve: {file: empty.txt}\nprompts: [{target: red}]\n", "empty.txt holds no prompts");
     assert_refused("preserve: {file: odd.txt}\nprompts: [{target: red}]\n",
                    "odd.txt:2: preserve.prompts: \"{a|b\": this { is never closed");
+    test_write(test_path("bytes.txt"), "fine\na \xff star\n", 14);
+    assert_refused("prompts: [{target: {file: bytes.txt}}]\n", "bytes.txt:2: prompts.target: ", "UTF-8");
+    static char groups[5 * 4096 + 1];
+    for (size_t i = 0; i < 4096; i++) memcpy(groups + 5 * i, "a {}\n", 5);
+    test_write(test_path("groups.txt"), groups, sizeof groups - 1);
+    assert_refused("prompts: [{target: {file: groups.txt}}]\n",
+                   "config.yaml:2: ", "groups.txt: prompts.target: ", "4097 braces");
+    assert_refused("prompts: [{target: [a, '{{{{{{{{{{{{{{{{}}}}}}}}}}}}}}}}']}]\n",
+                   "config.yaml:2: prompts.target: ", "more than 16 deep");
+}
+
+/* Texts of a list mean what they mean by themselves. */
+static void no_text_of_a_list_is_an_instruction(void **state)
+{
+    (void)state;
+    train_config c;
+    assert_works(read_text("prompts:\n- {target: ['3:: dogs', '2$$ cats', red]}\n", &c), &err);
+    assert_string_equal(c.prompt[0].target, "{{}3:: dogs|{}2$$ cats|red}");
+    train_config_free(&c);
+    assert_refused("prompts:\n- {target: ['{3:: dogs|red}']}\n", "config.yaml:3: prompts.target: ", "\"::\" in braces");
+}
+
+static void previews_are_what_a_list_holds(void **state)
+{
+    (void)state;
+    arena *memory = arena_create();
+    train_config c;
+    const char **text, *drawn;
+    size_t count;
+    assert_works(read_text("logging: {prompts: ['red ball | x', 'a {b\\|c|{d|e}}', '3:: dogs', '\\{z\\}']}\n"
+                           "prompts: [{target: red}]\n",
+                           &c),
+                 &err);
+    assert_works(previews_split(c.logging.prompts, memory, &text, &count, &err), &err);
+    assert_int_equal(count, 4);
+    assert_string_equal(text[0], "red ball | x");
+    assert_string_equal(text[1], "a {b\\|c|{d|e}}");
+    assert_works(previews_draw_text(text[0], 1, memory, &drawn, &err), &err);
+    assert_string_equal(drawn, "red ball | x");
+    assert_works(previews_draw_text(text[2], 1, memory, &drawn, &err), &err);
+    assert_string_equal(drawn, "3:: dogs");
+    assert_works(previews_draw_text(text[3], 1, memory, &drawn, &err), &err);
+    assert_string_equal(drawn, "{z}");
+    assert_works(previews_split("a \\| b", memory, &text, &count, &err), &err); /* no list: \| is no escape there */
+    assert_string_equal(text[0], "a \\| b");
+    train_config_free(&c);
+    arena_destroy(memory);
 }
 
 /* ---- objectives ---- */
@@ -200,7 +248,8 @@ static void teachers_predict_what_they_are_named_for(void **state)
              "- {target: star, teacher: other, positive: a star, trajectory: both}\n"
              "- {target: star, teacher: donor, action: erase, guidance_scale: 2, trajectory: teacher}\n"
              "- {target: star, trajectory: frozen, terms: [{prompt: x, weight: 2}, {prompt: x, teacher: donor},"
-             " {prompt: y, weight: -1}]}\n");
+             " {prompt: y, weight: -1}]}\n"
+             "- {target: star, teacher: donor, trajectory: both, terms: [{prompt: x, teacher: other}]}\n");
     const objective_list list = objectives_of(text, &c, memory);
     assert_true(c.teacher_count == 2 && !c.teacher[0].same_latents && c.teacher[1].same_latents);
     const objective *o = &list.item[0];
@@ -220,6 +269,11 @@ static void teachers_predict_what_they_are_named_for(void **state)
     assert_true(terms->count == 3 && terms->item[0].weight == 2 && terms->item[0].model == 0);
     assert_true(terms->item[1].weight == 1 && terms->item[1].model == 1 && terms->item[2].weight == -1);
     assert_true(o->source.model == 0 && o->source.multiplier == 0);
+    o = &list.item[3]; /* whose trajectory it is says the teacher of the entry, who predicts what each term says */
+    terms = &o->branches[0].terms;
+    assert_true(o->branch_count == 1 && terms->count == 1 && terms->item[0].model == 2);
+    assert_true(o->source.model == 0 && o->source.multiplier == 1 && o->also->model == 1 && o->also->multiplier == 0);
+    assert_string_equal(o->also->prompt, "star");
     train_config_free(&c);
     arena_destroy(memory);
 }
@@ -238,6 +292,15 @@ static void mistakes_with_teachers_are_told(void **state)
     assert_refused("prompts: [{target: x, terms: [{weight: 1}]}]\n", "terms: an entry needs a prompt");
     assert_refused("prompts: [{target: x, positive: y, terms: [{prompt: x}]}]\n",
                    "prompts.positive says nothing beside prompts.terms");
+    assert_refused("teachers: {a: {name_or_path: m}}\nprompts: [{target: x, teacher: a, terms: [{prompt: x}]}]\n",
+                   "prompts.teacher says nothing beside prompts.terms");
+    assert_refused("teachers: {a: {name_or_path: m}}\nprompts: [{target: x, teacher: a, neutral: y}]\n",
+                   "prompts.neutral says nothing to an entry that is to transplant");
+    assert_refused("prompts: [{target: x, action: distill, neutral: y}]\n",
+                   "prompts.neutral says nothing to an entry that is to distill");
+    train_config c = {0};
+    assert_works(read_text("prompts: [{target: x, action: distill, neutral: y, norm_match: true}]\n", &c), &err);
+    train_config_free(&c);
 }
 
 static void what_is_held_is_drawn_at_its_share(void **state)
@@ -270,6 +333,8 @@ int main(void)
         cmocka_unit_test(lists_and_files_become_wildcards),
         cmocka_unit_test(preserve_is_a_list_or_a_section),
         cmocka_unit_test(mistakes_are_told),
+        cmocka_unit_test(previews_are_what_a_list_holds),
+        cmocka_unit_test(no_text_of_a_list_is_an_instruction),
         cmocka_unit_test(a_slider_pulls_both_ways),
         cmocka_unit_test(distilling_learns_guidance_without_it),
         cmocka_unit_test(what_is_held_is_drawn_at_its_share),

@@ -125,7 +125,7 @@ static void wrong_templates_are_quoted(void **state)
         {"", "no {}"},
         {"{} and {}", "more than one {}"},
         {"{}{}", "more than one {}"},
-        {"a {small|large {}", "{"},
+        {"a {small|large {}", "\"{small|large {}\": this { is never closed"},
         {"{} {2$$a|b}", "2$$"},
         {"a} {}", "}"},
         {"{a {}|b} star", "one of several choices"},

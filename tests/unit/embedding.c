@@ -107,6 +107,13 @@ static void pickles_are_loaded(void **state)
     assert_works(trainable_load_embedding(FIXTURE("torch/learned_embeds.bin"), m, DTYPE_F32, &t, &err), &err);
     assert_int_equal(added(m, "<mine>"), 1);
     trainable_destroy(t);
+    /* The original textual inversion's: the rows are a module's. */
+    assert_works(trainable_load_embedding(FIXTURE("torch/module.pt"), m, DTYPE_F32, &t, &err), &err);
+    assert_int_equal(added(m, "module"), 2);
+    trainable_destroy(t);
+    assert_works(trainable_load_embedding(FIXTURE("torch/old_module.pt"), m, DTYPE_F32, &t, &err), &err);
+    assert_int_equal(added(m, "old_module"), 2);
+    trainable_destroy(t);
     model_close(m);
 }
 
@@ -168,8 +175,8 @@ static void other_files_are_refused(void **state)
     REFUSED(write_file("xl.safetensors", "clip_l", 2, two, NULL), LECO_INVALID, "clip_l", "two text encoders");
     REFUSED(FIXTURE("sd1-like/lora.safetensors"), LECO_INVALID, "a LoRA", "--lora");
     REFUSED(FIXTURE("sd1-like/curve.safetensors"), LECO_INVALID, "isn't an embedding's", "emb_params");
-    REFUSED(rows_file("red.safetensors", 2), LECO_INVALID, "red.safetensors",
-            "\"red\" is a token of the model already");
+    REFUSED(rows_file("red.safetensors", 2), LECO_INVALID, "red.safetensors", "\"red\" is a token of the model already",
+            "rename the file");
     REFUSED(test_path("nowhere.safetensors"), LECO_IO, "nowhere.safetensors");
     static const unsigned char pickle[] = {0x80, 2, '}', 'q', 0, '.', 0, 0, 0, 0, 0, 0};
     test_write(test_path("old.pt"), pickle, sizeof pickle);
@@ -399,6 +406,13 @@ static void configs_that_can_train_none_are_refused(void **state)
          {"\"a red circle\" is 3 tokens", "vectors for 1"}},
         {TRAINING(NETWORK, "target: red"), {"train.yaml:5", "doesn't hold the token \"<dot>\""}},
         {TRAINING(NETWORK, "target: a <dot>"), {"\"a <dot>\" holds the token", "only target may hold it"}},
+        /* Words, as the tokenizer finds them, and whatever wildcards become. */
+        {TRAINING("type: embedding, token: zzq", "target: a xzzq, positive: red"), {"\"a xzzq\"", "doesn't hold"}},
+        {TRAINING(NETWORK, "target: '{a star|a <dot>}', positive: red"), {"from \"a star\": it doesn't hold", NULL}},
+        {TRAINING(NETWORK, "target: a <dot>, positive: 'a {red|<dot>}'"), {"\"a <dot>\" holds the token", NULL}},
+        {TRAINING(NETWORK, "target: a <dot>, positive: red") "preserve: [a star]\n", {"from \"a star\"", NULL}},
+        {TRAINING(NETWORK, "target: a <dot>, teacher: donor") "teachers: {donor: {name_or_path: \"" MODEL "\"}}\n",
+         {"\"a <dot>\" holds the token", "is asked of a teacher"}},
         {TRAINING(NETWORK, "target: <dot>, positive: red, neutral: a <Dot>"), {"\"a <Dot>\" holds the token", NULL}},
         {TRAINING(NETWORK, "target: <dot>, positive: red, trajectory: frozen"), {"\"<dot>\" holds the token", NULL}},
         {TRAINING(NETWORK, "target: <dot>, positive: red, action: slider"), {"train.yaml:5", "no multiplier"}},
@@ -414,6 +428,19 @@ static void configs_that_can_train_none_are_refused(void **state)
     }
 }
 
+static void a_token_is_a_whole_word(void **state)
+{
+    (void)state;
+    leco_train_report report;
+    assert_works(
+        train(TRAINING("type: embedding, token: zzq", "target: a zzq, positive: a zzqs xzzq"), NULL, true, &report),
+        &err);
+    leco_train_report_free(&report);
+    assert_works(train(TRAINING(NETWORK, "target: '{a|the} embedding:<DOT>', positive: red"), NULL, true, &report),
+                 &err);
+    leco_train_report_free(&report);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -425,6 +452,7 @@ int main(void)
         cmocka_unit_test(words_are_spread_over_the_vectors),
         cmocka_unit_test(bad_first_words_are_refused),
         cmocka_unit_test(an_embedding_is_trained_saved_and_drawn_with),
+        cmocka_unit_test(a_token_is_a_whole_word),
         cmocka_unit_test(configs_that_can_train_none_are_refused),
     };
     return cmocka_run_group_tests_name("unit/embedding", tests, NULL, NULL);

@@ -6,12 +6,22 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "leco/leco.h"
 #include "model_support.h"
 
 #define MODEL FIXTURE("sd1-like")
 
 static leco_error err;
+static char warned[2048]; /* all warnings since it was emptied */
+static const char *set;   /* an override, or NULL */
+
+static void on_log(void *user, log_level level, const char *message)
+{
+    (void)user;
+    const size_t used = strlen(warned);
+    if (level == LOG_WARNING) snprintf(warned + used, sizeof warned - used, "%s\n", message);
+}
 
 static leco_status train_with(const char *donor, const char *more, leco_train_report *report)
 {
@@ -25,9 +35,13 @@ static leco_status train_with(const char *donor, const char *more, leco_train_re
              "prompts:\n- {target: 'a {red|blue} circle', teacher: donor, trajectory: both}\n",
              donor, more);
     test_write(test_path("train.yaml"), text, strlen(text));
-    const leco_train_options o = {0};
+    const leco_train_options o = {.overrides = &set, .override_count = set ? 1 : 0};
     *report = (leco_train_report){0};
-    return leco_train(test_path("train.yaml"), &o, report, &err);
+    *warned = '\0';
+    log_set_callback(on_log, NULL);
+    leco_status status = leco_train(test_path("train.yaml"), &o, report, &err);
+    log_set_callback(NULL, NULL);
+    return status;
 }
 
 static void the_model_itself_teaches_nothing(void **state)
@@ -38,7 +52,32 @@ static void the_model_itself_teaches_nothing(void **state)
     printf("    loss %g at first, %g at last\n", report.first_loss, report.last_loss);
     assert_true(report.first_loss < 1e-12 && report.last_loss < 1e-12);
     assert_int_equal(report.planned_bytes, report.measured_bytes);
+    assert_non_null(strstr(warned, "train.yaml:6: teachers.donor is the model that is trained: asked with the target"));
     leco_train_report_free(&report);
+
+    set = "prompts=[{target: a circle, positive: a star, teacher: donor}]"; /* what it says of another text */
+    assert_works(train_with(MODEL, "", &report), &err);
+    assert_null(strstr(warned, "teachers.donor"));
+    assert_true(report.first_loss > 1e-6);
+    leco_train_report_free(&report);
+    set = NULL;
+}
+
+/* Each model has its own clip_skip. */
+static void a_teacher_skips_layers_of_its_own(void **state)
+{
+    (void)state;
+    leco_train_report report;
+    set = "pretrained_model.clip_skip=2";
+    assert_works(train_with(MODEL, ", clip_skip: 2", &report), &err);
+    assert_true(report.first_loss < 1e-12);
+    leco_train_report_free(&report);
+    assert_works(train_with(MODEL, "", &report), &err);
+    assert_true(report.first_loss > 1e-6);
+    leco_train_report_free(&report);
+    set = NULL;
+    assert_fails(train_with(MODEL, ", clip_skip: 24", &report), LECO_INVALID, &err, "train.yaml:2: teachers.donor",
+                 "clip_skip is 24");
 }
 
 /* The same U-Net under another schedule is asked at the same noise: with a finer one its own timesteps are others. */
@@ -88,30 +127,70 @@ static void noise_alone_is_nothing_to_ask_a_noise_predictor(void **state)
     }
 }
 
+static const char *disturbed; /* the tensor's name */
+
 static bool disturb(safetensors_entry *entry, float *data)
 {
-    if (strcmp(entry->name, "encoder.conv_out.weight") == 0) data[0] += 1;
+    if (strcmp(entry->name, disturbed) == 0) data[0] += 1;
     return true;
+}
+
+/* A copy of the model whose VAE has another value in that tensor. */
+static const char *disturb_vae(const char *name)
+{
+    char path[1024];
+    const char *donor = model_copy(MODEL, "donor");
+    snprintf(path, sizeof path, "%s/vae/diffusion_pytorch_model.safetensors", donor);
+    disturbed = name;
+    model_rewrite(path, disturb);
+    return donor;
 }
 
 static void other_latents_are_refused(void **state)
 {
     (void)state;
+    static const char *const encoders[] = {"encoder.conv_out.weight", "encoder.conv_in.weight", "quant_conv.bias",
+                                           "encoder.down_blocks.0.resnets.0.norm1.weight"};
     char path[1024];
     leco_train_report report;
-    const char *donor = model_copy(MODEL, "donor");
-    snprintf(path, sizeof path, "%s/vae/diffusion_pytorch_model.safetensors", donor);
-    model_rewrite(path, disturb);
-    assert_fails(train_with(donor, "", &report), LECO_INVALID, &err,
-                 "train.yaml:2: teachers.donor: its VAE isn't that of", "encoder.conv_out.weight");
-    assert_works(train_with(donor, ", same_latents: true", &report), &err);
+    for (size_t i = 0; i < sizeof encoders / sizeof *encoders; i++)
+        assert_fails(train_with(disturb_vae(encoders[i]), "", &report), LECO_INVALID, &err,
+                     "train.yaml:2: teachers.donor: its VAE isn't that of", encoders[i]);
+    assert_works(train_with(test_path("donor"), ", same_latents: true", &report), &err);
     leco_train_report_free(&report);
-    donor = model_copy(MODEL, "donor");
+    assert_works(train_with(disturb_vae("decoder.conv_in.weight"), "", &report), &err); /* the same latents */
+    leco_train_report_free(&report);
+    const char *donor = model_copy(MODEL, "donor");
     snprintf(path, sizeof path, "%s/vae/config.json", donor);
     model_edit(path, "scaling_factor", "0.13");
     assert_fails(train_with(donor, "", &report), LECO_INVALID, &err, "scaling_factor 0.13");
     assert_fails(train_with("/nowhere", "", &report), LECO_IO, &err,
                  "teachers.donor.name_or_path: there is no /nowhere");
+}
+
+static void a_teacher_may_lack_a_vae(void **state)
+{
+    (void)state;
+    char path[1024];
+    leco_train_report report;
+    const char *donor = model_copy(MODEL, "bare");
+    snprintf(path, sizeof path, "%s/vae", donor);
+    assert_int_equal(rename(path, test_path("aside")), 0);
+    assert_fails(train_with(test_path("bare"), "", &report), LECO_INVALID, &err,
+                 "train.yaml:2: teachers.donor: ", "bare has no VAE to tell by", "same_latents: true");
+    assert_works(train_with(test_path("bare"), ", same_latents: true", &report), &err);
+    leco_train_report_free(&report);
+}
+
+/* As with the trained model. */
+static void claims_that_files_contradict_are_refused(void **state)
+{
+    (void)state;
+    leco_train_report report;
+    assert_fails(train_with(MODEL, ", v_pred: true", &report), LECO_INVALID, &err,
+                 "train.yaml:2: teachers.donor.v_pred is true, but ", "says epsilon");
+    assert_works(train_with(MODEL, ", v_pred: false", &report), &err);
+    leco_train_report_free(&report);
 }
 
 int main(void)
@@ -120,7 +199,10 @@ int main(void)
         cmocka_unit_test(the_model_itself_teaches_nothing),
         cmocka_unit_test(other_schedules_and_predictions_teach),
         cmocka_unit_test(noise_alone_is_nothing_to_ask_a_noise_predictor),
+        cmocka_unit_test(a_teacher_skips_layers_of_its_own),
         cmocka_unit_test(other_latents_are_refused),
+        cmocka_unit_test(a_teacher_may_lack_a_vae),
+        cmocka_unit_test(claims_that_files_contradict_are_refused),
     };
     return cmocka_run_group_tests_name("unit/model_teachers", tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 #include "test_support.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -145,6 +146,62 @@ static void other_spellings_of_a_prompt_are_the_prompt(void **state)
     tokenizer_close(tokens);
 }
 
+/* "a {word0|word1|...} <after>": much longer than what the model reads of a prompt. */
+static char *many(int words, const char *after)
+{
+    const size_t size = (size_t)words * 10 + 64;
+    char *text = calloc(size, 1), *end = text;
+    assert_non_null(text);
+    for (int i = 0; i < words; i++) end += sprintf(end, i == 0 ? "a {word%d" : "|word%d", i);
+    sprintf(end, "} %s", after);
+    return text;
+}
+
+/* What counts is what wildcards become, not how they are written. */
+static void wildcards_are_drawn_before_texts_are_compared(void **state)
+{
+    (void)state;
+    tokenizer *tokens;
+    assert_works(tokenizer_open(LECO_SOURCE_DIR "/tests/parity/fixtures/sd1-like/tokenizer", &tokens, &err), &err);
+    char *red = many(40, "red"), *blue = many(40, "blue"), *file = many(9000, "red");
+    train_prompt p = pair(red, &mode_erase, 0);
+    p.neutral = blue;
+    assert_works(check_with(tokens, &p, 1), &err);
+    p.neutral = red; /* the same choices hold in both */
+    assert_fails(check_with(tokens, &p, 1), LECO_INVALID, &err, "guidance_scale of 0", "\"a word");
+    train_prompt two[] = {pair("red", &mode_erase, 1), pair(blue, &mode_enhance, 1)};
+    two[1].neutral = red;
+    two[1].positive = red;
+    assert_works(check_with(tokens, two, 2), &err);
+    assert_int_equal(log_count, 0);
+    p = pair(file, &mode_erase, 1); /* all of it is longer than a prompt may be */
+    assert_works(check_with(tokens, &p, 1), &err);
+    p = pair("{red|blue}", &mode_erase, 0);
+    p.neutral = "red"; /* still in half of the drawings */
+    assert_works(check_with(tokens, &p, 1), &err);
+    p.neutral = "{Red|BLUE}"; /* other groups, which by chance choose the same */
+    assert_works(check_with(tokens, &p, 1), &err);
+    p.neutral = "{red|red}";
+    p.target = "red";
+    assert_fails(check_with(tokens, &p, 1), LECO_INVALID, &err, "nothing would be trained");
+    p = pair("red", &mode_enhance, 1);
+    p.attributes = "{small|large}"; /* before all texts */
+    assert_fails(check_with(tokens, &p, 1), LECO_INVALID, &err, "nothing would be trained");
+    p.neutral = "blue";
+    assert_works(check_with(tokens, &p, 1), &err);
+    train_term spelt[] = {{.weight = 1, .prompt = "a {red|blue} star"}, {.weight = 2, .prompt = "a {red|blue} moon"}};
+    p = pair("a {red|blue} star", &mode_terms, 1);
+    p.term = spelt;
+    p.term_count = 1;
+    assert_fails(check_with(tokens, &p, 1), LECO_INVALID, &err, "other terms");
+    p.term_count = 2;
+    assert_works(check_with(tokens, &p, 1), &err);
+    free(red);
+    free(blue);
+    free(file);
+    tokenizer_close(tokens);
+}
+
 /* 1 + 1e-9 is 1 in float32, and a term of 1e-9 is lost in the sum. */
 static void what_float32_loses_trains_nothing(void **state)
 {
@@ -172,6 +229,7 @@ int main(void)
         cmocka_unit_test(the_terms_decide_not_the_action),
         cmocka_unit_test(what_is_switched_off_trains_nothing),
         cmocka_unit_test(other_spellings_of_a_prompt_are_the_prompt),
+        cmocka_unit_test(wildcards_are_drawn_before_texts_are_compared),
         cmocka_unit_test(what_float32_loses_trains_nothing),
         cmocka_unit_test(one_among_others_is_a_warning_unless_meant_so),
     };

@@ -83,6 +83,10 @@ static void dicts_in_dicts_have_points(void **state)
     assert_works(tensors_open(FIXTURE("learned_embeds.bin"), &file, &err), &err);
     assert_non_null(safetensors_find(file, "<mine>"));
     safetensors_close(file);
+    assert_works(tensors_open(FIXTURE("module.pt"), &file, &err), &err);
+    assert_int_equal(safetensors_count(file), 2);
+    assert_non_null(safetensors_find(file, "string_to_param.*"));
+    safetensors_close(file);
 }
 
 /* A part's folder with a .bin, as diffusers wrote them by default. */
