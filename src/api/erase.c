@@ -1,4 +1,6 @@
+#define _GNU_SOURCE /* strcasestr */
 /* Closed-form edits: options checked, the solve, the file, the report. */
+#include <ctype.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -13,11 +15,13 @@
 #include "base/file.h"
 #include "base/folder.h"
 #include "base/lines.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/name_table.h"
 #include "base/utf8.h"
 #include "model/family.h"
 #include "model/wildcards.h"
+#include "solve/contexts.h"
 #include "solve/erase.h"
 
 enum { MOST_TOLD = 6, PROMPT_FILE_LIMIT = 1 << 20 };
@@ -118,6 +122,59 @@ static leco_status gather_texts(const char *const *given, size_t count, const ch
     return LECO_OK;
 }
 
+/* ---- contexts ---- */
+
+/* Where a prompt says a word by itself, whatever its case; NULL: nowhere. */
+static const char *find_word(const char *prompt, const char *word)
+{
+    const size_t length = strlen(word);
+    for (const char *at = strcasestr(prompt, word); at; at = strcasestr(at + 1, word))
+        if ((at == prompt || !isalnum((unsigned char)at[-1])) && !isalnum((unsigned char)at[length])) return at;
+    return NULL;
+}
+
+/* A prompt that has no {} and says one of the concepts gets it there; "" of one that says none, or several. */
+static leco_status place_concept(const erasing *e, const char *prompt, const char **out, leco_error *err)
+{
+    const char *found = NULL;
+    size_t length = 0, count = 0;
+    for (size_t i = 0; i < e->options->concept_count; i++) {
+        const char *word = word_without_article(e->options->concepts[i]), *at = *word ? find_word(prompt, word) : NULL;
+        if (!at) continue;
+        count++;
+        found = at;
+        length = strlen(word);
+    }
+    *out = "";
+    if (count != 1) return LECO_OK;
+    *out = arena_printf(e->memory, "%.*s{}%s", (int)(found - prompt), prompt, found + length);
+    return *out ? LECO_OK : error_memory(err, strlen(prompt), "a context");
+}
+
+/* Files may hold prompts that people have anyway: those that say a concept are contexts, others are passed over. */
+static leco_status gather_contexts(erasing *e, leco_error *err)
+{
+    const leco_erase_options *o = e->options;
+    const char *const *text;
+    size_t count, kept = 0;
+    LECO_TRY(gather_texts(o->contexts, o->context_count, o->context_file, e->memory, &text, &count, err));
+    const char **context = arena_alloc(e->memory, count + 1, sizeof *context);
+    if (!context) return error_memory(err, count * sizeof *context, "contexts");
+    for (size_t i = 0; i < count; i++) {
+        context[kept] = text[i];
+        if (i >= o->context_count && !strstr(text[i], "{}")) LECO_TRY(place_concept(e, text[i], &context[kept], err));
+        kept += *context[kept] != '\0';
+    }
+    if (kept == 0 && count > 0)
+        return error_set(err, LECO_INVALID, "%s: no line has a {} or says one concept", o->context_file);
+    if (kept < count)
+        log_message(LOG_WARNING, "%s: lines passed over, that have no {} and don't say one concept: %zu",
+                    o->context_file, count - kept);
+    e->what.context = context;
+    e->what.contexts = kept;
+    return LECO_OK;
+}
+
 /* ---- what is kept ---- */
 
 /* Texts, each once. */
@@ -212,8 +269,7 @@ static leco_status read_options(erasing *e, leco_error *err)
     if (!target) return error_memory(err, o->to_count * sizeof *target, "texts");
     for (size_t i = 0; i < o->to_count; i++) LECO_TRY(read_target(o->to[i], e->memory, &target[i], err));
     e->what.target = target;
-    LECO_TRY(gather_texts(o->contexts, o->context_count, o->context_file, e->memory, &e->what.context,
-                          &e->what.contexts, err));
+    LECO_TRY(gather_contexts(e, err));
     return gather_kept(e, err);
 }
 
