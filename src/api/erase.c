@@ -158,19 +158,19 @@ static leco_status gather_contexts(erasing *e, leco_error *err)
     const char *const *text;
     size_t count, kept = 0;
     LECO_TRY(gather_texts(o->contexts, o->context_count, o->context_file, e->memory, &text, &count, err));
-    const char **context = arena_alloc(e->memory, count + 1, sizeof *context);
-    if (!context) return error_memory(err, count * sizeof *context, "contexts");
+    const char **all = arena_alloc(e->memory, count + 1, sizeof *all);
+    if (!all) return error_memory(err, count * sizeof *all, "contexts");
     for (size_t i = 0; i < count; i++) {
-        context[kept] = text[i];
-        if (i >= o->context_count && !strstr(text[i], "{}")) LECO_TRY(place_concept(e, text[i], &context[kept], err));
-        kept += *context[kept] != '\0';
+        all[kept] = text[i];
+        if (i >= o->context_count && !strstr(text[i], "{}")) LECO_TRY(place_concept(e, text[i], &all[kept], err));
+        kept += *all[kept] != '\0';
     }
     if (kept == 0 && count > 0)
         return error_set(err, LECO_INVALID, "%s: no line has a {} or says one concept", o->context_file);
     if (kept < count)
         log_message(LOG_WARNING, "%s: lines passed over, that have no {} and don't say one concept: %zu",
                     o->context_file, count - kept);
-    e->what.context = context;
+    e->what.context = all;
     e->what.contexts = kept;
     return LECO_OK;
 }

@@ -23,74 +23,74 @@ typedef struct erase_args {
              "a text with {} where the concept stands, perhaps with wildcards: \"a {small|large} {} vase\". May be "   \
              "given several times (default: texts of leco's own, for colors, objects, styles, sizes, artists and "     \
              "persons)"},                                                                                              \
+        {"in-file",         0,                                                                                         \
+         OPTION_TEXT,       "FILE",                                                                                    \
+         ARG(context_file), .help = "such texts, one a line; prompts that say the concept have the {} there"},         \
+        {"keep",                                                                                                       \
+         0,                                                                                                            \
+         OPTION_TEXTS,                                                                                                 \
+         "TEXT",                                                                                                       \
+         ARG(keep),                                                                                                    \
+         .help = "a word or a prompt that is to stay; one with wildcards is all that it means. May be given several "  \
+                 "times (always kept: the empty prompt, and the contexts with other words of the concept's kind)"},    \
+        {"keep-file", 0, OPTION_TEXT, "FILE", ARG(keep_file), .help = "such texts, one a line; as with --in-file"},    \
+        {"method",                                                                                                     \
+         0,                                                                                                            \
+         OPTION_CHOICE,                                                                                                \
+         "NAME",                                                                                                       \
+         ARG(method),                                                                                                  \
+         .choices = "uce|speed",                                                                                       \
+         .fallback = "uce",                                                                                            \
+         .help = "uce weighs what is to change against what is to stay; speed changes only how directions are read "   \
+                 "that what is kept hardly has, and values only"},                                                     \
+        {"rounds",                                                                                                     \
+         0,                                                                                                            \
+         OPTION_WHOLE,                                                                                                 \
+         "N",                                                                                                          \
+         ARG(rounds),                                                                                                  \
+         .max = 3,                                                                                                     \
+         .help = "after that, also what still reads as the concept, so many times (RECE)"},                            \
+        {"rank",                                                                                                       \
+         0,                                                                                                            \
+         OPTION_WHOLE,                                                                                                 \
+         "N",                                                                                                          \
+         ARG(rank),                                                                                                    \
+         .max = 1024,                                                                                                  \
+         .help = "of the LoRA (default: as low as keeps 80% of the change)"},                                          \
+        {"max-rank",                                                                                                   \
+         0,                                                                                                            \
+         OPTION_WHOLE,                                                                                                 \
+         "N",                                                                                                          \
+         ARG(max_rank),                                                                                                \
+         .min = 1,                                                                                                     \
+         .max = 1024,                                                                                                  \
+         .fallback = "32",                                                                                             \
+         .help = "the highest that this may come to"},                                                                 \
+        {"save-precision",      0,                                                                                     \
+         OPTION_CHOICE,         "TYPE",                                                                                \
+         ARG(saved_as),         .choices = "float16|float32|bfloat16",                                                 \
+         .fallback = "float16", .help = "of the file's tensors"},                                                      \
+        {"strength",           0, OPTION_NUMBER, "S", ARG(strength), .max = 100, .above = true, .fallback = STRENGTH,  \
+         .help = STRENGTH_HELP},                                                                                       \
+        {"lambda",                                                                                                     \
+         0,                                                                                                            \
+         OPTION_NUMBER,                                                                                                \
+         "L",                                                                                                          \
+         ARG(lambda),                                                                                                  \
+         .max = 1000000,                                                                                               \
+         .fallback = "0.0001",                                                                                         \
+         .help = "what it costs to change anything: more is more careful"},                                            \
+        {"output",           'o',         OPTION_TEXT,                                                                 \
+         "FILE.safetensors", ARG(output), .help = "where to (default: the first concept's name)"},                     \
+        {"grid",                                                                                                       \
+         0,                                                                                                            \
+         OPTION_TEXTS,                                                                                                 \
+         "PROMPT",                                                                                                     \
+         ARG(grid),                                                                                                    \
+         .help = "draw this without and with the LoRA, into a picture beside it. May be given several times"},         \
     {                                                                                                                  \
-        "in-file", 0, OPTION_TEXT, "FILE", ARG(context_file),                                                          \
-            .help = "such texts, one a line, without those that begin with #; prompts without {} that say a "
-"concept have it there"
-}
-,
-    {"keep",
-     0,
-     OPTION_TEXTS,
-     "TEXT",
-     ARG(keep),
-     .help = "a word or a prompt that is to stay; one with wildcards is all that it means. May be given several "
-             "times (always kept: the empty prompt, and the contexts with other words of the concept's kind)"},
-    {"keep-file", 0, OPTION_TEXT, "FILE", ARG(keep_file), .help = "such texts, one a line; as with --in-file"},
-    {"method",
-     0,
-     OPTION_CHOICE,
-     "NAME",
-     ARG(method),
-     .choices = "uce|speed",
-     .fallback = "uce",
-     .help = "uce weighs what is to change against what is to stay; speed changes only how directions are read "
-             "that what is kept hardly has, and values only"},
-    {"rounds",
-     0,
-     OPTION_WHOLE,
-     "N",
-     ARG(rounds),
-     .max = 3,
-     .help = "after that, also what still reads as the concept, so many times (RECE)"},
-    {"rank",
-     0,
-     OPTION_WHOLE,
-     "N",
-     ARG(rank),
-     .max = 1024,
-     .help = "of the LoRA (default: as low as keeps 80% of the change)"},
-    {"max-rank",
-     0,
-     OPTION_WHOLE,
-     "N",
-     ARG(max_rank),
-     .min = 1,
-     .max = 1024,
-     .fallback = "32",
-     .help = "the highest that this may come to"},
-    {"save-precision",      0,
-     OPTION_CHOICE,         "TYPE",
-     ARG(saved_as),         .choices = "float16|float32|bfloat16",
-     .fallback = "float16", .help = "of the file's tensors"},
-    {"strength",           0, OPTION_NUMBER, "S", ARG(strength), .max = 100, .above = true, .fallback = STRENGTH,
-     .help = STRENGTH_HELP},
-    {"lambda",
-     0,
-     OPTION_NUMBER,
-     "L",
-     ARG(lambda),
-     .max = 1000000,
-     .fallback = "0.0001",
-     .help = "what it costs to change anything: more is more careful"},
-    {"output",           'o',         OPTION_TEXT,
-     "FILE.safetensors", ARG(output), .help = "where to (default: the first concept's name)"},
-    {"grid",       0,
-     OPTION_TEXTS, "PROMPT",
-     ARG(grid),    .help = "draw this without and with the LoRA, into a picture beside it. May be given several times"},
-{
-    0
-}
+        0                                                                                                              \
+    }
 
 static const option_spec erase_option_list[] = {OPTIONS(
     "what comes in its place, \"\" for nothing; of several, each by its share, \"a man:0.5\" (default: the word "
