@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/cuda/product.h"
 #include "backend/cuda/runtime.h"
 #include "base/cpu.h"
 #include "base/mem.h"
@@ -22,11 +23,10 @@ static long long said(const char *name, long long otherwise)
 
 leco_status gpu_open(leco_error *err)
 {
-    (void)err;
     emulated.capability = (int)said("LECO_EMULATED_CAPABILITY", emulated.capability);
     emulated.memory = (size_t)said("LECO_EMULATED_MEMORY", (long long)emulated.memory);
     emulated.fails_at = said("LECO_EMULATED_FAILS_AT", emulated.fails_at);
-    return LECO_OK;
+    return gpu_product_open(err);
 }
 
 const char *gpu_name(void)
