@@ -74,5 +74,12 @@ silent stdout
 LECO_EMULATED_MEMORY=200000 run 1 "$card" "${train[@]}"
 says 'out of memory: could not allocate [0-9.]+ MiB of the device.s memory for .*, [0-9.]+ MiB of it are free.*planned to take .*MiB = weights .*--memory'
 LECO_EMULATED_MEMORY=200000 run 1 "$card" "${generate[@]}" --device cuda
-says 'out of memory: could not allocate [0-9.]+ MiB of the device.s memory for .*, [0-9.]+ MiB of it are free; smaller pictures'
+says 'out of memory: could not allocate [0-9.]+ MiB of the device.s memory for .*, [0-9.]+ MiB of it are free; smaller pictures and batches take less; this drawing was planned to take [0-9.]+ MiB = weights [0-9.]+ \+ activations [0-9.]+ \+ graphs [0-9.]+$'
+LECO_EMULATED_MEMORY=200000 run 1 "$card" grid -m "$model" -p star --lora "$lora" --weights 0,1 --width 16 --height 16 --steps 1 -o star.png --device cuda
+says 'MiB of it are free.*; this drawing was planned to take [0-9.]+ MiB = weights'
+LECO_EMULATED_MEMORY=20000 run 1 "$card" run text-encoder -m "$model" -p star --out states.safetensors --device cuda
+says 'MiB of it are free.*; a module was planned to take [0-9.]+ MiB = weights'
+LECO_EMULATED_MEMORY=200000 run 1 "$card" bench -m "$model" --width 16 --height 16 --device cuda
+says 'MiB of it are free.*; the U-Net was planned to take [0-9.]+ MiB = weights'
+missing star.png states.safetensors
 finish
