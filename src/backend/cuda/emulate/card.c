@@ -117,8 +117,15 @@ static leco_status copy(void *to, const void *from, size_t bytes, leco_error *er
     return LECO_OK;
 }
 
+static leco_status upload(void *to, const void *from, size_t bytes, leco_error *err)
+{
+    emulated.uploads += bytes == emulated.watched;
+    return copy(to, from, bytes, err);
+}
+
 static leco_status upload_as(void *to, dtype type, const void *from, dtype from_type, size_t count, leco_error *err)
 {
+    if (type == from_type) return upload(to, from, count * dtype_size(type), err);
     LECO_TRY(synchronise(err));
     dtype_convert(to, type, from, from_type, count);
     return LECO_OK;
@@ -126,7 +133,7 @@ static leco_status upload_as(void *to, dtype type, const void *from, dtype from_
 
 const device_memory gpu_memory = {.alloc = take,
                                   .free = give_back,
-                                  .upload = copy,
+                                  .upload = upload,
                                   .upload_as = upload_as,
                                   .download = copy,
                                   .synchronise = synchronise,

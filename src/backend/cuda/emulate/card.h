@@ -18,6 +18,8 @@ typedef struct emulated_card {
     size_t memory;    /* bytes; SIZE_MAX: without end */
     int64_t fails_at; /* it is lost at this call, and for all after it; 0: never */
     int64_t calls;    /* copies, waits and recordings so far */
+    size_t watched;   /* counted as they come: uploads of so many bytes */
+    int64_t uploads;
 } emulated_card;
 extern emulated_card emulated;
 #endif
