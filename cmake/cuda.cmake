@@ -21,15 +21,22 @@ elseif(LECO_CUDA AND NOT LECO_CUDA STREQUAL AUTO)
 endif()
 
 if(LECO_CUDA_BUILT)
-    set(architectures ${CMAKE_CUDA_ARCHITECTURES}) # the user's
-    if(NOT architectures)
+    set(wanted ${CMAKE_CUDA_ARCHITECTURES}) # the user's; CMake's own files have a variable "architectures"
+    set(by_nvcc OFF) # CMake before 3.24 knows no "native"; nvcc does
+    if(wanted STREQUAL native AND CMAKE_VERSION VERSION_LESS 3.24)
+        set(by_nvcc ON)
+    endif()
+    if(NOT wanted OR by_nvcc)
         set(CMAKE_CUDA_ARCHITECTURES 75) # any, for CMake's own trial
     endif()
     enable_language(CUDA)
+    if(by_nvcc)
+        set(CMAKE_CUDA_ARCHITECTURES OFF)
+    endif()
     if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 11.8)
         message(FATAL_ERROR "nvcc is of CUDA ${CMAKE_CUDA_COMPILER_VERSION}; 11.8 or later is needed (or -DLECO_CUDA=OFF)")
     endif()
-    if(NOT architectures)
+    if(NOT wanted)
         # Cards later than the last one are served by its PTX. Hopper and Ada are what 11.8 brought, Blackwell 12.8.
         set(CMAKE_CUDA_ARCHITECTURES 75-real 80-real 86-real 89-real 90)
         if(CMAKE_CUDA_COMPILER_VERSION VERSION_GREATER_EQUAL 12.8)
@@ -55,7 +62,7 @@ if(LECO_CUDA_BUILT)
     target_include_directories(layer_backend_cuda_kernels PRIVATE src include)
     # scripts/check-registers, a test, shows and bounds what ptxas says of each kernel.
     set_target_properties(layer_backend_cuda_kernels PROPERTIES CUDA_COMPILER_LAUNCHER ${CMAKE_SOURCE_DIR}/scripts/note-registers)
-    target_compile_options(layer_backend_cuda_kernels PRIVATE -Xptxas=-v -Xcompiler=-Wall,-Wextra,-fno-threadsafe-statics,-fvisibility=hidden --threads=2)
+    target_compile_options(layer_backend_cuda_kernels PRIVATE $<$<BOOL:${by_nvcc}>:-arch=native> -Xptxas=-v -Xcompiler=-Wall,-Wextra,-fno-threadsafe-statics,-fvisibility=hidden --threads=2)
     if(LECO_WERROR)
         target_compile_options(layer_backend_cuda_kernels PRIVATE -Werror=all-warnings -Xcompiler=-Werror)
     endif()

@@ -20,7 +20,7 @@ typedef enum leco_status {
     LECO_UNSUPPORTED, /* well-formed, but leco can't do it (yet) */
     LECO_INTERRUPTED, /* the caller's progress callback asked to stop; what was finished is saved */
     LECO_INTERNAL,    /* a library underneath failed, or a bug in leco */
-    LECO_DEVICE       /* a device failed while it computed, as a card that is lost; what was finished is saved */
+    LECO_DEVICE       /* a device can't be used, or failed while it computed; what was finished is saved */
 } leco_status;
 
 typedef struct leco_error {

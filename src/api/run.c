@@ -326,7 +326,9 @@ static leco_status run_vae_encoder(module_run *r, leco_error *err)
     float *mean, *logvar;
     safetensors_entry entries[2];
     LECO_TRY(encoder_plan(&r->handle->device, m, size, &r->encoder, err));
-    LECO_TRY(encoder_prepare(r->encoder, err));
+    const planned_memory planned = {weights_planned_bytes(m->weights[PART_VAE]), encoder_arena_bytes(r->encoder),
+                                    encoder_bytes(r->encoder)};
+    LECO_TRY(planned_explain(&planned, "a module", encoder_prepare(r->encoder, err), err));
     const latent_size latents = encoder_latents(r->encoder);
     LECO_TRY(new_floats(r, latent_count(latents), &mean, err));
     LECO_TRY(new_floats(r, latent_count(latents), &logvar, err));

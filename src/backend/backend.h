@@ -66,8 +66,8 @@ typedef struct stopwatch {
 typedef struct backend {
     const char *name; /* "ref", "cpu" */
     const device_memory *memory;
-    /* Optional: finds and opens the device, before anything else is asked. Again is fine. LECO_UNSUPPORTED, saying why,
-     * where there is none. */
+    /* Optional: finds and opens the device, before anything else is asked. Again is fine. LECO_UNSUPPORTED where there
+     * is none, LECO_DEVICE where it is there and can't be used, both saying why. */
     leco_status (*open)(leco_error *err);
     bool (*supports)(dtype compute);
     /* The kernel of an operator for a compute dtype, or NULL where the backend has none. */
@@ -103,7 +103,8 @@ BACKENDS(BACKEND_ROW)
 
 const backend *backend_at(size_t index);       /* NULL: no more */
 const backend *backend_find(const char *name); /* NULL where there is none of that name */
-const backend *backend_default(void);          /* the first whose device opens */
+/* The first whose device opens. A device that is there and can't be used is passed over with a warning, said once. */
+const backend *backend_default(void);
 leco_status backend_open(const backend *b, leco_error *err);
 const char *backend_names(void); /* of all, for messages: "cpu", "ref", each in quotes */
 

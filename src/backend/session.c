@@ -19,6 +19,28 @@ struct session {
     double *seconds; /* NULL: not profiling */
 };
 
+/* Does it with all buffers of params, and the copies of them that all sessions share. */
+static leco_status with_buffers(const session_plan *p,
+                                leco_status (*what)(const weight *buffer, weight_form *copy, leco_error *err),
+                                leco_error *err)
+{
+    const weight *last = NULL;
+    for (size_t i = 0; i < p->moved_count && p->moved[i]->kind == TENSOR_PARAM; i++) {
+        weight *buffer = p->moved[i]->param->buffer;
+        weight_form *copy;
+        if (buffer == last || buffer == NULL) continue;
+        LECO_TRY(session_buffer(p, buffer, &copy, err));
+        LECO_TRY(what(buffer, copy, err));
+        last = buffer;
+    }
+    return LECO_OK;
+}
+
+static leco_status take_copy(const weight *buffer, weight_form *copy, leco_error *err)
+{
+    return copy->data ? LECO_OK : weight_take(buffer, copy, err);
+}
+
 static leco_status prepare(session *s, leco_error *err)
 {
     session_plan *p = s->plan;
@@ -32,6 +54,7 @@ static leco_status prepare(session *s, leco_error *err)
         LECO_TRY(room_for_kernels(err));
         LECO_TRY(kernel_prepare(p->steps[i].kernel, &at, &p->steps[i].plan, err));
     }
+    LECO_TRY(with_buffers(p, take_copy, err));
     LECO_TRY(workspace_reserve(s->workspace, p->memory.arena_bytes, err));
     return room_for_kernels(err); /* running takes a little, too */
 }
@@ -101,10 +124,19 @@ static const device_memory *memory_of(const session *s)
     return s->plan->backend->memory;
 }
 
+/* In the device's copy of its buffer. */
+static void *param_memory(const session *s, const param *p)
+{
+    weight_form *copy = NULL;
+    session_buffer(s->plan, p->buffer, &copy, NULL); /* it is there: no failure */
+    return (char *)copy->data + ((const char *)p->value - (const char *)p->buffer->data);
+}
+
 static void *tensor_memory(const session *s, const tensor *t)
 {
     const size_t offset = s->plan->memory.tensor[t->id];
     if (offset != PLAN_NOWHERE) return workspace_start(s->workspace) + offset;
+    if (t->kind == TENSOR_PARAM && t->param->buffer && !memory_is_host(memory_of(s))) return param_memory(s, t->param);
     if (t->kind == TENSOR_PARAM) return t->param->value;
     if (t->kind == TENSOR_PARAM_GRAD) return t->param->grad;
     return NULL; /* of a weight: kernel_plan.weight */
@@ -182,8 +214,8 @@ static char *host_memory_of(const tensor *t)
     return t->kind == TENSOR_PARAM ? t->param->value : t->param->grad;
 }
 
-/* Params' values to the device before a run, or their gradients back after it: those that are neighbours on both sides
- * at once. */
+/* Values of params without a buffer to the device before a run, or all gradients back after it: those that are
+ * neighbours on both sides at once. */
 static leco_status move_params(session *s, tensor_kind kind, leco_error *err)
 {
     const session_plan *p = s->plan;
@@ -197,7 +229,7 @@ static leco_status move_params(session *s, tensor_kind kind, leco_error *err)
                 break;
             bytes += bytes_of(t);
         }
-        if (first->kind != kind) continue;
+        if (first->kind != kind || (kind == TENSOR_PARAM && first->param->buffer)) continue;
         LECO_TRY(kind == TENSOR_PARAM ? memory_of(s)->upload(there, here, bytes, err)
                                       : memory_of(s)->download(here, there, bytes, err));
     }
@@ -261,6 +293,7 @@ static leco_status run_profiled(session *s, leco_error *err)
 leco_status session_run(session *s, leco_error *err)
 {
     const bool away = !memory_is_host(memory_of(s));
+    if (away) LECO_TRY(with_buffers(s->plan, weight_fill, err)); /* what changed since any session ran */
     if (s->bound_to != workspace_start(s->workspace)) {
         forget_recording(s);
         bind(s);

@@ -41,7 +41,8 @@ leco_status session_write(session *s, const tensor *t, const float *values, size
 leco_status session_write_i32(session *s, const tensor *t, const int32_t *values, size_t count, leco_error *err);
 leco_status session_read(session *s, const tensor *t, float *values, size_t count, leco_error *err);
 
-/* Runs all nodes, with params' values as they are now; gradients are in param->grad when it returns. No allocation. */
+/* Runs all nodes, with params' values as they are now (on a device, where they have a buffer, as they were when its
+ * version changed last); gradients are in param->grad when it returns. No allocation. */
 leco_status session_run(session *s, leco_error *err);
 
 /* A tensor's own memory, where that is the host's; valid as results are. */

@@ -17,14 +17,16 @@ struct session_plan {
     step *steps;    /* [nodes] */
     size_t planned; /* steps whose plan must be released */
     /* Where the memory is not the host's, params and their gradients have a place behind the arena, and arena_bytes
-     * counts it. */
+     * counts it; but for params with a buffer, of which the device has a copy that all sessions share. */
     memory_plan memory;
-    const tensor **moved; /* [moved_count] those params, then those gradients, in the order of their places */
+    const tensor **moved; /* [moved_count] all params, then all gradients, in the order of their places */
     size_t moved_count;
     size_t weight_bytes;
     size_t staging_bytes; /* the largest input or result; 0 where the memory is the host's */
 };
 
 kernel_site session_site(const session_plan *p, size_t node);
+/* The copy of a buffer of params: wanted when the plan is made. */
+leco_status session_buffer(const session_plan *p, weight *buffer, weight_form **out, leco_error *err);
 
 #endif

@@ -39,6 +39,11 @@ static int by_kind_and_param(const void *a, const void *b)
     return x->param < y->param ? -1 : x->param > y->param;
 }
 
+leco_status session_buffer(const session_plan *p, weight *buffer, weight_form **out, leco_error *err)
+{
+    return weight_want_plain(buffer, p->backend->memory, buffer->type, 1, out, err);
+}
+
 /* What a device needs beside the arena to be told and asked something by the host. */
 static leco_status place_for_device(session_plan *p, leco_error *err)
 {
@@ -53,6 +58,11 @@ static leco_status place_for_device(session_plan *p, leco_error *err)
     }
     qsort(p->moved, p->moved_count, sizeof(const tensor *), by_kind_and_param);
     for (size_t i = 0; i < p->moved_count; i++) {
+        weight_form *copy;
+        if (p->moved[i]->kind == TENSOR_PARAM && p->moved[i]->param->buffer) {
+            LECO_TRY(session_buffer(p, p->moved[i]->param->buffer, &copy, err));
+            continue;
+        }
         m->tensor[p->moved[i]->id] = m->arena_bytes;
         m->arena_bytes += (bytes_of(p->moved[i]) + PLAN_ALIGNMENT - 1) / PLAN_ALIGNMENT * PLAN_ALIGNMENT;
     }

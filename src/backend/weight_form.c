@@ -54,15 +54,19 @@ void weight_give_back(weight_form *f)
 
 leco_status weight_fill(const weight *w, weight_form *f, leco_error *err)
 {
-    if (f->data != NULL) return LECO_OK;
-    LECO_TRY(weight_take(w, f, err));
+    if (f->data != NULL && f->version == w->version) return LECO_OK;
+    const bool taken = f->data == NULL;
+    if (taken) LECO_TRY(weight_take(w, f, err));
     const size_t count = (size_t)shape_count(&w->shape);
-    if (memory_is_host(f->memory)) {
+    leco_status status = LECO_OK;
+    if (memory_is_host(f->memory))
         dtype_convert(f->data, f->type, w->data, w->type, count);
-        return LECO_OK;
-    }
-    leco_status status = f->memory->upload_as(f->data, f->type, w->data, w->type, count, err);
-    if (status != LECO_OK) weight_give_back(f);
+    else
+        status = f->memory->upload_as(f->data, f->type, w->data, w->type, count, err);
+    if (status == LECO_OK)
+        f->version = w->version;
+    else if (taken) /* else kernels are bound to it */
+        weight_give_back(f);
     return status;
 }
 

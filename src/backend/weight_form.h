@@ -11,9 +11,10 @@ typedef struct weight_form {
     struct weight_form *next;
     const device_memory *memory;
     size_t bytes;
-    void *data; /* NULL until it is taken */
-    bool plain; /* made by weight_want_plain */
-    dtype type; /* of a plain one */
+    void *data;       /* NULL until it is taken */
+    uint64_t version; /* of the weight that it was filled from */
+    bool plain;       /* made by weight_want_plain */
+    dtype type;       /* of a plain one */
     size_t key_size;
     unsigned char key[];
 } weight_form;
@@ -29,7 +30,7 @@ leco_status weight_want_plain(weight *w, const device_memory *m, dtype type, siz
 /* Takes a wanted form's memory, for the caller to fill. */
 leco_status weight_take(const weight *w, weight_form *f, leco_error *err);
 void weight_give_back(weight_form *f); /* where filling it failed: it is only wanted again */
-/* Takes and fills a plain form, if that isn't done. */
+/* Takes and fills a plain form, if that isn't done, or was done before the weight changed. */
 leco_status weight_fill(const weight *w, weight_form *f, leco_error *err);
 
 /* Frees all forms: no session over them may be left. */

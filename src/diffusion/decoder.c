@@ -69,16 +69,6 @@ leco_status decoder_prepare(decoder *n, leco_error *err)
     return error_memory(err, n->picture_count * sizeof(float), "decoded pictures");
 }
 
-leco_status decoder_create(const device *d, const model *m, latent_size size, decoder **out, leco_error *err)
-{
-    LECO_TRY(decoder_plan(d, m, size, out, err));
-    leco_status status = decoder_prepare(*out, err);
-    if (status == LECO_OK) return LECO_OK;
-    decoder_destroy(*out);
-    *out = NULL;
-    return status;
-}
-
 size_t decoder_arena_bytes(const decoder *n)
 {
     return runner_arena_bytes(&n->runner);

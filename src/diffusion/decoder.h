@@ -13,8 +13,6 @@ typedef struct decoder decoder;
 leco_status decoder_plan(const device *d, const model *m, latent_size size, decoder **out, leco_error *err);
 /* Takes what was planned; the weights are loaded now. */
 leco_status decoder_prepare(decoder *n, leco_error *err);
-/* Both at once. */
-leco_status decoder_create(const device *d, const model *m, latent_size size, decoder **out, leco_error *err);
 void decoder_destroy(decoder *n); /* NULL is fine */
 
 size_t decoder_arena_bytes(const decoder *n); /* as planned, both */

@@ -153,7 +153,9 @@ leco_status denoiser_create(const device *d, const model *m, const denoiser_opti
                             leco_error *err)
 {
     LECO_TRY(denoiser_plan(d, m, options, out, err));
-    leco_status status = denoiser_prepare(*out, err);
+    const planned_memory planned = {weights_planned_bytes(m->weights[PART_UNET]), denoiser_arena_bytes(*out),
+                                    denoiser_bytes(*out)};
+    leco_status status = planned_explain(&planned, "the U-Net", denoiser_prepare(*out, err), err);
     if (status == LECO_OK) return LECO_OK;
     denoiser_destroy(*out);
     *out = NULL;

@@ -13,6 +13,7 @@ typedef struct easel {
     int64_t denoiser_batch; /* guided_batch of them */
     denoiser *denoiser;
     decoder *decoder;
+    planned_memory planned; /* with the text encoders, and whatever else was wanted of the model before */
 } easel;
 
 enum { EASELS = 2 }; /* a full batch and the rest of the pictures */
@@ -79,14 +80,34 @@ void painter_forget_texts(painter *p)
 
 /* ---- sessions ---- */
 
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+static planned_memory count_memory(const painter *p, const easel *e)
+{
+    const model *m = p->model;
+    return (planned_memory){
+        .weights = weights_planned_bytes(m->weights[PART_UNET]) + weights_planned_bytes(m->weights[PART_VAE]) +
+                   model_text_bytes(m, weights_planned_bytes),
+        .activations = larger(conditioner_arena_bytes(p->conditioner),
+                              larger(denoiser_arena_bytes(e->denoiser), decoder_arena_bytes(e->decoder))),
+        .graphs = conditioner_encoder_bytes(p->conditioner) + denoiser_bytes(e->denoiser) + decoder_bytes(e->decoder)};
+}
+
+/* Plans; nothing is taken yet. */
 static leco_status make_easel(painter *p, latent_size size, float scale, easel *e, leco_error *err)
 {
     *e = (easel){.size = size, .denoiser_batch = guided_batch(size.batch, scale)};
     denoiser_options options = {.size = size, .tokens = conditioner_tokens(p->conditioner), .adapters = &p->adapters};
     options.size.batch = e->denoiser_batch;
-    leco_status status = denoiser_create(p->device, p->model, &options, &e->denoiser, err);
-    if (status == LECO_OK) status = decoder_create(p->device, p->model, size, &e->decoder, err);
-    if (status != LECO_OK) easel_clear(e);
+    leco_status status = denoiser_plan(p->device, p->model, &options, &e->denoiser, err);
+    if (status == LECO_OK) status = decoder_plan(p->device, p->model, size, &e->decoder, err);
+    if (status == LECO_OK)
+        e->planned = count_memory(p, e);
+    else
+        easel_clear(e);
     return status;
 }
 
@@ -186,6 +207,8 @@ static leco_status prepare_batch(batch_run *b, latent_size size, leco_error *err
     const painting *what = b->what;
     const size_t bytes = 3 * (size_t)what->width * (size_t)what->height;
     LECO_TRY(get_easel(p, size, what->guidance_scale, &b->easel, err));
+    LECO_TRY(denoiser_prepare(b->easel->denoiser, err));
+    LECO_TRY(decoder_prepare(b->easel->decoder, err));
     b->x = mem_calloc(latent_count(size), sizeof *b->x);
     b->rng = mem_calloc((size_t)size.batch, sizeof *b->rng);
     b->rgb = mem_calloc((size_t)size.batch, bytes);
@@ -205,6 +228,7 @@ leco_status painter_draw(painter *p, const painting *what, size_t *done, leco_er
         batch_run b = {.painter = p, .what = what, .first = *done};
         leco_status status = prepare_batch(&b, size, err);
         if (status == LECO_OK) status = run_batch(&b, done, err);
+        if (b.easel) planned_explain(&b.easel->planned, "this drawing", status, err);
         guided_free(&b.guided);
         denoising_destroy(b.run);
         mem_free(b.x);

@@ -53,10 +53,20 @@ leco_status runner_prepare(runner *r, leco_error *err)
     return session_create(plan, r->device->workspace, &r->session, err);
 }
 
+leco_status planned_explain(const planned_memory *m, const char *what, leco_status status, leco_error *err)
+{
+    const double mib = 1024.0 * 1024.0;
+    if (status != LECO_MEMORY || !err) return status;
+    return error_set(err, status, "%s; %s was planned to take %.1f MiB = weights %.1f + activations %.1f + graphs %.1f",
+                     err->message, what, (double)(m->weights + m->activations + m->graphs) / mib,
+                     (double)m->weights / mib, (double)m->activations / mib, (double)m->graphs / mib);
+}
+
 leco_status runner_create(const runner_spec *spec, runner *out, leco_error *err)
 {
     LECO_TRY(runner_plan(spec, out, err));
-    leco_status status = runner_prepare(out, err);
+    const planned_memory planned = {weights_planned_bytes(spec->weights), runner_arena_bytes(out), runner_bytes(out)};
+    leco_status status = planned_explain(&planned, spec->what, runner_prepare(out, err), err);
     if (status != LECO_OK) runner_free(out);
     return status;
 }

@@ -32,6 +32,14 @@ leco_status runner_prepare(runner *r, leco_error *err);
 leco_status runner_create(const runner_spec *spec, runner *out, leco_error *err);
 void runner_free(runner *r); /* safe on a zeroed one */
 
+/* Bytes, as planned: of weights in the forms that kernels want, of the workspace, of graphs and sessions. */
+typedef struct planned_memory {
+    size_t weights, activations, graphs;
+} planned_memory;
+/* Where memory ran out (status), the message gets what was planned beside what is missing; `what` was to take it.
+ * Returns status. */
+leco_status planned_explain(const planned_memory *m, const char *what, leco_status status, leco_error *err);
+
 size_t runner_arena_bytes(const runner *r); /* of the device's workspace, as planned; 0 of a zeroed one */
 size_t runner_bytes(const runner *r);       /* of graph and session, as planned; 0 of a zeroed one */
 

@@ -14,6 +14,7 @@ struct weight {
     const void *data;       /* borrowed, perhaps unaligned (a memory map); plain row-major. Plans don't read it */
     bool keep_out_of_place; /* data is a stand-in shared by many weights (bench): always copy, never use it in place */
     struct weight_form *forms; /* what backends made of it: backend/weight_form.h */
+    uint64_t version;          /* of data: 0; of a buffer of params from 1 on, another whenever they changed */
 };
 
 /* A trainable (or loaded) adapter tensor. value and grad are the host's, 64-byte aligned, owned by whoever made it;
@@ -24,7 +25,8 @@ struct param {
     shape shape;
     bool trained; /* has a gradient */
     void *value;
-    void *grad; /* NULL where it isn't trained */
+    void *grad;            /* NULL where it isn't trained */
+    struct weight *buffer; /* what value is part of, which devices take as a whole when it changed; NULL: nothing */
 };
 
 #endif

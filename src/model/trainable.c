@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/weight_form.h"
 #include "base/mem.h"
 #include "model/trainable_internal.h"
 
@@ -58,6 +59,7 @@ static leco_status describe(trainable *t, leco_error *err)
             p->type = t->exact;
             p->shape = shapes[k].of_param;
             p->trained = t->trained;
+            p->buffer = &t->buffer;
             t->count += (count + step - 1) / step * step;
             if (!t->trained && m->kind->param[k].multiplied) t->original_count += count;
         }
@@ -140,6 +142,7 @@ leco_status trainable_finish(trainable *t, leco_error *err)
     t->original = mem_calloc(t->param_count, sizeof *t->original);
     if (!t->params || !t->original) return error_memory(err, t->param_count * sizeof *t->params, "an adapter");
     LECO_TRY(describe(t, err));
+    t->buffer = (weight){.name = "an adapter", .type = t->exact, .shape = SHAPE((int64_t)t->count), .version = 1};
     index_modules(t);
     return LECO_OK;
 }
@@ -147,6 +150,7 @@ leco_status trainable_finish(trainable *t, leco_error *err)
 leco_status trainable_take(trainable *t, leco_error *err)
 {
     LECO_TRY(make_buffer(t, t->count, &t->values, err));
+    t->buffer.data = t->values;
     if (t->trained) LECO_TRY(make_buffer(t, t->count, &t->grads, err));
     LECO_TRY(make_buffer(t, t->original_count, &t->originals, err));
     place(t);
@@ -163,6 +167,7 @@ void trainable_destroy(trainable *t)
         mem_free((char *)(uintptr_t)t->modules[i].start);
     }
     for (size_t i = 0; t->params && i < t->param_count; i++) mem_free((char *)(uintptr_t)t->params[i].name);
+    weight_release(&t->buffer);
     mem_free_aligned(t->values);
     mem_free_aligned(t->grads);
     mem_free_aligned(t->originals);
@@ -181,6 +186,11 @@ void *trainable_values(trainable *t)
     return t->values;
 }
 
+void trainable_changed(trainable *t)
+{
+    t->buffer.version++;
+}
+
 void *trainable_grads(trainable *t)
 {
     return t->grads;
@@ -193,7 +203,8 @@ size_t trainable_count(const trainable *t)
 
 size_t trainable_bytes(const trainable *t)
 {
-    return ((t->trained ? 2 : 1) * t->count + t->original_count) * dtype_size(t->exact);
+    return ((t->trained ? 2 : 1) * t->count + t->original_count) * dtype_size(t->exact) +
+           weight_wanted_bytes(&t->buffer);
 }
 
 param *trainable_params(trainable *t, size_t *count)

@@ -148,7 +148,10 @@ void trainable_destroy(trainable *t); /* NULL is fine */
 void *trainable_values(trainable *t);
 void *trainable_grads(trainable *t); /* NULL in a loaded one */
 size_t trainable_count(const trainable *t);
-size_t trainable_bytes(const trainable *t); /* of all buffers */
+size_t trainable_bytes(const trainable *t); /* of all buffers, with the copy that sessions on a device have */
+/* Whoever wrote into the values, or into a param's, says so before graphs run again: a device goes on with the copy
+ * that it has until then. What stands in this header and changes values says it itself. */
+void trainable_changed(trainable *t);
 
 /* All params, module after module; *count of them. */
 param *trainable_params(trainable *t, size_t *count);

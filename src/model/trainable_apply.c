@@ -19,6 +19,7 @@ void trainable_set_multiplier(trainable *t, float multiplier)
             for (size_t k = 0; k < count; k++) to[k] = multiplier * from[k];
         }
     }
+    trainable_changed(t);
 }
 
 /* The place in by_path of the first module on the layer, or of what follows it: a layer may have several. */

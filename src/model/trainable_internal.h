@@ -10,6 +10,7 @@ struct trainable {
     bool trained;
     void *values, *grads; /* [count] of the exact dtype; grads is NULL in a loaded one */
     size_t count;
+    weight buffer;   /* the values, as devices take them */
     void *originals; /* of a loaded one: the multiplied params as in the file, one after the other */
     size_t original_count;
     param *params;

@@ -71,6 +71,7 @@ leco_status trainable_load_values(trainable *t, const char *path, leco_error *er
         status = error_set(err, LECO_INVALID, "%s: expected the %zu tensors of this %s, found %zu", path, expected,
                            t->modules[0].kind->alone ? t->modules[0].kind->name : "LoRA", found);
     for (size_t i = 0; i < t->module_count && status == LECO_OK; i++) status = load_into(file, &t->modules[i], err);
+    trainable_changed(t);
     safetensors_close(file);
     return status;
 }
@@ -97,6 +98,7 @@ leco_status trainable_copy_values(trainable *to, const trainable *loaded, leco_e
             copied++;
         }
     }
+    trainable_changed(to);
     if (copied == loaded->module_count) return LECO_OK;
     return error_set(err, LECO_INVALID, "the file has changed since the training was planned");
 }

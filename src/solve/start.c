@@ -236,4 +236,5 @@ void start_copy(trainable *from, trainable *into)
             copy_up(m, to);
         }
     }
+    trainable_changed(into);
 }

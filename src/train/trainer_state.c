@@ -259,6 +259,7 @@ static void restore_values(trainer *t)
     for (size_t i = 0; i < count; i++)
         memcpy(params[i].value, from + ((const char *)params[i].value - values),
                (size_t)shape_count(&params[i].shape) * sizeof(float));
+    trainable_changed(t->trainable);
 }
 
 void trainer_restore(trainer *t)

@@ -45,6 +45,7 @@ void trainer_step(trainer *t, gradients_of_step g, double loss)
     const double lr = lr_at(&c->rates, c->lr, optimizer_steps(t->optimizer), c->iterations);
     trainer_note_step(t, &g, lr);
     optimizer_step(t->optimizer, g.values, clipped(&g, trainable_count(t->trainable), c->max_grad_norm), lr);
+    trainable_changed(t->trainable);
     if (t->average) move_average(t);
     t->loss = t->gathered_loss / (double)c->accumulation;
     t->gathered_loss = 0;
@@ -70,11 +71,14 @@ void trainer_show(trainer *t)
         values[i] = t->aside[i];
         t->aside[i] = trained;
     }
+    trainable_changed(t->trainable);
     t->shown = true;
 }
 
 void trainer_hide(trainer *t)
 {
-    if (t->shown) memcpy(trainable_values(t->trainable), t->aside, trainable_count(t->trainable) * sizeof(float));
+    if (!t->shown) return;
+    memcpy(trainable_values(t->trainable), t->aside, trainable_count(t->trainable) * sizeof(float));
+    trainable_changed(t->trainable);
     t->shown = false;
 }

@@ -1,6 +1,6 @@
 #!/bin/bash
 # A card, emulated on the host: which precisions it has, by its kind, and which the processor hasn't; what is left where it
-# is lost; what is said where its memory is too small.
+# is lost; what is said where its memory is too small, and where it can't be used.
 . "$(dirname "$0")/support.sh"
 card=${LECO_EMULATED:?the program with an emulated card}
 export OMP_NUM_THREADS=1 SOURCE_DATE_EPOCH=1700000000
@@ -37,6 +37,20 @@ run 0 "$card" "${generate[@]}" --device cuda --precision float16 --verbose
 says 'the U-Net: [0-9]+ nodes in float16' 'the decoder: [0-9]+ nodes in float32'
 is_png star.png
 
+# A card that can't be used is passed over where nobody asked for it, with one line that says why.
+export LECO_EMULATED_CUBLASLT=0
+run 0 "$card" "${generate[@]}" --verbose
+says '^warning: device "cuda" is not used: cuBLASLt is not installed$' 'device cpu: '
+is_png star.png
+run 0 "$card" train small.yaml --dry-run
+[ "$(grep -c cuBLASLt stderr)" = 1 ] || complain "the warning doesn't come once"
+run 1 "$card" "${generate[@]}" --device cuda
+says 'device "cuda": cuBLASLt is not installed$'
+run 0 "$card" "${generate[@]}" --device cpu
+if grep -q cuBLASLt stderr; then complain "a card is asked for that nobody wants"; fi
+unset LECO_EMULATED_CUBLASLT
+rm star.png
+
 # A card that is lost while it trains: status 1, what was trained is saved, and what is said then goes on from there.
 train=(train small.yaml --device cuda)
 run 0 "$card" "${train[@]}"
@@ -60,5 +74,12 @@ silent stdout
 LECO_EMULATED_MEMORY=200000 run 1 "$card" "${train[@]}"
 says 'out of memory: could not allocate [0-9.]+ MiB of the device.s memory for .*, [0-9.]+ MiB of it are free.*planned to take .*MiB = weights .*--memory'
 LECO_EMULATED_MEMORY=200000 run 1 "$card" "${generate[@]}" --device cuda
-says 'out of memory: could not allocate [0-9.]+ MiB of the device.s memory for .*, [0-9.]+ MiB of it are free; smaller pictures'
+says 'out of memory: could not allocate [0-9.]+ MiB of the device.s memory for .*, [0-9.]+ MiB of it are free; smaller pictures and batches take less; this drawing was planned to take [0-9.]+ MiB = weights [0-9.]+ \+ activations [0-9.]+ \+ graphs [0-9.]+$'
+LECO_EMULATED_MEMORY=200000 run 1 "$card" grid -m "$model" -p star --lora "$lora" --weights 0,1 --width 16 --height 16 --steps 1 -o star.png --device cuda
+says 'MiB of it are free.*; this drawing was planned to take [0-9.]+ MiB = weights'
+LECO_EMULATED_MEMORY=20000 run 1 "$card" run text-encoder -m "$model" -p star --out states.safetensors --device cuda
+says 'MiB of it are free.*; a module was planned to take [0-9.]+ MiB = weights'
+LECO_EMULATED_MEMORY=200000 run 1 "$card" bench -m "$model" --width 16 --height 16 --device cuda
+says 'MiB of it are free.*; the U-Net was planned to take [0-9.]+ MiB = weights'
+missing star.png states.safetensors
 finish

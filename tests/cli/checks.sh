@@ -1,5 +1,5 @@
 #!/bin/bash
-# scripts/check-sizes and check-docs notice what they are there for.
+# scripts/check-sizes, check-docs and check-registers notice what they are there for.
 . "$(dirname "$0")/support.sh"
 
 function_of() { # LINES: a function with this many, its head and braces counted
@@ -50,4 +50,23 @@ breaks() { # WHAT COMPLAINT
 echo "/* $gone.md says why. */" >tree/src/base/error.c
 run 1 "$SOURCE/scripts/check-docs" tree
 prints "^src/base/error.c: $gone.md is not there\$"
+
+mkdir built
+run 77 "$SOURCE/scripts/check-registers" built
+prints 'built has no kernels'
+printf '%s\n' 'sm_75 60 0 _Z1fv' 'sm_90 64 12 _Z1fv' >built/window.cu.o.registers
+printf '%s\n' 'sm_75 255 64 _Z1gv' 'sm_90 250 0 _Z1gv' >built/narrow.cu.o.registers
+run 0 "$SOURCE/scripts/check-registers" built
+prints '^sm_90 +64 registers, 12 bytes spilled: ' '^most registers +sm_75 +sm_90 +may be +kernels$' '^window +60 +64 +64 +1$' \
+    '^narrow +255 +250 +255 +1$'
+echo 'sm_90 65 0 _Z1hv' >>built/window.cu.o.registers
+run 1 "$SOURCE/scripts/check-registers" built
+prints '^sm_90 +65 registers, more than the 64 of window\.cu: ' '^1 take more registers than they may$'
+echo 'sm_90 64 68 _Z1hv' >built/window.cu.o.registers
+run 1 "$SOURCE/scripts/check-registers" built
+prints '^1 spill more than 64 bytes$'
+rm built/window.cu.o.registers
+echo 'sm_90 8 0 _Z1hv' >built/another.cu.o.registers
+run 1 "$SOURCE/scripts/check-registers" built
+prints 'more than the 0 of another\.cu'
 finish

@@ -443,6 +443,7 @@ const op_case op_cases[] = {
     {"attention heads of 64", attention, {1, 5, 7, 2, 64}, SCALED},
     {"attention heads of 80", attention, {1, 4, 6, 2, 80}, 0},
     {"attention heads of 160", attention, {1, 3, 5, 2, 160}, 0},
+    {"attention 1 head of 168", attention, {2, 4, 5, 1, 168}, 0},
     {"attention 77 keys", attention, {1, 17, 77, 2, 8}, 0},
     {"attention one query, one key", attention, {2, 1, 1, 2, 4}, 0},
     {"attention one key", attention, {1, 5, 1, 1, 6}, 0},

@@ -75,6 +75,7 @@ static void load_initial(const safetensors *file, trainable *l)
             memcpy(m->param[k].value, e->data, e->count * sizeof(float));
         }
     }
+    trainable_changed(l);
 }
 
 void curve_begin(curve_run *r, const safetensors *file, const char *config, const char *device_name)

@@ -106,6 +106,8 @@ static void replay(const char *fixture, const char *kind, const char *device_nam
     char path[512];
     curve_run run;
     safetensors *file;
+    const backend *b = backend_find(device_name);
+    if (!test_on(device_name) || !b || backend_open(b, NULL) != LECO_OK) skip();
     snprintf(path, sizeof path, "%s%s/%s.safetensors", FIXTURES, fixture, kind);
     assert_works(safetensors_open(path, &file, &err), &err);
     put_config(test_path("photo_curve.yaml"), fixture, file, prefix);
@@ -144,6 +146,19 @@ static void pairs_on_cpu(void **state)
     replay("sd1-like", "photo_pairs", "cpu", "pairs");
 }
 
+static void photographs_on_cuda(void **state)
+{
+    (void)state;
+    replay("sd1-like", "photos", "cuda", "cuda");
+}
+
+static void pairs_on_cuda(void **state)
+{
+    (void)state;
+    if (!getenv("LECO_TEST_LARGE")) skip(); /* an emulated card is slow */
+    replay("sd1-like", "photo_pairs", "cuda", "pairs_cuda");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -151,6 +166,8 @@ int main(void)
         cmocka_unit_test(photographs_on_cpu),
         cmocka_unit_test(photographs_with_v_prediction),
         cmocka_unit_test(pairs_on_cpu),
+        cmocka_unit_test(photographs_on_cuda),
+        cmocka_unit_test(pairs_on_cuda),
     };
     return cmocka_run_group_tests_name("parity/photo_curve", tests, NULL, NULL);
 }

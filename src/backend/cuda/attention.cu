@@ -1,5 +1,5 @@
 /* Attention and its gradient for heads of any width up to 512, in f32 arithmetic: what f32 models run, and the widths
- * that attention_mma.cu has no room for.
+ * that attention_mma.cu has no room for. And the softmax between two products, for a single head of such a width.
  *
  * A warp has one row: a query, or for dk and dv a key. It walks over the rows on the other side, a tile of them at a
  * time in shared memory. Lanes are tile rows while scores are computed, and channels while they are used. */
@@ -142,6 +142,23 @@ __global__ void __launch_bounds__(THREADS)
     if (threadIdx.x % 32 == 0) delta[(sample * s.heads + head) * s.queries + query] = sum;
 }
 
+/* A block has a row of scores. p may be the scores. */
+template <class T>
+__global__ void __launch_bounds__(THREADS) softmax_kernel(const float *scores, T *p, float *lse, int64_t keys)
+{
+    SHARED_MEMORY(memory);
+    float *room = reinterpret_cast<float *>(memory);
+    const float *row = scores + blockIdx.x * keys;
+    float most = -INFINITY, sum = 0;
+    for (int64_t i = threadIdx.x; i < keys; i += THREADS) most = fmaxf(most, row[i]);
+    most = block_most(most, room);
+    for (int64_t i = threadIdx.x; i < keys; i += THREADS) sum += expf(row[i] - most);
+    sum = block_sum(sum, room);
+    for (int64_t i = threadIdx.x; i < keys; i += THREADS)
+        p[blockIdx.x * keys + i] = from_float<T>(expf(row[i] - most) / sum);
+    if (lse && threadIdx.x == 0) lse[blockIdx.x] = most + logf(sum);
+}
+
 /* ---- launching ---- */
 
 static dim3 grid_of(const attention_shape *s, int64_t rows)
@@ -205,4 +222,11 @@ template <class T> static void delta_of(const attention_shape *s, const attentio
 void launch_attention_delta(gpu_type type, const attention_shape *s, const attention_tensors *t)
 {
     AS_TYPE(type, T, delta_of<T>(s, t));
+}
+
+void launch_softmax(gpu_type type, const float *scores, void *p, float *lse, int64_t rows, int64_t keys)
+{
+    AS_TYPE(
+        type, T,
+        LAUNCH(softmax_kernel<T>, (unsigned)rows, THREADS, 32 * sizeof(float), scores, static_cast<T *>(p), lse, keys));
 }

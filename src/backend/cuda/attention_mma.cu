@@ -119,7 +119,7 @@ template <class T, int P> static void count_bytes(bool gradient, size_t *bytes)
 
 bool attention_mma_serves(gpu_type type, const attention_shape *s, bool gradient)
 {
-    if (type == GPU_F32 || s->width % 8 != 0 || s->width > 160) return false;
+    if (type == GPU_F32 || s->width % 8 != 0 || s->width > ATTENTION_MMA_MOST_WIDTH) return false;
     size_t bytes = 0;
     AS_HALF(type, T, AS_WIDTH(s->width, T, count_bytes, gradient, &bytes));
     return bytes <= gpu_shared_bytes();

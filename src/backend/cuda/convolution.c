@@ -43,24 +43,26 @@ static struct dnn {
     enum { DNN_UNKNOWN, DNN_THERE, DNN_ABSENT } state;
 } dnn;
 
-static leco_status start(leco_error *err)
+static bool start(void)
+{
+    return dnn.cudnnCreate(&dnn.handle) == CUDNN_STATUS_SUCCESS &&
+           dnn.cudnnSetStream(dnn.handle, gpu_stream()) == CUDNN_STATUS_SUCCESS;
+}
+
+static leco_status open_cudnn(leco_error *err)
 {
 #define ENTRY(name) {#name, offsetof(struct dnn, name)},
     static const library_function functions[] = {FUNCTIONS(ENTRY)};
 #undef ENTRY
-    static library cudnn = {.name = "cuDNN", .file = "libcudnn.so", .versions = {CUDNN_MAJOR, 0}};
-    LECO_TRY(library_load(&cudnn, functions, sizeof functions / sizeof *functions, &dnn, err));
-    if (dnn.cudnnCreate(&dnn.handle) != CUDNN_STATUS_SUCCESS ||
-        dnn.cudnnSetStream(dnn.handle, gpu_stream()) != CUDNN_STATUS_SUCCESS)
-        return error_set(err, LECO_UNSUPPORTED, "cuDNN does not start on this card");
-    return LECO_OK;
+    static const library cudnn = {.name = "cuDNN", .file = "libcudnn.so", .versions = {CUDNN_MAJOR}, .start = start};
+    return library_load(&cudnn, functions, sizeof functions / sizeof *functions, &dnn, err);
 }
 
 static leco_status load(leco_error *err)
 {
     if (dnn.state == DNN_UNKNOWN) {
         leco_error why = {0};
-        dnn.state = start(&why) == LECO_OK ? DNN_THERE : DNN_ABSENT;
+        dnn.state = open_cudnn(&why) == LECO_OK ? DNN_THERE : DNN_ABSENT;
         if (dnn.state == DNN_ABSENT)
             log_message(LOG_WARNING, "%s; convolutions are done as products, which is slower", why.message);
     }

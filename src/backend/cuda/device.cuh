@@ -126,6 +126,17 @@ DEVICE float warp_most(float value)
     return value;
 }
 
+/* The largest, in every thread, as block_sum. */
+DEVICE float block_most(float value, float *room)
+{
+    const unsigned warps = blockDim.x / 32, lane = threadIdx.x % 32;
+    value = warp_most(value);
+    __syncthreads();
+    if (lane == 0) room[threadIdx.x / 32] = value;
+    __syncthreads();
+    return warp_most(lane < warps ? room[lane] : -INFINITY);
+}
+
 /* The sum over a block of up to 1024 threads, in every thread; the order is fixed. `room` is 32 floats of shared
  * memory, free again after the next barrier. */
 DEVICE float block_sum(float value, float *room)

@@ -119,11 +119,15 @@ typedef struct attention_tensors {
     int part_count;
 } attention_tensors;
 #define ATTENTION_MOST_WIDTH 512
+#define ATTENTION_MMA_MOST_WIDTH 160
 void launch_attention(gpu_type type, const attention_shape *s, const void *q, const void *k, const void *v, void *o,
                       float *lse);
 void launch_attention_grad(gpu_type type, const attention_shape *s, const attention_tensors *t);
 /* delta = sum(do * o) of each row and head. */
 void launch_attention_delta(gpu_type type, const attention_shape *s, const attention_tensors *t);
+/* p [rows,keys] = softmax of each row of scores [rows,keys] f32, which it may be where type is f32; lse [rows] may be
+ * NULL. */
+void launch_softmax(gpu_type type, const float *scores, void *p, float *lse, int64_t rows, int64_t keys);
 int attention_mma_parts(const attention_shape *s); /* how many of dk and dv there should be */
 bool attention_mma_serves(gpu_type type, const attention_shape *s, bool gradient);
 void launch_attention_mma(gpu_type type, const attention_shape *s, const void *q, const void *k, const void *v, void *o,

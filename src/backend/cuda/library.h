@@ -2,6 +2,7 @@
 #ifndef LECO_CUDA_LIBRARY_H
 #define LECO_CUDA_LIBRARY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,10 +17,10 @@ static inline void *library_workspace(void *scratch)
 }
 
 typedef struct library {
-    const char *name; /* for messages */
-    const char *file; /* "libcublasLt.so"; tried with each version, then alone */
-    int versions[4];  /* the newest first; 0 ends them */
-    void *handle;     /* NULL until it is loaded */
+    const char *name;    /* for messages */
+    const char *file;    /* "libcublasLt.so"; tried with each version, then alone */
+    int versions[4];     /* the newest first; 0 ends them */
+    bool (*start)(void); /* with the table filled; false: it does not work with this card and its driver */
 } library;
 
 typedef struct library_function {
@@ -27,8 +28,9 @@ typedef struct library_function {
     size_t at; /* offset of its pointer in the table */
 } library_function;
 
-/* Fills the table of pointers. LECO_UNSUPPORTED, naming the library and what was tried, where it isn't found or lacks
- * a function. */
-leco_status library_load(library *l, const library_function *functions, size_t count, void *table, leco_error *err);
+/* Fills the table of pointers from the newest version that is there, has all functions and starts. LECO_UNSUPPORTED
+ * where none does, naming the library, and what was wrong with the newest. */
+leco_status library_load(const library *l, const library_function *functions, size_t count, void *table,
+                         leco_error *err);
 
 #endif

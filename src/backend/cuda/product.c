@@ -1,5 +1,5 @@
-/* product.h over cuBLASLt, which is loaded when first needed. It knows column-major matrices only; ours are row-major,
- * so it is asked for y^T = b^T a^T. */
+/* product.h over cuBLASLt, which is loaded when the card is opened. It knows column-major matrices only; ours are
+ * row-major, so it is asked for y^T = b^T a^T. */
 #include "backend/cuda/product.h"
 
 #include <cublasLt.h>
@@ -33,17 +33,22 @@ static struct blas {
     cublasLtHandle_t handle;
 } blas;
 
-static leco_status load(leco_error *err)
+static bool start(void)
+{
+    if (blas.cublasLtCreate(&blas.handle) == CUBLAS_STATUS_SUCCESS) return true;
+    blas.handle = NULL;
+    return false;
+}
+
+leco_status gpu_product_open(leco_error *err)
 {
 #define ENTRY(name) {#name, offsetof(struct blas, name)},
     static const library_function functions[] = {FUNCTIONS(ENTRY)};
 #undef ENTRY
-    static library cublaslt = {.name = "cuBLASLt", .file = "libcublasLt.so", .versions = {13, 12, 11}};
+    static const library cublaslt = {
+        .name = "cuBLASLt", .file = "libcublasLt.so", .versions = {13, 12, 11}, .start = start};
     if (blas.handle) return LECO_OK;
-    LECO_TRY(library_load(&cublaslt, functions, sizeof functions / sizeof *functions, &blas, err));
-    if (blas.cublasLtCreate(&blas.handle) == CUBLAS_STATUS_SUCCESS) return LECO_OK;
-    blas.handle = NULL;
-    return error_set(err, LECO_UNSUPPORTED, "cuBLASLt does not start on this card");
+    return library_load(&cublaslt, functions, sizeof functions / sizeof *functions, &blas, err);
 }
 
 typedef struct product_impl {
@@ -127,7 +132,6 @@ static bool choose(product_impl *i, gpu_product *p)
 
 leco_status gpu_product_plan(gpu_product *p, leco_error *err)
 {
-    LECO_TRY(load(err));
     product_impl *i = mem_calloc(1, sizeof *i);
     if (!i) return error_memory(err, sizeof *i, "a product");
     p->impl = i;

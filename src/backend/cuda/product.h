@@ -22,8 +22,11 @@ typedef struct gpu_product {
     void *impl; /* of gpu_product_plan */
 } gpu_product;
 
-/* Chooses how; the caller has set all but the last two members. LECO_UNSUPPORTED where cuBLASLt is missing or has no
- * way. Release also what failed. */
+/* Loads and starts cuBLASLt, once, before anything is planned. LECO_UNSUPPORTED, saying why, where it is missing or
+ * doesn't start. */
+leco_status gpu_product_open(leco_error *err);
+/* Chooses how; the caller has set all but the last two members. LECO_UNSUPPORTED where cuBLASLt has no way. Release
+ * also what failed. */
 leco_status gpu_product_plan(gpu_product *p, leco_error *err);
 /* bias and add may be NULL where there are none; add may be y. scratch: scratch_bytes. */
 void gpu_product_run(const gpu_product *p, const void *a, const void *b, const void *bias, const void *add, void *y,

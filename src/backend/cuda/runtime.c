@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "backend/cuda/product.h"
 #include "backend/cuda/stream.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -13,14 +14,18 @@ static struct card {
     struct cudaDeviceProp properties;
 } card;
 
-static leco_status absent(leco_error *err, const char *why, cudaError_t code)
+static leco_status absent(leco_error *err, leco_status status, const char *why)
 {
     card.state = CARD_ABSENT;
-    if (code == cudaSuccess)
-        error_set(&card.why, LECO_UNSUPPORTED, "%s", why);
-    else
-        error_set(&card.why, LECO_UNSUPPORTED, "%s: %s", why, cudaGetErrorString(code));
-    return error_set(err, LECO_UNSUPPORTED, "%s", card.why.message);
+    error_set(&card.why, status, "%s", why);
+    return error_set(err, status, "%s", why);
+}
+
+static leco_status unusable(leco_error *err, cudaError_t code)
+{
+    char text[400];
+    snprintf(text, sizeof text, "the NVIDIA card can't be used: %s", cudaGetErrorString(code));
+    return absent(err, LECO_DEVICE, text);
 }
 
 static leco_status old_driver(leco_error *err)
@@ -29,12 +34,10 @@ static leco_status old_driver(leco_error *err)
     cudaDriverGetVersion(&driver);
     cudaRuntimeGetVersion(&needed);
     char text[160];
-    if (driver == 0)
-        snprintf(text, sizeof text, "no NVIDIA driver is installed");
-    else
-        snprintf(text, sizeof text, "the NVIDIA driver is too old: it knows CUDA %d.%d, this leco was built for %d.%d",
-                 driver / 1000, driver % 1000 / 10, needed / 1000, needed % 1000 / 10);
-    return absent(err, text, cudaSuccess);
+    if (driver == 0) return absent(err, LECO_UNSUPPORTED, "no NVIDIA driver is installed");
+    snprintf(text, sizeof text, "the NVIDIA driver is too old: it knows CUDA %d.%d, this leco was built for %d.%d",
+             driver / 1000, driver % 1000 / 10, needed / 1000, needed % 1000 / 10);
+    return absent(err, LECO_DEVICE, text);
 }
 
 static leco_status find_card(leco_error *err)
@@ -43,19 +46,21 @@ static leco_status find_card(leco_error *err)
     cudaError_t code = cudaGetDeviceCount(&count);
     if (code == cudaErrorInsufficientDriver) return old_driver(err);
     if (code == cudaErrorNoDevice || (code == cudaSuccess && count == 0))
-        return absent(err, "no NVIDIA card was found", cudaSuccess);
-    if (code != cudaSuccess) return absent(err, "the NVIDIA card can't be used", code);
+        return absent(err, LECO_UNSUPPORTED, "no NVIDIA card was found");
+    if (code != cudaSuccess) return unusable(err, code);
     code = cudaGetDeviceProperties(&card.properties, 0);
-    if (code != cudaSuccess) return absent(err, "the NVIDIA card can't be used", code);
+    if (code != cudaSuccess) return unusable(err, code);
     if (gpu_capability() < 75) {
         char text[400];
         snprintf(text, sizeof text, "%s has compute capability %d.%d: 7.5 or later is needed", card.properties.name,
                  card.properties.major, card.properties.minor);
-        return absent(err, text, cudaSuccess);
+        return absent(err, LECO_DEVICE, text);
     }
     code = cudaSetDevice(0);
     if (code == cudaSuccess) code = stream_open();
-    if (code != cudaSuccess) return absent(err, "the NVIDIA card can't be used", code);
+    if (code != cudaSuccess) return unusable(err, code);
+    leco_error why = {0};
+    if (gpu_product_open(&why) != LECO_OK) return absent(err, LECO_DEVICE, why.message);
     card.state = CARD_OPEN;
     log_message(LOG_DEBUG, "card %s, compute capability %d.%d, %zu MiB", card.properties.name, card.properties.major,
                 card.properties.minor, card.properties.totalGlobalMem >> 20);
@@ -65,7 +70,7 @@ static leco_status find_card(leco_error *err)
 leco_status gpu_open(leco_error *err)
 {
     if (card.state == CARD_OPEN) return LECO_OK;
-    if (card.state == CARD_ABSENT) return error_set(err, LECO_UNSUPPORTED, "%s", card.why.message);
+    if (card.state == CARD_ABSENT) return error_set(err, card.why.status, "%s", card.why.message);
     return find_card(err);
 }
 

@@ -8,7 +8,8 @@
 #include "backend/cuda/launch.h"
 
 /* Finds a card of compute capability 7.5 or later and makes it this process's, once; later calls give the same answer.
- * LECO_UNSUPPORTED, saying why: no card, an old driver, an old card. CUDA_VISIBLE_DEVICES chooses among several. */
+ * LECO_UNSUPPORTED: no card, no driver; LECO_DEVICE, saying why: an old one of either, one that fails, no cuBLASLt that
+ * starts. CUDA_VISIBLE_DEVICES chooses among several. */
 leco_status gpu_open(leco_error *err);
 const char *gpu_name(void); /* of the card that is open: "NVIDIA H100 80GB HBM3" */
 int gpu_capability(void);   /* ten times the compute capability: 75, 90 */

@@ -1,12 +1,13 @@
 /* What is said where there is no card, no driver, an old one of either, no library, too little memory, or a card that
- * fails: runtime.c and library.c with a CUDA that says so. */
+ * fails: runtime.c, product.c and library.c with a CUDA that says so. */
 #include "test_support.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "backend/cuda/library.h"
-#include "backend/cuda/runtime.c" /* itself: what it found out of the card is to be forgotten */
+#include "backend/cuda/product.c" /* itself, and the next: what they found out is to be forgotten */
+#include "backend/cuda/runtime.c"
 
 static leco_error err;
 
@@ -21,6 +22,8 @@ static struct {
 static void cuda_is(int driver, cudaError_t count)
 {
     memset(&card, 0, sizeof card);
+    memset(&blas, 0, sizeof blas);
+    unsetenv("STAND_IN_CUBLASLT");
     memset(&cuda, 0, sizeof cuda);
     cuda.driver = driver;
     cuda.count = count;
@@ -174,6 +177,12 @@ void launch_convert(gpu_type from, gpu_type to, const void *x, void *y, int64_t 
     (void)y;
     (void)count;
 }
+void launch_copy(const void *x, void *y, int64_t bytes)
+{
+    (void)x;
+    (void)y;
+    (void)bytes;
+}
 void launch_pause(int milliseconds)
 {
     (void)milliseconds;
@@ -182,8 +191,10 @@ void launch_pause(int milliseconds)
 /* ---- finding it ---- */
 
 /* Once it is known, it is the same the second time. */
-#define assert_absent(...)                                                                                             \
-    for (int time = 0; time < 2; time++) assert_fails(gpu_open(&err), LECO_UNSUPPORTED, &err, __VA_ARGS__)
+#define assert_no_card(status, ...)                                                                                    \
+    for (int time = 0; time < 2; time++) assert_fails(gpu_open(&err), status, &err, __VA_ARGS__)
+#define assert_absent(...) assert_no_card(LECO_UNSUPPORTED, __VA_ARGS__)
+#define assert_unusable(...) assert_no_card(LECO_DEVICE, __VA_ARGS__)
 
 static void each_want_has_its_sentence(void **state)
 {
@@ -191,7 +202,7 @@ static void each_want_has_its_sentence(void **state)
     cuda_is(0, cudaErrorInsufficientDriver);
     assert_absent("no NVIDIA driver is installed");
     cuda_is(11080, cudaErrorInsufficientDriver);
-    assert_absent("the NVIDIA driver is too old", "it knows CUDA 11.8", "built for 13.0");
+    assert_unusable("the NVIDIA driver is too old", "it knows CUDA 11.8", "built for 13.0");
     cuda_is(13000, cudaErrorNoDevice);
     assert_absent("no NVIDIA card was found");
     cuda_is(13000, cudaSuccess);
@@ -200,14 +211,31 @@ static void each_want_has_its_sentence(void **state)
     cuda_is(13000, cudaSuccess);
     cuda.major = 6;
     cuda.minor = 1;
-    assert_absent("A Card has compute capability 6.1: 7.5 or later is needed");
+    assert_unusable("A Card has compute capability 6.1: 7.5 or later is needed");
     cuda_is(13000, cudaSuccess);
     cuda.everything = cudaErrorECCUncorrectable;
-    assert_absent("the NVIDIA card can't be used", "uncorrectable ECC error");
+    assert_unusable("the NVIDIA card can't be used", "uncorrectable ECC error");
     cuda_is(13000, cudaSuccess);
     assert_works(gpu_open(&err), &err);
     assert_string_equal(gpu_name(), "A Card");
     assert_int_equal(gpu_capability(), 86);
+}
+
+/* ---- cuBLASLt ---- */
+
+static void a_card_is_open_with_the_newest_cublaslt_that_starts(void **state)
+{
+    (void)state;
+    cuda_is(13000, cudaSuccess);
+    assert_works(gpu_open(&err), &err);
+    assert_string_equal(blas.handle, "13");
+    cuda_is(12080, cudaSuccess); /* CUDA 13's library lies there, and its driver doesn't */
+    setenv("STAND_IN_CUBLASLT", "12", true);
+    assert_works(gpu_open(&err), &err);
+    assert_string_equal(blas.handle, "12");
+    cuda_is(11080, cudaSuccess);
+    setenv("STAND_IN_CUBLASLT", "", true);
+    assert_unusable("cuBLASLt (libcublasLt.so.13) does not start on this card");
 }
 
 /* ---- losing it ---- */
@@ -257,25 +285,32 @@ static void memory_that_runs_out_is_told_with_what_is_free(void **state)
 
 /* ---- libraries ---- */
 
+static bool starts(void)
+{
+    return true;
+}
+
 static void a_library_that_is_missing_or_another_is_named(void **state)
 {
     (void)state;
     static const library_function functions[] = {{"cos", 0}, {"leco_has_no_such", sizeof(void *)}};
     void *table[2] = {NULL};
-    library none = {.name = "cuBLASLt", .file = "libleco-has-no-such.so", .versions = {13, 12, 11}};
+    const library none = {
+        .name = "cuBLASLt", .file = "libleco-has-no-such.so", .versions = {13, 12, 11}, .start = starts};
     assert_fails(library_load(&none, functions, 1, table, &err), LECO_UNSUPPORTED, &err, "cuBLASLt is not installed",
                  "libleco-has-no-such.so", "LD_LIBRARY_PATH");
-    library maths = {.name = "cuDNN", .file = "libm.so", .versions = {9, 6}};
+    const library maths = {.name = "cuDNN", .file = "libm.so", .versions = {9, 6}, .start = starts};
     assert_works(library_load(&maths, functions, 1, table, &err), &err);
     assert_non_null(table[0]);
     assert_fails(library_load(&maths, functions, 2, table, &err), LECO_UNSUPPORTED, &err, "cuDNN is too old or too new",
-                 "leco_has_no_such");
+                 "libm.so.6 has no leco_has_no_such");
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_want_has_its_sentence),
+        cmocka_unit_test(a_card_is_open_with_the_newest_cublaslt_that_starts),
         cmocka_unit_test(a_card_that_fails_is_a_device_that_fails),
         cmocka_unit_test(memory_that_runs_out_is_told_with_what_is_free),
         cmocka_unit_test(a_library_that_is_missing_or_another_is_named),

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/cuda/product.h"
 #include "backend/cuda/runtime.h"
 #include "base/cpu.h"
 #include "base/mem.h"
@@ -22,11 +23,10 @@ static long long said(const char *name, long long otherwise)
 
 leco_status gpu_open(leco_error *err)
 {
-    (void)err;
     emulated.capability = (int)said("LECO_EMULATED_CAPABILITY", emulated.capability);
     emulated.memory = (size_t)said("LECO_EMULATED_MEMORY", (long long)emulated.memory);
     emulated.fails_at = said("LECO_EMULATED_FAILS_AT", emulated.fails_at);
-    return LECO_OK;
+    return gpu_product_open(err);
 }
 
 const char *gpu_name(void)
@@ -117,8 +117,15 @@ static leco_status copy(void *to, const void *from, size_t bytes, leco_error *er
     return LECO_OK;
 }
 
+static leco_status upload(void *to, const void *from, size_t bytes, leco_error *err)
+{
+    emulated.uploads += bytes == emulated.watched;
+    return copy(to, from, bytes, err);
+}
+
 static leco_status upload_as(void *to, dtype type, const void *from, dtype from_type, size_t count, leco_error *err)
 {
+    if (type == from_type) return upload(to, from, count * dtype_size(type), err);
     LECO_TRY(synchronise(err));
     dtype_convert(to, type, from, from_type, count);
     return LECO_OK;
@@ -126,7 +133,7 @@ static leco_status upload_as(void *to, dtype type, const void *from, dtype from_
 
 const device_memory gpu_memory = {.alloc = take,
                                   .free = give_back,
-                                  .upload = copy,
+                                  .upload = upload,
                                   .upload_as = upload_as,
                                   .download = copy,
                                   .synchronise = synchronise,

@@ -66,6 +66,12 @@ static void put(void *y, gpu_type type, int64_t at, float value)
 
 /* ---- cuBLASLt's stand-in ---- */
 
+leco_status gpu_product_open(leco_error *err)
+{
+    const char *there = getenv("LECO_EMULATED_CUBLASLT");
+    return there && *there == '0' ? error_set(err, LECO_DEVICE, "cuBLASLt is not installed") : LECO_OK;
+}
+
 leco_status gpu_product_plan(gpu_product *p, leco_error *)
 {
     p->scratch_bytes = 0;
