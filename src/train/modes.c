@@ -269,7 +269,7 @@ static const train_mode mode_slider = {
 static const train_mode mode_distill = {
     .name = "distill",
     .help = "bakes classifier-free guidance into the adapter, and `unconditional` with it as the negative prompt: "
-            "pictures are then drawn at guidance scale 1, in half the time",
+            "pictures are then drawn at guidance scale 1, in about half the time",
     .make = distill,
     .remedy = distilled_remedy,
     .no_neutral = true,
