@@ -32,11 +32,11 @@ static leco_status no_memory(const completing *s)
 
 /* ---- texts ---- */
 
-/* The template with a text in place of its {}. */
-static const char *filled(const char *template, const char *text, arena *memory)
+/* The frame with a text in place of its {}. */
+static const char *filled(const char *frame, const char *text, arena *memory)
 {
-    const char *place = strstr(template, "{}");
-    return arena_printf(memory, "%.*s%s%s", (int)(place - template), template, text, place + 2);
+    const char *place = strstr(frame, "{}");
+    return arena_printf(memory, "%.*s%s%s", (int)(place - frame), frame, text, place + 2);
 }
 
 /* "{a|b|c}"; "" of no words. */
@@ -81,23 +81,28 @@ static leco_status add_entry(completing *s, const train_prompt *p)
     return LECO_OK;
 }
 
-static leco_status add_texts(completing *s, const train_prompt *p, const near_words *near, const char *becomes)
+static leco_status add_texts(completing *s, const train_prompt *p, const char *word, const near_words *near,
+                             const char *becomes)
 {
-    const char *const *template, *kept;
-    size_t count;
-    LECO_TRY(topic_templates(near->topic, s->model->tokenizer, s->scratch, &template, &count, s->err));
-    LECO_TRY(kept_words(s, near, p->target, &kept));
+    const char *const *frame, *kept;
+    const char **others = arena_alloc(s->scratch, s->words + 1, sizeof *others); /* a text says one concept only */
+    size_t count, other_count = 0;
+    if (!others) return no_memory(s);
+    for (size_t i = 0; i < s->words; i++)
+        if (strcmp(s->word[i], word) != 0) others[other_count++] = s->word[i];
+    LECO_TRY(topic_templates(near->topic, s->model->tokenizer, others, s->scratch, &frame, &count, s->err));
+    LECO_TRY(kept_words(s, near, word, &kept));
     for (size_t i = 0; i < count; i++) {
         train_prompt one = *p;
-        one.target = one.positive = filled(template[i], p -> target, s -> config -> memory);
-        one.neutral = filled(template[i], becomes, s -> config -> memory);
+        one.target = one.positive = filled(frame[i], word, s->config->memory);
+        one.neutral = filled(frame[i], becomes, s->config->memory);
         one.tickets = TICKETS / (int64_t)count;
-        const char *stays = filled(template[i], kept, s -> scratch);
+        const char *stays = filled(frame[i], kept, s->scratch);
         if (!one.target || !one.neutral || !stays) return no_memory(s);
         if (!(s->kept = arena_printf(s->scratch, "%s|%s", s->kept, stays))) return no_memory(s);
         LECO_TRY(add_entry(s, &one));
     }
-    log_message(LOG_INFO, "%s: \"%.60s\" is to become \"%.60s\"%s%s%s, in %zu texts", p->place, p->target, becomes,
+    log_message(LOG_INFO, "%s: \"%.60s\" is to become \"%.60s\"%s%s%s, in %zu texts", p->place, word, becomes,
                 p->to ? "" : ", the nearest ", p->to ? "" : near->topic->name,
                 p->to ? "" : " (`to` would say otherwise)", count);
     return LECO_OK;
@@ -108,20 +113,22 @@ static leco_status complete_entry(completing *s, const train_prompt *p)
     placed_text alone, other;
     near_words near;
     const tokenizer *t = s->model->tokenizer;
-    LECO_TRY(text_place(p->target, t, s->scratch, &alone, s->err));
+    const char *word = word_without_article(p->target);
+    LECO_TRY(text_place(word, t, s->scratch, &alone, s->err));
     if (alone.cut)
         return error_set(s->err, LECO_INVALID,
                          "%s: prompts.target: \"%.60s...\" is more than the %zu tokens that the text encoder reads",
                          p->place, p->target, tokenizer_length(t));
     prompt_syntax_tell(p->target, t, &s->told_of_syntax);
     LECO_TRY(word_warn_of_unknown(t, p->target, false, s->err));
-    LECO_TRY(near_find(&s->search, p->target, s->scratch, &near, s->err));
+    LECO_TRY(near_find(&s->search, word, s->scratch, &near, s->err));
     if (p->to) LECO_TRY(text_place(p->to, t, s->scratch, &other, s->err));
     if (p->to && text_mentions(&other, &alone))
         return error_set(s->err, LECO_INVALID, "%s: prompts.to: \"%.60s\" says \"%.60s\", which is to go", p->place,
                          p->to, p->target);
     const char *becomes = p->to ? p->to : near_other(&near);
-    if (becomes) return add_texts(s, p, &near, becomes);
+    if (p->to && !topic_is_names(near.topic)) becomes = word_without_article(p->to);
+    if (becomes) return add_texts(s, p, word, &near, becomes);
     return error_set(s->err, LECO_INVALID,
                      "%s: prompts.target: no other %s that this model knows is left to come in place of \"%.60s\": say "
                      "with `to` what is to",
@@ -193,7 +200,7 @@ leco_status concepts_complete(train_config *c, const char *device_name, leco_err
         return no_memory(&s);
     }
     for (size_t i = 0; i < c->prompt_count; i++)
-        if (c->prompt[i].concept) s.word[s.words++] = c->prompt[i].target;
+        if (c->prompt[i].concept) s.word[s.words++] = word_without_article(c->prompt[i].target);
     leco_status status = open_and_complete(&s, device_name);
     model_close(s.model);
     arena_destroy(s.scratch);

@@ -115,8 +115,15 @@ bool word_is_known(const tokenizer *t, const char *word)
     return words <= 1 ? tokens <= 1 : tokens <= 2 * words;
 }
 
-static leco_status known_of(const char *list, const tokenizer *t, arena *memory, const char ***out, size_t *count,
-                            leco_error *err)
+static bool is_among(word_list words, const char *word)
+{
+    for (; words && *words; words++)
+        if (strcasecmp(*words, word) == 0) return true;
+    return false;
+}
+
+static leco_status known_of(const char *list, const tokenizer *t, word_list avoid, arena *memory, const char ***out,
+                            size_t *count, leco_error *err)
 {
     size_t most = 1;
     for (const char *c = list; *c; c++) most += *c == '|';
@@ -125,14 +132,14 @@ static leco_status known_of(const char *list, const tokenizer *t, arena *memory,
     if (!*out || !text) return error_memory(err, strlen(list), "a list of words");
     *count = 0;
     for (char *word; (word = strtok_r(rest, "|", &rest));)
-        if (word_is_known(t, word)) (*out)[(*count)++] = word;
+        if (word_is_known(t, word) && !is_among(avoid, word)) (*out)[(*count)++] = word;
     return LECO_OK;
 }
 
 leco_status topic_words(const topic *about, const tokenizer *t, arena *memory, const char ***out, size_t *count,
                         leco_error *err)
 {
-    return known_of(about->words, t, memory, out, count, err);
+    return known_of(about->words, t, NULL, memory, out, count, err);
 }
 
 /* The known word of any topic that a misspelt one is nearest to; NULL: none is near. */
@@ -175,13 +182,14 @@ leco_status word_warn_of_unknown(const tokenizer *t, const char *text, bool only
 /* ---- a topic's texts ---- */
 
 /* "{a|b|c}" of the words of a list that are known; "" where none is. */
-static leco_status group_of(const char *list, const tokenizer *t, arena *memory, const char **out, leco_error *err)
+static leco_status group_of(const char *list, const tokenizer *t, word_list avoid, arena *memory, const char **out,
+                            leco_error *err)
 {
     const char **word;
     size_t count;
     char *group = arena_alloc(memory, strlen(list) + 3, 1);
     if (!group) return error_memory(err, strlen(list), "a list of words");
-    LECO_TRY(known_of(list, t, memory, &word, &count, err));
+    LECO_TRY(known_of(list, t, avoid, memory, &word, &count, err));
     char *end = group;
     for (size_t i = 0; i < count; i++) {
         *end++ = i == 0 ? '{' : '|';
@@ -194,7 +202,8 @@ static leco_status group_of(const char *list, const tokenizer *t, arena *memory,
 
 /* Writes a topic's text with wildcards in place of its lists; "" where one of them, or a word of the text itself, is
  * not known. */
-static leco_status fill_in(const char *text, const tokenizer *t, arena *memory, const char **out, leco_error *err)
+static leco_status fill_in(const char *text, const tokenizer *t, word_list avoid, arena *memory, const char **out,
+                           leco_error *err)
 {
     const char *plain = arena_strdup(memory, ""), *filled = plain;
     *out = plain;
@@ -209,7 +218,7 @@ static leco_status fill_in(const char *text, const tokenizer *t, arena *memory, 
         if (!*from) break;
         size_t length;
         const char *group = "";
-        LECO_TRY(group_of(topic_list(from + 1, &length), t, memory, &group, err));
+        LECO_TRY(group_of(topic_list(from + 1, &length), t, avoid, memory, &group, err));
         if (!*group) return LECO_OK;
         if (!(filled = arena_printf(memory, "%s%s", filled, group))) return error_memory(err, same, "a context");
         from += 1 + length;
@@ -219,15 +228,15 @@ static leco_status fill_in(const char *text, const tokenizer *t, arena *memory, 
     return LECO_OK;
 }
 
-leco_status topic_templates(const topic *about, const tokenizer *t, arena *memory, const char *const **out,
-                            size_t *count, leco_error *err)
+leco_status topic_templates(const topic *about, const tokenizer *t, word_list avoid, arena *memory,
+                            const char *const **out, size_t *count, leco_error *err)
 {
     size_t all = 0, used = 0;
     while (about->context[all]) all++;
     const char **template = arena_alloc(memory, all, sizeof *template);
     if (!template) return error_memory(err, all * sizeof *template, "contexts");
     for (size_t i = 0; i < all; i++) {
-        LECO_TRY(fill_in(about->context[i], t, memory, &template[used], err));
+        LECO_TRY(fill_in(about->context[i], t, avoid, memory, &template[used], err));
         used += *template[used] != '\0';
     }
     if (used == 0) template[used++] = "{}"; /* a model of another language */
@@ -236,12 +245,12 @@ leco_status topic_templates(const topic *about, const tokenizer *t, arena *memor
     return LECO_OK;
 }
 
-leco_status contexts_of_topic(const topic *about, const tokenizer *t, size_t wanted, rng *r, arena *memory,
-                              context_list *out, leco_error *err)
+leco_status contexts_of_topic(const topic *about, const tokenizer *t, word_list avoid, size_t wanted, rng *r,
+                              arena *memory, context_list *out, leco_error *err)
 {
     const char *const *template;
     size_t count;
-    LECO_TRY(topic_templates(about, t, memory, &template, &count, err));
+    LECO_TRY(topic_templates(about, t, avoid, memory, &template, &count, err));
     return contexts_draw(template, count, wanted, r, memory, out, err);
 }
 

@@ -22,13 +22,17 @@ typedef struct context_list {
 leco_status contexts_draw(const char *const *templates, size_t count, size_t wanted, rng *r, arena *memory,
                           context_list *out, leco_error *err);
 
-/* The same of a topic's own texts, with words that the tokenizer knows. */
-leco_status contexts_of_topic(const topic *about, const tokenizer *t, size_t wanted, rng *r, arena *memory,
-                              context_list *out, leco_error *err);
+/* Words, of which a list ends with NULL. May be NULL: none. */
+typedef const char *const *word_list;
 
-/* A topic's own texts with {} and wildcards, with words that the tokenizer knows; "{}" alone where it knows none. */
-leco_status topic_templates(const topic *about, const tokenizer *t, arena *memory, const char *const **out,
-                            size_t *count, leco_error *err);
+/* The same of a topic's own texts, with words that the tokenizer knows and that aren't to be avoided. */
+leco_status contexts_of_topic(const topic *about, const tokenizer *t, word_list avoid, size_t wanted, rng *r,
+                              arena *memory, context_list *out, leco_error *err);
+
+/* A topic's own texts with {} and wildcards, with words that the tokenizer knows and that aren't to be avoided; "{}"
+ * alone where there are none. */
+leco_status topic_templates(const topic *about, const tokenizer *t, word_list avoid, arena *memory,
+                            const char *const **out, size_t *count, leco_error *err);
 
 /* The words of a topic that the tokenizer knows, *count of them. */
 leco_status topic_words(const topic *about, const tokenizer *t, arena *memory, const char ***out, size_t *count,

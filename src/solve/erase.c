@@ -86,10 +86,15 @@ static leco_status draw_contexts(solver *s, subject *c, const near_words *near)
 {
     const erase_options *o = s->options;
     const tokenizer *t = s->model->tokenizer;
-    if (!o->contexts) return contexts_of_topic(near->topic, t, CONTEXTS, &s->random, s->texts, &c->at, s->err);
+    const char **others = arena_alloc(s->texts, s->count + 1, sizeof *others); /* a text says one concept only */
+    size_t count = 0;
+    if (!others) return erase_no_memory(s, "concepts");
+    for (size_t i = 0; i < s->count; i++)
+        if (&s->subject[i] != c) others[count++] = s->subject[i].word;
+    if (!o->contexts) return contexts_of_topic(near->topic, t, others, CONTEXTS, &s->random, s->texts, &c->at, s->err);
     LECO_TRY(contexts_draw(o->context, o->contexts, CONTEXTS, &s->random, s->texts, &c->at, s->err));
     for (size_t i = 0; i < c->at.count; i++) LECO_TRY(check_context(s, &c->at.item[i]));
-    return contexts_of_topic(near->topic, t, CONTEXTS, &s->random, s->texts, &c->usual, s->err);
+    return contexts_of_topic(near->topic, t, others, CONTEXTS, &s->random, s->texts, &c->usual, s->err);
 }
 
 static leco_status choose_targets(solver *s, subject *c, erased_concept *told)

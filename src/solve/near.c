@@ -218,7 +218,7 @@ static leco_status compare(const near_search *s, const char *concept, near_words
     rng random;
     context_list at;
     rng_seed(&random, RNG_CPU, 1);
-    LECO_TRY(contexts_of_topic(words->topic, s->model->tokenizer, COMPARED, &random, scratch, &at, err));
+    LECO_TRY(contexts_of_topic(words->topic, s->model->tokenizer, NULL, COMPARED, &random, scratch, &at, err));
     for (size_t i = 0; i < at.count; i++) LECO_TRY(compare_in(s, &at.item[i], concept, words, scratch, err));
     finish(words);
     return LECO_OK;

@@ -148,7 +148,7 @@ static leco_status add_unrelated(searching *s, const topic *about, leco_error *e
     size_t count;
     context_list at;
     LECO_TRY(topic_words(about, s->tokens, s->memory, &word, &count, err));
-    LECO_TRY(contexts_of_topic(about, s->tokens, CONTEXTS, &s->random, s->memory, &at, err));
+    LECO_TRY(contexts_of_topic(about, s->tokens, NULL, CONTEXTS, &s->random, s->memory, &at, err));
     for (size_t i = 0; i < at.count && count > 0 && s->out->unrelateds < MOST; i++) {
         const char *text = context_text(&at.item[i], word[i % count], s->memory);
         if (!text) return error_memory(err, 0, "a prompt");

@@ -73,6 +73,14 @@ static void several_know_of_each_other(void **state)
     assert_null(strstr(c.preserve.prompt, "red"));
     assert_null(strstr(c.preserve.prompt, "orange"));
     train_config_free(&c);
+
+    /* Texts of one say nothing of the other. */
+    c = complete("[{target: red}, {target: star}]", "");
+    for (size_t i = 0; i < c.prompt_count; i++)
+        assert_true(!strstr(c.prompt[i].target, "red") || !strstr(c.prompt[i].target, "star"));
+    assert_null(strstr(c.preserve.prompt, "red"));
+    assert_null(strstr(c.preserve.prompt, "star"));
+    train_config_free(&c);
 }
 
 static void what_the_config_says_stays(void **state)
@@ -91,6 +99,11 @@ static void what_the_config_says_stays(void **state)
 
     c = complete("[{target: red, to: deep blue}]", "");
     assert_string_equal(c.prompt[1].neutral, "deep blue {star|heart|circle|square|triangle|ring|cross|moon}");
+    train_config_free(&c);
+
+    c = complete("[{target: a star, to: a heart}]", "");
+    assert_string_equal(c.prompt[0].target, "a star");
+    assert_string_equal(c.prompt[0].neutral, "a heart");
     train_config_free(&c);
 
     c = complete("[{target: red, neutral: ''}]", "");

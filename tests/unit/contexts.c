@@ -142,7 +142,7 @@ static void topics_give_texts_that_a_tokenizer_knows(void **state)
     (void)state;
     for (const topic *about = topics; about->name; about++) {
         context_list list;
-        assert_works(contexts_of_topic(about, words, 32, seeded(), memory, &list, &err), &err);
+        assert_works(contexts_of_topic(about, words, NULL, 32, seeded(), memory, &list, &err), &err);
         print_message("%s: %zu contexts, such as \"%s\"\n", about->name, list.count, text_of(&list, 0, "_"));
         assert_in_range(list.count, 1, 32);
         check_distinct(&list);
@@ -159,7 +159,7 @@ static void topics_give_texts_that_a_tokenizer_knows(void **state)
         size_t count;
         assert_works(topic_words(about, words, memory, &known, &count, &err), &err);
         for (size_t i = 0; i < count; i++) assert_true(word_is_known(words, known[i]));
-        assert_works(contexts_of_topic(about, other, 32, seeded(), memory, &list, &err), &err);
+        assert_works(contexts_of_topic(about, other, NULL, 32, seeded(), memory, &list, &err), &err);
         assert_true(list.count >= 1);
     }
 }
