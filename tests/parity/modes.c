@@ -124,7 +124,7 @@ static const mode_case cases[] = {
     {"sd1-like", "mode_slider", false},
     {"sd1-like", "mode_preserve", true},
     {"sd1-like", "mode_preserve_both", true}, /* at two multipliers, beside a slider */
-    {"sd1-like", "mode_embedding", false},
+    {"sd1-like", "mode_embedding", true},
     {"sd1-like", "mode_negative", true},
     {"sd1-like", "mode_text", true}, /* a LoRA of the text encoder, too */
     /* erase_from; terms, of a frozen trajectory; enhance, of noise alone */

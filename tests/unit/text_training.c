@@ -193,7 +193,7 @@ static void texts_may_stream_beside_it(void **state)
     leco_train_report_free(&report);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_encoder_in_the_graph_makes_the_conditioners_states),
@@ -202,5 +202,6 @@ int main(void)
         cmocka_unit_test(a_budget_changes_no_number),
         cmocka_unit_test(texts_may_stream_beside_it),
     };
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests_name("unit/text_training", tests, NULL, NULL);
 }

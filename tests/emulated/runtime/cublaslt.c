@@ -1,5 +1,5 @@
-/* A cuBLASLt that starts where STAND_IN_CUBLASLT holds its version (13, 12), or isn't set, and that nobody multiplies
- * with. */
+/* A cuBLASLt that starts where STAND_IN_CUBLASLT is its version (13, 12, 11, any), or isn't set, and that nobody
+ * multiplies with. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,7 +12,7 @@ int cublasLtCreate(const void **out)
 {
     const char *starts = getenv("STAND_IN_CUBLASLT");
     *out = VERSION_TEXT(VERSION);
-    return starts == NULL || strstr(starts, VERSION_TEXT(VERSION)) != NULL ? 0 : 1;
+    return starts == NULL || strcmp(starts, VERSION_TEXT(VERSION)) == 0 ? 0 : 1;
 }
 
 #define NEVER_CALLED(name)                                                                                             \
