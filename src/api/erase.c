@@ -139,7 +139,9 @@ static leco_status place_concept(const erasing *e, const char *prompt, const cha
     const char *found = NULL;
     size_t length = 0, count = 0;
     for (size_t i = 0; i < e->options->concept_count; i++) {
-        const char *word = word_without_article(e->options->concepts[i]), *at = *word ? find_word(prompt, word) : NULL;
+        const char *word = word_by_itself(e->options->concepts[i], e->memory), *at = NULL;
+        if (!word) return error_memory(err, 0, "a concept");
+        if (*word) at = find_word(prompt, word);
         if (!at) continue;
         count++;
         found = at;
@@ -163,7 +165,7 @@ static leco_status gather_contexts(erasing *e, leco_error *err)
     for (size_t i = 0; i < count; i++) {
         all[kept] = text[i];
         if (i >= o->context_count && !strstr(text[i], "{}")) LECO_TRY(place_concept(e, text[i], &all[kept], err));
-        kept += *all[kept] != '\0';
+        kept += i < o->context_count || *all[kept] != '\0';
     }
     if (kept == 0 && count > 0)
         return error_set(err, LECO_INVALID, "%s: no line has a {} or says one concept", o->context_file);

@@ -6,6 +6,7 @@
 #include "api/layers.h"
 #include "api/locale.h"
 #include "base/cpu.h"
+#include "base/folder.h"
 #include "base/mem.h"
 #include "base/room.h"
 
@@ -55,6 +56,8 @@ static leco_status extract(model *base, model *tuned, const char *out, const lec
     LECO_TRY(layers_precision(o->precision, &type, err));
     LECO_TRY(parts_of(o->part, &parts, err));
     LECO_TRY(layers_check_output(out, NULL, 0, err));
+    LECO_TRY(folder_refuse_inside(base->folder, out, err));
+    LECO_TRY(folder_refuse_inside(tuned->folder, out, err));
     LECO_TRY(room_for_threads(err));
     LECO_TRY(model_map(base, parts, err));
     LECO_TRY(model_map(tuned, parts, err));

@@ -8,6 +8,7 @@
 #include "api/locale.h"
 #include "base/cpu.h"
 #include "base/file.h"
+#include "base/folder.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/room.h"
@@ -212,6 +213,7 @@ static leco_status merge(joining *j, const char *out, const leco_merge_options *
     LECO_TRY(layers_check_output(out, j->paths, j->count, err));
     LECO_TRY(common_metadata(j, "ss_base_model_version", true, &version, err));
     LECO_TRY(joining_open(j, o->model, err));
+    if (j->model) LECO_TRY(folder_refuse_inside(j->model->folder, out, err));
     LECO_TRY(merge_loras(&j->changes, o->rank, &w, &t, &made, err));
     leco_status status = save(j, t, out, type, err);
     trainable_destroy(t);

@@ -113,7 +113,8 @@ static leco_status complete_entry(completing *s, const train_prompt *p)
     placed_text alone, other;
     near_words near;
     const tokenizer *t = s->model->tokenizer;
-    const char *word = word_without_article(p->target);
+    const char *word = word_by_itself(p->target, s->config->memory);
+    if (!word) return no_memory(s);
     LECO_TRY(text_place(word, t, s->scratch, &alone, s->err));
     if (alone.cut)
         return error_set(s->err, LECO_INVALID,
@@ -127,7 +128,8 @@ static leco_status complete_entry(completing *s, const train_prompt *p)
         return error_set(s->err, LECO_INVALID, "%s: prompts.to: \"%.60s\" says \"%.60s\", which is to go", p->place,
                          p->to, p->target);
     const char *becomes = p->to ? p->to : near_other(&near);
-    if (p->to && !topic_is_names(near.topic)) becomes = word_without_article(p->to);
+    if (p->to && !topic_is_names(near.topic)) becomes = word_by_itself(p->to, s->config->memory);
+    if (p->to && !becomes) return no_memory(s);
     if (becomes) return add_texts(s, p, word, &near, becomes);
     return error_set(s->err, LECO_INVALID,
                      "%s: prompts.target: no other %s that this model knows is left to come in place of \"%.60s\": say "
@@ -142,10 +144,12 @@ static leco_status complete_preserve(completing *s, const train_prompt *first)
     train_config *c = s->config;
     if (c->preserve.prompt) return LECO_OK;
     c->preserve.prompt = arena_printf(c->memory, "%s}", s->kept);
-    c->preserve.place = first->place;
-    c->preserve.batch_size = c->batch_size;
-    c->preserve.width = first->width;
-    c->preserve.height = first->height;
+    if (!c->preserve.place) c->preserve.place = first->place;
+    if (!c->preserve.batch_size) c->preserve.batch_size = c->batch_size;
+    if (!c->preserve.width) {
+        c->preserve.width = first->width;
+        c->preserve.height = first->height;
+    }
     return c->preserve.prompt ? LECO_OK : no_memory(s);
 }
 
@@ -199,9 +203,11 @@ leco_status concepts_complete(train_config *c, const char *device_name, leco_err
         arena_destroy(s.scratch);
         return no_memory(&s);
     }
+    leco_status status = LECO_OK;
     for (size_t i = 0; i < c->prompt_count; i++)
-        if (c->prompt[i].concept) s.word[s.words++] = word_without_article(c->prompt[i].target);
-    leco_status status = open_and_complete(&s, device_name);
+        if (c->prompt[i].concept && !(s.word[s.words++] = word_by_itself(c->prompt[i].target, s.scratch)))
+            status = no_memory(&s);
+    if (status == LECO_OK) status = open_and_complete(&s, device_name);
     model_close(s.model);
     arena_destroy(s.scratch);
     return status;

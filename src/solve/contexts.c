@@ -102,11 +102,16 @@ static size_t count_words(const char *text)
     return words;
 }
 
-const char *word_without_article(const char *word)
+const char *word_by_itself(const char *text, arena *memory)
 {
-    const size_t length = strncasecmp(word, "an ", 3) == 0 ? 3 : strncasecmp(word, "a ", 2) == 0 ? 2 : 0;
-    const char *rest = word + length + strspn(word + length, " ");
-    return *rest ? rest : word;
+    static const char blanks[] = " \t\r\n";
+    text += strspn(text, blanks);
+    const size_t article = strncasecmp(text, "an ", 3) == 0 ? 3 : strncasecmp(text, "a ", 2) == 0 ? 2 : 0;
+    const char *rest = text + article + strspn(text + article, blanks);
+    if (*rest) text = rest;
+    size_t length = strlen(text);
+    while (length > 0 && strchr(blanks, text[length - 1])) length--;
+    return arena_printf(memory, "%.*s", (int)length, text);
 }
 
 bool word_is_known(const tokenizer *t, const char *word)

@@ -25,7 +25,7 @@ static leco_status check_concepts(solver *s)
     const erase_options *o = s->options;
     for (size_t i = 0; i < o->words; i++) {
         subject *c = &s->subject[i];
-        c->word = word_without_article(o->word[i]);
+        if (!(c->word = word_by_itself(o->word[i], s->texts))) return erase_no_memory(s, "a concept");
         LECO_TRY(text_place(c->word, s->model->tokenizer, s->texts, &c->alone, s->err));
         if (c->alone.needed <= 2)
             return error_set(s->err, LECO_INVALID, "concept number %zu is empty: expected words", i + 1);
@@ -104,7 +104,8 @@ static leco_status choose_targets(solver *s, subject *c, erased_concept *told)
     if (!given) return erase_no_memory(s, "targets");
     for (size_t i = 0; i < o->targets; i++) {
         given[i] = o->target[i];
-        if (!topic_is_names(told->near.topic)) given[i].text = word_without_article(given[i].text);
+        if (topic_is_names(told->near.topic)) continue;
+        if (!(given[i].text = word_by_itself(given[i].text, s->texts))) return erase_no_memory(s, "a target");
     }
     c->targets = given;
     c->target_count = o->targets;

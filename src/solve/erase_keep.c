@@ -1,5 +1,6 @@
 /* What an edit is to leave as it is. */
 #include <string.h>
+#include <strings.h>
 
 #include "solve/erase_internal.h"
 
@@ -53,8 +54,9 @@ static leco_status keep(solver *s, const char *text)
 static bool is_word(const char *text)
 {
     size_t words = 1;
+    const bool article = strncasecmp(text, "a ", 2) == 0 || strncasecmp(text, "an ", 3) == 0;
     for (const char *c = text; *c; c++) words += *c == ' ' && c[1] != ' ';
-    return words <= LONGEST_WORD && !strpbrk(text, ",.:;") && word_without_article(text) == text;
+    return words <= LONGEST_WORD && !strpbrk(text, ",.:;") && !article;
 }
 
 /* Where a word of the caller's is kept, too: in the texts of the concept of its kind, or of the first. */

@@ -121,7 +121,7 @@ static void warn(const solver *s)
                         : s->options->rounds > 0       ? "more rounds go beyond where it should be"
                         : s->options->lambda > CAREFUL ? "a smaller lambda changes more"
                         : s->count > 1                 ? "take fewer words at a time"
-                                                       : "say with --to what comes in its place");
+                                                       : "say what comes in its place");
     if (r->kept_moved > FAR)
         log_message(
             LOG_WARNING,

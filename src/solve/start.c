@@ -187,6 +187,10 @@ leco_status start_open_model(const train_config *c, model **out, leco_error *err
     model *m;
     *out = NULL;
     LECO_TRY(model_open(c->model, &m, err));
+    if (c->embedding_count > 0)
+        log_message(LOG_WARNING,
+                    "%s: a closed form reads the words of --embedding letter by letter, as if they weren't there",
+                    c->path);
     leco_status status = model_map(m, MODEL_UNET, err);
     if (status == LECO_OK) status = model_load(m, MODEL_TEXT_ENCODER, err);
     if (status == LECO_OK && model_skip_layers(m, c->clip_skip, err) != LECO_OK)

@@ -87,7 +87,8 @@ static leco_status read_sections(train_config *c, const doc_node *root, leco_err
     LECO_TRY(config_read_preserved(c, root, err));
     LECO_TRY(config_read_images(c, root, err));
     LECO_TRY(config_read_teachers(c, doc_find(root, "teachers"), err));
-    return config_read_prompts(c, doc_find(root, "prompts"), err);
+    LECO_TRY(config_read_prompts(c, doc_find(root, "prompts"), err));
+    return config_check_preserved(c, err);
 }
 
 /* What goes with the sampler, and what with p1atdev's timesteps. */

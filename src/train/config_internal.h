@@ -16,6 +16,7 @@ leco_status config_entries(arena *memory, doc_node *root, doc_node **list, leco_
 /* Everything of prompts; c's other sections have been read. */
 leco_status config_read_prompts(train_config *c, doc_node *list, leco_error *err);
 leco_status config_read_preserved(train_config *c, const doc_node *root, leco_error *err);
+leco_status config_check_preserved(const train_config *c, leco_error *err); /* after the prompts */
 leco_status config_read_images(train_config *c, const doc_node *root, leco_error *err);
 /* The pictures of an entry of prompts, of which the other keys have been read. */
 leco_status config_read_pairs(train_config *c, const doc_node *entry, train_prompt *p, leco_error *err);

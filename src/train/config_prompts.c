@@ -129,11 +129,11 @@ static bool is_concept(const doc_node *n, const train_config *c, const train_pro
 {
     static const char *const more[] = {"positive", "unconditional", "neutral", "attributes"};
     const bool embedding = c->network.kind == &kind_embedding || c->network.layers.scope == SCOPE_EMBEDDING;
-    if (c->as_p1atdev || c->images.path || embedding) return false;
+    if (c->as_p1atdev || c->images.path || embedding || p->teacher) return false;
     if (p->action != &mode_erase || p->attributes || p->negative || p->erase_from) return false;
     for (size_t i = 0; i < sizeof more / sizeof *more; i++)
         if (doc_find(n, more[i])) return false;
-    return p->target[strspn(p->target, " ")] && !strpbrk(p->target, "{}\\");
+    return p->target[strspn(p->target, " \t\r\n")] && !strpbrk(p->target, "{}\\");
 }
 
 static leco_status read_prompt(const doc_node *n, train_config *c, train_prompt *p, leco_error *err)
@@ -208,8 +208,14 @@ leco_status config_read_preserved(train_config *c, const doc_node *root, leco_er
     LECO_TRY(config_join_texts(c, n, section->name, "prompts", err));
     LECO_TRY(keys_read(n, section, config_sections, c, err));
     p->place = n->place;
-    if (!p->prompt)
-        return error_set(err, LECO_INVALID, "%s: preserve needs prompts: what shall stay as it is", p->place);
     if (!p->batch_size) p->batch_size = c->batch_size;
     return LECO_OK;
+}
+
+leco_status config_check_preserved(const train_config *c, leco_error *err)
+{
+    for (size_t i = 0; i < c->prompt_count; i++)
+        if (c->prompt[i].concept) return LECO_OK; /* what stays is found out with it */
+    if (!c->preserve.place || c->preserve.prompt) return LECO_OK;
+    return error_set(err, LECO_INVALID, "%s: preserve needs prompts: what shall stay as it is", c->preserve.place);
 }

@@ -8,6 +8,7 @@
 
 #include "base/date.h"
 #include "base/file.h"
+#include "base/folder.h"
 #include "base/mem.h"
 #include "train/metadata.h"
 #include "train/modes.h"
@@ -138,6 +139,9 @@ leco_status save_check(const train_config *config, leco_error *err)
 {
     char date[DATE_ROOM];
     LECO_TRY(date_now(date, err));
+    LECO_TRY(folder_refuse_inside(config->model, config->save_path, err));
+    for (size_t i = 0; i < config->teacher_count; i++)
+        LECO_TRY(folder_refuse_inside(config->teacher[i].path, config->save_path, err));
     char *folder = mem_strdup(config->save_path);
     if (!folder) return error_memory(err, strlen(config->save_path), "a path");
     const size_t kept = existing_length(folder);

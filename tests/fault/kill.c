@@ -182,7 +182,9 @@ static void a_hundred_kills_change_nothing(void **state)
     check_kills(KILLS, NULL);
 }
 
-#define TRAIN "train={precision: float32, max_denoising_steps: 3, samples_per_trajectory: 2, lr: 1e-3, "
+#define TRAIN                                                                                                          \
+    "train={precision: float32, max_denoising_steps: 3, samples_per_trajectory: 2, lr: 1e-3, lr_scheduler: constant, " \
+    "timestep_jitter: false, "
 
 /* Killed between the latents of a step, too. */
 static void nor_do_some_where_more_is_remembered(void **state)

@@ -101,6 +101,11 @@ static void what_the_config_says_stays(void **state)
     assert_string_equal(c.prompt[1].neutral, "deep blue {star|heart|circle|square|triangle|ring|cross|moon}");
     train_config_free(&c);
 
+    c = complete("[{target: 'star ', to: ' a heart'}]", "preserve: {share: 0.7}\n");
+    assert_string_equal(c.prompt[0].neutral, "a heart");
+    assert_true(c.preserve.share == 0.7 && c.preserve.prompt);
+    train_config_free(&c);
+
     c = complete("[{target: a star, to: a heart}]", "");
     assert_string_equal(c.prompt[0].target, "a star");
     assert_string_equal(c.prompt[0].neutral, "a heart");

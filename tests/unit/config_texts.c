@@ -100,7 +100,7 @@ static void mistakes_are_told(void **state)
     assert_refused("prompts:\n- {target: [{a: b}]}\n", "prompts.target");
     assert_refused("prompts:\n- {target: x, attributes: '{'}\n", "prompts.attributes: \"{\": this { is never closed");
     assert_refused("preserve: []\nprompts: [{target: red}]\n", "preserve.prompts: the list is empty");
-    assert_refused("preserve: {share: 0.5}\nprompts: [{target: red}]\n", "preserve needs prompts");
+    assert_refused("preserve: {share: 0.5}\nprompts: [{target: red, neutral: x}]\n", "preserve needs prompts");
     assert_refused("preserve: {prompts: x, share: 1}\nprompts: [{target: red}]\n", "preserve.share: ");
     train_config c = {0};
     assert_fails(read_text("preserve: {file: none.txt}\nprompts: [{target: red}]\n", &c), LECO_IO, &err,
