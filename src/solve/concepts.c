@@ -123,6 +123,7 @@ static leco_status complete_entry(completing *s, const train_prompt *p)
     prompt_syntax_tell(p->target, t, &s->told_of_syntax);
     LECO_TRY(word_warn_of_unknown(t, p->target, false, s->err));
     LECO_TRY(near_find(&s->search, word, s->scratch, &near, s->err));
+    word_warn_of_phrase(word);
     if (p->to) LECO_TRY(text_place(p->to, t, s->scratch, &other, s->err));
     if (p->to && text_mentions(&other, &alone))
         return error_set(s->err, LECO_INVALID, "%s: prompts.to: \"%.60s\" says \"%.60s\", which is to go", p->place,

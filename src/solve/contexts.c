@@ -114,6 +114,17 @@ const char *word_by_itself(const char *text, arena *memory)
     return arena_printf(memory, "%.*s", (int)length, text);
 }
 
+void word_warn_of_phrase(const char *word)
+{
+    enum { FEW = 3 };
+    if (count_words(word) > FEW)
+        log_message(
+            LOG_WARNING,
+            "\"%.60s\" is a phrase, which leco's texts have in a word's place: name the word of it that is to go "
+            "(or the texts, by --in)",
+            word);
+}
+
 bool word_is_known(const tokenizer *t, const char *word)
 {
     const size_t words = count_words(word), tokens = count_tokens(t, word);

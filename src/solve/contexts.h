@@ -45,6 +45,9 @@ char *context_text(const context *c, const char *word, arena *memory);
  * "a small {}". NULL: out of memory. */
 const char *word_by_itself(const char *text, arena *memory);
 
+/* Is it more than a word or a few, which would stand in texts as if it were one? Says so in the log. */
+void word_warn_of_phrase(const char *word);
+
 /* Is a word, or each of several, about one token? A model knows little of words that fall apart. */
 bool word_is_known(const tokenizer *t, const char *word);
 /* Logs which words of a text aren't, each with the known word of any topic that it may have been meant for: they are

@@ -140,6 +140,7 @@ static leco_status prepare_concept(solver *s, size_t index)
     erased_concept *told = &s->result->erased[index];
     const near_search search = {s->model, &s->readers, s->sketch, s->device, s->options->word, s->options->words};
     LECO_TRY(near_find(&search, c->word, s->memory, &told->near, s->err));
+    if (!s->options->contexts) word_warn_of_phrase(c->word);
     LECO_TRY(choose_targets(s, c, told));
     LECO_TRY(draw_contexts(s, c, &told->near));
     told->contexts = c->at.count;

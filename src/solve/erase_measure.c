@@ -118,6 +118,7 @@ static void warn(const solver *s)
             log_message(LOG_WARNING, "%.0f%% of the way is left of \"%.60s\": it will hardly be erased; %s",
                         100 * r->erased[i].left, s->subject[i].word,
                         s->options->strength < 1       ? "the strength is below 1"
+                        : s->options->strength > 1     ? "a strength above 1 goes beyond where it should be"
                         : s->options->rounds > 0       ? "more rounds go beyond where it should be"
                         : s->options->lambda > CAREFUL ? "a smaller lambda changes more"
                         : s->count > 1                 ? "take fewer words at a time"

@@ -251,10 +251,14 @@ static leco_status find(const near_search *s, const char *concept, arena *memory
 {
     const topic *about = topic_listing(concept);
     if (!about) LECO_TRY(compound_topic(concept, s->model->tokenizer, memory, &about, err));
+    const bool compound = about != NULL && !topic_listing(concept);
     if (!about) LECO_TRY(guess_topic(s, concept, scratch, &about, err));
     LECO_TRY(add_topic(s, about, memory, out, err));
     LECO_TRY(add_vocabulary(s, concept, memory, out, err));
-    return compare(s, concept, out, scratch, err);
+    LECO_TRY(compare(s, concept, out, scratch, err));
+    /* "orange star" and "gold star" are near for the star's sake, and don't say the same. */
+    for (size_t i = 0; i < out->count && compound; i++) out->item[i].same = out->item[i].same && !out->item[i].of_topic;
+    return LECO_OK;
 }
 
 leco_status near_find(const near_search *s, const char *concept, arena *memory, near_words *out, leco_error *err)
