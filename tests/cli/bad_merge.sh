@@ -25,14 +25,14 @@ fails() { # PATTERN ARGUMENT...
 }
 
 # ---- what would replace a model's own weights ----
-weights=base/unet/diffusion_pytorch_model.safetensors
-before=$(cksum <"$weights")
-fails "lies in the model's own folder" extract base "$model" --rank 2 -o "$weights"
-fails "lies in the model's own folder" extract "$model" base --rank 2 -o "$weights"
-fails "lies in the model's own folder" merge -m base "$lora" -o "$weights"
+own=base/unet/diffusion_pytorch_model.safetensors
+before=$(cksum <"$own")
+fails "lies in the model's own folder" extract base "$model" --rank 2 -o "$own"
+fails "lies in the model's own folder" extract "$model" base --rank 2 -o "$own"
+fails "lies in the model's own folder" merge -m base "$lora" -o "$own"
 config small.yaml
 fails "lies in the model's own folder" train small.yaml --set pretrained_model=base --set save.path=base/unet --set save.name=diffusion_pytorch_model
-[ "$(cksum <"$weights")" = "$before" ] || complain "a model's weights were replaced"
+[ "$(cksum <"$own")" = "$before" ] || complain "a model's weights were replaced"
 
 # ---- usage ----
 wrong 'a FILE is missing' merge -o out.safetensors
