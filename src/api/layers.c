@@ -2,7 +2,6 @@
 
 #include <math.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "api/locale.h"
 #include "base/date.h"
@@ -40,11 +39,10 @@ leco_status layers_precision(const char *name, dtype *out, leco_error *err)
 
 leco_status layers_check_output(const char *out, const char *const *inputs, size_t count, leco_error *err)
 {
-    struct stat there, input;
     file_writer *w;
     if (!out || !*out) return error_set(err, LECO_INVALID, "no file to write to given");
-    for (size_t i = 0; i < count && stat(out, &there) == 0; i++)
-        if (stat(inputs[i], &input) == 0 && input.st_dev == there.st_dev && input.st_ino == there.st_ino)
+    for (size_t i = 0; i < count; i++)
+        if (file_is_same(out, inputs[i]))
             return error_set(err, LECO_INVALID, "%s: is one of the inputs; give the result another name", out);
     LECO_TRY(file_writer_open(out, &w, err));
     file_writer_abort(w);

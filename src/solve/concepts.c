@@ -7,9 +7,8 @@
 #include "solve/near.h"
 #include "solve/start.h"
 
-/* How many of the nearest words count most among what is kept; and an entry's tickets, which are shared by its texts:
- * 1 to 8 of them get whole ones. */
-enum { NEAREST = 4, TICKETS = 840 };
+/* An entry's tickets, which are shared by its texts: 1 to 8 of them get whole ones. */
+enum { TICKETS = 840 };
 
 typedef struct completing {
     train_config *config;
@@ -57,7 +56,7 @@ static leco_status kept_words(const completing *s, const near_words *near, const
     if (!word || !sharing) return no_memory(s);
     const size_t count = near_others(near, concept, false, word), sharers = near_others(near, concept, true, sharing);
     const char *any = any_of(word, count, s->scratch);
-    const char *nearest = any_of(word, count < NEAREST ? count : NEAREST, s->scratch);
+    const char *nearest = any_of(word, count < NEAR_MOST ? count : NEAR_MOST, s->scratch);
     const char *shared = any_of(sharing, sharers, s->scratch);
     if (!any || !nearest || !shared) return no_memory(s);
     *out = sharers ? arena_printf(s->scratch, "{%s|%s|%s|%s}", nearest, any, shared, shared)
@@ -108,12 +107,32 @@ static leco_status add_texts(completing *s, const train_prompt *p, const char *w
     return LECO_OK;
 }
 
+/* What comes in a word's place. */
+static leco_status choose(const completing *s, const train_prompt *p, const placed_text *word, const near_words *near,
+                          const char **out)
+{
+    placed_text other;
+    *out = near_other(near);
+    if (!p->to && !*out)
+        return error_set(s->err, LECO_INVALID,
+                         "%s: prompts.target: no other %s that this model knows is left to come in place of \"%.60s\": "
+                         "say with `to` what is to",
+                         p->place, near->topic->name, p->target);
+    if (!p->to) return LECO_OK;
+    LECO_TRY(text_place(p->to, s->model->tokenizer, s->scratch, &other, s->err));
+    if (text_mentions(&other, word))
+        return error_set(s->err, LECO_INVALID, "%s: prompts.to: \"%.60s\" says \"%.60s\", which is to go", p->place,
+                         p->to, p->target);
+    *out = topic_is_names(near->topic) ? p->to : word_by_itself(p->to, s->config->memory);
+    return *out ? LECO_OK : no_memory(s);
+}
+
 static leco_status complete_entry(completing *s, const train_prompt *p)
 {
-    placed_text alone, other;
+    placed_text alone;
     near_words near;
     const tokenizer *t = s->model->tokenizer;
-    const char *word = word_by_itself(p->target, s->config->memory);
+    const char *becomes, *word = word_by_itself(p->target, s->config->memory);
     if (!word) return no_memory(s);
     LECO_TRY(text_place(word, t, s->scratch, &alone, s->err));
     if (alone.cut)
@@ -124,18 +143,8 @@ static leco_status complete_entry(completing *s, const train_prompt *p)
     LECO_TRY(word_warn_of_unknown(t, p->target, false, s->err));
     LECO_TRY(near_find(&s->search, word, s->scratch, &near, s->err));
     word_warn_of_phrase(word);
-    if (p->to) LECO_TRY(text_place(p->to, t, s->scratch, &other, s->err));
-    if (p->to && text_mentions(&other, &alone))
-        return error_set(s->err, LECO_INVALID, "%s: prompts.to: \"%.60s\" says \"%.60s\", which is to go", p->place,
-                         p->to, p->target);
-    const char *becomes = p->to ? p->to : near_other(&near);
-    if (p->to && !topic_is_names(near.topic)) becomes = word_by_itself(p->to, s->config->memory);
-    if (p->to && !becomes) return no_memory(s);
-    if (becomes) return add_texts(s, p, word, &near, becomes);
-    return error_set(s->err, LECO_INVALID,
-                     "%s: prompts.target: no other %s that this model knows is left to come in place of \"%.60s\": say "
-                     "with `to` what is to",
-                     p->place, near.topic->name, p->target);
+    LECO_TRY(choose(s, p, &alone, &near, &becomes));
+    return add_texts(s, p, word, &near, becomes);
 }
 
 /* ---- what goes with them ---- */
@@ -157,8 +166,7 @@ static leco_status complete_preserve(completing *s, const train_prompt *first)
 static void complete_start(train_config *c)
 {
     trainable_options *n = &c->network;
-    const bool reads = n->layers.method != METHOD_SELFATTN && n->layers.method != METHOD_NOXATTN;
-    if (n->kind == &kind_lora && !n->start && !n->start_from && n->rule_count == 0 && reads) n->start = "erase";
+    if (n->kind == &kind_lora && !n->start && !train_config_closed_start(n)) n->start = "erase";
 }
 
 static leco_status complete(completing *s, const device *d)

@@ -102,11 +102,16 @@ static size_t count_words(const char *text)
     return words;
 }
 
+size_t word_article(const char *text)
+{
+    return strncasecmp(text, "an ", 3) == 0 ? 3 : strncasecmp(text, "a ", 2) == 0 ? 2 : 0;
+}
+
 const char *word_by_itself(const char *text, arena *memory)
 {
     static const char blanks[] = " \t\r\n";
     text += strspn(text, blanks);
-    const size_t article = strncasecmp(text, "an ", 3) == 0 ? 3 : strncasecmp(text, "a ", 2) == 0 ? 2 : 0;
+    const size_t article = word_article(text);
     const char *rest = text + article + strspn(text + article, blanks);
     if (*rest) text = rest;
     size_t length = strlen(text);

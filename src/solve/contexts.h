@@ -41,6 +41,9 @@ leco_status topic_words(const topic *about, const tokenizer *t, arena *memory, c
 /* The context with a word in its place; NULL: out of memory. */
 char *context_text(const context *c, const char *word, arena *memory);
 
+/* How long "a " or "an " is that a text begins with; 0: it doesn't. */
+size_t word_article(const char *text);
+
 /* A copy without blanks at its ends and without "a " or "an ", which texts have themselves: "a star" is the star of
  * "a small {}". NULL: out of memory. */
 const char *word_by_itself(const char *text, arena *memory);

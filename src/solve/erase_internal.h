@@ -11,8 +11,7 @@ typedef struct subject {
     const char *word;
     placed_text alone;
     context_list at;
-    context_list
-        usual; /* leco's own texts of its topic, in which near words are kept, too, where `at` is the caller's */
+    context_list usual;    /* where `at` is the caller's: leco's own, in which near words are kept, too */
     encoded_text *text;    /* [at.count] with the concept, */
     encoded_text **target; /* [targets][at.count] and with what it becomes */
     const erase_target *targets;

@@ -1,12 +1,11 @@
 /* What an edit is to leave as it is. */
 #include <string.h>
-#include <strings.h>
 
 #include "solve/erase_internal.h"
 
-/* Which words are kept most: so many of the nearest; in how many contexts each word is kept that the caller names, and
- * in how many all of them; and of how many words such a word may be. */
-enum { NEAREST = 4, KEPT_IN = 4, KEPT_TEXTS = 1000, LONGEST_WORD = 3 };
+/* In how many contexts each word is kept that the caller names, and in how many all of them; and of how many words such
+ * a word may be. */
+enum { KEPT_IN = 4, KEPT_TEXTS = 1000, LONGEST_WORD = 3 };
 
 const subject *erase_mentioned(const solver *s, const placed_text *text)
 {
@@ -54,9 +53,8 @@ static leco_status keep(solver *s, const char *text)
 static bool is_word(const char *text)
 {
     size_t words = 1;
-    const bool article = strncasecmp(text, "a ", 2) == 0 || strncasecmp(text, "an ", 3) == 0;
     for (const char *c = text; *c; c++) words += *c == ' ' && c[1] != ' ';
-    return words <= LONGEST_WORD && !strpbrk(text, ",.:;") && !article;
+    return words <= LONGEST_WORD && !strpbrk(text, ",.:;") && word_article(text) == 0;
 }
 
 /* Where a word of the caller's is kept, too: in the texts of the concept of its kind, or of the first. */
@@ -80,7 +78,7 @@ static leco_status keep_near(solver *s, const subject *c, const context_list *at
     if (count == 0) word[count++] = "";
     for (size_t i = 0; i < at->count; i++) {
         const size_t any = (size_t)rng_randint(&s->random, 0, (int64_t)count);
-        LECO_TRY(keep(s, context_text(&at->item[i], word[i % (count < NEAREST ? count : NEAREST)], s->memory)));
+        LECO_TRY(keep(s, context_text(&at->item[i], word[i % (count < NEAR_MOST ? count : NEAR_MOST)], s->memory)));
         LECO_TRY(keep(s, context_text(&at->item[i], word[any], s->memory)));
         for (size_t k = 0; k < 2 && sharers > 0; k++)
             LECO_TRY(keep(s, context_text(&at->item[i], sharing[(2 * i + k) % sharers], s->memory)));

@@ -249,9 +249,9 @@ static leco_status guess_topic(const near_search *s, const char *concept, arena 
 static leco_status find(const near_search *s, const char *concept, arena *memory, arena *scratch, near_words *out,
                         leco_error *err)
 {
-    const topic *about = topic_listing(concept);
+    const topic *listed = topic_listing(concept), *about = listed;
     if (!about) LECO_TRY(compound_topic(concept, s->model->tokenizer, memory, &about, err));
-    const bool compound = about != NULL && !topic_listing(concept);
+    const bool compound = about != listed;
     if (!about) LECO_TRY(guess_topic(s, concept, scratch, &about, err));
     LECO_TRY(add_topic(s, about, memory, out, err));
     LECO_TRY(add_vocabulary(s, concept, memory, out, err));

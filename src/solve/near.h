@@ -31,6 +31,9 @@ typedef struct near_search {
 /* The concept's topic is the one that lists it, or else that of the word nearest to it. */
 leco_status near_find(const near_search *s, const char *concept, arena *memory, near_words *out, leco_error *err);
 
+/* So many of the nearest words count most among what is kept: to tell these from the concept is hardest. */
+enum { NEAR_MOST = 4 };
+
 /* The nearest word of its kind that says something else; of a kind of which the model knows no word, the nearest of the
  * vocabulary; NULL: none. */
 const char *near_other(const near_words *near);

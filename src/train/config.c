@@ -151,6 +151,14 @@ static bool is_scaled(const train_prompt *p)
     return p->action->mirrored || p->multiplier != 1;
 }
 
+const char *train_config_closed_start(const trainable_options *n)
+{
+    if (n->rule_count || n->start_from) return "goes with neither ranks nor start_from";
+    if (n->layers.method == METHOD_SELFATTN || n->layers.method == METHOD_NOXATTN)
+        return "is for attn2's to_k and to_v, which this training_method leaves out";
+    return NULL;
+}
+
 /* What a LoRA starts as. */
 static leco_status settle_start(const trainable_options *n, const char *place, leco_error *err)
 {
@@ -161,13 +169,8 @@ static leco_status settle_start(const trainable_options *n, const char *place, l
                          "%s: network.init: \"%.60s\": a %s starts from zero, or from a closed form (erase); only an "
                          "embedding starts as words",
                          place, n->start, n->kind->name);
-    if (n->rule_count || n->start_from)
-        return error_set(err, LECO_INVALID, "%s: network.init: erase goes with neither ranks nor start_from", place);
-    if (n->layers.method == METHOD_SELFATTN || n->layers.method == METHOD_NOXATTN)
-        return error_set(err, LECO_INVALID,
-                         "%s: network.init: erase is for attn2's to_k and to_v, which this training_method leaves out",
-                         place);
-    return LECO_OK;
+    const char *why = train_config_closed_start(n);
+    return why ? error_set(err, LECO_INVALID, "%s: network.init: erase %s", place, why) : LECO_OK;
 }
 
 /* An embedding by type or by kind. */

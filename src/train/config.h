@@ -177,6 +177,9 @@ void train_config_free(train_config *config); /* safe on a zeroed one */
 /* All keys as text, or as the tables of docs/config.md: keys_text. */
 leco_status train_config_keys(bool markdown, char **text, leco_error *err);
 
+/* Why an adapter can't start from a closed form, as network.init: erase asks for; NULL: it can. */
+const char *train_config_closed_start(const trainable_options *n);
+
 /* Adds all that decides what comes out of a training, "train.lr" and so on, but for what the run's files and machine
  * say: the contents of models and pictures, and the types that are computed in. */
 leco_status train_config_describe(const train_config *c, setting_list *out, leco_error *err);
