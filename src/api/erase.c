@@ -98,9 +98,14 @@ static leco_status read_target(const char *text, arena *memory, erase_target *ou
     return without ? LECO_OK : error_memory(err, strlen(text), "a text");
 }
 
+/* A text, and for messages where it stands: the option's name, or "FILE:LINE". */
+typedef struct found_text {
+    const char *text, *place;
+} found_text;
+
 /* The given texts and those of a file. */
-static leco_status gather_texts(const char *const *given, size_t count, const char *file, arena *memory,
-                                const char *const **out, size_t *total, leco_error *err)
+static leco_status gather_texts(const char *const *given, size_t count, const char *option, const char *file,
+                                arena *memory, found_text **out, size_t *total, leco_error *err)
 {
     char *text = NULL, *lines = NULL;
     size_t most = count, number = 0;
@@ -112,11 +117,14 @@ static leco_status gather_texts(const char *const *given, size_t count, const ch
         for (const char *c = lines; *c; c++) most += *c == '\n';
         most++;
     }
-    const char **all = arena_alloc(memory, most, sizeof *all);
+    found_text *all = arena_alloc(memory, most, sizeof *all);
     if (!all) return error_memory(err, most * sizeof *all, "texts");
-    for (size_t i = 0; i < count; i++) all[i] = given[i];
+    for (size_t i = 0; i < count; i++) all[i] = (found_text){given[i], option};
     *total = count;
-    for (const char *line; (line = lines_next(&lines, &number));) all[(*total)++] = line;
+    for (const char *line; (line = lines_next(&lines, &number)); (*total)++) {
+        all[*total] = (found_text){line, arena_printf(memory, "%s:%zu", file, number)};
+        if (!all[*total].place) return error_memory(err, strlen(file), "texts");
+    }
     if (file && *total == count) return error_set(err, LECO_INVALID, "%s: expected a text a line, found none", file);
     *out = all;
     return LECO_OK;
@@ -157,14 +165,16 @@ static leco_status place_concept(const erasing *e, const char *prompt, const cha
 static leco_status gather_contexts(erasing *e, leco_error *err)
 {
     const leco_erase_options *o = e->options;
-    const char *const *text;
+    found_text *found;
     size_t count, kept = 0;
-    LECO_TRY(gather_texts(o->contexts, o->context_count, o->context_file, e->memory, &text, &count, err));
+    LECO_TRY(gather_texts(o->contexts, o->context_count, "--in", o->context_file, e->memory, &found, &count, err));
     const char **all = arena_alloc(e->memory, count + 1, sizeof *all);
     if (!all) return error_memory(err, count * sizeof *all, "contexts");
     for (size_t i = 0; i < count; i++) {
-        all[kept] = text[i];
-        if (i >= o->context_count && !strstr(text[i], "{}")) LECO_TRY(place_concept(e, text[i], &all[kept], err));
+        const char *text = all[kept] = found[i].text;
+        if (i >= o->context_count && !strstr(text, "{}")) LECO_TRY(place_concept(e, text, &all[kept], err));
+        const leco_status status = *all[kept] ? context_check(all[kept], err) : LECO_OK;
+        if (status != LECO_OK) return error_prefix(err, status, "%s", found[i].place);
         kept += i < o->context_count || *all[kept] != '\0';
     }
     if (kept == 0 && count > 0)
@@ -206,26 +216,27 @@ static leco_status keep_one(void *user, const char *text, leco_error *err)
 }
 
 /* All that the texts mean. */
-static leco_status expand_kept(keeping *k, const char *const *text, size_t count, leco_error *err)
+static leco_status expand_kept(keeping *k, const found_text *found, leco_error *err)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (strstr(text[i], "{}"))
-            return error_set(err, LECO_INVALID, "what is kept \"%.100s\" has a {}: these are for the texts of --in",
-                             text[i]);
-        const leco_status status = wildcards_visit(text[i], MOST_KEPT_OF_ONE, keep_one, k, err);
-        if (status != LECO_OK) return error_prefix(err, status, "what is kept");
-    }
-    return LECO_OK;
+    if (strstr(found->text, "{}"))
+        return error_set(err, LECO_INVALID, "%s: \"%.100s\" has a {}: these are for the texts of --in", found->place,
+                         found->text);
+    const leco_status status = wildcards_visit(found->text, MOST_KEPT_OF_ONE, keep_one, k, err);
+    return status == LECO_OK ? LECO_OK : error_prefix(err, status, "%s", found->place);
 }
 
 static leco_status gather_kept(erasing *e, leco_error *err)
 {
     const leco_erase_options *o = e->options;
-    const char *const *text;
+    found_text *found;
     size_t count;
-    LECO_TRY(gather_texts(o->keep, o->keep_count, o->keep_file, e->memory, &text, &count, err));
+    LECO_TRY(gather_texts(o->keep, o->keep_count, "--keep", o->keep_file, e->memory, &found, &count, err));
     keeping k = {.memory = e->memory};
-    leco_status status = expand_kept(&k, text, count, err);
+    leco_status status = LECO_OK;
+    for (size_t i = 0; i < count && status == LECO_OK; i++) {
+        status = expand_kept(&k, &found[i], err);
+        if (i < o->keep_count) e->what.certain = k.count;
+    }
     name_table_free(&k.known);
     e->what.keep = k.text;
     e->what.keeps = k.count;

@@ -75,7 +75,13 @@ static leco_status prepare(trainer *t, const train_config *c, const leco_train_o
     trainable *start;
     LECO_TRY(start_solve(c, o->device, &start, err));
     leco_status status = trainer_prepare(t, err);
-    if (status == LECO_OK) start_copy(start, trainer_trainable(t));
+    const size_t copied = status == LECO_OK ? start_copy(start, trainer_trainable(t)) : 0;
+    const size_t all = trainable_module_count(start);
+    if (status == LECO_OK && copied < all)
+        log_message(LOG_WARNING,
+                    "%s: network.init: of the %zu layers that the closed form changes (attn2's to_k and to_v), this "
+                    "training has %zu: %s",
+                    c->path, all, copied, copied ? "the others stay as they are" : "it begins at zero");
     trainable_destroy(start);
     return status;
 }

@@ -169,6 +169,12 @@ leco_status file_read_text(const char *path, size_t limit, char **text, size_t *
         mem_free(buffer);
         return status;
     }
+    if (!size && strlen(buffer) != used) {
+        status = error_set(err, LECO_INVALID, "%s: expected a text, found a zero byte behind %zu others", path,
+                           strlen(buffer));
+        mem_free(buffer);
+        return status;
+    }
     *text = buffer;
     if (size) *size = used;
     return LECO_OK;

@@ -25,7 +25,7 @@ leco_status file_map_check(const file_map *map, leco_error *err);
 const char *file_mapped_at(const void *address);
 
 /* Reads a whole small text file or pipe (at most `limit` bytes, else LECO_FORMAT) into a NUL-terminated string that the
- * caller frees with mem_free. *size (may be NULL) excludes the NUL. */
+ * caller frees with mem_free. *size excludes the NUL; without size a NUL inside of the text is refused. */
 leco_status file_read_text(const char *path, size_t limit, char **text, size_t *size, leco_error *err);
 
 /* Atomic replacement: bytes go to a temporary file beside `path`; commit flushes it to disk (fsync), renames it over

@@ -49,6 +49,9 @@ extern const option_spec drawing_options[];
 #define DEVICE_HELP                                                                                                    \
     "where to compute: cuda is an NVIDIA card, where leco was built with it; cpu; or ref: slow, plain loops to "       \
     "compare with (default: cuda where a card is found, else cpu)"
+#define PREDICTIONS "epsilon|v_prediction"
+#define PREDICTION_HELP                                                                                                \
+    "what the model predicts: $names (default: what its files say, or else what most of its family do)"
 #define CLIP_SKIP_HELP                                                                                                 \
     "leave out last layers of the text encoder, as A1111 counts: 2 the last one, which many anime models want"
 #define VAE_HELP                                                                                                       \

@@ -110,6 +110,7 @@ static const option_spec of_model[] = {
     {"device", 0, OPTION_CHOICE, "DEVICE", MODEL(device), .choice_at = leco_device_name, .later = "cuda",
      .help = DEVICE_HELP},
     {"precision", 0, OPTION_CHOICE, "TYPE", MODEL(precision), .choices = PRECISIONS, .help = PRECISION_HELP},
+    {"prediction", 0, OPTION_CHOICE, "KIND", MODEL(prediction), .choices = PREDICTIONS, .help = PREDICTION_HELP},
     {"lora", 0, OPTION_REFUSED, .help = "has no place here: the model is taken as it is"},
     {"clip-skip", 0, OPTION_WHOLE, "N", MODEL(clip_skip), .min = 1, .max = 24, .fallback = "1", .help = CLIP_SKIP_HELP},
     {"vae", 0, OPTION_TEXT, "PATH", MODEL(vae), .help = VAE_HELP " (with --grid)"},

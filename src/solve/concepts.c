@@ -4,11 +4,13 @@
 
 #include "base/log.h"
 #include "model/prompt_syntax.h"
+#include "model/wildcards.h"
 #include "solve/near.h"
 #include "solve/start.h"
 
-/* An entry's tickets, which are shared by its texts: 1 to 8 of them get whole ones. */
-enum { TICKETS = 840 };
+/* An entry's tickets, which are shared by its texts: 1 to 8 of them get whole ones; and the groups that what is kept in
+ * one text has, at most. */
+enum { TICKETS = 840, KEPT_GROUPS = 8 };
 
 typedef struct completing {
     train_config *config;
@@ -91,15 +93,18 @@ static leco_status add_texts(completing *s, const train_prompt *p, const char *w
         if (strcmp(s->word[i], word) != 0) others[other_count++] = s->word[i];
     LECO_TRY(topic_templates(near->topic, s->model->tokenizer, others, s->scratch, &frame, &count, s->err));
     LECO_TRY(kept_words(s, near, word, &kept));
+    const size_t room = WILDCARDS_MAX / KEPT_GROUPS / s->words, keeping = room ? room : 1; /* all are one text */
     for (size_t i = 0; i < count; i++) {
         train_prompt one = *p;
         one.target = one.positive = filled(frame[i], word, s->config->memory);
         one.neutral = filled(frame[i], becomes, s->config->memory);
         one.tickets = TICKETS / (int64_t)count;
-        const char *stays = filled(frame[i], kept, s->scratch);
-        if (!one.target || !one.neutral || !stays) return no_memory(s);
-        if (!(s->kept = arena_printf(s->scratch, "%s|%s", s->kept, stays))) return no_memory(s);
+        if (!one.target || !one.neutral) return no_memory(s);
         LECO_TRY(add_entry(s, &one));
+        if (i >= keeping) continue;
+        const char *stays = filled(frame[i], kept, s->scratch);
+        s->kept = stays ? arena_printf(s->scratch, "%s|%s", s->kept, stays) : NULL;
+        if (!s->kept) return no_memory(s);
     }
     log_message(LOG_INFO, "%s: \"%.60s\" is to become \"%.60s\"%s%s%s, in %zu texts", p->place, word, becomes,
                 p->to ? "" : ", the nearest ", p->to ? "" : near->topic->name,
@@ -120,6 +125,7 @@ static leco_status choose(const completing *s, const train_prompt *p, const plac
                          p->place, near->topic->name, p->target);
     if (!p->to) return LECO_OK;
     LECO_TRY(text_place(p->to, s->model->tokenizer, s->scratch, &other, s->err));
+    if (!strchr(p->to, '{')) LECO_TRY(word_warn_of_unknown(s->model->tokenizer, p->to, false, s->err));
     if (text_mentions(&other, word))
         return error_set(s->err, LECO_INVALID, "%s: prompts.to: \"%.60s\" says \"%.60s\", which is to go", p->place,
                          p->to, p->target);

@@ -43,6 +43,15 @@ static leco_status prepare(const char *template, arena *memory, draw *out, leco_
     return wildcards_read(&out->choices, text, &out->text, err);
 }
 
+leco_status context_check(const char *template, leco_error *err)
+{
+    draw ready;
+    arena *memory = arena_create();
+    leco_status status = memory ? prepare(template, memory, &ready, err) : error_memory(err, 0, "a context");
+    arena_destroy(memory);
+    return status;
+}
+
 /* Draws one, and adds it where it wasn't there before. */
 static leco_status add_drawn(draw *d, rng *r, name_table *known, arena *memory, context_list *out, leco_error *err)
 {
@@ -107,6 +116,19 @@ size_t word_article(const char *text)
     return strncasecmp(text, "an ", 3) == 0 ? 3 : strncasecmp(text, "a ", 2) == 0 ? 2 : 0;
 }
 
+/* "striped style" is the style striped: what kind of thing a word is stands in the texts themselves, if anywhere. */
+static void drop_kind(char *word)
+{
+    char *last = strrchr(word, ' ');
+    if (!last || last == word) return;
+    for (const topic *about = topics; about->name; about++) {
+        if (strcasecmp(last + 1, about->name) != 0) continue;
+        *last = '\0';
+        if (topic_listing(word) != about) *last = ' ';
+        return;
+    }
+}
+
 const char *word_by_itself(const char *text, arena *memory)
 {
     static const char blanks[] = " \t\r\n";
@@ -116,7 +138,9 @@ const char *word_by_itself(const char *text, arena *memory)
     if (*rest) text = rest;
     size_t length = strlen(text);
     while (length > 0 && strchr(blanks, text[length - 1])) length--;
-    return arena_printf(memory, "%.*s", (int)length, text);
+    char *copy = arena_printf(memory, "%.*s", (int)length, text);
+    if (copy) drop_kind(copy);
+    return copy;
 }
 
 void word_warn_of_phrase(const char *word)

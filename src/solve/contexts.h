@@ -22,6 +22,9 @@ typedef struct context_list {
 leco_status contexts_draw(const char *const *templates, size_t count, size_t wanted, rng *r, arena *memory,
                           context_list *out, leco_error *err);
 
+/* Is it a text with one {} and whole wildcards? If not, LECO_INVALID that quotes it. */
+leco_status context_check(const char *template, leco_error *err);
+
 /* Words, of which a list ends with NULL. May be NULL: none. */
 typedef const char *const *word_list;
 
@@ -44,8 +47,8 @@ char *context_text(const context *c, const char *word, arena *memory);
 /* How long "a " or "an " is that a text begins with; 0: it doesn't. */
 size_t word_article(const char *text);
 
-/* A copy without blanks at its ends and without "a " or "an ", which texts have themselves: "a star" is the star of
- * "a small {}". NULL: out of memory. */
+/* A copy without blanks at its ends and without what texts have themselves: "a " or "an " ("a star" is the star of
+ * "a small {}"), and behind a word of a topic's list the topic's name ("striped style"). NULL: out of memory. */
 const char *word_by_itself(const char *text, arena *memory);
 
 /* Is it more than a word or a few, which would stand in texts as if it were one? Says so in the log. */

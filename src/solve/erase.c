@@ -52,6 +52,14 @@ static leco_status check_texts(const solver *s)
 {
     const erase_options *o = s->options;
     placed_text place;
+    const char *passed = NULL;
+    size_t passed_by = 0;
+    if (o->targets > 1 && o->words > 1)
+        log_message(
+            LOG_WARNING,
+            "each of the %zu concepts becomes a mixture of the %zu texts of --to; one command for each concept, "
+            "and leco merge, give each one of its own",
+            o->words, o->targets);
     for (size_t i = 0; i < o->words; i++)
         LECO_TRY(word_warn_of_unknown(s->model->tokenizer, o->word[i], false, s->err));
     for (size_t i = 0; i < o->targets + o->keeps; i++) {
@@ -60,10 +68,16 @@ static leco_status check_texts(const solver *s)
         LECO_TRY(word_warn_of_unknown(s->model->tokenizer, text, keep, s->err));
         LECO_TRY(text_place(text, s->model->tokenizer, s->texts, &place, s->err));
         const subject *c = erase_mentioned(s, &place);
-        if (c)
+        if (c && keep && i - o->targets >= o->certain) {
+            passed = passed ? passed : text;
+            passed_by++;
+        } else if (c)
             return error_set(s->err, LECO_INVALID, "\"%.100s\" can't be %s: it says \"%.60s\", which is to change",
                              text, keep ? "kept" : "what comes in its place", c->word);
     }
+    if (passed)
+        log_message(LOG_WARNING, "\"%.100s\"%s says what is to change, and isn't kept", passed,
+                    passed_by > 1 ? ", as others of the file," : "");
     return LECO_OK;
 }
 
@@ -144,6 +158,8 @@ static leco_status prepare_concept(solver *s, size_t index)
     LECO_TRY(choose_targets(s, c, told));
     LECO_TRY(draw_contexts(s, c, &told->near));
     told->contexts = c->at.count;
+    for (size_t i = 0; i < c->at.count; i++)
+        log_message(LOG_DEBUG, "context: %s%s%s", c->at.item[i].before, c->word, c->at.item[i].after);
     LECO_TRY(place_all(s, &c->at, c->word, &c->text));
     c->target = arena_alloc(s->texts, c->target_count, sizeof *c->target);
     if (!c->target) return erase_no_memory(s, "contexts");

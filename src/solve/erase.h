@@ -31,6 +31,7 @@ typedef struct erase_options {
     size_t contexts;
     const char *const *keep; /* words for the contexts, and texts */
     size_t keeps;
+    size_t certain; /* of these, from the first on: one that says a concept is refused, of the others it is left out */
     edit_method method;
     int rounds;
     double lambda;   /* relative to the mean square of what a state has in a dimension */

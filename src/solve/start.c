@@ -119,6 +119,7 @@ static leco_status solve_with(const train_config *c, const char *device_name, ga
                              .pairs = g->pairs,
                              .keep = g->keep,
                              .keeps = g->keeps,
+                             .certain = g->keeps,
                              .lambda = ERASE_LAMBDA,
                              .strength = g->away ? -AWAY : 1,
                              .rank = c->network.rank,
@@ -228,8 +229,9 @@ static void copy_up(const trainable_module *from, trainable_module *into)
         }
 }
 
-void start_copy(trainable *from, trainable *into)
+size_t start_copy(trainable *from, trainable *into)
 {
+    size_t copied = 0;
     for (size_t i = 0; i < trainable_module_count(into); i++) {
         trainable_module *to = trainable_module_at(into, i);
         for (size_t k = 0; k < trainable_module_count(from); k++) {
@@ -238,7 +240,9 @@ void start_copy(trainable *from, trainable *into)
             const size_t down = (size_t)shape_count(&m->param[0].shape);
             dtype_convert(to->param[0].value, to->param[0].type, m->param[0].value, DTYPE_F32, down);
             copy_up(m, to);
+            copied++;
         }
     }
     trainable_changed(into);
+    return copied;
 }

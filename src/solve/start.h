@@ -26,7 +26,8 @@ leco_status start_open_model(const train_config *c, model **out, leco_error *err
 leco_status start_open_device(const train_config *c, const char *name, device *out, leco_error *err);
 
 /* Puts the values of `from`, as erase_solve made it, in place of those of `into`, whose up is 0, layer by layer. The
- * rank of `into` may be higher: a closed form has none above the width of text states. */
-void start_copy(trainable *from, trainable *into);
+ * rank of `into` may be higher: a closed form has none above the width of text states. Returns how many layers of
+ * `from` there are in `into`. */
+size_t start_copy(trainable *from, trainable *into);
 
 #endif

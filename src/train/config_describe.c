@@ -70,7 +70,6 @@ static leco_status tell_all(telling *t, const train_config *c, leco_error *err)
     char prefix[64];
     for (int i = SECTION_FILE + 1; i < SECTION_SAVE; i++) LECO_TRY(tell(t, i, c, config_sections[i].name, err));
     if (c->stop_at_effect > 0) LECO_TRY(tell_count(t, "logging.effect_every", (size_t)c->logging.effect_every, err));
-    if (c->preserve.prompt) LECO_TRY(tell(t, SECTION_PRESERVE, c, "preserve", err));
     if (c->images.path) LECO_TRY(tell(t, SECTION_IMAGES, c, "images", err));
     if (c->images.regularisation.path) LECO_TRY(tell(t, SECTION_REGULARISATION, c, "images.regularisation", err));
     LECO_TRY(tell_count(t, "number of teachers", c->teacher_count, err));
@@ -84,6 +83,8 @@ static leco_status tell_all(telling *t, const train_config *c, leco_error *err)
         snprintf(prefix, sizeof prefix, "prompts[%zu]", i + 1);
         LECO_TRY(tell_prompt(t, &c->prompt[i], prefix, err));
     }
+    /* What of a concept is preserved follows from that: who compares names the concept first. */
+    if (c->preserve.prompt) LECO_TRY(tell(t, SECTION_PRESERVE, c, "preserve", err));
     return LECO_OK;
 }
 

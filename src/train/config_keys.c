@@ -149,8 +149,8 @@ static leco_status read_guidance_interval(const doc_node *n, const char *name, v
     LECO_TRY(doc_int(n->item[0].value, name, 0, 99999, &c->guidance_from, err));
     LECO_TRY(doc_int(n->item[1].value, name, 1, 100000, &c->guidance_end, err));
     if (c->guidance_from < c->guidance_end) return LECO_OK;
-    return error_set(err, LECO_INVALID, "%s: train.%s: expected the lower timestep first, found [%lld, %lld]", n->place,
-                     name, (long long)c->guidance_from, (long long)c->guidance_end);
+    return error_set(err, LECO_INVALID, "%s: %s: expected the lower timestep first, found [%lld, %lld]", n->place, name,
+                     (long long)c->guidance_from, (long long)c->guidance_end);
 }
 
 static const key_row train_keys[] = {
@@ -261,7 +261,7 @@ static const key_row teacher_keys[] = {
          "a model: a folder in diffusers' layout, or a checkpoint in one file"),
     CLAIM("v_pred", v_prediction, "as the model says",
           "does it predict v? What its own files say must agree; of a checkpoint that doesn't say, this decides"),
-    INT("clip_skip", clip_skip, 0, 24, "1", "as `pretrained_model.clip_skip`, for this one's text encoder"),
+    INT("clip_skip", clip_skip, 1, 24, "1", "as `pretrained_model.clip_skip`, for this one's text encoder"),
     BOOL("same_latents", same_latents, "false",
          "its latents are taken to mean the same pictures, though its VAE is another"),
     KEYS_END,
@@ -306,7 +306,8 @@ static const key_row prompt_keys[] = {
          "what `target` should look like, before the concept is taken away or added; of a slider the default is "
          "`target`"),
     TEXT("to", to, UNSET("the nearest word of its kind"),
-         "of a concept alone, that is to be erased: the word that comes in its place"),
+         "of a concept alone, that is to be erased: the word that comes in its place; of a list one, drawn anew each "
+         "time"),
     TEXT("attributes", attributes, UNSET("none"),
          "a list of words of which one is put before all texts of the entry: what a slider is to leave alone"),
     TEXT("erase_from", erase_from, UNSET("none"),

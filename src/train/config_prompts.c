@@ -139,7 +139,7 @@ static bool is_concept(const doc_node *n, const train_config *c, const train_pro
 static leco_status read_prompt(const doc_node *n, train_config *c, train_prompt *p, leco_error *err)
 {
     static const char *const texts[] = {"target",   "positive",   "unconditional", "neutral",
-                                        "negative", "attributes", "erase_from"};
+                                        "negative", "attributes", "erase_from",    "to"};
     const key_section *section = &config_sections[SECTION_PROMPTS];
     if (n->kind != DOC_MAP) return doc_wrong(n, "prompts", "a list of entries with at least \"target: ...\"", err);
     keys_defaults(section, false, p);

@@ -41,7 +41,7 @@ static void put(joining *j, char c)
 static leco_status add(joining *j, const char *place, const char *text, leco_error *err)
 {
     LECO_TRY(check(j, place, text, err));
-    const size_t needed = j->length + 2 * strlen(text) + 5;
+    const size_t needed = j->length + 2 * strlen(text) + 6;
     if (needed > j->size) {
         char *grown = mem_realloc(j->text, 2 * needed, 1);
         if (!grown) return error_memory(err, 2 * needed, "the prompts");
@@ -60,6 +60,7 @@ static leco_status add(joining *j, const char *place, const char *text, leco_err
         depth -= *at == '}' && at[-1] != '\\';
         put(j, *at);
     }
+    if (j->text[j->length - 1] == '\\') put(j, ' '); /* the next | is to be one: a blank at the end says nothing */
     return LECO_OK;
 }
 

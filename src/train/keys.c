@@ -41,6 +41,9 @@ static leco_status unknown_key(const doc_node *map, const char *name, const key_
             if (other != section && other->aside == aside) add_names(&known, other, section);
         near = suggest(name, known.name, known.count);
     }
+    if (near && strcmp(near, name) == 0) /* of the file itself: sections' keys have a dot */
+        return error_set(err, LECO_INVALID, "%s: %s.%s is not a known key: \"%s\" stands at the top of the config",
+                         map->place, section->name, name, name);
     return error_set(err, LECO_INVALID, "%s: %s%s%s is not a known key%s%s%s", map->place, section->name,
                      *section->name ? "." : "", name, near ? "; did you mean \"" : "", near ? near : "",
                      near ? "\"?" : "");

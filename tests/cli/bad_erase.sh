@@ -21,8 +21,6 @@ many() { # COUNT WORD: so many times
 wrong 1 '"red" can.t be kept: it says "red"' red --keep red
 wrong 1 '"a Red star" can.t be kept: it says "red"' red --keep 'a Red star'
 wrong 1 '"red" can.t be kept' 'a star' red --keep red
-echo 'a red star' >keep.txt
-wrong 1 '"a red star" can.t be kept' red --keep-file keep.txt
 wrong 1 '"a red car" can.t be what comes in its place: it says "red"' red --to 'a red car'
 wrong 1 '"red" can.t be what comes in its place' red --to blue --to red:0.5
 
@@ -60,11 +58,19 @@ done
 head -c 2000000 /dev/zero | tr '\0' 'x' >long.txt
 wrong 1 'long.txt: ' red --keep-file long.txt
 
+printf 'a star\n\n# of two\na {star|heart\n' >line.txt
+wrong 1 'line.txt:4: "\{star\|heart": this \{ is never closed' red --keep-file line.txt
+printf 'a {} star\n{} and {}\n' >line.txt
+wrong 1 'line.txt:2: the context "\{\} and \{\}" has more than one \{\}' red --in-file line.txt
+printf 'a star\n\0a heart\n' >zero.txt
+wrong 1 'zero.txt: expected a text, found a zero byte behind 7 others' red --keep-file zero.txt
+wrong 1 'zero.txt: expected a text, found a zero byte behind 7 others' red --in-file zero.txt
+
 # Numbers.
 wrong 1 'the concept "\{red\|blue\}" has a brace' '{red|blue}'
 wrong 1 'what comes in its place "\{a\|b\}" has a brace' red --to '{a|b}'
-wrong 1 'what is kept "a \{\} b" has a \{\}: these are for the texts of --in' red --keep 'a {} b'
-wrong 1 'what is kept: "\{a\|b": this \{ is never closed' red --keep '{a|b'
+wrong 1 '--keep: "a \{\} b" has a \{\}: these are for the texts of --in' red --keep 'a {} b'
+wrong 1 '--keep: "\{a\|b": this \{ is never closed' red --keep '{a|b'
 wrong 1 '"red star" can.t be kept: it says "red"' red --keep '{blue|red} star' # one of all that is meant
 wrong 1 '"\{small\|large \{\} star": this \{ is never closed' red --in '{small|large {} star'
 printf '# nothing but remarks\n' >remarks.txt
@@ -145,6 +151,14 @@ run 1 "$LECO" enhance -m "$model" red -o x.safetensors --keep red
 [ "$(cat x.safetensors)" = 'the old one' ] || complain 'the old file was damaged'
 
 # And what may look wrong isn't.
+printf 'a star\na red star\nred\n' >keep.txt # lists that people have may hold what is to go
+run 0 "$LECO" erase -m "$model" red -q -o y.safetensors --keep-file keep.txt
+says 'warning: "a red star", as others of the file, says what is to change, and isn.t kept'
+run 0 "$LECO" erase -m "$model" red blue -q -o y.safetensors --to green --to star
+says 'warning: each of the 2 concepts becomes a mixture of the 2 texts of --to'
+run 0 "$LECO" erase -m "$model" red -v -o y.safetensors --in 'a {} {star|moon}'
+says 'context: a red star'
+run 0 "$LECO" erase -m "$model" red -q -o y.safetensors --prediction epsilon
 run 0 "$LECO" erase -m "$model" red 'a tiny' -o y.safetensors -q --to '' --to 'blue:0.5' --to 'ratio 16:9x' --rank 1000 \
     --in '{}' --in 'a {small|large} {}' --keep 'a star:2' --in-file <(printf '\n{} {a|b}\r\n')
 exists y.safetensors

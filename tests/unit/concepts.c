@@ -13,10 +13,10 @@ static leco_error err;
 
 static leco_status read_and_complete(const char *prompts, const char *rest, train_config *c)
 {
-    char text[2000];
+    char text[8000];
     snprintf(text, sizeof text, "pretrained_model: {name_or_path: \"" SHAPES "\"}\nprompts: %s\n%s", prompts, rest);
     test_write(test_path("train.yaml"), text, strlen(text));
-    assert_works(train_config_read(test_path("train.yaml"), NULL, 0, c, &err), &err);
+    LECO_TRY(train_config_read(test_path("train.yaml"), NULL, 0, c, &err));
     leco_status status = concepts_complete(c, "cpu", &err);
     if (status != LECO_OK) train_config_free(c);
     return status;
@@ -111,8 +111,24 @@ static void what_the_config_says_stays(void **state)
     assert_string_equal(c.prompt[0].neutral, "a heart");
     train_config_free(&c);
 
+    c = complete("[{target: red, to: [orange, deep blue]}]", "");
+    assert_string_equal(c.prompt[1].neutral, "{orange|deep blue} {star|heart|circle|square|triangle|ring|cross|moon}");
+    train_config_free(&c);
+
     c = complete("[{target: red, neutral: ''}]", "");
     assert_true(c.prompt_count == 1 && !c.preserve.prompt && !c.network.start && c.prompt[0].tickets == 0);
+    train_config_free(&c);
+}
+
+static void a_hundred_words_fit(void **state)
+{
+    (void)state;
+    char many[4000] = "[";
+    for (int i = 0; i < 100; i++)
+        snprintf(many + strlen(many), sizeof many - strlen(many), "%s{target: 'word %d', to: star}", i ? ", " : "", i);
+    strcat(many, "]");
+    train_config c = complete(many, "");
+    assert_true(c.prompt_count >= 100);
     train_config_free(&c);
 }
 
@@ -126,6 +142,10 @@ static void what_can_t_be_completed_is_said(void **state)
     assert_fails(read_and_complete(many, "", &c), LECO_INVALID, &err, "train.yaml:2", "prompts.target", "77 tokens");
     assert_fails(read_and_complete("[{target: flat}, {target: outline}, {target: striped}, {target: dotted}]", "", &c),
                  LECO_INVALID, &err, "train.yaml:2", "prompts.target", "no other style", "`to`");
+    assert_fails(read_and_complete("[{target: red, to: '{blue'}]", "", &c), LECO_INVALID, &err, "train.yaml:2",
+                 "prompts.to", "never closed");
+    assert_fails(read_and_complete("[{target: red, preserve: [blue]}]", "", &c), LECO_INVALID, &err, "train.yaml:2",
+                 "prompts.preserve", "stands at the top of the config");
     assert_fails(read_and_complete("[{target: red, to: a red one}]", "", &c), LECO_INVALID, &err, "train.yaml:2",
                  "prompts.to", "which is to go");
 }
@@ -136,6 +156,7 @@ int main(void)
         cmocka_unit_test(a_word_gets_texts_and_what_comes_in_its_place),
         cmocka_unit_test(several_know_of_each_other),
         cmocka_unit_test(what_the_config_says_stays),
+        cmocka_unit_test(a_hundred_words_fit),
         cmocka_unit_test(what_can_t_be_completed_is_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
