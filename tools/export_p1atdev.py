@@ -13,6 +13,7 @@ import io
 import json
 import os
 import sys
+import time
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -51,8 +52,17 @@ def complete(case):
     return {**usual, **case}
 
 
+def load(folder):
+    """The modules of p1atdev's checkout."""
+    sys.path.insert(0, folder)
+    theirs = [importlib.import_module(name) for name in ("lora", "model_util", "prompt_util", "train_util")]
+    theirs[3].VAE_SCALE_FACTOR = VAE_FACTOR
+    return theirs
+
+
 def train(theirs, case):
-    """One training as p1atdev's train_lora.py does it. Returns the loss of every iteration."""
+    """One training as p1atdev's train_lora.py does it. Returns the loss of every iteration, the seconds that these took, and
+    the LoRA."""
     lora, model_util, prompt_util, train_util = theirs
     tokenizer = CLIPTokenizer.from_pretrained(MODEL, subfolder="tokenizer")
     text_encoder = CLIPTextModel.from_pretrained(MODEL, subfolder="text_encoder").eval()
@@ -78,6 +88,7 @@ def train(theirs, case):
             pairs.append(prompt_util.PromptEmbedsPair(torch.nn.MSELoss(), *states, settings))
 
     losses = []
+    begin = time.monotonic()
     for _ in range(case["iterations"]):
         with torch.no_grad():
             scheduler.set_timesteps(case["steps"])
@@ -109,24 +120,23 @@ def train(theirs, case):
         loss.backward()
         optimizer.step()
         rate.step()
-    return losses
+    return losses, time.monotonic() - begin, network
 
 
 def main():
     if len(sys.argv) < 2:
         sys.exit(__doc__)
-    sys.path.insert(0, sys.argv[1])
     torch.set_num_threads(1)
     os.makedirs(OUT, exist_ok=True)
-    theirs = [importlib.import_module(name) for name in ("lora", "model_util", "prompt_util", "train_util")]
-    theirs[3].VAE_SCALE_FACTOR = VAE_FACTOR
+    theirs = load(sys.argv[1])
     for name in sys.argv[2:] or CASES:
         case = complete(CASES[name])
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            losses = train(theirs, case)
+            losses, _, _ = train(theirs, case)
         path = os.path.join(OUT, name + ".safetensors")
         save_file({"losses": torch.tensor(losses, dtype=torch.float64)}, path, {"case": json.dumps(case)})
         print(f"{name}: {len(losses)} losses, {losses[0]:.6f} to {losses[-1]:.6f}")
 
 
-main()
+if __name__ == "__main__":
+    main()
