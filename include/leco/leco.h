@@ -158,6 +158,8 @@ typedef struct leco_generate_options {
     const char *rng;       /* "cpu" (torch, ComfyUI) or "cuda" (A1111) */
     int width, height;     /* pixels; 0: the model's own size */
     const char *latents;   /* a .safetensors whose tensor "latents" [n,4,h,w] replaces the noise, or NULL */
+    uint64_t memory;       /* budget in bytes for what drawing allocates, mapped model files not counted: within it
+                            * pictures are decoded in tiles that are blended, or LECO_MEMORY says what is missing. 0: none */
     leco_progress_callback progress;
     void *user;
 } leco_generate_options;

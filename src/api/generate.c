@@ -217,6 +217,7 @@ leco_status draw_pictures(leco_model *handle, const draw_request *request, leco_
                            .height = request->height,
                            .width = request->width,
                            .batch = o->batch,
+                           .budget = o->memory,
                            .rng = rng_of(o),
                            .seed = (uint64_t)request->seed,
                            .latents = request->latents,

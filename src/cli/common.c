@@ -73,6 +73,9 @@ const option_spec drawing_options[] = {
      .help = "(default: the model's own)"},
     {"batch", 0, OPTION_WHOLE, "N", DRAWING(batch), .min = 1, .max = 256, .fallback = TEXT_OF(LECO_DEFAULT_BATCH),
      .help = "pictures computed together: more is faster and takes more memory"},
+    {"memory", 0, OPTION_BYTES, "SIZE", DRAWING(memory),
+     .help = "allocate no more than this, for instance 6G: pictures are decoded in tiles, as small as it takes, or the "
+             "drawing is refused. Mapped model files, and what the program takes for itself, aren't counted"},
     {"latents", 0, OPTION_TEXT, "FILE.safetensors", DRAWING(latents),
      .help = "start from the tensor \"latents\" [n,4,h,w] in this file, not from a seed's noise"},
     {0},
@@ -99,6 +102,7 @@ leco_generate_options drawing_apply(const drawing_args *args, progress *p)
     o.width = (int)args->width;
     o.height = (int)args->height;
     o.latents = args->latents;
+    o.memory = args->memory;
     o.progress = progress_show;
     o.user = p;
     return o;

@@ -42,6 +42,7 @@ typedef struct drawing_args {
     const char *spacing;
     bool karras;
     int64_t steps, seed, width, height, batch;
+    uint64_t memory;
     double guidance_scale;
 } drawing_args;
 extern const option_spec drawing_options[];

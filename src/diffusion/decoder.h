@@ -8,9 +8,12 @@
 
 typedef struct decoder decoder;
 
-/* Builds over m's VAE weights (mapped by the caller) and plans; takes no memory. d and m outlive the decoder. On
+/* Builds over m's VAE weights (mapped by the caller) and plans; takes no memory. tile: above 0, no more than so many
+ * latents along a side are decoded at once, and tiles, a fourth of which lies over the next one, are blended: that
+ * takes less memory, but norms see their tile only, so that pictures differ a little. d and m outlive the decoder. On
  * failure *out is NULL. */
-leco_status decoder_plan(const device *d, const model *m, latent_size size, decoder **out, leco_error *err);
+leco_status decoder_plan(const device *d, const model *m, latent_size size, int64_t tile, decoder **out,
+                         leco_error *err);
 /* Takes what was planned; the weights are loaded now. */
 leco_status decoder_prepare(decoder *n, leco_error *err);
 void decoder_destroy(decoder *n); /* NULL is fine */

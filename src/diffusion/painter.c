@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/number.h"
 #include "diffusion/decoder.h"
@@ -13,10 +14,12 @@ typedef struct easel {
     int64_t denoiser_batch; /* guided_batch of them */
     denoiser *denoiser;
     decoder *decoder;
+    uint64_t budget;
     planned_memory planned; /* with the text encoders, and whatever else was wanted of the model before */
 } easel;
 
-enum { EASELS = 2 }; /* a full batch and the rest of the pictures */
+enum { EASELS = 2 };         /* a full batch and the rest of the pictures */
+enum { SMALLEST_TILE = 16 }; /* latents along a side: with less, tiles tell too little of what is around them */
 
 struct painter {
     const device *device;
@@ -96,27 +99,61 @@ static planned_memory count_memory(const painter *p, const easel *e)
         .graphs = conditioner_encoder_bytes(p->conditioner) + denoiser_bytes(e->denoiser) + decoder_bytes(e->decoder)};
 }
 
-/* Plans; nothing is taken yet. */
-static leco_status make_easel(painter *p, latent_size size, float scale, easel *e, leco_error *err)
+static size_t total(planned_memory m)
 {
-    *e = (easel){.size = size, .denoiser_batch = guided_batch(size.batch, scale)};
+    return m.weights + m.activations + m.graphs;
+}
+
+/* Beyond the budget pictures are decoded in tiles, as small as it takes. */
+static leco_status keep_to_budget(const painter *p, easel *e, leco_error *err)
+{
+    const double mib = 1024.0 * 1024.0;
+    const size_t whole = total(e->planned);
+    int64_t tile = e->size.height > e->size.width ? e->size.height : e->size.width;
+    while (e->budget && total(e->planned) > e->budget && tile > SMALLEST_TILE) {
+        decoder_destroy(e->decoder);
+        e->decoder = NULL;
+        tile = tile > 2 * SMALLEST_TILE ? tile / 2 : SMALLEST_TILE;
+        LECO_TRY(decoder_plan(p->device, p->model, e->size, tile, &e->decoder, err));
+        e->planned = count_memory(p, e);
+    }
+    const size_t needed = total(e->planned);
+    if (e->budget && needed > e->budget)
+        return error_set(err, LECO_MEMORY,
+                         "the budget of %.1f MiB is %.1f MiB too little: this drawing needs %.1f MiB = weights %.1f + "
+                         "activations %.1f + graphs %.1f; a smaller size or batch needs less",
+                         (double)e->budget / mib, (double)(needed - e->budget) / mib, (double)needed / mib,
+                         (double)e->planned.weights / mib, (double)e->planned.activations / mib,
+                         (double)e->planned.graphs / mib);
+    if (needed < whole)
+        log_message(LOG_INFO,
+                    "to stay within the budget, pictures are decoded in tiles of %lld pixels: %.1f MiB instead of %.1f",
+                    (long long)(tile * vae_factor(&p->model->vae)), (double)needed / mib, (double)whole / mib);
+    return LECO_OK;
+}
+
+/* Plans; nothing is taken yet. */
+static leco_status make_easel(painter *p, latent_size size, float scale, uint64_t budget, easel *e, leco_error *err)
+{
+    *e = (easel){.size = size, .denoiser_batch = guided_batch(size.batch, scale), .budget = budget};
     denoiser_options options = {.size = size, .tokens = conditioner_tokens(p->conditioner), .adapters = &p->adapters};
     options.size.batch = e->denoiser_batch;
     leco_status status = denoiser_plan(p->device, p->model, &options, &e->denoiser, err);
-    if (status == LECO_OK) status = decoder_plan(p->device, p->model, size, &e->decoder, err);
-    if (status == LECO_OK)
+    if (status == LECO_OK) status = decoder_plan(p->device, p->model, size, 0, &e->decoder, err);
+    if (status == LECO_OK) {
         e->planned = count_memory(p, e);
-    else
-        easel_clear(e);
+        status = keep_to_budget(p, e, err);
+    }
+    if (status != LECO_OK) easel_clear(e);
     return status;
 }
 
-static leco_status get_easel(painter *p, latent_size size, float scale, easel **out, leco_error *err)
+static leco_status get_easel(painter *p, latent_size size, float scale, uint64_t budget, easel **out, leco_error *err)
 {
     for (int i = 0; i < EASELS; i++) {
         easel *e = &p->easel[i];
         if (e->denoiser && e->denoiser_batch == guided_batch(size.batch, scale) &&
-            memcmp(&e->size, &size, sizeof size) == 0) {
+            memcmp(&e->size, &size, sizeof size) == 0 && e->budget == budget) {
             *out = e;
             return LECO_OK;
         }
@@ -124,7 +161,7 @@ static leco_status get_easel(painter *p, latent_size size, float scale, easel **
     easel *e = &p->easel[p->next_easel];
     p->next_easel = (p->next_easel + 1) % EASELS;
     easel_clear(e);
-    LECO_TRY(make_easel(p, size, scale, e, err));
+    LECO_TRY(make_easel(p, size, scale, budget, e, err));
     *out = e;
     return LECO_OK;
 }
@@ -206,7 +243,7 @@ static leco_status prepare_batch(batch_run *b, latent_size size, leco_error *err
     painter *p = b->painter;
     const painting *what = b->what;
     const size_t bytes = 3 * (size_t)what->width * (size_t)what->height;
-    LECO_TRY(get_easel(p, size, what->guidance_scale, &b->easel, err));
+    LECO_TRY(get_easel(p, size, what->guidance_scale, what->budget, &b->easel, err));
     LECO_TRY(denoiser_prepare(b->easel->denoiser, err));
     LECO_TRY(decoder_prepare(b->easel->decoder, err));
     b->x = mem_calloc(latent_count(size), sizeof *b->x);

@@ -32,6 +32,7 @@ typedef struct painting {
     float guidance_scale;
     int64_t height, width; /* pixels: multiples of the VAE's factor */
     int64_t batch;         /* pictures computed together at most */
+    uint64_t budget;       /* bytes that may be planned, or 0: within it pictures are decoded in tiles, or refused */
     rng_kind rng;
     uint64_t seed;        /* of the first picture; the others follow by 1 */
     const float *latents; /* noise [count, h, w, C] to start from, or NULL: from the seeds */

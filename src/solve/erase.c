@@ -8,7 +8,7 @@
 
 /* Contexts of a concept; how many states behind the longest text are computed: the padding tells of the concept, too,
  * and all of it says about the same; and the parts of the progress bar. */
-enum { CONTEXTS = 24, BEHIND = 12, SEED = 20231108 };
+enum { CONTEXTS = 36, BEHIND = 12, SEED = 20231108 };
 #define NEAR_DONE 0.1
 #define ENCODED 0.7
 

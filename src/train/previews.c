@@ -133,7 +133,7 @@ static leco_status plan_sessions(previews *p, const training_setting *in, leco_e
         LECO_TRY(setting_denoiser(in, 0, asked, l->weight[i], false, &p->at[i], err));
     leco_status status = denoising_plan(&how, in->frozen[0].schedule, p->size, &p->run, err);
     if (status != LECO_OK) return error_prefix(err, status, "%s: logging.steps", c->path);
-    return decoder_plan(in->pool->device, p->model, p->size, &p->decoder, err);
+    return decoder_plan(in->pool->device, p->model, p->size, 0, &p->decoder, err);
 }
 
 static leco_status plan(previews *p, const training_setting *in, leco_error *err)
