@@ -44,6 +44,13 @@ def pair(action, g):
     return {"prompts": f"[{{{entry}, action: {action}, guidance_scale: {g}}}]", "preserve": REST}
 
 
+def more_red(g):
+    """What leaves the color open becomes red: neutral + g (red - open)."""
+    open_one = f"a {{small|large}} {SHAPE} {THERE}"
+    entry = f"target: '{open_one}', positive: 'a {{small|large}} red {SHAPE} {THERE}', unconditional: '{open_one}'"
+    return {"prompts": f"[{{{entry}, action: enhance, guidance_scale: {g}}}]", "preserve": REST}
+
+
 def alone():
     """red becomes orange, and nothing is preserved."""
     entry = f"target: 'a {{small|large}} red {SHAPE} {THERE}', neutral: 'a {{small|large}} orange {SHAPE} {THERE}'"
@@ -99,7 +106,7 @@ EXPERIMENTS = {
         )
     ),
     "guidance": cells(*((f"erase, {g}", pair("erase", g)) for g in (0.5, 1, 2, 3, 5)))
-    + cells(*((f"enhance, {g}", pair("enhance", g)) for g in (0.5, 1, 2, 3, 5)), counts=("left", "kept", "asked")),
+    + cells(*((f"enhance, {g}", more_red(g)) for g in (0.5, 1, 2, 3, 5)), counts=("kept", "unnamed")),
     "layers": cells(
         ("self-attention", method("lierla", "selfattn")),
         ("cross-attention", method("lierla", "xattn")),
@@ -110,9 +117,9 @@ EXPERIMENTS = {
         counts=UNNAMED,
     ),
     "timestep": cells(
-        ("as denoised, 50 steps", steps(50, timestep_jitter="false")),
+        ("as denoised, 50 steps", steps(50, timestep_jitter="false", samples_per_trajectory=1)),
         ("19 too high, 50 steps", steps(50, timestep_jitter="false", timestep_compat="p1atdev")),
-        ("as denoised, 30 steps", steps(30, timestep_jitter="false")),
+        ("as denoised, 30 steps", steps(30, timestep_jitter="false", samples_per_trajectory=1)),
         ("33 to 42 too high, 30 steps", steps(30, timestep_jitter="false", timestep_compat="p1atdev")),
     ),
     "weight": [Cell(f"{w:g}", counts=UNNAMED, weight=w) for w in (-2, -1, -0.5, 0, 0.25, 0.5, 0.75, 1, 1.5, 2)],
@@ -234,7 +241,6 @@ COUNTED = {
     "kept": lambda lora, w, s: probe(MODEL, lora, w, 2 * COUNT, 5000 + 10000 * s, "--forbid", "color=red")["all"],
     "near": lambda lora, w, s: colored(("orange", "brown"), s, lora, w),
     "far": lambda lora, w, s: colored(("green", "blue", "purple"), s, lora, w),
-    "asked": lambda lora, w, s: probe(MODEL, lora, w, COUNT, 1000 + 10000 * s, *ASKING)["all"],
     "unnamed": lambda lora, w, s: red(probe(MODEL, lora, w, 4 * COUNT, 6000 + 10000 * s, *OPEN, "--expect", "color=red")),
     "plain": lambda lora, w, s: red(probe(MODEL, lora, w, COUNT, 3000 + 10000 * s, *ASKING, guidance=1)),
     "strong": lambda lora, w, s: red(probe(MODEL, lora, w, COUNT, 4000 + 10000 * s, *ASKING, guidance=8)),
@@ -245,7 +251,6 @@ HEADS = {
     "kept": "others as asked",
     "near": "orange and brown as asked",
     "far": "green, blue, purple as asked",
-    "asked": "red, all as asked",
     "unnamed": "red where no color is asked for",
     "plain": "red left at guidance 1",
     "strong": "red left at guidance 8",
@@ -320,7 +325,7 @@ def table(experiment):
         without |= {what: [f["without"][what] for f in found] for what in cell.counts}
         rows.append((cell.name, columns))
         said = [
-            percent(columns[what], min if what in ("kept", "near", "far", "asked") else max) if what in columns else ""
+            percent(columns[what], min if what in ("kept", "near", "far") else max) if what in columns else ""
             for what in wanted
         ]
         seconds = sum(f["seconds"] for f in found) / len(found)

@@ -200,6 +200,19 @@ def sdxl_whole(name="sdxl-like"):
     models.generate_case(name, tok, text, unet, vae, scheduler, "a red circle", "blue", (16, 20), 3, second=second)
 
 
+def sdxl_curve(name="sdxl-like"):
+    """A training. By itself, as loha."""
+    tok, tok_2 = fixture_tokenizer(), fixture_tokenizer(pad_token="!")
+    text = models.make_text(name, tok, **models.SDXL["text"])
+    text_2 = models.make_text(name + " 2", tok_2, **models.SDXL["text_2"])
+    unet, config = models.make_unet(name, models.SDXL["unet"]), models.SCHEDULERS[name]().config
+    # States before the last layer have no norm: of most prompts attention is as good as a choice of one token, and float32
+    # then doesn't follow float64.
+    prompts = dict(target="moon", positive="moon", neutral="ring", unconditional="ring")
+    draws = [[3], [1], [9], [5], [7]]
+    yield curve(name, "curve", tok, text, unet, config, prompts, 1.0, (1, 16, 12), draws, rank=1, second=(tok_2, text_2))
+
+
 def odd(name="odd"):
     unet, scheduler = models.make_unet(name, models.ODD["unet"]), models.SCHEDULERS[name]()
     models.save_folder(name, "StableDiffusionPipeline", dict(unet=unet, scheduler=scheduler))
@@ -277,6 +290,7 @@ NAMES = {
     "sd2-like": sd2_like,
     "sdxl-like": sdxl_like,
     "sdxl": sdxl_whole,
+    "sdxl-curve": sdxl_curve,
     "odd": odd,
     "vae-mid": vae_mid,
     "vae-nomid": vae_nomid,

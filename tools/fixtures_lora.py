@@ -459,8 +459,9 @@ def denoise(schedule, x, kept, predict):
 class Run:
     """A few optimizer steps of an erase or enhance run; the same code for float32 and for its float64 check."""
 
-    def __init__(self, unet, lora, schedules, conditions, noises, draws, eta, optimizer, refined=None, learning=None):
-        self.losses, self.steps = [], []
+    def __init__(self, unet, lora, schedules, conditions, noises, draws, eta, optimizer, refined=None, learning=None,
+                 added=None):
+        self.losses, self.steps, self.added = [], [], added
         self.learning, self.gathered, self.average = learning or {}, 0, None
         self.refined, self.schedule = refined or {}, schedules[0]
         self.parameters = [tensor.requires_grad_() for tensor in lora.parameters()]
@@ -484,7 +485,8 @@ class Run:
 
     def predict(self, x, t, role):
         text = self.conditions[role].expand(x.shape[0], -1, -1)
-        return self.unet(x, torch.full((x.shape[0],), t), text).sample
+        added = self.added and {key: value.expand(x.shape[0], -1) for key, value in self.added[role].items()}
+        return self.unet(x, torch.full((x.shape[0],), t), text, added_cond_kwargs=added).sample
 
     @torch.no_grad()
     def trajectory(self, schedule, x, kept):
@@ -581,6 +583,20 @@ def add_adapters(case, initial, lora, exact_lora):
     return worst
 
 
+def xl_conditions(tokenizer, text_encoder, tokenizer_2, text_encoder_2, prompts, shape):
+    """As StableDiffusionXLPipeline's encode_prompt has them: the states before each encoder's last layer side by side; the
+    second's pooled vector; the size before and after cropping, and where that begins. Pictures have four times the size."""
+    conditions, added = {}, {}
+    for role, prompt in prompts.items():
+        first = text_encoder(tokenize(tokenizer, [prompt]), output_hidden_states=True)
+        other = text_encoder_2(tokenize(tokenizer_2, [prompt]), output_hidden_states=True)
+        conditions[role] = torch.cat([first.hidden_states[-2], other.hidden_states[-2]], -1)
+        height, width = 4 * shape[1], 4 * shape[2]
+        sizes = torch.tensor([[height, width, 0, 0, height, width]], dtype=torch.float32)
+        added[role] = dict(text_embeds=other.text_embeds, time_ids=sizes)
+    return conditions, added
+
+
 def curve(
     fixture,
     kind,
@@ -601,10 +617,12 @@ def curve(
     learning=None,
     make=Lora,
     scope="lierla",
+    second=None,
 ):
     """Writes `<kind>.safetensors`. eta > 0 erases, eta < 0 enhances. shape: (batch, height, width) of the latents.
     draws: for each trajectory the step counts (ascending) whose latents are trained on. offsets: one a trajectory. refined: what differs from a plain target. learning: what differs from a plain AdamW step on the
-    mean squared error of each latent: optimizer, accumulation, ema_decay, loss, huber_c, huber_schedule."""
+    mean squared error of each latent: optimizer, accumulation, ema_decay, loss, huber_c, huber_schedule. second: the second
+    tokenizer and text encoder of Stable Diffusion XL."""
     check_schedule(config)
     seed_name = f"{fixture} {kind}"
     rng = generator(seed_name)
@@ -614,15 +632,19 @@ def curve(
     noises = [torch.randn(shape[0], 4, *shape[1:], generator=rng) for _ in draws]
     roles = list(prompts)
     input_ids = tokenize(tokenizer, [prompts[role] for role in roles])
-    conditions = dict(zip(roles, text_encoder(input_ids).last_hidden_state.split(1)))
+    if second:
+        conditions, added = xl_conditions(tokenizer, text_encoder, *second, prompts, shape)
+    else:
+        conditions, added = dict(zip(roles, text_encoder(input_ids).last_hidden_state.split(1))), None
     schedules = [Schedule(config, STEPS, offset) for offset in offsets]
     optimizer = dict(lr=lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=weight_decay)
 
-    both = (refined, learning)
+    both = (refined, learning, added)
     run = Run(unet, lora, schedules, conditions, noises, draws, eta, optimizer, *both)
     exact_lora, exact_noises = initial.map(torch.Tensor.double), [noise.double() for noise in noises]
     exact_conditions = as_float64(conditions)
-    exact = Run(in_float64(unet), exact_lora, schedules, exact_conditions, exact_noises, draws, eta, optimizer, *both)
+    widened = (refined, learning, as_float64(added))
+    exact = Run(in_float64(unet), exact_lora, schedules, exact_conditions, exact_noises, draws, eta, optimizer, *widened)
     still = Run(unet, initial, schedules, conditions, noises, draws, eta, dict(optimizer, lr=0.0), *both).losses[-1]
     change = abs(run.losses[-1] / still - 1)
     assert change > 0.05, f"{seed_name}: training changes the last loss by {change:.1e}, hardly a test"
