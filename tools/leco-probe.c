@@ -446,7 +446,7 @@ static char *default_probe(void)
 
 int main(int argc, char **argv)
 {
-    calm_idle_threads(argv);
+    settle_process(argv);
     model_args model;
     probe_args args;
     drawing_args drawing;

@@ -86,6 +86,13 @@ const char *file_mapped_at(const void *address)
     return NULL;
 }
 
+void file_forget(const void *address, size_t bytes)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = (uintptr_t)address / page * page;
+    if (!file_mapped_at(address)) return;
+    madvise((void *)from, (uintptr_t)address + bytes - from, MADV_DONTNEED); /* up to the end of its last page */
+}
+
 /* ---- reading ---- */
 
 static int open_retry(const char *path, int flags, mode_t mode)

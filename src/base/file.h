@@ -24,6 +24,10 @@ leco_status file_map_check(const file_map *map, leco_error *err);
  * become shorter, or its disk fails: a handler of that signal may call this. */
 const char *file_mapped_at(const void *address);
 
+/* These bytes won't be wanted soon: where they are mapped from a file, the process gives their pages back, which are
+ * read again when anybody asks for them. What isn't mapped stays as it is. */
+void file_forget(const void *address, size_t bytes);
+
 /* Reads a whole small text file or pipe (at most `limit` bytes, else LECO_FORMAT) into a NUL-terminated string that the
  * caller frees with mem_free. *size excludes the NUL; without size a NUL inside of the text is refused. */
 leco_status file_read_text(const char *path, size_t limit, char **text, size_t *size, leco_error *err);

@@ -77,7 +77,7 @@ static int dispatch(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    calm_idle_threads(argv);
+    settle_process(argv);
     fault_catch();
     signal(SIGXFSZ, SIG_IGN); /* a write beyond `ulimit -f` fails then, and says so */
     int status = dispatch(argc, argv);

@@ -205,8 +205,9 @@ char *trainer_summary(const trainer *t)
             "%s"
             "writes     %s\n"
             "memory     %s\n%s"
-            "           not counted: the U-Net's file, %.1f MiB of it mapped, which the system takes back where memory "
-            "is short;\n"
+            "           not counted: what is used of the U-Net's file as it lies there (of %.1f MiB), which the system "
+            "takes "
+            "back where memory is short;\n"
             "           and what the program and its libraries take for themselves: some 50 MiB, more with a large "
             "model\n",
             c->model, dtype_name(t->device.compute), t->device.backend->name, adapter,

@@ -180,6 +180,40 @@ static void makes_folders(void **state)
     assert_false(file_exists(test_path("p/nothing")));
 }
 
+/* Resident pages of this process. */
+static long resident(void)
+{
+    long all, here = 0;
+    FILE *in = fopen("/proc/self/statm", "r");
+    assert_non_null(in);
+    assert_int_equal(fscanf(in, "%ld %ld", &all, &here), 2);
+    fclose(in);
+    return here;
+}
+
+static void what_is_mapped_can_be_forgotten(void **state)
+{
+    (void)state;
+    enum { BYTES = 16 << 20 };
+    const long pages = BYTES / sysconf(_SC_PAGESIZE);
+    char *text = malloc(BYTES);
+    assert_non_null(text);
+    for (size_t i = 0; i < BYTES; i++) text[i] = (char)(i * 7 + i / 4096);
+    const char *path = test_path("large");
+    test_write(path, text, BYTES);
+    file_map map;
+    assert_works(file_map_open(path, &map, &err), &err);
+    assert_memory_equal(map.data, text, BYTES);
+    const long before = resident();
+    file_forget(map.data + 100, BYTES - 200);
+    assert_true(resident() < before - pages / 2);
+    assert_memory_equal(map.data, text, BYTES); /* and read again */
+    file_forget(text, BYTES);                   /* isn't mapped */
+    assert_memory_equal(map.data, text, BYTES);
+    file_map_close(&map);
+    free(text);
+}
+
 static void joins_and_splits_paths(void **state)
 {
     (void)state;
@@ -212,6 +246,7 @@ int main(void)
         cmocka_unit_test(a_link_is_followed),
         cmocka_unit_test(writes_beside_a_file_without_a_folder_part),
         cmocka_unit_test(makes_folders),
+        cmocka_unit_test(what_is_mapped_can_be_forgotten),
         cmocka_unit_test(joins_and_splits_paths),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
