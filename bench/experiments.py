@@ -150,7 +150,7 @@ EXPERIMENTS = {
     "gone": [
         Cell(f"{name}", changes, start={}, counts=("left", "kept", "unnamed", "plain", "strong", "attack"))
         for name, changes in (
-            ("closed form", {"train.iterations": 1, "train.lr": "0"}),
+            ("closed form", {"train.iterations": 1, "train.lr": "1e-12"}),
             ("two lines", {}),
             ("from zero", FROM_ZERO),
             ("from zero, all with convolutions", FROM_ZERO | method("c3lier", "full")),
@@ -337,7 +337,7 @@ def table(experiment):
 
 
 COLORS = {"left": "#c0392b", "kept": "#2471a3", "near": "#ca6f1e", "far": "#2471a3"}
-ROW, NAMES, WIDTH, GAP = 22, 230, 250, 30
+ROW, NAMES, WIDTH, GAP = 22, 230, 250, 60
 
 
 def chart(rows, wanted, without):
