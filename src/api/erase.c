@@ -89,6 +89,9 @@ static leco_status read_target(const char *text, arena *memory, erase_target *ou
     char *end = NULL;
     const double share = colon && colon[1] ? strtod(colon + 1, &end) : 1;
     *out = (erase_target){text, 1};
+    if (colon && colon[1 + strspn(colon + 1, "0123456789.,% ")] == '\0' && (!end || *end))
+        return error_set(err, LECO_INVALID, "the share in \"%.100s\" is \"%.100s\": expected a number above 0", text,
+                         colon + 1);
     if (!end || *end) return LECO_OK;
     if (!isfinite(share) || share <= 0)
         return error_set(err, LECO_INVALID, "the share in \"%.100s\" is %s: expected a number above 0", text,
@@ -352,14 +355,16 @@ static char *to_json(const erasing *e, const leco_erase_report *report)
     return status == LECO_OK ? text : NULL;
 }
 
-static void tell_concept(FILE *out, const char *name, const erased_concept *c, const leco_erase_options *o)
+/* word: the name by itself. */
+static void tell_concept(FILE *out, const char *name, const char *word, const erased_concept *c,
+                         const leco_erase_options *o)
 {
     const char *quote = quote_of(c->becomes);
     fprintf(out, "%s (%s, %zu context%s) %s %s%s%s", name, c->near.topic->name, c->contexts,
             c->contexts == 1 ? "" : "s", verb_of(o), quote, c->becomes, quote);
     if (!o->enhance)
         fprintf(out, "; %.1f%% of the way is left (%s)", 100 * c->left,
-                c->left < 0.5 && !strchr(name, ' ') ? "gone, as a rule"
+                c->left < 0.5 && !strchr(word, ' ') ? "gone, as a rule"
                 : c->left < ERASE_HARDLY            ? "look at pictures: it may be gone"
                                                     : "hardly changed");
     fprintf(out, "\n  nearest to it:");
@@ -380,7 +385,10 @@ static char *to_summary(const erasing *e, const leco_erase_report *report)
     FILE *out = open_memstream(&text, &size);
     if (!out) return NULL;
     const leco_erase_options *o = e->options;
-    for (size_t i = 0; i < o->concept_count; i++) tell_concept(out, o->concepts[i], &r->erased[i], o);
+    for (size_t i = 0; i < o->concept_count; i++) {
+        const char *word = word_by_itself(o->concepts[i], e->memory);
+        tell_concept(out, o->concepts[i], word ? word : o->concepts[i], &r->erased[i], o);
+    }
     fprintf(out, "kept: %zu texts, moved by %.1f%% of that; most:\n", r->kept_count, 100 * report->moved);
     for (size_t i = 0; i < r->kept_count && i < 3; i++)
         fprintf(out, "  %5.1f%%  \"%s\"\n", 100 * r->kept[i].moved, r->kept[i].text);

@@ -1,5 +1,6 @@
 #include "diffusion/painter.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -122,9 +123,9 @@ static leco_status keep_to_budget(const painter *p, easel *e, leco_error *err)
         return error_set(err, LECO_MEMORY,
                          "the budget of %.1f MiB is %.1f MiB too little: this drawing needs %.1f MiB = weights %.1f + "
                          "activations %.1f + graphs %.1f; a smaller size or batch needs less",
-                         (double)e->budget / mib, (double)(needed - e->budget) / mib, (double)needed / mib,
-                         (double)e->planned.weights / mib, (double)e->planned.activations / mib,
-                         (double)e->planned.graphs / mib);
+                         floor(10 * (double)e->budget / mib) / 10, ceil(10 * (double)(needed - e->budget) / mib) / 10,
+                         ceil(10 * (double)needed / mib) / 10, (double)e->planned.weights / mib,
+                         (double)e->planned.activations / mib, (double)e->planned.graphs / mib);
     if (needed < whole)
         log_message(LOG_INFO,
                     "to stay within the budget, pictures are decoded in tiles of %lld pixels: %.1f MiB instead of %.1f",

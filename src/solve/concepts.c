@@ -1,6 +1,7 @@
 #include "solve/concepts.h"
 
 #include <string.h>
+#include <strings.h>
 
 #include "base/log.h"
 #include "model/prompt_syntax.h"
@@ -113,8 +114,7 @@ static leco_status add_texts(completing *s, const train_prompt *p, const char *w
 }
 
 /* What comes in a word's place. */
-static leco_status choose(const completing *s, const train_prompt *p, const placed_text *word, const near_words *near,
-                          const char **out)
+static leco_status choose(const completing *s, const train_prompt *p, const near_words *near, const char **out)
 {
     placed_text other;
     *out = near_other(near);
@@ -126,9 +126,13 @@ static leco_status choose(const completing *s, const train_prompt *p, const plac
     if (!p->to) return LECO_OK;
     LECO_TRY(text_place(p->to, s->model->tokenizer, s->scratch, &other, s->err));
     if (!strchr(p->to, '{')) LECO_TRY(word_warn_of_unknown(s->model->tokenizer, p->to, false, s->err));
-    if (text_mentions(&other, word))
-        return error_set(s->err, LECO_INVALID, "%s: prompts.to: \"%.60s\" says \"%.60s\", which is to go", p->place,
-                         p->to, p->target);
+    for (size_t i = 0; i < s->words; i++) {
+        placed_text gone;
+        LECO_TRY(text_place(s->word[i], s->model->tokenizer, s->scratch, &gone, s->err));
+        if (text_mentions(&other, &gone))
+            return error_set(s->err, LECO_INVALID, "%s: prompts.to: \"%.60s\" says \"%.60s\", which is to go", p->place,
+                             p->to, s->word[i]);
+    }
     *out = topic_is_names(near->topic) ? p->to : word_by_itself(p->to, s->config->memory);
     return *out ? LECO_OK : no_memory(s);
 }
@@ -149,7 +153,7 @@ static leco_status complete_entry(completing *s, const train_prompt *p)
     LECO_TRY(word_warn_of_unknown(t, p->target, false, s->err));
     LECO_TRY(near_find(&s->search, word, s->scratch, &near, s->err));
     word_warn_of_phrase(word);
-    LECO_TRY(choose(s, p, &alone, &near, &becomes));
+    LECO_TRY(choose(s, p, &near, &becomes));
     return add_texts(s, p, word, &near, becomes);
 }
 
@@ -198,6 +202,17 @@ static leco_status complete(completing *s, const device *d)
     return LECO_OK;
 }
 
+static leco_status note_word(completing *s, const train_prompt *p)
+{
+    const char *word = word_by_itself(p->target, s->scratch);
+    if (!word) return no_memory(s);
+    for (size_t i = 0; i < s->words; i++)
+        if (strcasecmp(s->word[i], word) == 0)
+            return error_set(s->err, LECO_INVALID, "%s: prompts.target: \"%.60s\" is given twice", p->place, word);
+    s->word[s->words++] = word;
+    return LECO_OK;
+}
+
 static leco_status open_and_complete(completing *s, const char *device_name)
 {
     device d = {0};
@@ -219,9 +234,8 @@ leco_status concepts_complete(train_config *c, const char *device_name, leco_err
         return no_memory(&s);
     }
     leco_status status = LECO_OK;
-    for (size_t i = 0; i < c->prompt_count; i++)
-        if (c->prompt[i].concept && !(s.word[s.words++] = word_by_itself(c->prompt[i].target, s.scratch)))
-            status = no_memory(&s);
+    for (size_t i = 0; i < c->prompt_count && status == LECO_OK; i++)
+        if (c->prompt[i].concept) status = note_word(&s, &c->prompt[i]);
     if (status == LECO_OK) status = open_and_complete(&s, device_name);
     model_close(s.model);
     arena_destroy(s.scratch);

@@ -131,26 +131,30 @@ static void drop_kind(char *word)
 
 const char *word_by_itself(const char *text, arena *memory)
 {
-    static const char blanks[] = " \t\r\n";
-    text += strspn(text, blanks);
+    static const char blanks[] = " \t\r\n", around[] = " \t\r\n\"'.,;:!?";
+    const char *bare = text + strspn(text, around);
+    text = *bare ? bare : text + strspn(text, blanks);
     const size_t article = word_article(text);
     const char *rest = text + article + strspn(text + article, blanks);
     if (*rest) text = rest;
     size_t length = strlen(text);
-    while (length > 0 && strchr(blanks, text[length - 1])) length--;
+    while (length > 0 && strchr(*bare ? around : blanks, text[length - 1])) length--;
     char *copy = arena_printf(memory, "%.*s", (int)length, text);
-    if (copy) drop_kind(copy);
-    return copy;
+    if (!copy) return NULL;
+    drop_kind(copy);
+    return strncasecmp(copy, "the ", 4) == 0 && topic_listing(copy + 4) ? copy + 4 : copy;
 }
 
 void word_warn_of_phrase(const char *word)
 {
     enum { FEW = 3 };
-    if (count_words(word) > FEW)
+    if (strchr(word, ','))
+        log_message(LOG_WARNING, "\"%.60s\" has a comma and is taken as one: several words are given one by one", word);
+    else if (count_words(word) > FEW)
         log_message(
             LOG_WARNING,
             "\"%.60s\" is a phrase, which leco's texts have in a word's place: name the word of it that is to go "
-            "(or the texts, by --in)",
+            "(or say in which texts it stands)",
             word);
 }
 

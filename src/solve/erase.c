@@ -1,6 +1,7 @@
 #include "solve/erase_internal.h"
 
 #include <string.h>
+#include <strings.h>
 
 #include "base/log.h"
 #include "model/kinds.h"
@@ -33,6 +34,9 @@ static leco_status check_concepts(solver *s)
             return error_set(s->err, LECO_INVALID,
                              "the concept \"%.60s...\" is more than the %zu tokens that the text encoder reads",
                              c->word, tokenizer_length(s->model->tokenizer));
+        for (size_t k = 0; k < i; k++)
+            if (strcasecmp(s->subject[k].word, c->word) == 0)
+                return error_set(s->err, LECO_INVALID, "the concept \"%.60s\" is given twice", c->word);
     }
     return LECO_OK;
 }
@@ -67,6 +71,12 @@ static leco_status check_texts(const solver *s)
         const char *text = keep ? o->keep[i - o->targets] : o->target[i].text;
         LECO_TRY(word_warn_of_unknown(s->model->tokenizer, text, keep, s->err));
         LECO_TRY(text_place(text, s->model->tokenizer, s->texts, &place, s->err));
+        if (keep && place.cut)
+            log_message(LOG_WARNING,
+                        "\"%.60s...\" is more than the %zu tokens that the text encoder reads: what is behind them "
+                        "doesn't count",
+                        text, tokenizer_length(s->model->tokenizer));
+        if (!keep && strchr(text, ',')) word_warn_of_phrase(text);
         const subject *c = erase_mentioned(s, &place);
         if (c && keep && i - o->targets >= o->certain) {
             passed = passed ? passed : text;

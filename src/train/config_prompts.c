@@ -123,9 +123,9 @@ static leco_status settle_negative(const doc_node *n, train_prompt *p, leco_erro
     return LECO_OK;
 }
 
-/* Does an entry say what is to go, a word or a few, and nothing of what is to come? Not where it is photographs or a
- * new word that is trained. */
-static bool is_concept(const doc_node *n, const train_config *c, const train_prompt *p)
+/* Does an entry say what is to go, and nothing of what is to come? Not where it is photographs or a new word that is
+ * trained. */
+static bool says_target_only(const doc_node *n, const train_config *c, const train_prompt *p)
 {
     static const char *const more[] = {"positive", "unconditional", "neutral", "attributes"};
     const bool embedding = c->network.kind == &kind_embedding || c->network.layers.scope == SCOPE_EMBEDDING;
@@ -133,7 +133,19 @@ static bool is_concept(const doc_node *n, const train_config *c, const train_pro
     if (p->action != &mode_erase || p->attributes || p->negative || p->erase_from) return false;
     for (size_t i = 0; i < sizeof more / sizeof *more; i++)
         if (doc_find(n, more[i])) return false;
-    return p->target[strspn(p->target, " \t\r\n")] && !strpbrk(p->target, "{}\\");
+    return p->target[strspn(p->target, " \t\r\n")];
+}
+
+/* And is that a word or a few? */
+static bool is_concept(const doc_node *n, const train_config *c, const train_prompt *p)
+{
+    if (!says_target_only(n, c, p)) return false;
+    if (!strpbrk(p->target, "{}\\")) return true;
+    log_message(LOG_WARNING,
+                "%s: prompts.target means several texts, and is taken as it stands: without another word in its place, "
+                "and with nothing preserved. Give each word an entry of its own, or say what comes with `neutral`",
+                p->place);
+    return false;
 }
 
 static leco_status read_prompt(const doc_node *n, train_config *c, train_prompt *p, leco_error *err)
@@ -160,7 +172,7 @@ static leco_status read_prompt(const doc_node *n, train_config *c, train_prompt 
         return error_set(
             err, LECO_INVALID,
             "%s: prompts.to is for an entry of `prompts` that erases and says nothing else than a word or a "
-            "few as its target; here neutral says what comes in its place",
+            "few as its target; in others `neutral` says what comes in its place",
             doc_find(n, "to")->place);
     if (p->concept && !doc_find(n, "guidance_scale")) p->guidance_scale = 0; /* another word comes in its place */
     if (!p->positive) p->positive = p->target;

@@ -33,6 +33,10 @@ wrong 1 'the concept "red red .*more than the 77 tokens' "$(many 80 red)"
 wrong 1 '"(a|red) .*red red .*more than the 77 tokens' "$(many 74 red)"
 wrong 1 'not valid UTF-8' $'\xff'
 
+wrong 1 'the concept "Red" is given twice' red 'a Red'
+wrong 1 'the share in "blue:0,5" is "0,5": expected a number above 0' red --to blue:0,5
+wrong 1 'the share in "blue:" is ""' red --to blue:
+
 # Contexts.
 wrong 1 'the context "a star" has no \{\}' red --in 'a star'
 wrong 1 'the context "\{\} or \{\}" has more than one \{\}' red --in '{} or {}'
@@ -151,6 +155,9 @@ run 1 "$LECO" enhance -m "$model" red -o x.safetensors --keep red
 [ "$(cat x.safetensors)" = 'the old one' ] || complain 'the old file was damaged'
 
 # And what may look wrong isn't.
+run 0 "$LECO" erase -m "$model" '"red!"' -q -o y.safetensors --to 'a, b' --keep "$(many 80 blue)"
+says 'warning: "a, b" has a comma and is taken as one'
+says 'warning: "blue blue .*more than the 77 tokens .* doesn.t count'
 printf 'a star\na red star\nred\n' >keep.txt # lists that people have may hold what is to go
 run 0 "$LECO" erase -m "$model" red -q -o y.safetensors --keep-file keep.txt
 says 'warning: "a red star", as others of the file, says what is to change, and isn.t kept'

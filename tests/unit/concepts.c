@@ -142,6 +142,10 @@ static void what_can_t_be_completed_is_said(void **state)
     assert_fails(read_and_complete(many, "", &c), LECO_INVALID, &err, "train.yaml:2", "prompts.target", "77 tokens");
     assert_fails(read_and_complete("[{target: flat}, {target: outline}, {target: striped}, {target: dotted}]", "", &c),
                  LECO_INVALID, &err, "train.yaml:2", "prompts.target", "no other style", "`to`");
+    assert_fails(read_and_complete("[{target: red}, {target: a Red, to: blue}]", "", &c), LECO_INVALID, &err,
+                 "train.yaml:2", "prompts.target", "given twice");
+    assert_fails(read_and_complete("[{target: red}, {target: orange, to: red}]", "", &c), LECO_INVALID, &err,
+                 "train.yaml:2", "prompts.to", "which is to go");
     assert_fails(read_and_complete("[{target: red, to: '{blue'}]", "", &c), LECO_INVALID, &err, "train.yaml:2",
                  "prompts.to", "never closed");
     assert_fails(read_and_complete("[{target: red, preserve: [blue]}]", "", &c), LECO_INVALID, &err, "train.yaml:2",
