@@ -144,7 +144,7 @@ static const char *find_word(const char *prompt, const char *word)
     return NULL;
 }
 
-/* A prompt that has no {} and says one of the concepts gets it there; "" of one that says none, or several. */
+/* A prompt that has no {} and says one of the concepts, once, gets it there; "" of one that says none, or several. */
 static leco_status place_concept(const erasing *e, const char *prompt, const char **out, leco_error *err)
 {
     const char *found = NULL;
@@ -154,7 +154,7 @@ static leco_status place_concept(const erasing *e, const char *prompt, const cha
         if (!word) return error_memory(err, 0, "a concept");
         if (*word) at = find_word(prompt, word);
         if (!at) continue;
-        count++;
+        count += find_word(at + 1, word) ? 2 : 1; /* another one would stay */
         found = at;
         length = strlen(word);
     }
@@ -172,20 +172,23 @@ static leco_status gather_contexts(erasing *e, leco_error *err)
     size_t count, kept = 0;
     LECO_TRY(gather_texts(o->contexts, o->context_count, "--in", o->context_file, e->memory, &found, &count, err));
     const char **all = arena_alloc(e->memory, count + 1, sizeof *all);
-    if (!all) return error_memory(err, count * sizeof *all, "contexts");
+    const char **place = arena_alloc(e->memory, count + 1, sizeof *place);
+    if (!all || !place) return error_memory(err, count * sizeof *all, "contexts");
     for (size_t i = 0; i < count; i++) {
         const char *text = all[kept] = found[i].text;
         if (i >= o->context_count && !strstr(text, "{}")) LECO_TRY(place_concept(e, text, &all[kept], err));
+        place[kept] = found[i].place;
         const leco_status status = *all[kept] ? context_check(all[kept], err) : LECO_OK;
         if (status != LECO_OK) return error_prefix(err, status, "%s", found[i].place);
         kept += i < o->context_count || *all[kept] != '\0';
     }
     if (kept == 0 && count > 0)
-        return error_set(err, LECO_INVALID, "%s: no line has a {} or says one concept", o->context_file);
+        return error_set(err, LECO_INVALID, "%s: no line has a {} or says one concept once", o->context_file);
     if (kept < count)
-        log_message(LOG_WARNING, "%s: lines passed over, that have no {} and don't say one concept: %zu",
+        log_message(LOG_WARNING, "%s: lines passed over, that have no {} and don't say one concept once: %zu",
                     o->context_file, count - kept);
     e->what.context = all;
+    e->what.context_place = place;
     e->what.contexts = kept;
     return LECO_OK;
 }

@@ -53,7 +53,8 @@ leco_status context_check(const char *template, leco_error *err)
 }
 
 /* Draws one, and adds it where it wasn't there before. */
-static leco_status add_drawn(draw *d, rng *r, name_table *known, arena *memory, context_list *out, leco_error *err)
+static leco_status add_drawn(draw *d, size_t number, rng *r, name_table *known, arena *memory, context_list *out,
+                             leco_error *err)
 {
     char *text = arena_alloc(memory, strlen(d->text.text) + 1, 1);
     if (!text) return error_memory(err, strlen(d->text.text), "a context");
@@ -67,7 +68,7 @@ static leco_status add_drawn(draw *d, rng *r, name_table *known, arena *memory, 
     char *name = arena_strdup(memory, text), *place = strchr(text, PLACE);
     if (!name || !name_table_add(known, name, out->count)) return error_memory(err, strlen(text), "a context");
     *place = '\0';
-    out->item[out->count++] = (context){.before = text, .after = place + 1};
+    out->item[out->count++] = (context){.before = text, .after = place + 1, .drawn_from = number};
     return LECO_OK;
 }
 
@@ -82,7 +83,7 @@ leco_status contexts_draw(const char *const *templates, size_t count, size_t wan
     for (size_t i = 0; i < count && status == LECO_OK; i++) status = prepare(templates[i], memory, &draws[i], err);
     /* By turns, so that each has its share; some rounds more than needed, because draws repeat themselves. */
     for (size_t i = 0; i < 8 * (wanted + count) && out->count < wanted && status == LECO_OK; i++)
-        status = add_drawn(&draws[i % count], r, &known, memory, out, err);
+        status = add_drawn(&draws[i % count], i % count, r, &known, memory, out, err);
     name_table_free(&known);
     return status;
 }

@@ -9,6 +9,7 @@
 
 typedef struct context {
     const char *before, *after; /* of the place: "a large " and " star" */
+    size_t drawn_from;          /* number of the template */
 } context;
 
 typedef struct context_list {

@@ -117,7 +117,10 @@ static leco_status draw_contexts(solver *s, subject *c, const near_words *near)
         if (&s->subject[i] != c) others[count++] = s->subject[i].word;
     if (!o->contexts) return contexts_of_topic(near->topic, t, others, CONTEXTS, &s->random, s->texts, &c->at, s->err);
     LECO_TRY(contexts_draw(o->context, o->contexts, CONTEXTS, &s->random, s->texts, &c->at, s->err));
-    for (size_t i = 0; i < c->at.count; i++) LECO_TRY(check_context(s, &c->at.item[i]));
+    for (size_t i = 0; i < c->at.count; i++) {
+        leco_status status = check_context(s, &c->at.item[i]);
+        if (status != LECO_OK) return error_prefix(s->err, status, "%s", o->context_place[c->at.item[i].drawn_from]);
+    }
     return contexts_of_topic(near->topic, t, others, CONTEXTS, &s->random, s->texts, &c->usual, s->err);
 }
 
@@ -153,8 +156,12 @@ static leco_status place_all(const solver *s, const context_list *at, const char
 {
     *out = arena_alloc(s->texts, at->count, sizeof **out);
     if (!*out) return erase_no_memory(s, "contexts");
-    for (size_t i = 0; i < at->count; i++)
-        LECO_TRY(context_place(&at->item[i], word, s->model->tokenizer, s->texts, &(*out)[i].place, s->err));
+    for (size_t i = 0; i < at->count; i++) {
+        leco_status status = context_place(&at->item[i], word, s->model->tokenizer, s->texts, &(*out)[i].place, s->err);
+        if (status != LECO_OK && s->options->contexts)
+            return error_prefix(s->err, status, "%s", s->options->context_place[at->item[i].drawn_from]);
+        LECO_TRY(status);
+    }
     return LECO_OK;
 }
 

@@ -27,7 +27,8 @@ typedef struct erase_options {
     size_t pairs;
     const erase_target *target; /* what the concepts become, in these shares; none: for each the nearest word */
     size_t targets;
-    const char *const *context; /* templates with {} and wildcards; none: those of the concept's topic */
+    const char *const *context;       /* templates with {} and wildcards; none: those of the concept's topic */
+    const char *const *context_place; /* for messages: where each of these stands */
     size_t contexts;
     const char *const *keep; /* words for the contexts, and texts */
     size_t keeps;

@@ -236,7 +236,7 @@ static leco_status guess_topic(const near_search *s, const char *concept, arena 
         near_words words;
         LECO_TRY(add_topic(s, about, scratch, &words, err));
         if (words.count == 0) continue;
-        LECO_TRY(compare_in(s, &(context){"", ""}, concept, &words, scratch, err));
+        LECO_TRY(compare_in(s, &(context){.before = "", .after = ""}, concept, &words, scratch, err));
         for (size_t i = 0; i < words.count; i++) {
             if (words.item[i].distance >= least) continue;
             least = words.item[i].distance;

@@ -68,15 +68,15 @@ prints '"becomes": "heart"' '"topic": "object"' '"text": "a photo of my house"' 
 if grep -q 'a a \|an a \|[^"]a photo of my house' stdout; then complain 'a prompt was put into a text'; fi
 run 0 "$LECO" erase -m "$SOURCE/models/shapes" red --json -q -o x.safetensors --in "a portrait of a {} cat"
 prints '"text": "a (small|large) .* style"' '"text": "a portrait of an? .* cat"'
-printf 'a painting of a Red star\n# red\na tired cat\nred and {small|large} {}\na {} car' >prompts.txt
+printf 'a painting of a Red star\n# red\na tired cat\nred, a red star\nred and {small|large} {}\na {} car' >prompts.txt
 run 1 "$LECO" erase -m "$SOURCE/models/shapes" red -o y.safetensors --in-file prompts.txt
-says 'the context "red and (small|large) \{\}" says "red" besides'
+says 'prompts.txt:5: the context "red and (small|large) \{\}" says "red" besides'
 sed -i /small/d prompts.txt
 run 0 "$LECO" erase -m "$SOURCE/models/shapes" red --json -q -o x.safetensors --in-file prompts.txt
-says 'prompts.txt: lines passed over, .*: 1$'
+says 'prompts.txt: lines passed over, .*: 2$'
 prints '"contexts": 2' '"text": "a painting of an? .* star"' '"text": "an? .* car"'
 run 1 "$LECO" erase -m "$SOURCE/models/shapes" ring -o y.safetensors --in-file <(echo 'a {small|large} string')
-says 'no line has a \{\} or says one concept'
+says 'no line has a \{\} or says one concept once'
 run 0 "$LECO" enhance -m "$SOURCE/models/shapes" dotted -o x.safetensors
 says '^dotted \(style, .*goes away from "flat"'
 run 0 "$LECO" inspect x.safetensors

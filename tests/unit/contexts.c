@@ -179,7 +179,7 @@ static void words_that_fall_apart_are_not_known(void **state)
 /* The word's tokens as the tokenizer gives them for the word alone are at from, and nothing else is. */
 static void check_place(const tokenizer *t, const char *before, const char *word, const char *after)
 {
-    const context at = {before, after};
+    const context at = {.before = before, .after = after};
     placed_text place, alone, first;
     assert_works(context_place(&at, word, t, memory, &place, &err), &err);
     assert_works(text_place(word, t, memory, &alone, &err), &err);
@@ -211,7 +211,7 @@ static void some_of_these_words_are_several_tokens(void **state)
 {
     (void)state;
     placed_text place;
-    const context at = {"a ", " star"};
+    const context at = {.before = "a ", .after = " star"};
     assert_works(context_place(&at, "xylophone", words, memory, &place, &err), &err);
     assert_true(place.from == 2 && place.length > 2);
     assert_works(context_place(&at, "red", words, memory, &place, &err), &err);
@@ -226,7 +226,8 @@ static void long_texts_are_named_or_cut(void **state)
     (void)state;
     char text[400] = "";
     for (int i = 0; i < 90; i++) strcat(text, "red ");
-    const context at = {"a ", " star"}, long_before = {text, ""}, long_after = {"", text};
+    const context at = {.before = "a ", .after = " star"}, long_before = {.before = text, .after = ""},
+                  long_after = {.before = "", .after = text};
     placed_text place;
     assert_fails(context_place(&at, text, words, memory, &place, &err), LECO_INVALID, &err, "\"a red red", "77 tokens");
     assert_fails(context_place(&long_before, "x", words, memory, &place, &err), LECO_INVALID, &err, "\"red red", "77");
