@@ -10,7 +10,8 @@ trajectory of 50 steps and p1atdev's timesteps, starting not counted. "goal": 50
 which it wants for "red", beside a leco config of two lines and leco erase, everything counted: seconds from the command to
 the file; of 256 captions that ask for red, how many are red; of 512 that don't, how many are as asked.
 
-LECO and LECO_PROBE name leco's programs, if they aren't in build/release.
+p1atdev's modules want pydantic before 2, lion-pytorch, prodigyopt and dadaptation besides. LECO and LECO_PROBE name leco's
+programs, if they aren't in build/release.
 """
 
 import argparse
