@@ -20,7 +20,6 @@ import io
 import json
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,13 +27,10 @@ from pathlib import Path
 
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent
+from experiments import ASKING, LECO, MODEL, ROOT, call, probe, red, set_options, two_lines
+
 sys.path.insert(0, str(ROOT / "tools"))
 import export_p1atdev as p1atdev  # noqa: E402
-
-LECO = os.environ.get("LECO", str(ROOT / "build/release/leco"))
-PROBE = os.environ.get("LECO_PROBE", str(ROOT / "build/release/leco-probe"))
-MODEL = str(ROOT / "models/shapes")
 
 SAME = """pretrained_model: {name_or_path: %s}
 network: {rank: 4, alpha: 1.0}
@@ -44,14 +40,6 @@ save: {path: %s, name: same, per_steps: 0, state: false}
 logging: {log: true, effect: false}
 prompts: [{target: red, neutral: "", guidance_scale: 1.0}]
 """
-TWO_LINES = "pretrained_model: %s\nprompts: [{target: red}]\n"
-
-
-def call(*command):
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
-    if done.returncode != 0:
-        sys.exit(f"against-p1atdev: {' '.join(map(str, command))}: {done.stderr.strip()}")
-    return done.stdout
 
 
 def their_training(theirs, updates, seed):
@@ -68,7 +56,7 @@ def our_update(folder, updates, seed):
     """By the log's clock, from the first update to the last."""
     config = folder / "same.yaml"
     config.write_text(SAME % (MODEL, updates + 1, folder))
-    call(LECO, "train", config, "-q", "--set", f"train.seed={seed}")
+    call([LECO, "train", str(config), "-q", *set_options({"train.seed": seed})])
     lines = [json.loads(line) for line in (folder / "same.log.jsonl").read_text().splitlines()]
     return (lines[-1]["seconds"] - lines[0]["seconds"]) / updates
 
@@ -82,15 +70,9 @@ def update(theirs, folder, turns, updates):
     print(f"ratio {ratios[len(ratios) // 2]:.2f} (from {ratios[0]:.2f} to {ratios[-1]:.2f})")
 
 
-def count(lora, number, seed, *options):
-    out = call(PROBE, "-m", MODEL, "--lora", lora, "--weights", "1", "--guidance-scale", "4", "--scheduler", "dpmpp_2m", "--steps",
-               "12", "--batch", "16", "-q", "--json", "--count", number, "--seed", seed, *options)
-    return json.loads(out)["columns"][0]
-
-
 def tell(name, seed, seconds, lora):
-    left = count(lora, 256, 1000 + 10000 * seed, "--require", "color=red", "--expect", "color=red")["expect"]["color=red"]
-    kept = count(lora, 512, 5000 + 10000 * seed, "--forbid", "color=red")["all"]
+    left = red(probe(MODEL, lora, 1, 256, 1000 + 10000 * seed, *ASKING))
+    kept = probe(MODEL, lora, 1, 512, 5000 + 10000 * seed, "--forbid", "color=red")["all"]
     print(f"| {name} | {seed} | {seconds:.1f} s | {100 * left:.1f}% | {100 * kept:.1f}% |", flush=True)
 
 
@@ -103,12 +85,12 @@ def goal(theirs, folder, seeds):
         network.save_weights(str(lora), dtype=torch.float32)
         tell("p1atdev's trainer, 500 updates", seed, time.monotonic() - begin, lora)
         config = folder / "two.yaml"
-        config.write_text(TWO_LINES % MODEL)
+        config.write_text(two_lines())
         begin = time.monotonic()
-        call(LECO, "train", config, "-q", "--set", f"train.seed={seed}", "--set", f"save.path={folder}", "--set", "save.name=two")
+        call([LECO, "train", str(config), "-q", *set_options({"train.seed": seed, "save.path": folder, "save.name": "two"})])
         tell("leco train, two lines", seed, time.monotonic() - begin, folder / "two.safetensors")
         begin = time.monotonic()
-        call(LECO, "erase", "-m", MODEL, "red", "-q", "-o", folder / "erase.safetensors")
+        call([LECO, "erase", "-m", MODEL, "red", "-q", "-o", str(folder / "erase.safetensors")])
         tell("leco erase", seed, time.monotonic() - begin, folder / "erase.safetensors")
 
 

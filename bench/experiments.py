@@ -147,15 +147,14 @@ EXPERIMENTS = {
         *((f"DDIM, {n}", steps(n, noise_scheduler="ddim")) for n in (8, 12, 20, 50)),
         *((f"DPM++ 2M, {n}", steps(n, noise_scheduler="dpmpp_2m")) for n in (8, 12, 20)),
     ),
-    "gone": [
-        Cell(f"{name}", changes, start={}, counts=("left", "kept", "unnamed", "plain", "strong", "attack"))
-        for name, changes in (
-            ("closed form", {"train.iterations": 1, "train.lr": "1e-12"}),
-            ("two lines", {}),
-            ("from zero", FROM_ZERO),
-            ("from zero, all with convolutions", FROM_ZERO | method("c3lier", "full")),
-        )
-    ],
+    "gone": cells(
+        ("closed form", {"train.iterations": 1, "train.lr": "1e-12"}),
+        ("two lines", {}),
+        ("from zero", FROM_ZERO),
+        ("from zero, all with convolutions", FROM_ZERO | method("c3lier", "full")),
+        start={},
+        counts=("left", "kept", "unnamed", "plain", "strong", "attack"),
+    ),
 }
 
 
@@ -165,7 +164,7 @@ EXPERIMENTS = {
 def call(command, **options):
     done = subprocess.run(command, capture_output=True, text=True, **options)
     if done.returncode != 0:
-        sys.exit(f"experiments: {' '.join(command)}: {done.stderr.strip()}")
+        sys.exit(f"{' '.join(command)}: {done.stderr.strip()}")
     return done
 
 
@@ -398,4 +397,5 @@ def main(arguments):
             print()
 
 
-main(sys.argv[1:])
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -45,8 +45,9 @@ typedef struct erasing {
     const leco_erase_options *options;
     const char *path;
     double start;
-    arena *memory;   /* of texts */
-    dtype precision; /* of the file */
+    arena *memory;     /* of texts */
+    const char **word; /* [concept_count] the concepts by themselves */
+    dtype precision;   /* of the file */
     erase_options what;
     erase_result result;
 } erasing;
@@ -150,9 +151,7 @@ static leco_status place_concept(const erasing *e, const char *prompt, const cha
     const char *found = NULL;
     size_t length = 0, count = 0;
     for (size_t i = 0; i < e->options->concept_count; i++) {
-        const char *word = word_by_itself(e->options->concepts[i], e->memory), *at = NULL;
-        if (!word) return error_memory(err, 0, "a concept");
-        if (*word) at = find_word(prompt, word);
+        const char *word = e->word[i], *at = *word ? find_word(prompt, word) : NULL;
         if (!at) continue;
         count += find_word(at + 1, word) ? 2 : 1; /* another one would stay */
         found = at;
@@ -288,6 +287,10 @@ static leco_status read_options(erasing *e, leco_error *err)
     if (!target) return error_memory(err, o->to_count * sizeof *target, "texts");
     for (size_t i = 0; i < o->to_count; i++) LECO_TRY(read_target(o->to[i], e->memory, &target[i], err));
     e->what.target = target;
+    if (!(e->word = arena_alloc(e->memory, o->concept_count, sizeof *e->word)))
+        return error_memory(err, o->concept_count * sizeof *e->word, "concepts");
+    for (size_t i = 0; i < o->concept_count; i++)
+        if (!(e->word[i] = word_by_itself(o->concepts[i], e->memory))) return error_memory(err, 0, "a concept");
     LECO_TRY(gather_contexts(e, err));
     return gather_kept(e, err);
 }
@@ -388,10 +391,7 @@ static char *to_summary(const erasing *e, const leco_erase_report *report)
     FILE *out = open_memstream(&text, &size);
     if (!out) return NULL;
     const leco_erase_options *o = e->options;
-    for (size_t i = 0; i < o->concept_count; i++) {
-        const char *word = word_by_itself(o->concepts[i], e->memory);
-        tell_concept(out, o->concepts[i], word ? word : o->concepts[i], &r->erased[i], o);
-    }
+    for (size_t i = 0; i < o->concept_count; i++) tell_concept(out, o->concepts[i], e->word[i], &r->erased[i], o);
     fprintf(out, "kept: %zu texts, moved by %.1f%% of that; most:\n", r->kept_count, 100 * report->moved);
     for (size_t i = 0; i < r->kept_count && i < 3; i++)
         fprintf(out, "  %5.1f%%  \"%s\"\n", 100 * r->kept[i].moved, r->kept[i].text);

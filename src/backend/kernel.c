@@ -1,5 +1,7 @@
 #include "backend/backend.h"
 
+#include "base/file.h"
+
 static weight *weight_of(const node *n, int input)
 {
     const tensor *t = n->input[input];
@@ -20,17 +22,21 @@ leco_status kernel_plan_node(const kernel *k, const kernel_site *at, kernel_plan
 
 leco_status kernel_prepare(const kernel *k, const kernel_site *at, kernel_plan *plan, leco_error *err)
 {
+    bool empty[NODE_MAX_INPUTS] = {false};
     for (int i = 0; i < NODE_MAX_INPUTS; i++) {
         const weight *w = weight_of(at->node, i);
         if (w == NULL) continue;
         weight_form *f = plan->form[i];
+        empty[i] = f != NULL && f->data == NULL;
         if (f != NULL && f->plain) LECO_TRY(weight_fill(w, f, err));
         plan->weight[i] = f != NULL ? f->data : w->data; /* another form's is perhaps still to come */
     }
-    if (k->prepare == NULL) return LECO_OK;
-    LECO_TRY(k->prepare(at, plan, err));
+    if (k->prepare != NULL) LECO_TRY(k->prepare(at, plan, err));
     for (int i = 0; i < NODE_MAX_INPUTS; i++) {
-        if (plan->form[i] != NULL) plan->weight[i] = plan->form[i]->data;
+        if (plan->form[i] == NULL) continue;
+        plan->weight[i] = plan->form[i]->data;
+        const weight *w = weight_of(at->node, i);
+        if (empty[i]) file_forget(w->data, (size_t)shape_count(&w->shape) * dtype_size(w->type)); /* it is packed now */
     }
     return LECO_OK;
 }

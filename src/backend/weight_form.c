@@ -2,7 +2,6 @@
 
 #include <string.h>
 
-#include "base/file.h"
 #include "base/mem.h"
 
 leco_status weight_want(weight *w, const device_memory *m, const void *key, size_t key_size, size_t bytes,
@@ -64,17 +63,11 @@ leco_status weight_fill(const weight *w, weight_form *f, leco_error *err)
         dtype_convert(f->data, f->type, w->data, w->type, count);
     else
         status = f->memory->upload_as(f->data, f->type, w->data, w->type, count, err);
-    if (status == LECO_OK) {
+    if (status == LECO_OK)
         f->version = w->version;
-        weight_forget_source(w);
-    } else if (taken) /* else kernels are bound to it */
+    else if (taken) /* else kernels are bound to it */
         weight_give_back(f);
     return status;
-}
-
-void weight_forget_source(const weight *w)
-{
-    file_forget(w->data, (size_t)shape_count(&w->shape) * dtype_size(w->type));
 }
 
 void weight_release(weight *w)

@@ -33,9 +33,6 @@ void weight_give_back(weight_form *f); /* where filling it failed: it is only wa
 /* Takes and fills a plain form, if that isn't done, or was done before the weight changed. */
 leco_status weight_fill(const weight *w, weight_form *f, leco_error *err);
 
-/* Once a form is filled, what it was filled from needn't stay in memory beside it. */
-void weight_forget_source(const weight *w);
-
 /* Frees all forms: no session over them may be left. */
 void weight_release(weight *w);
 size_t weight_wanted_bytes(const weight *w); /* of all forms */

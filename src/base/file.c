@@ -172,13 +172,10 @@ leco_status file_read_text(const char *path, size_t limit, char **text, size_t *
     if (fd < 0) return error_errno(err, path, "cannot open", errno);
     leco_status status = read_all(fd, path, limit, &buffer, &used, err);
     close(fd);
-    if (status != LECO_OK) {
-        mem_free(buffer);
-        return status;
-    }
-    if (!size && strlen(buffer) != used) {
+    if (status == LECO_OK && !size && strlen(buffer) != used)
         status = error_set(err, LECO_INVALID, "%s: expected a text, found a zero byte behind %zu others", path,
                            strlen(buffer));
+    if (status != LECO_OK) {
         mem_free(buffer);
         return status;
     }

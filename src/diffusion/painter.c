@@ -100,32 +100,29 @@ static planned_memory count_memory(const painter *p, const easel *e)
         .graphs = conditioner_encoder_bytes(p->conditioner) + denoiser_bytes(e->denoiser) + decoder_bytes(e->decoder)};
 }
 
-static size_t total(planned_memory m)
-{
-    return m.weights + m.activations + m.graphs;
-}
-
 /* Beyond the budget pictures are decoded in tiles, as small as it takes. */
 static leco_status keep_to_budget(const painter *p, easel *e, leco_error *err)
 {
     const double mib = 1024.0 * 1024.0;
-    const size_t whole = total(e->planned);
+    const size_t whole = planned_total(&e->planned);
     int64_t tile = e->size.height > e->size.width ? e->size.height : e->size.width;
-    while (e->budget && total(e->planned) > e->budget && tile > SMALLEST_TILE) {
+    while (e->budget && planned_total(&e->planned) > e->budget && tile > SMALLEST_TILE) {
         decoder_destroy(e->decoder);
         e->decoder = NULL;
         tile = tile > 2 * SMALLEST_TILE ? tile / 2 : SMALLEST_TILE;
         LECO_TRY(decoder_plan(p->device, p->model, e->size, tile, &e->decoder, err));
         e->planned = count_memory(p, e);
     }
-    const size_t needed = total(e->planned);
-    if (e->budget && needed > e->budget)
+    const size_t needed = planned_total(&e->planned);
+    if (e->budget && needed > e->budget) {
+        char parts[PLANNED_ROOM];
+        planned_parts(&e->planned, parts);
         return error_set(err, LECO_MEMORY,
-                         "the budget of %.1f MiB is %.1f MiB too little: this drawing needs %.1f MiB = weights %.1f + "
-                         "activations %.1f + graphs %.1f; a smaller size or batch needs less",
+                         "the budget of %.1f MiB is %.1f MiB too little: this drawing needs %.1f MiB = %s; a smaller "
+                         "size or batch needs less",
                          floor(10 * (double)e->budget / mib) / 10, ceil(10 * (double)(needed - e->budget) / mib) / 10,
-                         ceil(10 * (double)needed / mib) / 10, (double)e->planned.weights / mib,
-                         (double)e->planned.activations / mib, (double)e->planned.graphs / mib);
+                         ceil(10 * (double)needed / mib) / 10, parts);
+    }
     if (needed < whole)
         log_message(LOG_INFO,
                     "to stay within the budget, pictures are decoded in tiles of %lld pixels: %.1f MiB instead of %.1f",

@@ -1,5 +1,7 @@
 #include "diffusion/runner.h"
 
+#include <stdio.h>
+
 #include "base/cpu.h"
 #include "base/log.h"
 #include "model/trainable.h"
@@ -53,13 +55,26 @@ leco_status runner_prepare(runner *r, leco_error *err)
     return session_create(plan, r->device->workspace, &r->session, err);
 }
 
+#define MIB (1024.0 * 1024.0)
+
+size_t planned_total(const planned_memory *m)
+{
+    return m->weights + m->activations + m->graphs;
+}
+
+void planned_parts(const planned_memory *m, char out[PLANNED_ROOM])
+{
+    snprintf(out, PLANNED_ROOM, "weights %.1f + activations %.1f + graphs %.1f", (double)m->weights / MIB,
+             (double)m->activations / MIB, (double)m->graphs / MIB);
+}
+
 leco_status planned_explain(const planned_memory *m, const char *what, leco_status status, leco_error *err)
 {
-    const double mib = 1024.0 * 1024.0;
+    char parts[PLANNED_ROOM];
     if (status != LECO_MEMORY || !err) return status;
-    return error_set(err, status, "%s; %s was planned to take %.1f MiB = weights %.1f + activations %.1f + graphs %.1f",
-                     err->message, what, (double)(m->weights + m->activations + m->graphs) / mib,
-                     (double)m->weights / mib, (double)m->activations / mib, (double)m->graphs / mib);
+    planned_parts(m, parts);
+    return error_set(err, status, "%s; %s was planned to take %.1f MiB = %s", err->message, what,
+                     (double)planned_total(m) / MIB, parts);
 }
 
 leco_status runner_create(const runner_spec *spec, runner *out, leco_error *err)

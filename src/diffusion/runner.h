@@ -36,6 +36,10 @@ void runner_free(runner *r); /* safe on a zeroed one */
 typedef struct planned_memory {
     size_t weights, activations, graphs;
 } planned_memory;
+size_t planned_total(const planned_memory *m);
+enum { PLANNED_ROOM = 100 };
+/* "weights 1.0 + activations 2.0 + graphs 3.0", in MiB. */
+void planned_parts(const planned_memory *m, char out[PLANNED_ROOM]);
 /* Where memory ran out (status), the message gets what was planned beside what is missing; `what` was to take it.
  * Returns status. */
 leco_status planned_explain(const planned_memory *m, const char *what, leco_status status, leco_error *err);

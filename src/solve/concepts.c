@@ -137,13 +137,12 @@ static leco_status choose(const completing *s, const train_prompt *p, const near
     return *out ? LECO_OK : no_memory(s);
 }
 
-static leco_status complete_entry(completing *s, const train_prompt *p)
+static leco_status complete_entry(completing *s, const train_prompt *p, const char *word)
 {
     placed_text alone;
     near_words near;
     const tokenizer *t = s->model->tokenizer;
-    const char *becomes, *word = word_by_itself(p->target, s->config->memory);
-    if (!word) return no_memory(s);
+    const char *becomes;
     LECO_TRY(text_place(word, t, s->scratch, &alone, s->err));
     if (alone.cut)
         return error_set(s->err, LECO_INVALID,
@@ -189,10 +188,10 @@ static leco_status complete(completing *s, const device *d)
     LECO_TRY(readers_sketch(&r, s->scratch, &sketch, s->err));
     s->search = (near_search){s->model, &r, sketch, d, s->word, s->words};
     s->kept = "{";
-    for (size_t i = 0; i < c->prompt_count; i++) {
+    for (size_t i = 0, concept = 0; i < c->prompt_count; i++) {
         train_prompt *p = &c->prompt[i];
         p->tickets = TICKETS;
-        LECO_TRY(p->concept ? complete_entry(s, p) : add_entry(s, p));
+        LECO_TRY(p->concept ? complete_entry(s, p, s->word[concept ++]) : add_entry(s, p));
         if (p->concept && !first) first = p;
     }
     LECO_TRY(complete_preserve(s, first));

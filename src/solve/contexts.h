@@ -48,10 +48,9 @@ char *context_text(const context *c, const char *word, arena *memory);
 /* How long "a " or "an " is that a text begins with; 0: it doesn't. */
 size_t word_article(const char *text);
 
-/* A copy without blanks at its ends and without what texts have themselves: "a " or "an " ("a star" is the star of
- * "a small {}"), what punctuation
- * is around it, and of a word of a topic's list "the " and, behind it, the topic's name ("striped style"). NULL: out of
- * memory. */
+/* A copy without the blanks and the punctuation around it, and without what texts have themselves: "a " or "an " ("a
+ * star" is the star of "a small {}"), and of a word of a topic's list "the " and, behind it, the topic's name ("striped
+ * style"). NULL: out of memory. */
 const char *word_by_itself(const char *text, arena *memory);
 
 /* Is it more than a word or a few, which would stand in texts as if it were one? Says so in the log. */

@@ -83,10 +83,7 @@ static leco_status pack(const conv *c, const weight *w, weight_form *f, leco_err
         if (c->rotated) rotate(turned, plain, &w->shape, dtype_size(c->compute));
         status = weight_take(w, f, err);
         if (status == LECO_OK) status = primitive_pack(&c->primitive, c->rotated ? turned : plain, f->data, err);
-        if (status == LECO_OK)
-            weight_forget_source(w);
-        else
-            weight_give_back(f);
+        if (status != LECO_OK) weight_give_back(f);
     }
     mem_free_aligned(copy);
     mem_free_aligned(turned);

@@ -51,7 +51,6 @@ leco_status gather_fill(const gather *g, const weight *w, weight_form *f, leco_e
     if (status == LECO_OK) {
         dtype_convert(plain, g->spec.type, w->data, w->type, (size_t)shape_count(&w->shape));
         arrange(g, f->data, plain, dtype_size(g->spec.type));
-        weight_forget_source(w);
     }
     mem_free_aligned(plain);
     return status;

@@ -181,10 +181,7 @@ static leco_status pack(const conv *c, dtype compute, const weight *w, weight_fo
             launch_channels_last(c->type, c->type, plain, f->data, s->out, s->in, s->kh * s->kw);
             status = gpu_memory.synchronise(err);
         }
-        if (status == LECO_OK)
-            weight_forget_source(w);
-        else
-            weight_give_back(f);
+        if (status != LECO_OK) weight_give_back(f);
     }
     gpu_memory.free(plain);
     return status;
