@@ -38,7 +38,8 @@ static leco_status no_memory(const completing *s)
 static const char *filled(const char *frame, const char *text, arena *memory)
 {
     const char *place = strstr(frame, "{}");
-    return arena_printf(memory, "%.*s%s%s", (int)(place - frame), frame, text, place + 2);
+    const char *full = arena_printf(memory, "%.*s%s%s", (int)(place - frame), frame, text, place + 2);
+    return full ? wildcards_with_articles(full, memory) : NULL;
 }
 
 /* "{a|b|c}"; "" of no words. */

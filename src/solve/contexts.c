@@ -306,6 +306,16 @@ leco_status contexts_of_topic(const topic *about, const tokenizer *t, word_list 
 
 /* ---- token ids ---- */
 
+static bool takes_an(char first)
+{
+    return first && strchr("aeioAEIO", first);
+}
+
+static bool is_article(const char *text, size_t at)
+{
+    return text[at] == 'a' && (at == 0 || text[at - 1] == ' ') && text[at + 1] == ' ';
+}
+
 /* A copy of a text, which goes on with `next`, in which "a" before a vowel is "an". */
 static char *with_articles(const char *text, char next, arena *memory)
 {
@@ -313,9 +323,34 @@ static char *with_articles(const char *text, char next, arena *memory)
     char *copy = arena_alloc(memory, 2 * length + 1, 1), *end = copy;
     for (size_t i = 0; copy && i < length; i++) {
         *end++ = text[i];
-        const bool article = text[i] == 'a' && (i == 0 || text[i - 1] == ' ') && text[i + 1] == ' ';
-        const char follows = i + 2 < length ? text[i + 2] : next;
-        if (article && follows && strchr("aeioAEIO", follows)) *end++ = 'n';
+        if (is_article(text, i) && takes_an(i + 2 < length ? text[i + 2] : next)) *end++ = 'n';
+    }
+    return copy;
+}
+
+char *wildcards_with_articles(const char *text, arena *memory)
+{
+    char *copy = arena_alloc(memory, 4 * strlen(text) + 1, 1), *end = copy;
+    bool owed = false;              /* an article that is still to be said */
+    uint64_t depth = 1, saying = 0; /* a bit for each depth at which choices say it */
+    for (size_t i = 0; copy && text[i]; i++) {
+        if (owed && text[i] != '{') {
+            end = stpcpy(end, takes_an(text[i]) ? "an " : "a ");
+            owed = false;
+        }
+        if (is_article(text, i) && text[i + 2] == '{') {
+            owed = true;
+            i += 2;
+        }
+        if (text[i] == '{') {
+            depth <<= 1;
+            saying = owed ? saying | depth : saying & ~depth;
+        }
+        if (text[i] == '}') depth >>= 1;
+        if (text[i] == '|') owed = saying & depth;
+        *end++ = text[i];
+        if (is_article(text, i) && takes_an(text[i + 2])) *end++ = 'n';
+        if (text[i] == '\\' && text[i + 1]) *end++ = text[++i];
     }
     return copy;
 }

@@ -249,15 +249,16 @@ static leco_status guess_topic(const near_search *s, const char *concept, arena 
 static leco_status find(const near_search *s, const char *concept, arena *memory, arena *scratch, near_words *out,
                         leco_error *err)
 {
-    const topic *listed = topic_listing(concept), *about = listed;
+    const topic *about = topic_listing(concept);
     if (!about) LECO_TRY(compound_topic(concept, s->model->tokenizer, memory, &about, err));
-    const bool compound = about != listed;
+    const bool known = about != NULL;
     if (!about) LECO_TRY(guess_topic(s, concept, scratch, &about, err));
     LECO_TRY(add_topic(s, about, memory, out, err));
     LECO_TRY(add_vocabulary(s, concept, memory, out, err));
     LECO_TRY(compare(s, concept, out, scratch, err));
-    /* "orange star" and "gold star" are near for the star's sake, and don't say the same. */
-    for (size_t i = 0; i < out->count && compound; i++) out->item[i].same = out->item[i].same && !out->item[i].of_topic;
+    /* Words that are listed side by side don't say the same, however near: "flat" and "dotted" of a model to which they
+     * nearly do, or "orange star" and "gold star" for the star's sake. */
+    for (size_t i = 0; i < out->count && known; i++) out->item[i].same = out->item[i].same && !out->item[i].of_topic;
     return LECO_OK;
 }
 

@@ -265,6 +265,25 @@ static void mentions_are_whole_words_in_order(void **state)
     assert_false(mentions("", ""));
 }
 
+static void articles_fit_what_follows_also_in_choices(void **state)
+{
+    (void)state;
+    static const char *const text[][2] = {
+        {"a orange star", "an orange star"},
+        {"a {red|orange} star", "{a red|an orange} star"},
+        {"a {{red|orange}|blue} star", "{{a red|an orange}|a blue} star"},
+        {"a {deep {red|orange}|olive} star", "{a deep {red|orange}|an olive} star"},
+        {"a {|orange} star", "{a |an orange} star"},
+        {"a {red|} star", "{a red|a } star"},
+        {"near a {orange} {red|icy} star and a elm", "near {an orange} {red|icy} star and an elm"},
+        {"a {small|\\{odd\\}} star", "{a small|a \\{odd\\}} star"},
+        {"{a|the} unicorn, grade a {x", "{a|the} unicorn, grade {a x"},
+        {"", ""},
+    };
+    for (size_t i = 0; i < sizeof text / sizeof text[0]; i++)
+        assert_string_equal(wildcards_with_articles(text[i][0], memory), text[i][1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -279,6 +298,7 @@ int main(void)
         cmocka_unit_test(some_of_these_words_are_several_tokens),
         cmocka_unit_test(long_texts_are_named_or_cut),
         cmocka_unit_test(mentions_are_whole_words_in_order),
+        cmocka_unit_test(articles_fit_what_follows_also_in_choices),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
