@@ -168,7 +168,7 @@ static leco_status gather_contexts(erasing *e, leco_error *err)
 {
     const leco_erase_options *o = e->options;
     found_text *found;
-    size_t count, kept = 0;
+    size_t count, kept = 0, first_passed = 0;
     LECO_TRY(gather_texts(o->contexts, o->context_count, "--in", o->context_file, e->memory, &found, &count, err));
     const char **all = arena_alloc(e->memory, count + 1, sizeof *all);
     const char **place = arena_alloc(e->memory, count + 1, sizeof *place);
@@ -179,13 +179,15 @@ static leco_status gather_contexts(erasing *e, leco_error *err)
         place[kept] = found[i].place;
         const leco_status status = *all[kept] ? context_check(all[kept], err) : LECO_OK;
         if (status != LECO_OK) return error_prefix(err, status, "%s", found[i].place);
-        kept += i < o->context_count || *all[kept] != '\0';
+        const bool taken = i < o->context_count || *all[kept];
+        if (!taken && kept == i) first_passed = i;
+        kept += taken;
     }
     if (kept == 0 && count > 0)
         return error_set(err, LECO_INVALID, "%s: no line has a {} or says one concept once", o->context_file);
     if (kept < count)
-        log_message(LOG_WARNING, "%s: lines passed over, that have no {} and don't say one concept once: %zu",
-                    o->context_file, count - kept);
+        log_message(LOG_WARNING, "%s: passed over, as all lines that have no {} and don't say one concept once: %zu",
+                    found[first_passed].place, count - kept);
     e->what.context = all;
     e->what.context_place = place;
     e->what.contexts = kept;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "leco/leco.h"
 
@@ -115,7 +116,7 @@ static bool read_bytes(const char *text, uint64_t *value, char *why, size_t why_
             for (const char *u = units; u <= unit; u++) number *= 1024;
             end++;
         }
-        if (strcmp(end, "B") == 0 || (unit && strcmp(end, "iB") == 0)) end += strlen(end);
+        if (strcasecmp(end, "B") == 0 || (unit && strcasecmp(end, "iB") == 0)) end += strlen(end);
     }
     if (!starts_well || *end != '\0' || !(number >= 1) || number > 0x1p62) {
         snprintf(why, why_size, "takes a number of bytes such as 512M or 4G, not '%s'", text);

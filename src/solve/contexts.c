@@ -14,6 +14,21 @@
 
 /* ---- templates ---- */
 
+/* Does a brace that is open there close behind it? */
+static bool is_in_choice(const char *text, const char *place)
+{
+    size_t depth = 0;
+    for (const char *c = text; c < place; c++) {
+        if (*c == '\\' && c + 1 < place)
+            c++;
+        else if (*c == '{')
+            depth++;
+        else if (*c == '}' && depth > 0)
+            depth--;
+    }
+    return depth > 0;
+}
+
 static leco_status find_place(const char *template, char **out, arena *memory, leco_error *err)
 {
     const char *place = strstr(template, "{}");
@@ -24,7 +39,11 @@ static leco_status find_place(const char *template, char **out, arena *memory, l
     char *at = *out + (place - template);
     at[0] = PLACE;
     memmove(at + 1, at + 2, strlen(at + 2) + 1);
-    return LECO_OK;
+    if (!is_in_choice(*out, at)) return LECO_OK;
+    return error_set(err, LECO_INVALID,
+                     "the {} of the context \"%.100s\" is one of several choices, so that others lack it: expected it "
+                     "outside",
+                     template);
 }
 
 /* A template that is ready to be drawn from. */
@@ -35,7 +54,7 @@ typedef struct draw {
 
 static leco_status prepare(const char *template, arena *memory, draw *out, leco_error *err)
 {
-    char *text;
+    char *text = NULL;
     wildcards written = {.memory = memory}; /* messages quote the text as it is written */
     LECO_TRY(wildcards_read(&written, template, &out->text, err));
     LECO_TRY(find_place(template, &text, memory, err));
@@ -60,10 +79,6 @@ static leco_status add_drawn(draw *d, size_t number, rng *r, name_table *known, 
     if (!text) return error_memory(err, strlen(d->text.text), "a context");
     wildcards_draw(&d->choices, r);
     wildcards_expand(&d->choices, &d->text, text);
-    if (!strchr(text, PLACE))
-        return error_set(
-            err, LECO_INVALID,
-            "the {} of a context is one of several choices, so that \"%.100s\" lacks it: expected it outside", text);
     if (name_table_find(known, text)) return LECO_OK;
     char *name = arena_strdup(memory, text), *place = strchr(text, PLACE);
     if (!name || !name_table_add(known, name, out->count)) return error_memory(err, strlen(text), "a context");
