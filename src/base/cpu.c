@@ -10,16 +10,38 @@
 #include "base/cores.h"
 #include "base/log.h"
 
-static const char *const level_names[] = {"baseline", "avx2", "avx512", "avx512_bf16"};
+static const char *const level_names[] = {"baseline", "avx2", "avx512", "avx512_bf16", "amx"};
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 static bool has_f16c(void)
 {
     unsigned a, b, c, d;
     return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
 }
+
+#if defined(CPU_TILE_TWIN) /* isa/tile.h: what AMX computes, on any processor */
+static bool has_tiles(void)
+{
+    return true;
+}
+#else
+#define PERMIT 0x1023 /* ARCH_REQ_XCOMP_PERM of arch_prctl: Linux 5.16 and later */
+#define TILE_DATA 18
+
+/* The processor's AMX-TILE and AMX-BF16, and the system's leave to use tiles, whose registers are saved from then on.
+ */
+static bool has_tiles(void)
+{
+    unsigned a, b, c, d;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
+    const unsigned bf16 = 1u << 22, tile = 1u << 24;
+    return (d & bf16) && (d & tile) && syscall(SYS_arch_prctl, PERMIT, TILE_DATA) == 0;
+}
+#endif
 
 /* __builtin_cpu_supports reads cpuid and, through xgetbv, whether the operating system saves the wide registers. Each
  * level demands what CMakeLists.txt compiles its kernels with. */
@@ -30,7 +52,8 @@ static cpu_level detect(void)
     if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
         !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl"))
         return CPU_AVX2;
-    return __builtin_cpu_supports("avx512bf16") ? CPU_AVX512_BF16 : CPU_AVX512;
+    const bool bf16 = __builtin_cpu_supports("avx512bf16");
+    return !bf16 ? CPU_AVX512 : has_tiles() ? CPU_AMX : CPU_AVX512_BF16;
 }
 #else
 static cpu_level detect(void)
@@ -44,9 +67,9 @@ static cpu_level lowered(cpu_level level)
 {
     const char *wanted = getenv("LECO_CPU");
     if (!wanted || !*wanted) return level;
-    for (cpu_level l = CPU_BASELINE; l <= CPU_AVX512_BF16; l++)
+    for (cpu_level l = CPU_BASELINE; l < CPU_LEVELS; l++)
         if (strcmp(wanted, level_names[l]) == 0) return l < level ? l : level;
-    log_message(LOG_WARNING, "LECO_CPU=%s is not one of baseline, avx2, avx512, avx512_bf16; ignored", wanted);
+    log_message(LOG_WARNING, "LECO_CPU=%s is not one of baseline, avx2, avx512, avx512_bf16, amx; ignored", wanted);
     return level;
 }
 
@@ -68,7 +91,7 @@ const char *cpu_level_name(cpu_level level)
 
 bool cpu_has_bf16(void)
 {
-    return cpu_detect() == CPU_AVX512_BF16;
+    return cpu_detect() >= CPU_AVX512_BF16;
 }
 
 /* ---- threads ---- */

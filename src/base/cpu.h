@@ -4,13 +4,13 @@
 
 #include <stdbool.h>
 
-typedef enum cpu_level { CPU_BASELINE, CPU_AVX2, CPU_AVX512, CPU_AVX512_BF16 } cpu_level;
+typedef enum cpu_level { CPU_BASELINE, CPU_AVX2, CPU_AVX512, CPU_AVX512_BF16, CPU_AMX, CPU_LEVELS } cpu_level;
 
 /* The highest level this processor and its operating system support, lowered by the environment variable LECO_CPU
- * (baseline, avx2, avx512, avx512_bf16) for tests. Detected once. */
+ * (baseline, avx2, avx512, avx512_bf16, amx) for tests. Detected once. */
 cpu_level cpu_detect(void);
 const char *cpu_level_name(cpu_level level);
-bool cpu_has_bf16(void); /* cpu_detect() == CPU_AVX512_BF16 */
+bool cpu_has_bf16(void); /* cpu_detect() >= CPU_AVX512_BF16 */
 
 /* Threads for parallel loops (OpenMP), process-wide; more than CPU_MOST_THREADS count as that. 0, and never setting it,
  * means what OMP_NUM_THREADS says, or else one per core (cores_available). */

@@ -8,7 +8,7 @@
 /* What an operator has, one of the two; nothing ({0}) says that graphs which need it are refused. */
 typedef struct cpu_kernel {
     kernel once; /* one build for all processors and either dtype: over oneDNN, or where memory is the only limit */
-    const kernel *isa[CPU_AVX512_BF16 + 1]; /* by cpu_level, two each: F32, BF16. Made by ISA_KERNEL, in isa/ */
+    const kernel *isa[CPU_LEVELS]; /* by cpu_level, two each: F32, BF16. Made by ISA_KERNEL, in isa/ */
 } cpu_kernel;
 
 #define OP(code, name, ...) extern const cpu_kernel cpu_##name;

@@ -21,6 +21,7 @@ static void start(void)
     if (level == CPU_BASELINE) dnnl_set_max_cpu_isa(dnnl_cpu_isa_sse41);
     if (level == CPU_AVX2) dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx2);
     if (level == CPU_AVX512) dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx512_core);
+    if (level == CPU_AVX512_BF16) dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx512_core_bf16);
     started = dnnl_engine_create(&engine, dnnl_cpu, 0);
 }
 

@@ -13,7 +13,7 @@
 #include "backend/cpu/isa/loop.h"
 #include "backend/cpu/isa/pack.h"
 
-#define PANEL_VECS (VEC == 16 ? 2 : 3)
+#define PANEL_VECS (VEC == 16 ? 2 : 3) /* with tiles, two of them */
 #define PANEL (PANEL_VECS * VEC)
 #define KEYS 96
 #define PANELS_MOST 8
@@ -36,7 +36,8 @@ typedef struct problem {
 typedef struct work {
     size_t units, height;
     unit *q, *q_rows; /* [panels][units][PANEL], [PANEL][units] */
-    unit *k, *v;      /* [KEYS][units], [KEYS][height] */
+    unit *k, *v;      /* [KEYS][units], [KEYS][height] in units; v of tiles is [height][KEYS] */
+    unit *woven;      /* [KEYS][height] in units, of tiles */
     float *s;         /* [KEYS][PANEL] */
     unit *p;          /* [KEYS][PANEL]; the same memory as s where units are floats */
     float *o, *m, *l; /* [panels][height][PANEL], [panels][PANEL] both */
@@ -64,8 +65,8 @@ static problem problem_of(const node *n)
 static size_t work_layout(const problem *p, char *base, work *w)
 {
     size_t at = 0;
-    w->units = (p->width + unit_width(p->pairs) - 1) / unit_width(p->pairs);
-    w->height = round_up(p->width, GEMM_ROWS_MOST);
+    w->units = round_up(units_of(p->width, p->pairs), GEMM_TILED_DEPTH(p->pairs));
+    w->height = round_up(p->width, GEMM_TILED_ROWS_MOST(p->pairs));
 #define TAKE(field, count)                                                                                             \
     w->field = (void *)(base + at);                                                                                    \
     at += round_up((count) * sizeof *w->field, 64)
@@ -73,6 +74,7 @@ static size_t work_layout(const problem *p, char *base, work *w)
     TAKE(q_rows, PANEL * w->units + VEC);
     TAKE(k, KEYS * w->units);
     TAKE(v, KEYS * w->height);
+    TAKE(woven, GEMM_TILES && p->pairs ? KEYS / 2 * w->height : 0);
     TAKE(s, KEYS * PANEL);
     TAKE(p, p->pairs ? KEYS / 2 * PANEL : 0);
     TAKE(o, (p->panels * w->height + VEC) * PANEL);
@@ -168,26 +170,39 @@ INLINE void softmax_block(const work *w, size_t panel, size_t count, float scale
     }
 }
 
+/* Units of the depth of a block's values; what fills them up is zero. */
+INLINE size_t values_depth(size_t count, bool pairs)
+{
+    return round_up(units_of(count, pairs), GEMM_TILED_DEPTH(pairs));
+}
+
 /* One block of keys against one panel of queries, the first of which is `query`. */
 INLINE void attend(const problem *p, const work *w, size_t panel, size_t query, size_t key, size_t count, float scale,
                    bool pairs)
 {
     float *o = w->o + panel * w->height * PANEL;
-    gemm scores = {
-        .rows = round_up(count, GEMM_ROWS), .columns = PANEL, .depth = w->units, .a = w->k, .a_row = w->units};
+    gemm scores = {.rows = round_up(count, GEMM_TILED_ROWS(pairs)),
+                   .columns = PANEL,
+                   .depth = w->units,
+                   .a = w->k,
+                   .a_row = w->units};
     scores.a_step = 1;
     scores.b = w->q + panel * w->units * PANEL;
     scores.b_step = scores.c_row = PANEL;
     scores.c = w->s;
     scores.most = w->most;
+    scores.tiled = GEMM_TILES && pairs;
     for (size_t i = 0; i < PANEL; i++) w->most[i] = LOWEST;
     gemm_run(&scores, pairs);
     if (p->causal && key + count > query + 1) mask_future(w, key, count, query);
     raise_maximum(w, panel, scale);
     softmax_block(w, panel, count, scale, pairs);
-    gemm values = {.rows = round_up(p->width, GEMM_ROWS), .columns = PANEL, .a = w->v, .a_row = 1, .b = w->p, .c = o};
-    values.depth = (count + unit_width(pairs) - 1) / unit_width(pairs);
-    values.a_step = w->height;
+    pack_zeros(w->p, units_of(count, pairs), values_depth(count, pairs), PANEL);
+    gemm values = {.rows = round_up(p->width, GEMM_TILED_ROWS(pairs)), .columns = PANEL, .a = w->v, .b = w->p, .c = o};
+    values.depth = values_depth(count, pairs);
+    values.tiled = GEMM_TILES && pairs;
+    values.a_row = values.tiled ? values.depth : 1;
+    values.a_step = values.tiled ? 1 : w->height;
     values.b_step = values.c_row = PANEL;
     values.accumulate = true;
     gemm_run(&values, pairs);
@@ -226,7 +241,8 @@ INLINE void run_task(const problem *p, const work *w, size_t sample, size_t head
            panel = 0;
     for (size_t query = first; query < last; query += PANEL, panel++) {
         size_t count = last - query < PANEL ? last - query : PANEL;
-        pack_rows(w->q_rows, head_rows(p, p->q, type, sample * p->queries + query, head, count), PANEL, pairs);
+        pack_rows(w->q_rows, head_rows(p, p->q, type, sample * p->queries + query, head, count), PANEL, w->units,
+                  pairs);
         if (p->scale < 0) /* the largest score is wanted, so a negative scale moves into q */
             for (size_t i = 0; i < PANEL * w->units; i++) w->q_rows[i] ^= pairs ? 0x80008000u : 0x80000000u;
         pack_transpose(w->q + panel * w->units * PANEL, w->q_rows, PANEL, w->units);
@@ -238,11 +254,15 @@ INLINE void run_task(const problem *p, const work *w, size_t sample, size_t head
     for (size_t key = 0; key < reach; key += KEYS) {
         size_t count = p->keys - key < KEYS ? p->keys - key : KEYS;
         /* Rows that fill up the last tile repeat a key: they must not raise a maximum. */
-        padded = round_up(count, GEMM_ROWS);
-        pack_rows(w->k, head_rows(p, p->k, type, sample * p->keys + key, head, count), padded, pairs);
+        padded = round_up(count, GEMM_TILED_ROWS(pairs));
+        pack_rows(w->k, head_rows(p, p->k, type, sample * p->keys + key, head, count), padded, w->units, pairs);
         for (size_t i = count; i < padded; i++)
             memcpy(w->k + i * w->units, w->k + (count - 1) * w->units, w->units * sizeof(unit));
-        pack_woven(w->v, head_rows(p, p->v, type, sample * p->keys + key, head, count), w->height, pairs);
+        rows v = head_rows(p, p->v, type, sample * p->keys + key, head, count);
+        if (GEMM_TILES && pairs)
+            pack_columns(w->v, w->woven, v, w->height, values_depth(count, pairs));
+        else
+            pack_woven(w->v, v, w->height, pairs);
         for (size_t i = 0; i < panel; i++) {
             size_t query = first + i * PANEL;
             if (!p->causal || key < query + PANEL) attend(p, w, i, query, key, count, fabsf(p->scale), pairs);
@@ -274,11 +294,13 @@ INLINE void attention_part(const kernel_args *args, dtype type, int part, int pa
     work_layout(&p, (char *)args->scratch + (size_t)part * bytes, &w);
     size_t tasks = p.samples * p.heads * p.blocks;
     bool pairs = type == DTYPE_BF16 && GEMM_PAIRS;
+    if (pairs) tiles_begin();
 #pragma omp for schedule(dynamic)
     for (size_t t = 0; t < tasks; t++) {
         size_t block = t % p.blocks, head = t / p.blocks % p.heads, sample = t / p.blocks / p.heads;
         run_task(&p, &w, sample, head, block * p.panels * PANEL, type, pairs);
     }
+    if (pairs) tiles_end();
 }
 
 ISA_KERNEL(attention, .plan = attention_plan)

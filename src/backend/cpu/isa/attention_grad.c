@@ -15,9 +15,12 @@
 #include "backend/cpu/isa/pack.h"
 #include "base/mem.h"
 
-#define KEYS 192 /* whole vectors for every width there is */
-#define QUERIES 64
-#define STRIP 16 /* so few scores that they stay in the first-level cache until they are probabilities */
+/* Keys are whole vectors for every width there is; a strip's scores stay in the first-level cache until they are
+ * probabilities. Tiles multiply 32 queries or keys at least. All of the `pairs` where they stand. */
+#define KEYS ((size_t)(GEMM_TILES && pairs ? 128 : 192))
+#define QUERIES ((size_t)64)
+#define STRIP ((size_t)(GEMM_TILES && pairs ? 32 : 16))
+#define LANES (GEMM_TILES && pairs ? 2 * TILE : VEC) /* that are computed: a multiple of these */
 #define LOG2E 1.44269504088896341f
 #define ITEMS 64 /* parts are made until there are so many items to share */
 
@@ -36,7 +39,8 @@ typedef struct work {
     size_t units, height, span;     /* head width: in units, as padded rows, as whole vectors */
     unit *k_rows, *k, *v, *k_woven; /* [KEYS][units], [units][KEYS] both, [KEYS][span] */
     unit *q, *g;                    /* [QUERIES][units]: Q and dO */
-    unit *q_woven, *g_woven;        /* [QUERIES][height] */
+    unit *q_woven, *g_woven;        /* [QUERIES][height]; of tiles [height][QUERIES] */
+    unit *woven;                    /* [QUERIES][height], of tiles */
     float *s, *dp;                  /* [STRIP][KEYS] */
     unit *p_woven, *ds_woven, *ds;  /* [QUERIES][KEYS] in units; ds, by rows, is ds_woven where units are floats */
     float *dk, *dv;                 /* [height][KEYS] */
@@ -59,6 +63,7 @@ static problem problem_of(const node *n)
     p.want_q = n->output[OUT_Q] != NULL;
     p.want_k = n->output[OUT_K] != NULL;
     p.want_v = n->output[OUT_V] != NULL;
+    const bool pairs = p.pairs;
     size_t heads = p.samples * p.heads, key_blocks = (p.keys + KEYS - 1) / KEYS;
     p.parts = (ITEMS + heads - 1) / heads;
     if (p.parts > key_blocks) p.parts = key_blocks;
@@ -69,9 +74,10 @@ static problem problem_of(const node *n)
 /* The blocks of a thread but for dQ, lse and delta, which belong to an item. Returns the bytes they take. */
 static size_t work_layout(const problem *p, char *base, work *w)
 {
+    const bool pairs = p->pairs;
     size_t at = 0;
-    w->units = (p->width + unit_width(p->pairs) - 1) / unit_width(p->pairs);
-    w->height = round_up(p->width, GEMM_ROWS_MOST);
+    w->units = round_up(units_of(p->width, pairs), GEMM_TILED_DEPTH(pairs));
+    w->height = round_up(p->width, GEMM_TILED_ROWS_MOST(pairs));
     w->span = round_up(p->width, VEC);
 #define TAKE(field, count)                                                                                             \
     w->field = (void *)(base + at);                                                                                    \
@@ -84,16 +90,17 @@ static size_t work_layout(const problem *p, char *base, work *w)
     TAKE(g, QUERIES * w->units);
     TAKE(q_woven, QUERIES * w->height);
     TAKE(g_woven, QUERIES * w->height);
+    TAKE(woven, GEMM_TILES && pairs ? QUERIES / 2 * w->height : 0);
     TAKE(s, STRIP * KEYS);
     TAKE(dp, STRIP * KEYS);
-    TAKE(p_woven, QUERIES / unit_width(p->pairs) * KEYS);
-    TAKE(ds_woven, QUERIES / unit_width(p->pairs) * KEYS);
-    TAKE(ds, p->pairs ? QUERIES * KEYS / 2 : 0);
+    TAKE(p_woven, QUERIES / unit_width(pairs) * KEYS);
+    TAKE(ds_woven, QUERIES / unit_width(pairs) * KEYS);
+    TAKE(ds, pairs ? QUERIES * KEYS / 2 : 0);
     TAKE(dk, (w->height + VEC) * KEYS);
     TAKE(dv, (w->height + VEC) * KEYS);
     TAKE(scale, KEYS);
 #undef TAKE
-    if (!p->pairs) w->ds = w->ds_woven;
+    if (!pairs) w->ds = w->ds_woven;
     return at;
 }
 
@@ -165,16 +172,23 @@ INLINE void start_item(const problem *p, const work *w, const kernel_args *args,
     }
 }
 
+/* Units of the depth of a block of keys; what fills them up is zero. */
+INLINE size_t key_depth(size_t count, bool pairs)
+{
+    return round_up(units_of(count, pairs), GEMM_TILED_DEPTH(pairs));
+}
+
 INLINE void start_keys(const problem *p, const work *w, const kernel_args *args, size_t row, size_t head, size_t count,
                        dtype type, bool pairs)
 {
     rows k = head_rows(p, args->input[IN_K], type, row, head, count);
-    pack_rows(w->k_rows, k, KEYS, pairs);
+    pack_rows(w->k_rows, k, KEYS, w->units, pairs);
     pack_transpose(w->k, w->k_rows, KEYS, w->units);
     if (p->want_q) {
         pack_woven(w->k_woven, k, w->span, pairs);
+        pack_zeros(w->k_woven, units_of(count, pairs), key_depth(count, pairs), w->span);
     }
-    pack_rows(w->k_rows, head_rows(p, args->input[IN_V], type, row, head, count), KEYS, pairs);
+    pack_rows(w->k_rows, head_rows(p, args->input[IN_V], type, row, head, count), KEYS, w->units, pairs);
     pack_transpose(w->v, w->k_rows, KEYS, w->units);
     memset(w->dk, 0, w->height * KEYS * sizeof(float));
     memset(w->dv, 0, w->height * KEYS * sizeof(float));
@@ -183,7 +197,7 @@ INLINE void start_keys(const problem *p, const work *w, const kernel_args *args,
 /* A pair of blocks: queries [query, query + have), keys [key, key + count). */
 typedef struct pair {
     size_t query, have, key, count;
-    size_t lanes;    /* count, as whole vectors */
+    size_t lanes;    /* count, as whole LANES */
     bool first;      /* block of keys of its part: dQ is overwritten, not added to */
     float *dq, *sum; /* where the part's dQ accumulates; what this block's rows of it are added to, or NULL */
 } pair;
@@ -237,16 +251,28 @@ INLINE void score_product(const work *w, const pair *b, const unit *down, const 
     g.b = across;
     g.b_step = g.c_row = KEYS;
     g.c = c;
+    g.tiled = GEMM_TILES && pairs;
     gemm_run(&g, pairs);
+}
+
+/* A block of Q or dO for that: woven, or turned for tiles, with the probabilities' padding of queries. */
+INLINE void pack_queries(const work *w, unit *to, rows m, bool pairs)
+{
+    if (GEMM_TILES && pairs)
+        pack_columns(to, w->woven, m, w->height, round_up(m.count, STRIP) / 2);
+    else
+        pack_woven(to, m, w->height, pairs);
 }
 
 /* C [D][KEYS] += A^T B with A [QUERIES][D] woven, B [QUERIES][KEYS] woven. */
 INLINE void key_product(const problem *p, const work *w, const pair *b, const unit *down, const unit *across, float *c,
                         bool pairs)
 {
-    gemm g = {.rows = round_up(p->width, GEMM_ROWS), .columns = b->lanes, .a = down, .a_row = 1, .a_step = w->height};
-    g.b = across;
-    g.depth = (b->have + unit_width(pairs) - 1) / unit_width(pairs);
+    gemm g = {.rows = round_up(p->width, GEMM_TILED_ROWS(pairs)), .columns = b->lanes, .a = down, .b = across};
+    g.tiled = GEMM_TILES && pairs;
+    g.depth = g.tiled ? round_up(b->have, STRIP) / 2 : units_of(b->have, pairs);
+    g.a_row = g.tiled ? g.depth : 1;
+    g.a_step = g.tiled ? 1 : w->height;
     g.b_step = g.c_row = KEYS;
     g.c = c;
     g.accumulate = true;
@@ -260,8 +286,8 @@ INLINE void query_block(const problem *p, const work *w, const kernel_args *args
     rows q = head_rows(p, args->input[IN_Q], type, sample * p->queries + b->query, head, b->have);
     rows g = head_rows(p, args->input[IN_DO], type, sample * p->queries + b->query, head, b->have);
     bool edge = b->count < b->lanes || (p->causal && b->key + b->count > b->query + 1);
-    pack_rows(w->q, q, padded, pairs);
-    pack_rows(w->g, g, padded, pairs);
+    pack_rows(w->q, q, padded, w->units, pairs);
+    pack_rows(w->g, g, padded, w->units, pairs);
     for (size_t r = 0; r < padded; r += STRIP) {
         score_product(w, b, w->q + r * w->units, w->k, w->s, pairs);
         score_product(w, b, w->g + r * w->units, w->v, w->dp, pairs);
@@ -271,16 +297,17 @@ INLINE void query_block(const problem *p, const work *w, const kernel_args *args
             probabilities(p, w, b, r, false, pairs);
     }
     if (p->want_v) {
-        pack_woven(w->g_woven, g, w->height, pairs);
+        pack_queries(w, w->g_woven, g, pairs);
         key_product(p, w, b, w->g_woven, w->p_woven, w->dv, pairs);
     }
     if (p->want_k) {
-        pack_woven(w->q_woven, q, w->height, pairs);
+        pack_queries(w, w->q_woven, q, pairs);
         key_product(p, w, b, w->q_woven, w->ds_woven, w->dk, pairs);
     }
     if (p->want_q) {
         gemm product = {.rows = padded, .columns = w->span, .a = w->ds, .a_step = 1, .b = w->k_woven};
-        product.depth = (b->count + unit_width(pairs) - 1) / unit_width(pairs);
+        product.tiled = GEMM_TILES && pairs;
+        product.depth = key_depth(b->count, pairs);
         product.a_row = KEYS / unit_width(pairs);
         product.b_step = product.c_row = w->span;
         product.c = b->dq + b->query * w->span;
@@ -293,7 +320,7 @@ INLINE void query_block(const problem *p, const work *w, const kernel_args *args
 
 /* Writes a block of dK or dV, turned back into rows. */
 INLINE void finish_keys(const problem *p, const work *w, const float *block, void *to, size_t row, size_t head,
-                        size_t count, float scale, dtype type)
+                        size_t count, float scale, dtype type, bool pairs)
 {
     for (size_t i = 0; i < KEYS; i++) w->scale[i] = scale;
     size_t size = type == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
@@ -326,14 +353,14 @@ INLINE void run_part(const problem *p, const work *w, const kernel_args *args, s
         size_t count = to - key < KEYS ? to - key : KEYS, row = sample * p->keys + key;
         start_keys(p, w, args, row, head, count, type, pairs);
         size_t first = p->causal ? key / QUERIES * QUERIES : 0;
-        pair b = {.key = key, .count = count, .lanes = round_up(count, VEC), .first = key == from, .dq = dq};
+        pair b = {.key = key, .count = count, .lanes = round_up(count, LANES), .first = key == from, .dq = dq};
         b.sum = key + count == to ? sum : NULL;
         for (b.query = first; b.query < p->queries; b.query += QUERIES) {
             b.have = p->queries - b.query < QUERIES ? p->queries - b.query : QUERIES;
             query_block(p, w, args, &b, sample, head, type, pairs);
         }
-        if (p->want_k) finish_keys(p, w, w->dk, args->output[OUT_K], row, head, count, p->scale, type);
-        if (p->want_v) finish_keys(p, w, w->dv, args->output[OUT_V], row, head, count, 1.0f, type);
+        if (p->want_k) finish_keys(p, w, w->dk, args->output[OUT_K], row, head, count, p->scale, type, pairs);
+        if (p->want_v) finish_keys(p, w, w->dv, args->output[OUT_V], row, head, count, 1.0f, type, pairs);
     }
 }
 
@@ -367,6 +394,7 @@ INLINE void attention_grad_part(const kernel_args *args, dtype type, int part, i
     const division *d = args->plan->state;
     work w;
     bool pairs = type == DTYPE_BF16 && GEMM_PAIRS;
+    if (pairs) tiles_begin();
     size_t own = work_layout(&p, args->scratch, &w);
     work_layout(&p, (char *)args->scratch + (size_t)part * own, &w);
     char *slots = (char *)args->scratch + d->threads * own;
@@ -376,6 +404,7 @@ INLINE void attention_grad_part(const kernel_args *args, dtype type, int part, i
         item_layout(&p, d, slots + (d->share_parts ? item : (size_t)part) * slot, &w);
         run_item(&p, d, &w, args, item, type, pairs);
     }
+    if (pairs) tiles_end();
     if (!p.want_q || !d->share_parts) return;
 #pragma omp for schedule(static)
     for (size_t k = 0; k < p.samples * p.heads * p.queries; k++) {

@@ -24,9 +24,10 @@ static inline void isa_free_state(kernel_plan *plan)
 #define ISA_ROW(name)
 #elif defined(__x86_64__)
 #define ISA_ROW(name)                                                                                                  \
-    extern const kernel cpu_##name##_avx2[2], cpu_##name##_avx512[2], cpu_##name##_avx512_bf16[2];                     \
-    const cpu_kernel cpu_##name = {                                                                                    \
-        .isa = {cpu_##name##_baseline, cpu_##name##_avx2, cpu_##name##_avx512, cpu_##name##_avx512_bf16}};
+    extern const kernel cpu_##name##_avx2[2], cpu_##name##_avx512[2], cpu_##name##_avx512_bf16[2],                     \
+        cpu_##name##_amx[2];                                                                                           \
+    const cpu_kernel cpu_##name = {.isa = {cpu_##name##_baseline, cpu_##name##_avx2, cpu_##name##_avx512,              \
+                                           cpu_##name##_avx512_bf16, cpu_##name##_amx}};
 #else
 #define ISA_ROW(name) const cpu_kernel cpu_##name = {.isa = {cpu_##name##_baseline}};
 #endif

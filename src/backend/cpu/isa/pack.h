@@ -40,14 +40,20 @@ INLINE vecu pack_two_floats(vec low, vec high)
 #endif
 }
 
-/* dst [padded][ceil(width / unit_width)]: each row as it is, zeros behind it; rows from m.count to `padded` are zero.
- */
-INLINE void pack_rows(unit *dst, rows m, size_t padded, bool pairs)
+INLINE size_t units_of(size_t elements, bool pairs)
 {
-    size_t units = (m.width + unit_width(pairs) - 1) / unit_width(pairs);
+    return (elements + unit_width(pairs) - 1) / unit_width(pairs);
+}
+
+/* dst [padded][units], units at least those of a row: each row as it is, zeros behind it; rows from m.count to `padded`
+ * are zero. */
+INLINE void pack_rows(unit *dst, rows m, size_t padded, size_t units, bool pairs)
+{
+    const size_t used = units_of(m.width, pairs);
     for (size_t r = 0; r < m.count; r++, dst += units) {
+        memset(dst + used, 0, (units - used) * sizeof(unit));
         if (pairs) {
-            dst[units - 1] = 0;
+            dst[used - 1] = 0;
             memcpy(dst, (const bf16 *)m.base + r * m.stride, m.width * sizeof(bf16));
         } else {
             size_t c = 0;
@@ -96,6 +102,12 @@ INLINE void pack_woven(unit *dst, rows m, size_t padded_width, bool pairs)
     }
 }
 
+/* Zeros in the rows of dst [to][width] behind those that pack_woven wrote. */
+INLINE void pack_zeros(unit *dst, size_t from, size_t to, size_t width)
+{
+    if (from < to) memset(dst + from * width, 0, (to - from) * width * sizeof(unit));
+}
+
 /* Turns a square of VEC x VEC floats (or units) in registers: log2 VEC rounds, each swapping blocks of half the size.
  */
 INLINE void turn_square(vec row[VEC])
@@ -132,6 +144,15 @@ INLINE void pack_transpose(unit *dst, const unit *src, size_t lanes, size_t unit
             for (size_t k = 0; k < VEC; k++)
                 if (k < count) vec_store(dst, DTYPE_F32, (u + k) * lanes + i, row[k]);
         }
+}
+
+/* What a gemm that is tiled wants where A lies the other way round: dst [padded_width][depth] = the columns of m, by
+ * pairs of rows, zeros behind them. woven [depth][padded_width]: room; both dimensions are whole vectors. */
+INLINE void pack_columns(unit *dst, unit *woven, rows m, size_t padded_width, size_t depth)
+{
+    pack_woven(woven, m, padded_width, true);
+    pack_zeros(woven, units_of(m.count, true), depth, padded_width);
+    pack_transpose(dst, woven, depth, padded_width);
 }
 
 /* The way back: rows [lane] of a tensor get the first m.count lanes of src [height][lanes], height >= m.width rounded
