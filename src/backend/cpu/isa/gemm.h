@@ -153,8 +153,7 @@ INLINE void gemm_raise_most(const gemm *g)
 
 static __attribute__((noinline)) void gemm_tiles(const gemm *g)
 {
-    /* gcc doesn't know that tile loads read memory. */
-    __asm__ volatile("" ::: "memory");
+    tiles_settle(g);
     for (size_t column = 0; column < g->columns; column += 2 * TILE)
         for (size_t row = 0; row < g->rows; row += 2 * TILE)
             gemm_block(g, row, column, row + TILE < g->rows, column + TILE < g->columns);

@@ -23,6 +23,11 @@ typedef uint32_t unit;
 
 static _Thread_local unit tile_register[TILES][TILE][TILE];
 
+INLINE void tiles_settle(const void *read)
+{
+    (void)read;
+}
+
 INLINE void tiles_begin(void)
 {
     memset(tile_register, 0xff, sizeof tile_register); /* NaN, which a use without a load shows */
@@ -76,6 +81,12 @@ INLINE void tile_product_twin(int c, int a, int b)
 
 #elif GEMM_TILES
 
+/* gcc isn't told what these instructions read: what was written before has to be in memory by then. */
+INLINE void tiles_settle(const void *read)
+{
+    __asm__ volatile("" ::"r"(read) : "memory");
+}
+
 INLINE void tiles_begin(void)
 {
     /* Palette 1: the bytes of a row and the rows of each tile, from bytes 16 and 48 on. */
@@ -88,6 +99,7 @@ INLINE void tiles_begin(void)
         layout.row_bytes[t] = TILE * sizeof(unit);
         layout.rows[t] = TILE;
     }
+    tiles_settle(&layout);
     _tile_loadconfig(&layout);
 }
 
