@@ -81,7 +81,8 @@ static leco_status prepare(trainer *t, const train_config *c, const leco_train_o
         log_message(LOG_WARNING,
                     "%s: network.init: of the %zu layers that the closed form changes (attn2's to_k and to_v), this "
                     "training has %zu: %s",
-                    c->path, all, copied, copied ? "the others stay as they are" : "it begins at zero");
+                    train_config_place(c, "network.init"), all, copied,
+                    copied ? "the others stay as they are" : "it begins at zero");
     trainable_destroy(start);
     return status;
 }

@@ -13,6 +13,7 @@
 #include "format/toml.h"
 
 enum { MAX_BYTES = 4 << 20, MAX_NODES = 200000, MAX_DEPTH = 32, MAX_DIRECTIVES = 64 };
+enum { SHOWN = 120 }; /* bytes of an override in messages */
 
 /* ---- YAML to tree ---- */
 
@@ -166,19 +167,44 @@ static leco_status read_list(reader *r, int depth, doc_node *n, leco_error *err)
     }
 }
 
+/* YAML 1.1's "<<: *name": what this map doesn't say itself, it has from there; `keys` are those that it has. */
+static leco_status merge(reader *r, const doc_node *from, doc_node *n, size_t *capacity, name_table *keys,
+                         leco_error *err)
+{
+    if (from->kind == DOC_LIST) {
+        for (size_t i = 0; i < from->count; i++)
+            if (from->item[i].value->kind != DOC_MAP) return doc_wrong(from->item[i].value, "<<", "a map", err);
+        for (size_t i = 0; i < from->count; i++) LECO_TRY(merge(r, from->item[i].value, n, capacity, keys, err));
+        return LECO_OK;
+    }
+    if (from->kind != DOC_MAP) return doc_wrong(from, "<<", "a map, or a list of maps", err);
+    for (size_t i = 0; i < from->count; i++) {
+        if (name_table_find(keys, from->item[i].key)) continue;
+        if (!name_table_add(keys, from->item[i].key, n->count)) return out_of_memory(r, 0, err);
+        LECO_TRY(append(r, n, capacity, from->item[i], err));
+    }
+    return LECO_OK;
+}
+
 /* `keys` holds those read so far. */
 static leco_status read_pairs(reader *r, int depth, doc_node *n, name_table *keys, leco_error *err)
 {
     size_t capacity = 0;
+    const doc_node *merged = NULL;
     for (;;) {
         doc_node *key, *value;
         LECO_TRY(read_next(r, depth + 1, &key, err));
-        if (!key) return LECO_OK;
+        if (!key) return merged ? merge(r, merged, n, &capacity, keys, err) : LECO_OK;
         if (key->kind != DOC_SCALAR) return error_set(err, LECO_FORMAT, "%s: a key must be plain text", key->place);
-        if (name_table_find(keys, key->text))
+        const bool is_merge = strcmp(key->text, "<<") == 0 && !key->quoted;
+        if (name_table_find(keys, key->text) || (is_merge && merged))
             return error_set(err, LECO_FORMAT, "%s: key \"%s\" is given twice", key->place, key->text);
-        if (!name_table_add(keys, key->text, n->count)) return out_of_memory(r, strlen(key->text), err);
         LECO_TRY(read_next(r, depth + 1, &value, err));
+        if (is_merge) {
+            merged = value;
+            continue;
+        }
+        if (!name_table_add(keys, key->text, n->count)) return out_of_memory(r, strlen(key->text), err);
         /* A value may stand lines below its key (a list under it); complaints are about the key's line. */
         if (value->kind != DOC_SCALAR) value->place = key->place;
         LECO_TRY(append(r, n, &capacity, (doc_item){key->text, value}, err));
@@ -359,7 +385,7 @@ leco_status document_set(arena *memory, doc_node *root, const char *assignment, 
     const char *equals = strchr(assignment, '=');
     if (!equals || equals == assignment)
         return error_set(err, LECO_INVALID, "--set %s: expected section.key=value", assignment);
-    char *place = arena_printf(memory, "--set %s", assignment);
+    char *place = arena_printf(memory, "--set %.*s%s", SHOWN, assignment, strlen(assignment) > SHOWN ? "..." : "");
     char *path = arena_strdup(memory, assignment);
     if (!place || !path) return error_memory(err, strlen(assignment), "an override");
     path[equals - assignment] = '\0';

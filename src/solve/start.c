@@ -132,7 +132,7 @@ static leco_status solve_with(const train_config *c, const char *device_name, ga
             LOG_WARNING,
             "%s: network.init: erase keeps nothing but the empty prompt: other words will change, too; say with "
             "`preserve` what is to stay",
-            c->path);
+            train_config_place(c, "network.init"));
     LECO_TRY(start_open_device(c, device_name, &d, g->err));
     leco_status status = erase_solve(m, &d, &o, &result, g->err);
     if (status == LECO_OK) {
@@ -152,10 +152,10 @@ static leco_status check(const train_config *c, const gathering *g, leco_error *
             err, LECO_INVALID,
             "%s: network.init: erase needs an entry without teacher whose target is to become another text: one that "
             "erases and has another neutral, or one that enhances and has another positive or neutral",
-            c->path);
+            train_config_place(c, "network.init"));
     if (c->network.kind == &kind_lora) return LECO_OK;
-    return error_set(err, LECO_INVALID, "%s: network.init: erase makes a lora, not a %s", c->path,
-                     c->network.kind->name);
+    return error_set(err, LECO_INVALID, "%s: network.init: erase makes a lora, not a %s",
+                     train_config_place(c, "network.init"), c->network.kind->name);
 }
 
 /* Fills g, whose memory is to be destroyed in any case. */
@@ -195,7 +195,8 @@ leco_status start_open_model(const train_config *c, model **out, leco_error *err
     leco_status status = model_map(m, MODEL_UNET, err);
     if (status == LECO_OK) status = model_load(m, MODEL_TEXT_ENCODER, err);
     if (status == LECO_OK && model_skip_layers(m, c->clip_skip, err) != LECO_OK)
-        status = error_prefix(err, LECO_INVALID, "%s: pretrained_model", c->path);
+        status = error_prefix(err, LECO_INVALID, "%s: pretrained_model.clip_skip",
+                              train_config_place(c, "pretrained_model.clip_skip"));
     if (status == LECO_OK)
         *out = m;
     else

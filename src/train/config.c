@@ -1,5 +1,7 @@
 #include "train/config.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -36,11 +38,31 @@ static leco_status spell_out_all(train_config *c, const doc_node *root, leco_err
     return kept->kind != DOC_MAP || is_file ? spell_out(c, kept, "prompts", err) : LECO_OK;
 }
 
-/* Where a section stands, for what is wrong with several of its keys together. */
-static const char *place_of(const train_config *c, const doc_node *root, const char *section)
+const char *train_config_place(const train_config *c, const char *key)
 {
-    const doc_node *n = doc_find(root, section);
-    return n ? n->place : c->path;
+    const char *place = c->path;
+    const doc_node *n = c->root;
+    while (n && n->kind == DOC_MAP) {
+        char name[64];
+        const size_t length = strcspn(key, ".");
+        snprintf(name, sizeof name, "%.*s", (int)length, key);
+        n = doc_find(n, name);
+        if (!n) break;
+        place = n->place;
+        if (!key[length]) break;
+        key += length + 1;
+    }
+    return place;
+}
+
+leco_status config_wrong(const train_config *c, const char *key, leco_error *err, const char *format, ...)
+{
+    char text[512];
+    va_list rest;
+    va_start(rest, format);
+    vsnprintf(text, sizeof text, format, rest);
+    va_end(rest);
+    return error_set(err, LECO_INVALID, "%s: %s: %s", train_config_place(c, key), key, text);
 }
 
 /* 0 is the rank, as p1atdev's and kohya's trainers have it. */
@@ -49,13 +71,12 @@ static void spell_out_alpha(trainable_options *n)
     if (n->alpha == 0) n->alpha = (float)n->rank;
 }
 
-static leco_status settle_alpha(train_config *c, const doc_node *root, leco_error *err)
+static leco_status settle_alpha(train_config *c, leco_error *err)
 {
     trainable_options *n = &c->network;
     spell_out_alpha(n);
     if (n->alpha >= 1e-6f) return LECO_OK;
-    return error_set(err, LECO_INVALID, "%s: network.alpha: expected 0 or a number from 1e-06 on, found %g",
-                     place_of(c, root, "network"), (double)n->alpha);
+    return config_wrong(c, "network.alpha", err, "expected 0 or a number from 1e-06 on, found %g", (double)n->alpha);
 }
 
 /* Defaults that don't go with what the config says give way to it. */
@@ -83,7 +104,7 @@ static leco_status read_sections(train_config *c, const doc_node *root, leco_err
         LECO_TRY(keys_read(doc_find(root, section->name), section, config_sections, c, err));
     }
     give_way(c, doc_find(root, "train"));
-    LECO_TRY(settle_alpha(c, root, err));
+    LECO_TRY(settle_alpha(c, err));
     LECO_TRY(config_read_preserved(c, root, err));
     LECO_TRY(config_read_images(c, root, err));
     LECO_TRY(config_read_teachers(c, doc_find(root, "teachers"), err));
@@ -92,56 +113,48 @@ static leco_status read_sections(train_config *c, const doc_node *root, leco_err
 }
 
 /* What goes with the sampler, and what with p1atdev's timesteps. */
-static leco_status check_sampling(const train_config *c, const char *train, leco_error *err)
+static leco_status check_sampling(const train_config *c, leco_error *err)
 {
     static const char *const theirs[] = {"ddim", "ddpm", "lms", "euler_a"};
     bool known = false;
     for (size_t i = 0; i < sizeof theirs / sizeof *theirs; i++)
         known = known || strcmp(c->sampler->name, theirs[i]) == 0;
     if (c->karras && c->sampler->grid == GRID_WHOLE)
-        return error_set(err, LECO_INVALID,
-                         "%s: train.karras_sigmas: %s steps on timesteps, not on sigmas; another noise_scheduler does",
-                         train, c->sampler->name);
+        return config_wrong(c, "train.karras_sigmas", err,
+                            "%s steps on timesteps, not on sigmas; another noise_scheduler does", c->sampler->name);
     if (c->timestep_jitter && (c->karras || c->spacing == SPACING_LINSPACE))
-        return error_set(
-            err, LECO_INVALID,
-            "%s: train.timestep_jitter: %s leave no room for it; it goes with timestep_spacing leading and "
-            "trailing",
-            train, c->karras ? "Karras' sigmas" : "timesteps of linspace spacing");
+        return config_wrong(c, "train.timestep_jitter", err,
+                            "%s leave no room for it; it goes with timestep_spacing leading and "
+                            "trailing",
+                            c->karras ? "Karras' sigmas" : "timesteps of linspace spacing");
     if (c->compat == TIMESTEPS_P1ATDEV && (!known || c->karras))
-        return error_set(
-            err, LECO_INVALID,
-            "%s: train.timestep_compat: p1atdev's trainer has the noise_scheduler ddim, ddpm, lms or euler_a, "
-            "without karras_sigmas",
-            train);
+        return config_wrong(c, "train.timestep_compat", err,
+                            "p1atdev's trainer has the noise_scheduler ddim, ddpm, lms or euler_a, "
+                            "without karras_sigmas");
     return LECO_OK;
 }
 
-static leco_status check(const train_config *c, const doc_node *root, leco_error *err)
+static leco_status check(const train_config *c, leco_error *err)
 {
-    const char *train = place_of(c, root, "train");
     const bool as_p1atdev = c->compat == TIMESTEPS_P1ATDEV;
-    LECO_TRY(check_sampling(c, train, err));
+    LECO_TRY(check_sampling(c, err));
     if (c->samples_per_trajectory > c->denoising_steps - as_p1atdev)
-        return error_set(err, LECO_INVALID,
-                         "%s: train.samples_per_trajectory: %lld samples can't be taken from %lld denoising steps",
-                         train, (long long)c->samples_per_trajectory, (long long)c->denoising_steps);
+        return config_wrong(c, "train.samples_per_trajectory", err,
+                            "%lld samples can't be taken from %lld denoising steps",
+                            (long long)c->samples_per_trajectory, (long long)c->denoising_steps);
     if (as_p1atdev && (c->timestep_jitter || c->samples_per_trajectory > 1))
-        return error_set(err, LECO_INVALID,
-                         "%s: train.timestep_compat: p1atdev goes with neither timestep_jitter nor "
-                         "samples_per_trajectory above 1, which p1atdev's trainer doesn't have",
-                         train);
+        return config_wrong(c, "train.timestep_compat", err,
+                            "p1atdev goes with neither timestep_jitter nor "
+                            "samples_per_trajectory above 1, which p1atdev's trainer doesn't have");
     if (c->max_timestep && c->min_timestep >= c->max_timestep)
-        return error_set(err, LECO_INVALID,
-                         "%s: train.min_timestep: %lld leaves no timestep below a max_timestep of %lld", train,
-                         (long long)c->min_timestep, (long long)c->max_timestep);
+        return config_wrong(c, "train.min_timestep", err, "%lld leaves no timestep below a max_timestep of %lld",
+                            (long long)c->min_timestep, (long long)c->max_timestep);
     if (!c->model || !*c->model)
         return error_set(err, LECO_INVALID,
                          "%s: pretrained_model.name_or_path is missing: the folder of the model to train", c->path);
     if (strchr(c->save_name, '/') || !*c->save_name)
-        return error_set(err, LECO_INVALID,
-                         "%s: save.name: expected a file name, found \"%s\"; folders go into save.path",
-                         place_of(c, root, "save"), c->save_name);
+        return config_wrong(c, "save.name", err, "expected a file name, found \"%s\"; folders go into save.path",
+                            c->save_name);
     return LECO_OK;
 }
 
@@ -160,31 +173,30 @@ const char *train_config_closed_start(const trainable_options *n)
 }
 
 /* What a LoRA starts as. */
-static leco_status settle_start(const trainable_options *n, const char *place, leco_error *err)
+static leco_status settle_start(const train_config *c, leco_error *err)
 {
+    const trainable_options *n = &c->network;
     if (!n->start) return LECO_OK;
     if (strcmp(n->start, "zero") == 0) return LECO_OK;
     if (strcmp(n->start, "erase") != 0)
-        return error_set(err, LECO_INVALID,
-                         "%s: network.init: \"%.60s\": a %s starts from zero, or from a closed form (erase); only an "
-                         "embedding starts as words",
-                         place, n->start, n->kind->name);
+        return config_wrong(c, "network.init", err,
+                            "\"%.60s\": a %s starts from zero, or from a closed form (erase); only an "
+                            "embedding starts as words",
+                            n->start, n->kind->name);
     const char *why = train_config_closed_start(n);
-    return why ? error_set(err, LECO_INVALID, "%s: network.init: erase %s", place, why) : LECO_OK;
+    return why ? config_wrong(c, "network.init", err, "erase %s", why) : LECO_OK;
 }
 
 /* An embedding by type or by kind. */
-static leco_status settle_network(train_config *c, const char *place, leco_error *err)
+static leco_status settle_network(train_config *c, leco_error *err)
 {
     trainable_options *n = &c->network;
     if (!n->kind) n->kind = n->layers.scope == SCOPE_EMBEDDING ? &kind_embedding : &kind_lora;
     if (n->kind == &kind_embedding) n->layers.scope = SCOPE_EMBEDDING;
     if (n->kind != &kind_embedding && n->layers.scope == SCOPE_EMBEDDING)
-        return error_set(err, LECO_INVALID, "%s: network.type: embedding is no place for the kind %s", place,
-                         n->kind->name);
+        return config_wrong(c, "network.type", err, "embedding is no place for the kind %s", n->kind->name);
     if (n->kind != &kind_embedding && n->token)
-        return error_set(err, LECO_INVALID, "%s: network.token: a %s has none; type: embedding trains one", place,
-                         n->kind->name);
+        return config_wrong(c, "network.token", err, "a %s has none; type: embedding trains one", n->kind->name);
     for (size_t i = 0; i < c->prompt_count && n->kind != &kind_embedding; i++)
         if (c->prompt[i].action->negative)
             return error_set(
@@ -192,19 +204,18 @@ static leco_status settle_network(train_config *c, const char *place, leco_error
                 "%s: action: negative trains an embedding (network.type: embedding): a %s would be on in the "
                 "whole picture",
                 c->prompt[i].place, n->kind->name);
-    if (n->kind != &kind_embedding) return settle_start(n, place, err);
+    if (n->kind != &kind_embedding) return settle_start(c, err);
     if (!n->start) n->start = "*";
     if (!n->token || !*n->token)
         return error_set(err, LECO_INVALID, "%s: network.token is missing: the word that the embedding is to be",
-                         place);
+                         train_config_place(c, "network"));
     if (strpbrk(n->token, " \t\r\n,{}|"))
-        return error_set(err, LECO_INVALID,
-                         "%s: network.token: expected one word without spaces, commas, braces and |, "
-                         "found \"%.80s\"",
-                         place, n->token);
+        return config_wrong(c, "network.token", err,
+                            "expected one word without spaces, commas, braces and |, "
+                            "found \"%.80s\"",
+                            n->token);
     if (n->layers.text_encoder)
-        return error_set(err, LECO_INVALID, "%s: network.text_encoder: an embedding leaves the text encoder as it is",
-                         place);
+        return config_wrong(c, "network.text_encoder", err, "an embedding leaves the text encoder as it is");
     for (size_t i = 0; i < c->prompt_count; i++)
         if (is_scaled(&c->prompt[i]))
             return error_set(err, LECO_INVALID,
@@ -215,34 +226,32 @@ static leco_status settle_network(train_config *c, const char *place, leco_error
 }
 
 /* Keys of `network` that say nothing to what is trained: whoever sets them expects something. */
-static leco_status check_network_keys(const train_config *c, const char *place, leco_error *err)
+static leco_status check_network_keys(const train_config *c, leco_error *err)
 {
     train_config usual = {0};
     keys_defaults(&config_sections[SECTION_NETWORK], c->as_p1atdev, &usual);
     spell_out_alpha(&usual.network);
     const trainable_options *n = &c->network, *u = &usual.network;
     const bool embedding = n->kind == &kind_embedding;
-    const char *idle = !embedding && n->vectors != u->vectors                           ? "vectors"
-                       : embedding && n->rank != u->rank                                ? "rank"
-                       : embedding && n->alpha != u->alpha                              ? "alpha"
-                       : embedding && n->layers.method != u->layers.method              ? "training_method"
-                       : embedding && n->layers.include.count + n->layers.exclude.count ? "include and exclude"
-                       : embedding && n->rule_count                                     ? "ranks"
-                       : embedding && n->start_from                                     ? "start_from"
-                       : n->layers.scope != SCOPE_C3LIER && n->conv_rank                ? "conv_dim"
-                       : n->layers.scope != SCOPE_C3LIER && n->conv_alpha > 0           ? "conv_alpha"
-                       : n->kind != &kind_lokr && n->factor != u->factor                ? "factor"
-                       : !n->kind->drops && n->dropout.element > 0                      ? "dropout"
-                       : !n->kind->drops && n->dropout.rank > 0                         ? "rank_dropout"
-                       : !n->kind->drops && n->dropout.module > 0                       ? "module_dropout"
-                                                                                        : NULL;
+    const char *idle = !embedding && n->vectors != u->vectors                 ? "network.vectors"
+                       : embedding && n->rank != u->rank                      ? "network.rank"
+                       : embedding && n->alpha != u->alpha                    ? "network.alpha"
+                       : embedding && n->layers.method != u->layers.method    ? "network.training_method"
+                       : embedding && n->layers.include.count                 ? "network.include"
+                       : embedding && n->layers.exclude.count                 ? "network.exclude"
+                       : embedding && n->rule_count                           ? "network.ranks"
+                       : embedding && n->start_from                           ? "network.start_from"
+                       : n->layers.scope != SCOPE_C3LIER && n->conv_rank      ? "network.conv_dim"
+                       : n->layers.scope != SCOPE_C3LIER && n->conv_alpha > 0 ? "network.conv_alpha"
+                       : n->kind != &kind_lokr && n->factor != u->factor      ? "network.factor"
+                       : !n->kind->drops && n->dropout.element > 0            ? "network.dropout"
+                       : !n->kind->drops && n->dropout.rank > 0               ? "network.rank_dropout"
+                       : !n->kind->drops && n->dropout.module > 0             ? "network.module_dropout"
+                                                                              : NULL;
     if (!idle) return LECO_OK;
-    if (strncmp(idle, "conv_", 5) == 0)
-        return error_set(err, LECO_INVALID,
-                         "%s: network.%s: is of convolutions larger than 1x1, which only type: c3lier trains", place,
-                         idle);
-    return error_set(err, LECO_INVALID, "%s: network.%s: a%s %s has none", place, idle, embedding ? "n" : "",
-                     n->kind->name);
+    if (strstr(idle, ".conv_"))
+        return config_wrong(c, idle, err, "is of convolutions larger than 1x1, which only type: c3lier trains");
+    return config_wrong(c, idle, err, "a%s %s has none", embedding ? "n" : "", n->kind->name);
 }
 
 static void warn_of_idle_teachers(const train_config *c)
@@ -273,12 +282,12 @@ static leco_status settle_name(train_config *c, leco_error *err)
 static leco_status read_tree(train_config *c, const doc_node *root, leco_error *err)
 {
     LECO_TRY(read_sections(c, root, err));
-    LECO_TRY(settle_network(c, place_of(c, root, "network"), err));
+    LECO_TRY(settle_network(c, err));
     if (c->spacing == SPACING_UNSAID)
         c->spacing = c->compat == TIMESTEPS_P1ATDEV ? c->sampler->spacing : SPACING_LEADING;
-    LECO_TRY(check(c, root, err));
+    LECO_TRY(check(c, err));
     LECO_TRY(settle_name(c, err));
-    LECO_TRY(check_network_keys(c, place_of(c, root, "network"), err));
+    LECO_TRY(check_network_keys(c, err));
     warn_of_idle_teachers(c);
     c->model_written = c->model;
     c->model_place = doc_find(doc_find(root, "pretrained_model"), "name_or_path")->place;
@@ -287,8 +296,8 @@ static leco_status read_tree(train_config *c, const doc_node *root, leco_error *
     if (c->network.start_from) LECO_TRY(config_find(c, c->network.start_from, &c->network.start_from, err));
     /* A config whose files were found in the working directory was written for being there. */
     if (!c->in_working_directory) LECO_TRY(config_beside(c, c->save_path, &c->save_path, err));
-    LECO_TRY(config_settle_logging(c, root, err));
-    return config_settle_learning(c, place_of(c, root, "train"), err);
+    LECO_TRY(config_settle_logging(c, err));
+    return config_settle_learning(c, err);
 }
 
 leco_status train_config_read(const char *path, const char *const *overrides, size_t override_count, train_config *out,
@@ -304,6 +313,7 @@ leco_status train_config_read(const char *path, const char *const *overrides, si
         status = document_set(c.memory, root, overrides[i], err);
         if (status == LECO_OK) status = spell_out_all(&c, root, err);
     }
+    c.root = root;
     if (status == LECO_OK) status = read_tree(&c, root, err);
     if (status != LECO_OK) {
         train_config_free(&c);
@@ -328,12 +338,13 @@ leco_status train_config_check_model(const train_config *c, const struct model *
 {
     const int is_v = m->schedule.prediction == PREDICT_V, is_v2 = m->family->v2;
     if (c->v_prediction >= 0 && c->v_prediction != is_v)
-        return error_set(err, LECO_INVALID, "%s: pretrained_model.v_pred is %s, but %s says %s", c->path,
-                         c->v_prediction ? "true" : "false", c->model, is_v ? "v_prediction" : "epsilon");
+        return error_set(err, LECO_INVALID, "%s: pretrained_model.v_pred is %s, but %s says %s",
+                         train_config_place(c, "pretrained_model.v_pred"), c->v_prediction ? "true" : "false", c->model,
+                         is_v ? "v_prediction" : "epsilon");
     if (c->v2 >= 0 && c->v2 != is_v2)
         log_message(LOG_WARNING,
-                    "%s: pretrained_model.v2 is %s, but %s is a model of the family %s, and is taken as that", c->path,
-                    c->v2 ? "true" : "false", c->model, m->family->name);
+                    "%s: pretrained_model.v2 is %s, but %s is a model of the family %s, and is taken as that",
+                    train_config_place(c, "pretrained_model.v2"), c->v2 ? "true" : "false", c->model, m->family->name);
     bool crops = false;
     for (size_t i = 0; i < c->prompt_count; i++) crops = crops || c->prompt[i].dynamic_crops;
     if (crops && unet_pooled_width(&m->unet) == 0)

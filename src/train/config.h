@@ -103,6 +103,7 @@ typedef enum huber_schedule { HUBER_SNR, HUBER_EXPONENTIAL, HUBER_CONSTANT } hub
 typedef struct train_config {
     arena *memory; /* owns everything below */
     const char *path;
+    const struct doc_node *root; /* all that the file and the overrides say; NULL: not read from a file */
 
     const char *model;         /* resolved */
     const char *model_written; /* as the config has it, */
@@ -173,6 +174,10 @@ leco_status train_config_read(const char *path, const char *const *overrides, si
 leco_status train_config_missing(const char *place, const char *key, const char *path, const char *written,
                                  leco_error *err);
 void train_config_free(train_config *config); /* safe on a zeroed one */
+
+/* For messages: where a key stands, "train.lr", or else its section: "erase.yaml:12", "--set train.lr=2"; the config's
+ * path where neither is there. */
+const char *train_config_place(const train_config *c, const char *key);
 
 /* All keys as text, or as the tables of docs/config.md: keys_text. */
 leco_status train_config_keys(bool markdown, char **text, leco_error *err);

@@ -9,10 +9,14 @@
 
 /* ---- names that values may have ---- */
 
+/* All by leco's names, then as A1111 calls them: "DPM++ 2M". */
 static choice sampler_choice(size_t index)
 {
-    const sampler *s = sampler_at(index);
-    return (choice){.name = s ? s->name : NULL, .row = s};
+    size_t count = 0;
+    while (sampler_at(count)) count++;
+    if (index < count) return (choice){.name = sampler_at(index)->name, .row = sampler_at(index)};
+    const sampler *s = sampler_at(index - count);
+    return (choice){.name = s ? s->label : NULL, .row = s, .alias = true};
 }
 
 static void sampler_store(void *field, const choice *chosen)

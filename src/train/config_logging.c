@@ -25,14 +25,13 @@ static leco_status find(const train_config *c, const char **path, leco_error *er
     return c->in_working_directory ? LECO_OK : config_beside(c, *path, path, err);
 }
 
-static leco_status find_files(train_config *c, const char *place, leco_error *err)
+static leco_status find_files(train_config *c, leco_error *err)
 {
     logging_config *l = &c->logging;
     if (l->tensorboard) LECO_TRY(find(c, &l->tensorboard, err));
     if (!l->run_name) l->run_name = c->save_name;
     if (!*l->run_name || strchr(l->run_name, '/') || l->run_name[0] == '.')
-        return error_set(err, LECO_INVALID, "%s: logging.run_name: expected the name of a folder, found \"%.80s\"",
-                         place, l->run_name);
+        return config_wrong(c, "logging.run_name", err, "expected the name of a folder, found \"%.80s\"", l->run_name);
     if (!l->log) return LECO_OK;
     if (*l->log) return find(c, &l->log, err);
     char *name = mem_printf("%s.log.jsonl", c->save_name), *path = name ? file_join(c->save_path, name) : NULL;
@@ -52,37 +51,35 @@ static void settle_weights(train_config *c)
     l->weight[l->weight_count++] = 1;
 }
 
-static leco_status check(const train_config *c, const char *place, leco_error *err)
+static leco_status check(const train_config *c, leco_error *err)
 {
     const logging_config *l = &c->logging;
     for (size_t i = 0; i < l->weight_count && c->network.kind == &kind_embedding; i++)
         if (l->weight[i] != 1)
-            return error_set(err, LECO_INVALID, "%s: logging.weights: an embedding has no weight: expected 1, found %g",
-                             place, l->weight[i]);
+            return config_wrong(c, "logging.weights", err, "an embedding has no weight: expected 1, found %g",
+                                l->weight[i]);
     if (c->stop_at_effect > 0 && !l->effect)
         return error_set(err, LECO_INVALID,
                          "%s: logging.effect is false, but train.stop_at_effect is %g: what isn't measured can't end a "
                          "training",
-                         place, c->stop_at_effect);
+                         train_config_place(c, "logging.effect"), c->stop_at_effect);
     return LECO_OK;
 }
 
-leco_status config_settle_logging(train_config *c, const doc_node *root, leco_error *err)
+leco_status config_settle_logging(train_config *c, leco_error *err)
 {
-    const doc_node *map = doc_find(root, "logging");
-    const char *place = map ? map->place : c->path;
     settle_weights(c);
-    LECO_TRY(find_files(c, place, err));
-    LECO_TRY(check(c, place, err));
+    LECO_TRY(find_files(c, err));
+    LECO_TRY(check(c, err));
     if (c->logging.use_wandb)
         log_message(LOG_INFO,
                     "%s: logging.use_wandb: leco sends nothing to Weights & Biases; logging.log and "
                     "logging.tensorboard hold the same figures, and `wandb sync` takes the latter's folder",
-                    place);
+                    train_config_place(c, "logging.use_wandb"));
     if (c->logging.use_xformers)
         log_message(LOG_INFO,
                     "%s: other.use_xformers: attention never builds its score matrix here; there is nothing to "
                     "switch on",
-                    c->path);
+                    train_config_place(c, "other.use_xformers"));
     return LECO_OK;
 }

@@ -105,11 +105,19 @@ static leco_status check_target(const doc_node *n, const train_prompt *p, leco_e
     return LECO_OK;
 }
 
+/* Is it an entry of laksjdjf's that leaves out its `negative`, which is "" then? Another one of the file has it. */
+static bool leaves_out_negative(const doc_node *n, const train_prompt *p, bool others_have)
+{
+    return others_have && !p->negative && doc_find(n, "guidance_scale") && !doc_find(n, "unconditional") &&
+           !doc_find(n, "positive") && !doc_find(n, "neutral");
+}
+
 /* laksjdjf's `negative` is `unconditional`, and what goes with it is added, so that a guidance_scale below 0 erases.
  * In entries without it such a scale turns the action round: people who come from there may not have meant that. */
-static leco_status settle_negative(const doc_node *n, train_prompt *p, leco_error *err)
+static leco_status settle_negative(const doc_node *n, bool others_have, train_prompt *p, leco_error *err)
 {
     const bool acts = doc_find(n, "action") || p->action != &mode_erase;
+    if (!acts && leaves_out_negative(n, p, others_have)) p->negative = "";
     if (p->negative && doc_find(n, "unconditional"))
         return error_set(err, LECO_INVALID, "%s: prompts.negative and unconditional are the same; keep one",
                          doc_find(n, "negative")->place);
@@ -148,7 +156,8 @@ static bool is_concept(const doc_node *n, const train_config *c, const train_pro
     return false;
 }
 
-static leco_status read_prompt(const doc_node *n, train_config *c, train_prompt *p, leco_error *err)
+/* negatives: entries of the same list have laksjdjf's `negative`. */
+static leco_status read_prompt(const doc_node *n, bool negatives, train_config *c, train_prompt *p, leco_error *err)
 {
     static const char *const texts[] = {"target",   "positive",   "unconditional", "neutral",
                                         "negative", "attributes", "erase_from",    "to"};
@@ -164,7 +173,7 @@ static leco_status read_prompt(const doc_node *n, train_config *c, train_prompt 
     if (!p->attributes) p->attributes = c->attributes;
     LECO_TRY(settle_erase_from(n, p, err));
     LECO_TRY(read_teaching(n, c, p, err));
-    LECO_TRY(settle_negative(n, p, err));
+    LECO_TRY(settle_negative(n, negatives, p, err));
     LECO_TRY(config_read_pairs(c, n, p, err));
     LECO_TRY(check_target(n, p, err));
     p->concept = is_concept(n, c, p);
@@ -207,7 +216,13 @@ leco_status config_read_prompts(train_config *c, doc_node *list, leco_error *err
     c->prompt = arena_alloc(c->memory, list->count, sizeof *c->prompt);
     if (!c->prompt) return error_memory(err, list->count * sizeof *c->prompt, "the prompts");
     c->prompt_count = list->count;
-    for (size_t i = 0; i < list->count; i++) LECO_TRY(read_prompt(list->item[i].value, c, &c->prompt[i], err));
+    bool negatives = false;
+    for (size_t i = 0; i < list->count; i++) {
+        const doc_node *n = list->item[i].value;
+        negatives = negatives || (n->kind == DOC_MAP && doc_find(n, "negative"));
+    }
+    for (size_t i = 0; i < list->count; i++)
+        LECO_TRY(read_prompt(list->item[i].value, negatives, c, &c->prompt[i], err));
     return LECO_OK;
 }
 

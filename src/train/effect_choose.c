@@ -234,7 +234,7 @@ leco_status effect_choose(effect_meter *m, const objective_list *list, leco_erro
         return error_set(err, LECO_INVALID,
                          "%s: train.stop_at_effect: pictures say what this training is to learn, so how much of it is "
                          "done can't be measured",
-                         c->path);
+                         train_config_place(c, "train.stop_at_effect"));
     if (!m->known && count_targets(list, false) == 0) return LECO_OK;
     LECO_TRY(make_room(m, list, err));
     for (size_t level = LARGEST_LEVEL; level > 0; level--) {

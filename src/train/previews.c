@@ -13,6 +13,9 @@
 #include "picture/sheet.h"
 #include "train/previews_texts.h"
 
+/* Rows have room for so many steps at least, so that a sheet goes on when a training is made longer. */
+enum { WIDEST = 9999999 };
+
 /* A prompt, and what it is asked as. */
 typedef struct preview_prompt {
     const char *text, *shown; /* as the config has it, and with its wildcards drawn */
@@ -53,8 +56,8 @@ static leco_status plan_rows(previews *p, leco_error *err)
     const int64_t between = every > 0 ? (c->iterations - 1) / every : 0;
     if (between > 10000)
         return error_set(err, LECO_INVALID,
-                         "%s: logging.interval: every %lld of %lld steps are too many rows for a sheet", c->path,
-                         (long long)every, (long long)c->iterations);
+                         "%s: logging.interval: every %lld of %lld steps are too many rows for a sheet",
+                         train_config_place(c, "logging.interval"), (long long)every, (long long)c->iterations);
     p->step = mem_calloc((size_t)between + 2, sizeof *p->step);
     if (!p->step) return error_memory(err, (size_t)between * sizeof *p->step, "the previews");
     p->rows = 1;
@@ -75,7 +78,8 @@ static leco_status plan_size(previews *p, leco_error *err)
     const int64_t height = c->logging.height ? c->logging.height : m->unet.sample_height * factor;
     if (width % factor || height % factor)
         return error_set(err, LECO_INVALID, "%s: logging.resolution: %lldx%lld is not a multiple of %lld pixels",
-                         c->path, (long long)width, (long long)height, (long long)factor);
+                         train_config_place(c, "logging.resolution"), (long long)width, (long long)height,
+                         (long long)factor);
     p->width = (int)width;
     p->height = (int)height;
     p->size = (latent_size){1, height / factor, width / factor, m->unet.in_channels};
@@ -108,7 +112,7 @@ static leco_status plan_sheet(previews *p, leco_error *err)
     p->spec = (sheet_spec){
         .title = arena_printf(p->memory, "%s while it is trained: ddim, %lld steps, guidance scale %g, seed %llu",
                               c->save_name, (long long)l->steps, l->guidance_scale, (unsigned long long)l->seed),
-        .widest = arena_printf(p->memory, "step %lld", (long long)c->iterations),
+        .widest = arena_printf(p->memory, "step %lld", (long long)(c->iterations > WIDEST ? c->iterations : WIDEST)),
         .column = column,
         .rows = p->rows,
         .columns = columns,
@@ -119,7 +123,8 @@ static leco_status plan_sheet(previews *p, leco_error *err)
     if (!made) return error_memory(err, 0, "the previews");
     leco_status status = sheet_measure(&p->spec, &p->sheet_bytes, err);
     if (status == LECO_OK) return LECO_OK;
-    return error_prefix(err, status, "%s: logging.interval: a row every %lld steps", c->path, (long long)l->interval);
+    return error_prefix(err, status, "%s: logging.interval: a row every %lld steps",
+                        train_config_place(c, "logging.interval"), (long long)l->interval);
 }
 
 static leco_status plan_sessions(previews *p, const training_setting *in, leco_error *err)
@@ -132,7 +137,8 @@ static leco_status plan_sessions(previews *p, const training_setting *in, leco_e
     for (size_t i = 0; i < l->weight_count; i++)
         LECO_TRY(setting_denoiser(in, 0, asked, l->weight[i], false, &p->at[i], err));
     leco_status status = denoising_plan(&how, in->frozen[0].schedule, p->size, &p->run, err);
-    if (status != LECO_OK) return error_prefix(err, status, "%s: logging.steps", c->path);
+    if (status != LECO_OK)
+        return error_prefix(err, status, "%s: logging.steps", train_config_place(c, "logging.steps"));
     return decoder_plan(in->pool->device, p->model, p->size, 0, &p->decoder, err);
 }
 
@@ -280,33 +286,61 @@ static leco_status write_sheet(const previews *p, leco_error *err)
     return status;
 }
 
-/* How many of the steps that a sheet's file tells of are those of our rows, and done. */
-static size_t common_rows(const previews *p, const char *text, int64_t done)
+/* The steps that a sheet's file tells of, as long as they are done; how many there are. */
+static size_t told_steps(const previews *p, const char *text, int64_t done, int64_t *out, size_t most)
 {
     const size_t length = strlen(p->spec.title);
     size_t rows = 0;
     if (!text || strncmp(text, p->spec.title, length) != 0) return 0;
     if (strncmp(text + length, steps_said, strlen(steps_said)) != 0) return 0;
     char *at = (char *)(uintptr_t)text + length + strlen(steps_said), *end;
-    for (;; rows++, at = end) {
+    for (; rows < most; rows++, at = end) {
         const long long step = strtoll(at, &end, 10);
-        if (end == at || rows == p->rows || step > done || step != p->step[rows]) return rows;
+        if (end == at || step > done || step < 0 || (rows > 0 && step <= out[rows - 1])) break;
+        out[rows] = step;
     }
+    return rows;
+}
+
+/* The rows become those of a sheet that was begun, and behind them ours that are still to come: there may have been
+ * others, where the training has another interval or number of steps now. */
+static leco_status continue_rows(previews *p, const int64_t *begun, size_t count, leco_error *err)
+{
+    const int64_t last = begun[count - 1];
+    size_t rows = count;
+    int64_t *step = mem_calloc(count + p->rows, sizeof *step);
+    if (!step) return error_memory(err, (count + p->rows) * sizeof *step, "the previews");
+    memcpy(step, begun, count * sizeof *step);
+    for (size_t i = 0; i < p->rows; i++)
+        if (p->step[i] > last) step[rows++] = p->step[i];
+    mem_free(p->step);
+    p->step = step;
+    p->rows = p->spec.rows = rows;
+    sheet_destroy(p->sheet);
+    return sheet_create(&p->spec, &p->sheet, err);
+}
+
+static leco_status take_sheet(previews *p, int64_t done, leco_error *err)
+{
+    enum { MOST = 4096 }; /* more rows don't fit into a sheet */
+    image old = {0};
+    char *text = NULL;
+    int64_t *begun = arena_alloc(p->memory, MOST, sizeof *begun);
+    if (!begun) return error_memory(err, MOST * sizeof *begun, "the previews");
+    LECO_TRY(png_read(p->file, &old, &text, err));
+    const size_t count = told_steps(p, text, done, begun, MOST);
+    leco_status status = count ? continue_rows(p, begun, count, err) : LECO_OK;
+    if (status == LECO_OK && count && sheet_take_top(p->sheet, &old, count)) p->drawn = count;
+    image_free(&old);
+    mem_free(text);
+    if (status == LECO_OK && p->drawn == 0)
+        log_message(LOG_WARNING, "%s: is no sheet of this training; another one replaces it", p->file);
+    return status;
 }
 
 leco_status previews_resume(previews *p, int64_t done, leco_error *err)
 {
-    image old;
-    char *text;
-    if (file_exists(p->file)) {
-        LECO_TRY(png_read(p->file, &old, &text, err));
-        const size_t rows = common_rows(p, text, done);
-        if (rows > 0 && sheet_take_top(p->sheet, &old, rows)) p->drawn = rows;
-        image_free(&old);
-        mem_free(text);
-        if (p->drawn == 0)
-            log_message(LOG_WARNING, "%s: is no sheet of this training; another one replaces it", p->file);
-    }
+    if (file_exists(p->file)) LECO_TRY(take_sheet(p, done, err));
     /* Rows that were lost aren't drawn later, as something else. */
     while (p->drawn < p->rows && p->step[p->drawn] < done) {
         memmove(p->step + p->drawn, p->step + p->drawn + 1, (p->rows - p->drawn - 1) * sizeof *p->step);

@@ -65,7 +65,9 @@ static leco_status open_models(trainer *t, leco_error *err)
         const sampling asked = trajectory_sampling(c);
         leco_status status = denoising_plan(&asked, s, (latent_size){0}, &run, err);
         denoising_destroy(run);
-        if (status != LECO_OK) return error_prefix(err, status, "%s: train.max_denoising_steps", c->path);
+        if (status != LECO_OK)
+            return error_prefix(err, status, "%s: train.max_denoising_steps",
+                                train_config_place(c, "train.max_denoising_steps"));
     }
     return LECO_OK;
 }
@@ -156,7 +158,7 @@ static leco_status plan_trainable(trainer *t, leco_error *err)
     const train_config *c = t->config;
     leco_status status = trainable_plan(t->frozen[0].model, &c->network, &t->trainable, err);
     if (!c->network.token) return status;
-    if (status != LECO_OK) return error_prefix(err, status, "%s: network", c->path);
+    if (status != LECO_OK) return error_prefix(err, status, "%s: network", train_config_place(c, "network.token"));
     return token_check(&t->objectives, t->frozen, c->network.token, err);
 }
 

@@ -98,6 +98,17 @@ echo '- {target: "van gogh", guidance_scale: -2, resolution: 32}' >other.yaml
 trained output/van_gogh.safetensors examples/config.yaml --prompts_file other.yaml
 says 'other\.yaml:1: erase, .* is enhance; to erase write 2'
 
+# Beside an entry with negative, one without it is laksjdjf's, too.
+cat >other.yaml <<'E'
+- {target: "van gogh", negative: "a photo", guidance_scale: -1, resolution: 32}
+- &monet {target: "monet", guidance_scale: -1, resolution: 32}
+- {<<: *monet, target: "picasso"}
+E
+trained output/van_gogh.safetensors examples/config.yaml --prompts_file other.yaml
+run 0 "$LECO" inspect output/van_gogh.safetensors
+prints picasso enhance
+if grep -q erase stdout; then complain "an entry without negative erases"; fi
+
 # sd-scripts: prompts in TOML.
 cat >slider.toml <<'E'
 guidance_scale = 2.0

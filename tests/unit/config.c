@@ -250,8 +250,8 @@ static void what_p_has_and_leco_hasn_t_is_said_so(void **state)
     assert_refused(with("train:\n  lr_scheduler: inverse_sqrt\n"), NULL, LECO_UNSUPPORTED, "train.lr_scheduler",
                    "inverse_sqrt", "cosine_with_restarts");
     assert_refused(with("train:\n  loss: l1\n"), NULL, LECO_UNSUPPORTED, "train.loss", "l1", "smooth_l1");
-    assert_refused(with("train:\n  noise_scheduler: DPM++ 2M\n"), NULL, LECO_INVALID, "train.noise_scheduler",
-                   "did you mean \"dpmpp_2m\"", "euler_a");
+    assert_refused(with("train:\n  noise_scheduler: k_dpmpp_2m\n"), NULL, LECO_INVALID, "train.noise_scheduler",
+                   "dpmpp_2m", "euler_a");
 }
 
 static void prompts_are_required(void **state)

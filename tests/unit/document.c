@@ -72,6 +72,30 @@ static void aliases_are_copies(void **state)
     assert_refused("a: &a 1\nb: &a 2\n", "file.yaml:2", "&a", "twice");
 }
 
+/* YAML 1.1's merge keys, which PyYAML knows. */
+static void merged_maps_give_way(void **state)
+{
+    (void)state;
+    doc_node *root;
+    assert_works(read_text("- &a {x: 1, y: 2}\n- &b {y: 3, z: 4}\n- {<<: *a, y: 5}\n- <<: [*a, *b]\n  w: 6\n"
+                           "- {\"<<\": 7}\n- {w: 1, <<: {v: 2}}\n",
+                           &root),
+                 &err);
+    const doc_node *one = root->item[2].value, *two = root->item[3].value;
+    assert_int_equal(one->count, 2);
+    assert_string_equal(doc_find(one, "x")->text, "1");
+    assert_string_equal(doc_find(one, "y")->text, "5");
+    assert_int_equal(two->count, 4);
+    assert_string_equal(doc_find(two, "y")->text, "2");
+    assert_string_equal(doc_find(two, "z")->text, "4");
+    assert_non_null(strstr(doc_find(two, "z")->place, "file.yaml:2"));
+    assert_string_equal(doc_find(root->item[4].value, "<<")->text, "7"); /* a key like others */
+    assert_string_equal(doc_find(root->item[5].value, "v")->text, "2");
+    assert_fails(read_text("{<<: 1}\n", &root), LECO_INVALID, &err, "file.yaml:1", "<<", "a map");
+    assert_fails(read_text("{<<: [{}, 1]}\n", &root), LECO_INVALID, &err, "file.yaml:1", "a map");
+    assert_refused("a: {<<: {}, <<: {}}\n", "file.yaml:1", "twice");
+}
+
 static void one_document_a_file(void **state)
 {
     (void)state;
@@ -151,9 +175,9 @@ static void much_takes_no_time_squared(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(trees_are_as_written),       cmocka_unit_test(aliases_are_copies),
-        cmocka_unit_test(one_document_a_file),        cmocka_unit_test(without_memory_it_says_so),
-        cmocka_unit_test(much_takes_no_time_squared),
+        cmocka_unit_test(trees_are_as_written),      cmocka_unit_test(aliases_are_copies),
+        cmocka_unit_test(merged_maps_give_way),      cmocka_unit_test(one_document_a_file),
+        cmocka_unit_test(without_memory_it_says_so), cmocka_unit_test(much_takes_no_time_squared),
     };
     int failed = cmocka_run_group_tests_name("unit/document", tests, NULL, NULL);
     arena_destroy(memory);

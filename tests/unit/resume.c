@@ -292,6 +292,50 @@ static void what_watches_goes_on_where_it_was(void **state)
     test_remove_files("out");
 }
 
+static char *steps_of_sheet(void)
+{
+    image sheet;
+    char *text = NULL;
+    assert_works(png_read(test_path("out/small.previews.png"), &sheet, &text, &err), &err);
+    image_free(&sheet);
+    return text;
+}
+
+/* With more steps, and at another interval: what was drawn stays, the last row of the shorter one, too. */
+static void a_sheet_goes_on_when_a_training_gets_longer(void **state)
+{
+    (void)state;
+    const char *const first[] = {K3,
+                                 "train.iterations=6",
+                                 "save.keep_state=true",
+                                 "logging.prompts=[a star]",
+                                 "logging.interval=4",
+                                 "logging.steps=1",
+                                 "logging.effect=false",
+                                 NULL};
+    const char *longer[MOST_OVERRIDES + 1], *another[MOST_OVERRIDES + 1];
+    memcpy(longer, first, sizeof first);
+    memcpy(another, first, sizeof first);
+    longer[1] = "train.iterations=1002";
+    longer[4] = "logging.interval=500";
+    another[1] = "train.iterations=12";
+    another[4] = "logging.interval=3";
+    assert_works(train(first, false, NULL), &err);
+    char *text = steps_of_sheet();
+    assert_non_null(strstr(text, "steps: 0 6"));
+    leco_free(text);
+    assert_works(train(another, true, NULL), &err);
+    text = steps_of_sheet();
+    assert_non_null(strstr(text, "steps: 0 6 9 12"));
+    leco_free(text);
+    stopper s = {.stop_at = 40};
+    assert_fails(train(longer, true, &s), LECO_INTERRUPTED, &err, "stopped");
+    text = steps_of_sheet();
+    assert_non_null(strstr(text, "steps: 0 6 9 12"));
+    leco_free(text);
+    test_remove_files("out");
+}
+
 /* What is saved on the way is what is saved without a stop, too. */
 static void files_on_the_way_are_the_same(void **state)
 {
@@ -705,6 +749,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_stopped_run_ends_as_one_that_never_was),
         cmocka_unit_test(what_watches_goes_on_where_it_was),
+        cmocka_unit_test(a_sheet_goes_on_when_a_training_gets_longer),
         cmocka_unit_test(files_on_the_way_are_the_same),
         cmocka_unit_test(a_finished_run_can_be_made_longer),
         cmocka_unit_test(a_changed_config_is_refused_by_name),
