@@ -19,6 +19,7 @@ static const struct {
     {".hada_", false, "a LoRA, which goes on a model: give it with --lora"},
     {".lokr_", false, "a LoRA, which goes on a model: give it with --lora"},
     {"emb_params", true, "a textual-inversion embedding, not a model"},
+    {"string_to_param.", true, "a textual-inversion embedding, not a model"},
     {"down_blocks.", true, "one part of a model; give the folder that holds its model_index.json"},
     {"decoder.", true, "one part of a model; give the folder that holds its model_index.json"},
     {"text_model.", true, "one part of a model; give the folder that holds its model_index.json"},
@@ -48,7 +49,7 @@ static leco_status refuse_tensors(const char *path, const safetensors *file, lec
         if (sign < best) best = sign;
     }
     return error_set(err, LECO_UNSUPPORTED, "%s: is no model (" EXPECTED "): this is %s", path,
-                     best < SIGNS ? signs[best].is : "a .safetensors file without the names of a model");
+                     best < SIGNS ? signs[best].is : "a file of tensors without the names of a model");
 }
 
 leco_status model_refuse_file(const char *path, leco_error *err)

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "train/source.h"
 
@@ -70,6 +71,19 @@ static float *clean(const photographs *p, size_t view, int64_t picture)
     return p->latents + (view * p->spec->photo_count + (size_t)picture) * latent_stride(p->base.size);
 }
 
+/* Pairs that show the same teach nothing. */
+static void warn_of_equals(const photographs *p)
+{
+    const size_t bytes = latent_stride(p->base.size) * sizeof(float);
+    size_t same = 0, last = 0;
+    for (size_t i = 0; p->base.views == 2 && i < p->spec->photo_count; i++)
+        if (memcmp(clean(p, 0, (int64_t)i), clean(p, 1, (int64_t)i), bytes) == 0) last = i, same++;
+    if (same)
+        log_message(LOG_WARNING, "%s and %s show the same%s: nothing can be learnt from that",
+                    p->spec->photos[last].path[0], p->spec->photos[last].path[1],
+                    same > 1 ? ", and so do other pairs" : "");
+}
+
 static leco_status encode(source *s, photo_encoder *e, leco_error *err)
 {
     photographs *p = of(s);
@@ -78,6 +92,7 @@ static leco_status encode(source *s, photo_encoder *e, leco_error *err)
     for (size_t view = 0; view < s->views; view++)
         for (size_t i = 0; i < p->spec->photo_count; i++)
             LECO_TRY(photo_encoder_run(e, p->spec->photos[i].path[view], s->size, clean(p, view, (int64_t)i), err));
+    warn_of_equals(p);
     return LECO_OK;
 }
 

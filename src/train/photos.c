@@ -101,22 +101,34 @@ static leco_status keep_caption(char *text, const char *path, arena *memory, con
     return *caption ? LECO_OK : error_memory(err, length, "a caption");
 }
 
+/* The first file that is there of the names that captions have: .caption is kohya's other one. */
+static leco_status find_caption(const char *picture, arena *memory, const char **out, leco_error *err)
+{
+    static const char *const endings[] = {".txt", ".caption", ".TXT"};
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+        const char *path = arena_printf(memory, "%.*s%s", (int)stem(picture), picture, endings[i]);
+        if (!path) return error_memory(err, strlen(picture), "a caption's name");
+        *out = file_exists(path) ? path : NULL;
+        if (*out) return LECO_OK;
+    }
+    return LECO_OK;
+}
+
 static leco_status read_caption(photo *p, const char *prompt, arena *memory, leco_error *err)
 {
-    const char *picture = p->path[0];
-    const char *path = arena_printf(memory, "%.*s.txt", (int)stem(picture), picture);
+    const char *picture = p->path[0], *path;
     char *text;
     p->prompt = prompt;
-    if (!path) return error_memory(err, strlen(picture), "a caption's name");
-    if (file_exists(path)) {
+    LECO_TRY(find_caption(picture, memory, &path, err));
+    if (path) {
         LECO_TRY(file_read_text(path, LARGEST_CAPTION, &text, NULL, err));
         leco_status status = keep_caption(text, path, memory, &p->prompt, err);
         mem_free(text);
         return status;
     }
     if (prompt) return LECO_OK;
-    return error_set(err, LECO_INVALID, "%s: nothing says what it shows: neither a prompt in the config nor a %s",
-                     picture, path);
+    return error_set(err, LECO_INVALID, "%s: nothing says what it shows: neither a prompt in the config nor a %.*s.txt",
+                     picture, (int)stem(picture), picture);
 }
 
 static leco_status make_list(size_t count, arena *memory, photo_list *out, leco_error *err)

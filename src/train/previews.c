@@ -244,9 +244,19 @@ static leco_status condition(preview_prompt *one, uint64_t seed, latent_size siz
     return phrases_resolve(one->phrases, err);
 }
 
+static leco_status tell(const previews *p, leco_error *err)
+{
+    char *text = previews_text(p);
+    if (!text) return error_memory(err, 0, "the previews");
+    log_message(LOG_INFO, "%s: logging.prompts: %s", train_config_place(p->config, "logging.prompts"), text);
+    mem_free(text);
+    return LECO_OK;
+}
+
 leco_status previews_prepare(previews *p, const training_setting *in, leco_error *err)
 {
     const logging_config *l = &p->config->logging;
+    LECO_TRY(tell(p, err));
     LECO_TRY(model_load(p->model, MODEL_VAE, err));
     LECO_TRY(decoder_prepare(p->decoder, err));
     LECO_TRY(denoising_prepare(p->run, err));

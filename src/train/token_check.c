@@ -62,11 +62,13 @@ static leco_status check_source(const checking *c, const source_spec *s, leco_er
     return check_frozen(c, s->model, s->unconditional, err);
 }
 
-static leco_status nothing_learnt(const checking *c, const char *text, leco_error *err)
+/* file: of a caption, with ": " behind it; or "". */
+static leco_status nothing_learnt(const checking *c, const char *file, const char *text, leco_error *err)
 {
     return error_set(err, LECO_INVALID,
-                     "%s: nothing would be learnt from \"%s\": it doesn't hold the token \"%s\" that is trained",
-                     c->of->place, text, c->token);
+                     "%s: %s%snothing would be learnt from \"%s\": it doesn't hold the token \"%s\" that is trained%s",
+                     c->of->place, file, *file ? ": " : "", text, c->token,
+                     *text ? "" : "; a guidance_scale above 1 has \"\" learn, too");
 }
 
 static leco_status check_captions(const checking *c, leco_error *err)
@@ -75,23 +77,24 @@ static leco_status check_captions(const checking *c, leco_error *err)
         const photo *p = &c->of->source.photos[i];
         search s;
         LECO_TRY(find(c, p->prompt, false, &s, err));
-        if (s.found) return error_prefix(err, nothing_learnt(c, s.text, err), "%s", p->path[0]);
+        if (s.found) return nothing_learnt(c, p->path[0], s.text, err);
     }
     return LECO_OK;
 }
 
+/* Nothing but what is read as the token is trained: a branch without it is for nothing. */
 static leco_status check_students(const checking *c, leco_error *err)
 {
-    bool learns = false;
-    search first, s;
-    for (size_t i = 0; i < c->of->branch_count && !learns; i++) {
+    for (size_t i = 0; i < c->of->branch_count; i++) {
         const char *prompt = c->of->branches[i].prompt;
-        if (!prompt) return check_captions(c, err);
-        LECO_TRY(find(c, prompt, false, &s, err));
-        if (i == 0) first = s;
-        learns = !s.found;
+        search s;
+        if (!prompt)
+            LECO_TRY(check_captions(c, err));
+        else
+            LECO_TRY(find(c, prompt, false, &s, err));
+        if (prompt && s.found) return nothing_learnt(c, "", s.text, err);
     }
-    return learns ? LECO_OK : nothing_learnt(c, first.text, err);
+    return LECO_OK;
 }
 
 static leco_status check_one(const checking *c, leco_error *err)

@@ -16,6 +16,7 @@ run 0 "$LECO" train small.yaml "${all[@]}"
 [ "$(cat stdout)" = "$work/out/small.safetensors" ] || complain 'something besides the file is on stdout'
 says '^effect [0-9.-]+ of what is asked for(; moved: .*)?$' '^4 steps in'
 exists out/small.previews.png out/small.log.jsonl tb/small/events.out.tfevents.leco
+says 'logging\.prompts: 2 prompts at 2 weights, 3 times, into .*/out/small\.previews\.png$'
 [ "$(grep -c '"step": ' out/small.log.jsonl)" = 5 ] || complain 'the log has not a line for each step and the beginning'
 [ "$(grep -c '"effect": ' out/small.log.jsonl)" = 3 ] || complain 'the effect was not measured at the beginning, after 2 and 4 steps'
 grep -q '^{"step": 4, "loss": [0-9.e-]*, "loss_mean": [0-9.e-]*, "lr": 0.001, "grad_norm": [0-9.e-]*, "entry": "small.yaml:2", "timestep": [0-9.]*, "seconds": [0-9.]*, "effect": ' \

@@ -58,16 +58,19 @@ static void pictures_are_found_with_their_captions(void **state)
     put_text(in, "notes.md", "nothing");
     put_text(in, "b.txt", "\xEF\xBB\xBF\n  a {red|blue} thing \r\nmore\n");
     put_text(in, "c d.txt", "");
+    put_png(in, "e.png", 5, 3);
+    put_text(in, "e.caption", "kohya's");
     snprintf(path, sizeof path, "%s/a.jpeg", in);
     test_write_jpeg(path, &(test_jpeg){12, 8, pixels, TEST_JPEG_RGB, false, 8});
     assert_works(photos_find(in, "the prompt", memory, &list, &err), &err);
-    assert_int_equal(list.count, 3);
+    assert_int_equal(list.count, 4);
     assert_string_equal(list.item[0].path[0], path);
     assert_true(list.item[0].width == 8 && list.item[0].height == 12 && !list.item[0].path[1]); /* turned */
     assert_true(list.item[1].width == 5 && list.item[1].height == 3);
     assert_string_equal(list.item[0].prompt, "the prompt");
     assert_string_equal(list.item[1].prompt, "a {red|blue} thing");
     assert_string_equal(list.item[2].prompt, "");
+    assert_string_equal(list.item[3].prompt, "kohya's");
     arena_destroy(memory);
 }
 
