@@ -45,8 +45,8 @@ leco_status topic_words(const topic *about, const tokenizer *t, arena *memory, c
 /* The context with a word in its place; NULL: out of memory. */
 char *context_text(const context *c, const char *word, arena *memory);
 
-/* A copy of a text with wildcards in which "a" before a vowel is "an", and before a choice is said in it: "a {red|orange}
- * star" is "{a red|an orange} star". NULL: out of memory. */
+/* A copy of a text with wildcards in which "a" before a vowel is "an", and before a choice is said in it: "a
+ * {red|orange} star" is "{a red|an orange} star". NULL: out of memory. */
 char *wildcards_with_articles(const char *text, arena *memory);
 
 /* How long "a " or "an " is that a text begins with; 0: it doesn't. */

@@ -1,7 +1,5 @@
 #include "train/config.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -36,33 +34,6 @@ static leco_status spell_out_all(train_config *c, const doc_node *root, leco_err
     if (doc_is_null(kept)) return LECO_OK;
     const bool is_file = kept->kind == DOC_MAP && kept->count == 1 && strcmp(kept->item[0].key, "file") == 0;
     return kept->kind != DOC_MAP || is_file ? spell_out(c, kept, "prompts", err) : LECO_OK;
-}
-
-const char *train_config_place(const train_config *c, const char *key)
-{
-    const char *place = c->path;
-    const doc_node *n = c->root;
-    while (n && n->kind == DOC_MAP) {
-        char name[64];
-        const size_t length = strcspn(key, ".");
-        snprintf(name, sizeof name, "%.*s", (int)length, key);
-        n = doc_find(n, name);
-        if (!n) break;
-        place = n->place;
-        if (!key[length]) break;
-        key += length + 1;
-    }
-    return place;
-}
-
-leco_status config_wrong(const train_config *c, const char *key, leco_error *err, const char *format, ...)
-{
-    char text[512];
-    va_list rest;
-    va_start(rest, format);
-    vsnprintf(text, sizeof text, format, rest);
-    va_end(rest);
-    return error_set(err, LECO_INVALID, "%s: %s: %s", train_config_place(c, key), key, text);
 }
 
 /* 0 is the rank, as p1atdev's and kohya's trainers have it. */

@@ -305,7 +305,7 @@ static const key_row prompt_keys[] = {
     TEXT("unconditional", unconditional, "",
          "what `positive` is compared with; also the negative prompt while generating"),
     TEXT("negative", negative, UNSET("none"),
-         "laksjdjf's name of `unconditional`; with it, `action` is `enhance` unless given"),
+         "laksjdjf's name of `unconditional`; with it, `action` is `enhance` and `neutral` \"\", unless given"),
     TEXT("neutral", neutral, UNSET("`unconditional`"),
          "what `target` should look like, before the concept is taken away or added; of a slider the default is "
          "`target`"),

@@ -179,7 +179,7 @@ const key_row config_network_keys[] = {
         "the first that matches a layer decides, what it doesn't say is as for all others"),
     INT("conv_dim", network.conv_rank, 1, 1024, UNSET("as `rank` says"),
         "rank of convolutions larger than 1x1, which `c3lier` has, as in kohya's sd-scripts and LyCORIS"),
-    FLOAT("conv_alpha", network.conv_alpha, 1e-6, 1e6, UNSET("as `alpha` says"), "their alpha"),
+    FLOAT("conv_alpha", network.conv_alpha, 0, 1e6, UNSET("as `alpha` says"), "their alpha; 0: as `alpha` says"),
     BOOL("text_encoder", network.layers.text_encoder, "false",
          "also on the attention and MLP layers of the text encoder, as kohya's sd-scripts have it"),
     FLOAT("alpha", network.alpha, 0, 1e6, EITHER("0", "1.0"),

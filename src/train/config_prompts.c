@@ -185,7 +185,7 @@ static leco_status read_prompt(const doc_node *n, bool negatives, train_config *
             doc_find(n, "to")->place);
     if (p->concept && !doc_find(n, "guidance_scale")) p->guidance_scale = 0; /* another word comes in its place */
     if (!p->positive) p->positive = p->target;
-    if (!p->neutral) p->neutral = p->action->mirrored ? p->target : p->unconditional;
+    if (!p->neutral) p->neutral = p->action->mirrored ? p->target : p->negative ? "" : p->unconditional;
     if (p->trajectory_guidance_scale < 0)
         p->trajectory_guidance_scale = p->action->unguided ? 1 : c->trajectory_guidance_scale;
     if (!p->batch_size) p->batch_size = c->batch_size;

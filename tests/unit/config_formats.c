@@ -178,7 +178,7 @@ static void prompts_of_laksjdjf(void **state)
                            "- {target: red, guidance_scale: -1}\n",
                            &c),
                  &err);
-    assert_entry(&c.prompt[0], "van gogh", "van gogh", "photo", "photo", "enhance");
+    assert_entry(&c.prompt[0], "van gogh", "van gogh", "photo", "", "enhance");
     assert_entry(&c.prompt[1], "cat", "cat", "dog", "", "erase");
     assert_entry(&c.prompt[2], "red", "red", "", "", "enhance"); /* as the others of its file */
     train_config_free(&c);
