@@ -92,9 +92,11 @@ EXPERIMENTS = {
         ("k = 1, time of k = 4", {"train.samples_per_trajectory": 1, "train.iterations": 298}),
         ("k = 2, time of k = 4", {"train.samples_per_trajectory": 2, "train.iterations": 383}),
         ("k = 8, time of k = 4", {"train.samples_per_trajectory": 8, "train.iterations": 625}),
-        ("k = 1 of 50", steps(50, samples_per_trajectory=1)),
-        ("k = 4 of 50", steps(50)),
-        ("k = 16 of 50", steps(50, samples_per_trajectory=16)),
+        *((f"k = {k} of 50", steps(50, samples_per_trajectory=k)) for k in (1, 2, 4, 8, 16)),
+        *(
+            (f"k = {k} of 50, time of k = 4", steps(50, samples_per_trajectory=k, iterations=n))
+            for k, n in ((1, 220), (2, 311), (8, 824), (16, 1173))
+        ),
         ("no trajectory (iLECO)", {"prompts": "[{target: red, trajectory: none}]"}),
         ("no trajectory, twice the steps", {"prompts": "[{target: red, trajectory: none}]", "train.iterations": 1000}),
     ),
