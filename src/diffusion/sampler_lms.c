@@ -3,8 +3,10 @@
  *
  *     x' = x + sum over k of slope_k * integral of the Lagrange polynomial that is 1 at sigma_k
  *
- * The polynomials are of degree 3 at most, so that Gauss and Legendre's rule of two points integrates them exactly.
- * Source: Crowson's k-diffusion (sample_lms), as diffusers' LMSDiscreteScheduler. */
+ * x is here clean + sigma slope, so that the newest slope counts with sigma more: where that is 4096, x is too large
+ * for what is left of it after a step. The polynomials are of degree 3 at most, so that Gauss and Legendre's rule of
+ * two points integrates them exactly. Source: Crowson's k-diffusion (sample_lms), as diffusers' LMSDiscreteScheduler.
+ */
 #include "diffusion/sampler.h"
 #include "diffusion/sigmas.h"
 
@@ -34,14 +36,15 @@ static void step(denoising *d, int64_t done, const float *output, float *x)
     float share[ORDER];
     for (int64_t k = 0; k < order; k++) { /* k steps ago */
         slopes[k] = d->memory + (size_t)((done - k) % ORDER) * d->count;
-        share[k] = (float)integral(&d->sigma[done], order, k);
+        share[k] = (float)(integral(&d->sigma[done], order, k) + (k == 0 ? (double)sigma : 0));
     }
     float *now = d->memory + (size_t)(done % ORDER) * d->count;
     for (size_t i = 0; i < d->count; i++) {
-        now[i] = (x[i] - sigma_clean(d->schedule->prediction, sigma, x[i], output[i])) / sigma;
-        float sum = 0;
+        const float clean = sigma_clean(d->schedule->prediction, sigma, x[i], output[i]);
+        now[i] = (x[i] - clean) / sigma;
+        float sum = clean;
         for (int64_t k = 0; k < order; k++) sum += share[k] * slopes[k][i];
-        x[i] += sum;
+        x[i] = sum;
     }
 }
 
