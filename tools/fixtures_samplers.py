@@ -1,5 +1,21 @@
-"""Whole runs of diffusers' schedulers: every sampler, spacing and prediction, from noise to a clean latent."""
+"""Whole runs of diffusers' schedulers: all that leco can be asked for, from noise to a clean latent.
 
+That is every sampler with every spacing and prediction, as it is ("plain"), with Karras' sigmas ("karras"), with betas
+of zero terminal SNR ("zero"; v-prediction only, as leco refuses epsilon there) and with both ("zero_karras"); of leading
+spacing, which alone knows of steps_offset, with an offset of 1 and of 0 ("..._offset0").
+
+Two of these are in none of diffusers' classes; what they are is put together of its own parts:
+
+- EulerAncestralDiscreteScheduler has no use_karras_sigmas: it steps on the sigmas and timesteps that
+  EulerDiscreteScheduler has with it. (So does k-diffusion's sample_euler_ancestral with get_sigmas_karras.)
+- LMSDiscreteScheduler and HeunDiscreteScheduler have no rescale_betas_zero_snr: they are given the alphas_cumprod that
+  EulerDiscreteScheduler has with it, 2^-24 instead of the 0 at the end among them.
+
+DDIM and DDPM know no sigmas: Karras' aren't for them, in diffusers nor in leco, which refuses them. Karras' sigmas of
+the multistep solvers depend on no spacing; leco must have the same there, too, whatever spacing it is asked for.
+"""
+
+import inspect
 import sys
 from unittest.mock import patch
 
@@ -23,6 +39,7 @@ STEPS = (5, 12, 20)
 SPACINGS = ("leading", "linspace", "trailing")
 PREDICTIONS = ("epsilon", "v_prediction")
 STEPS_OFFSET = 1
+SOME_STEPS = STEPS[1:2]  # of what says little that is new, so that the file stays small
 
 # leco's name: diffusers' class, its options. All other options are the class's defaults.
 SAMPLERS = {
@@ -36,9 +53,38 @@ SAMPLERS = {
     "heun": (HeunDiscreteScheduler, {}),
     "uni_pc": (UniPCMultistepScheduler, {}),
 }
-KARRAS = ("lms", "euler", "dpmpp_2m", "dpmpp_2m_sde", "heun", "uni_pc")  # diffusers' others have no such option
-ZERO_SNR = ("ddim", "ddpm", "euler", "euler_a", "dpmpp_2m", "dpmpp_2m_sde", "uni_pc")
+WHOLE = ("ddim", "ddpm")  # which step on timesteps, not on sigmas
+MULTISTEP = ("dpmpp_2m", "dpmpp_2m_sde", "uni_pc")
 NOISY = ("ddpm", "euler_a", "dpmpp_2m_sde")
+
+
+def make(name, kind, spacing, prediction):
+    """A scheduler; what its class has no option for it takes from Euler's."""
+    scheduler_class, options = SAMPLERS[name]
+    offset = 0 if kind.endswith("offset0") else STEPS_OFFSET
+    common = dict(SCHEDULE, timestep_spacing=spacing, prediction_type=prediction, steps_offset=offset)
+    asked = dict(use_karras_sigmas="karras" in kind, rescale_betas_zero_snr="zero" in kind)
+    known = inspect.signature(scheduler_class.__init__).parameters
+    scheduler = scheduler_class(**common, **options, **{key: value for key, value in asked.items() if key in known})
+    lacking = [key for key, value in asked.items() if value and key not in known]
+    euler = EulerDiscreteScheduler(**common, **asked)
+    if "rescale_betas_zero_snr" in lacking:
+        scheduler.alphas_cumprod = euler.alphas_cumprod
+    if "use_karras_sigmas" in lacking:
+        take_sigmas(scheduler, euler)
+    return scheduler
+
+
+def take_sigmas(scheduler, euler):
+    """From now on, whenever its timesteps are set."""
+    set_timesteps = scheduler.set_timesteps
+
+    def set_other_timesteps(steps):
+        set_timesteps(steps)
+        euler.set_timesteps(steps)
+        scheduler.sigmas, scheduler.timesteps = euler.sigmas, euler.timesteps
+
+    scheduler.set_timesteps = set_other_timesteps
 
 
 def model(x_t, t):
@@ -86,36 +132,42 @@ def run(scheduler, steps, seed, noisy, dtype=torch.float32):
     return torch.stack(rows)
 
 
+def kinds_of(name):
+    """(kind, spacing, prediction, numbers of steps) of all its runs."""
+    grids = ("plain",) if name in WHOLE else ("plain", "karras")
+    for grid in grids:
+        zero = "zero" if grid == "plain" else "zero_karras"
+        for spacing in SPACINGS:
+            same = grid == "karras" and name in MULTISTEP and spacing != SPACINGS[0]
+            for prediction in PREDICTIONS:
+                yield grid, spacing, prediction, SOME_STEPS if same else STEPS
+            yield zero, spacing, "v_prediction", STEPS if zero == "zero" else SOME_STEPS
+        for prediction in PREDICTIONS:
+            yield f"{grid}_offset0", "leading", prediction, SOME_STEPS
+        yield f"{zero}_offset0", "leading", "v_prediction", SOME_STEPS
+
+
 def sampler_cases():
     seed = seed_of("samplers") % 2**31
     case = CaseFile("samplers", "samplers", betas=SCHEDULE, steps_offset=STEPS_OFFSET, seed=seed)
     case.add("seed", torch.tensor([seed]), "of torch's CPU generator: the noise at the start, then that of the steps")
     worst = {}  # how far diffusers' float32 runs are from these
-    for name, (scheduler, options) in SAMPLERS.items():
-        kinds = [("plain", spacing, prediction) for spacing in SPACINGS for prediction in PREDICTIONS]
-        if name in KARRAS:  # the multistep solvers' Karras sigmas know no spacing
-            spacings = SPACINGS if name in ("lms", "euler", "heun") else SPACINGS[:1]
-            kinds += [("karras", spacing, prediction) for spacing in spacings for prediction in PREDICTIONS]
-        if name in ZERO_SNR:
-            kinds += [("zero", spacing, "v_prediction") for spacing in SPACINGS]
-        for kind, spacing, prediction in kinds:
-            more = dict(options, timestep_spacing=spacing, prediction_type=prediction, steps_offset=STEPS_OFFSET)
-            if kind == "karras":
-                more["use_karras_sigmas"] = True
-            if kind == "zero":
-                more["rescale_betas_zero_snr"] = True
-            for steps in STEPS:
-                plain = run(scheduler(**SCHEDULE, **more), steps, seed, name in NOISY)
-                exact = exact_run(scheduler(**SCHEDULE, **more), steps, seed, name in NOISY)
+    for name in SAMPLERS:
+        for kind, spacing, prediction, all_steps in kinds_of(name):
+            for steps in all_steps:
+                case_name = f"{name}.{kind}.{spacing}.{prediction}.{steps}"
+                plain = run(make(name, kind, spacing, prediction), steps, seed, name in NOISY)
+                exact = exact_run(make(name, kind, spacing, prediction), steps, seed, name in NOISY)
                 noise = relative_error(plain[:, 1:], exact[:, 1:])
-                worst[kind] = max(worst.get(kind, (0, None)), (noise, f"{name}.{spacing}.{prediction}.{steps}"))
-                case.add(f"{name}.{kind}.{spacing}.{prediction}.{steps}", exact.float())
+                worst[kind] = max(worst.get(kind, (0, None)), (noise, case_name))
+                case.add(case_name, exact.float())
     print({kind: f"{noise:.0e} {where}" for kind, (noise, where) in worst.items()})
     zero = DDIMScheduler(**SCHEDULE, rescale_betas_zero_snr=True)
     case.add("zero.alphas_cumprod", zero.alphas_cumprod, "float32, of rescaled betas")
     case.describe(
         "<sampler>.<kind>.<spacing>.<prediction>.<S>",
         "[runs + 1, 17] a whole run of S steps: timestep and the x_t [1,4,2,2] that the model sees; at last 0 and x. "
-        "Kinds: plain, karras (use_karras_sigmas), zero (rescale_betas_zero_snr)",
+        "Kinds: plain, karras (use_karras_sigmas), zero (rescale_betas_zero_snr), zero_karras; ..._offset0: of "
+        "steps_offset 0. Of euler_a's karras, of lms' and heun's zero the sigmas are EulerDiscreteScheduler's",
     )
     case.write()
