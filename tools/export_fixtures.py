@@ -113,6 +113,26 @@ def learning(name="sd1-like"):
     yield curve(name, "curve_averaged", *run, ENHANCE, -2.0, (1, 8, 8), draws[:2], lr=1e-2, rank=1, learning=how)
 
 
+def long_curves():
+    """24 updates, in which what seldom shows in a few does: gradients that are clipped, an average whose decay is reached,
+    weights over timesteps, losses that aren't squares. By itself, as loha."""
+    draws, offsets = [[0, 2, 4, 5, 7, 8], [1, 3, 4, 6, 7, 9], [0, 1, 3, 5, 8, 9], [1, 2, 5, 6, 7, 8]], [0, 98, 41, 13]
+    how = dict(optimizer="sgd", max_grad_norm=0.008, ema_decay=0.5)
+    yield long_curve("sd1-like", "curve_clipped", models.SD1, draws, offsets, lr=1.0, learning=how)
+    how = dict(loss="smooth_l1", huber_c=0.2, huber_schedule="snr")
+    gamma = dict(min_snr_gamma=1.0)
+    yield long_curve("sd1-like", "curve_weighed", models.SD1, draws, offsets, lr=5e-3, learning=how, refined=gamma)
+    how = dict(loss="huber", huber_c=0.3, huber_schedule="exponential")
+    yield long_curve("sd2-like", "curve_weighed", models.SD2, draws, offsets, lr=5e-3, learning=how, refined=gamma)
+
+
+def long_curve(name, kind, spec, draws, offsets, **how):
+    tok = fixture_tokenizer(**({"pad_token": "!"} if name == "sd2-like" else {}))
+    text, unet = models.make_text(name, tok, **spec["text"]), models.make_unet(name, spec["unet"])
+    run = tok, text, unet, models.SCHEDULERS[name]().config
+    return curve(name, kind, *run, ERASE, 2.0, (1, 8, 8), draws, offsets=offsets, rank=1, states=False, **how)
+
+
 def loha(name="sd1-like", unet=None):
     """By itself, too: its files don't depend on those that sd1-like writes beside them."""
     unet = unet or models.make_unet(name, models.SD1["unet"])
@@ -281,6 +301,7 @@ NAMES = {
     "samplers": sampler_cases,
     "optimizer": optimizers,
     "learning": learning,
+    "long": long_curves,
     "solve": solve_cases,
     "sd1-like": sd1_like,
     "loha": loha,

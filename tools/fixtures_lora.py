@@ -463,12 +463,16 @@ class Run:
                  added=None):
         self.losses, self.steps, self.added = [], [], added
         self.learning, self.gathered, self.average = learning or {}, 0, None
-        self.refined, self.schedule = refined or {}, schedules[0]
+        self.refined, self.schedule, self.norms, self.moved = refined or {}, schedules[0], [], []
+        start = [tensor.detach().clone() for tensor in lora.parameters()]
         self.parameters = [tensor.requires_grad_() for tensor in lora.parameters()]
         self.unet, self.lora, self.conditions, self.eta = unet, lora, conditions, eta
         if self.learning.get("optimizer") == "adamwschedulefree":
             self.optimizer = AdamWScheduleFree(self.parameters, **optimizer)
             self.optimizer.train()
+        elif self.learning.get("optimizer") == "sgd":
+            rate_and_decay = {key: optimizer[key] for key in ("lr", "weight_decay")}
+            self.optimizer = torch.optim.SGD(self.parameters, **rate_and_decay)
         else:
             self.optimizer = torch.optim.AdamW(self.parameters, **optimizer)
         if "ema_decay" in self.learning:
@@ -476,12 +480,18 @@ class Run:
         for schedule, noise, kept in zip(schedules, noises, draws):
             for x, t in self.trajectory(schedule, noise, kept):
                 self.train(x, t)
-        if "optimizer" in self.learning:
+            self.moved.append(self.distance(start))
+        if self.learning.get("optimizer") == "adamwschedulefree":
             self.optimizer.eval()
         for tensor in self.parameters:
             tensor.requires_grad_(False)
         if self.average:
             self.average.copy_to(self.parameters)
+
+    def distance(self, start):
+        """How far what would be saved has moved: the parameters, or their average."""
+        now = self.average.shadow_params if self.average else self.parameters
+        return torch.cat([(a.detach() - b).flatten().double() for a, b in zip(now, start)]).norm().item()
 
     def predict(self, x, t, role):
         text = self.conditions[role].expand(x.shape[0], -1, -1)
@@ -546,6 +556,9 @@ class Run:
         (loss / wait).backward()
         self.gathered += 1
         if self.gathered == wait:
+            if "max_grad_norm" in self.learning:
+                norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.learning["max_grad_norm"])
+                self.norms.append(norm.item())  # before
             self.optimizer.step()
             self.optimizer.zero_grad()
             self.gathered = 0
@@ -564,6 +577,9 @@ def add_steps(case, run, exact):
         case.add(
             prefix + "prediction", step["prediction"], "the student's, before the update", exact=twin["prediction"]
         )
+
+
+def add_losses(case, run, exact):
     case.add(
         "losses",
         torch.tensor(run.losses),
@@ -618,11 +634,13 @@ def curve(
     make=Lora,
     scope="lierla",
     second=None,
+    states=True,
 ):
     """Writes `<kind>.safetensors`. eta > 0 erases, eta < 0 enhances. shape: (batch, height, width) of the latents.
     draws: for each trajectory the step counts (ascending) whose latents are trained on. offsets: one a trajectory. refined: what differs from a plain target. learning: what differs from a plain AdamW step on the
-    mean squared error of each latent: optimizer, accumulation, ema_decay, loss, huber_c, huber_schedule. second: the second
-    tokenizer and text encoder of Stable Diffusion XL."""
+    mean squared error of each latent: optimizer, accumulation, ema_decay, max_grad_norm, loss, huber_c, huber_schedule.
+    second: the second tokenizer and text encoder of Stable Diffusion XL. states: whether to write each step's latent, target
+    and prediction; a long run has how far it moved, trajectory by trajectory, instead."""
     check_schedule(config)
     seed_name = f"{fixture} {kind}"
     rng = generator(seed_name)
@@ -648,7 +666,10 @@ def curve(
     still = Run(unet, initial, schedules, conditions, noises, draws, eta, dict(optimizer, lr=0.0), *both).losses[-1]
     change = abs(run.losses[-1] / still - 1)
     assert change > 0.05, f"{seed_name}: training changes the last loss by {change:.1e}, hardly a test"
+    clipped = [norm > learning["max_grad_norm"] for norm in run.norms]
+    assert not clipped or len(clipped) > sum(clipped) > 0.6 * len(clipped), f"{seed_name}: gradients of {run.norms}"
 
+    sgd = (learning or {}).get("optimizer") == "sgd"
     case = CaseFile(
         fixture,
         kind,
@@ -658,7 +679,7 @@ def curve(
         denoising_steps=STEPS,
         lr=lr,
         trajectory_guidance=TRAJECTORY_GUIDANCE,
-        optimizer="AdamW betas 0.9 0.999 eps 1e-8",
+        optimizer="SGD" if sgd else "AdamW betas 0.9 0.999 eps 1e-8",
         weight_decay=weight_decay,
         network=f"{scope} rank {rank} alpha {alpha}",
         **{key: str(value) for key, value in getattr(make, "rates", {}).items()},
@@ -695,7 +716,12 @@ def curve(
     case.add("kept_steps", torch.tensor(draws), meaning)
     for index, noise in enumerate(noises):
         case.add(f"trajectory{index}.noise", noise, "latents that the trajectory starts from")
-    add_steps(case, run, exact)
+    if states:
+        add_steps(case, run, exact)
+    else:
+        meaning = "norm of the change of what would be saved, after each trajectory"
+        case.add("moved", torch.tensor(run.moved), meaning, exact=torch.tensor(exact.moved).double())
+    add_losses(case, run, exact)
     worst = add_adapters(case, initial, lora, exact_lora)
     case.write()
     return "losses " + " ".join(f"{loss:.4f}" for loss in run.losses) + f", final tensors within {worst:.0e} of float64"

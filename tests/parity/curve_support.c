@@ -135,6 +135,23 @@ void curve_measure_change(const safetensors *file, trainable *l, curve_deviation
     d->whole = sqrt(all_wrong / all_moved);
 }
 
+double curve_moved(const safetensors *file, trainable *l)
+{
+    double moved = 0;
+    for (size_t i = 0; i < trainable_module_count(l); i++) {
+        const trainable_module *m = trainable_module_at(l, i);
+        for (size_t k = 0; k < m->params; k++) {
+            const safetensors_entry *e = matrix(file, "init", m, k);
+            const float *start = e->data, *now = m->param[k].value;
+            for (size_t j = 0; j < e->count; j++) {
+                const double by = (double)now[j] - (double)start[j];
+                moved += by * by;
+            }
+        }
+    }
+    return sqrt(moved);
+}
+
 double curve_measure_gradients(const safetensors *file, trainable *l, const float *grads, double scale)
 {
     const float *first = trainable_grads(l);

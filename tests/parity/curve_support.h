@@ -32,6 +32,9 @@ typedef struct curve_deviation {
 /* Compares the adapter with "final.*": all but loss. */
 void curve_measure_change(const safetensors *file, trainable *l, curve_deviation *d);
 
+/* The norm of the adapter's change since "init.*". */
+double curve_moved(const safetensors *file, trainable *l);
+
 /* Compares gradients with "grad.*": the worst tensor's error over its norm. These are `grads` [trainable_count] times
  * scale. */
 double curve_measure_gradients(const safetensors *file, trainable *l, const float *grads, double scale);
