@@ -3,6 +3,7 @@
     python3 bench/experiments.py list                   all experiments and their cells
     python3 bench/experiments.py run [NAME[/CELL]...]   trains, draws and counts; what is there already stays
     python3 bench/experiments.py table NAME...          the tables in Markdown, and a chart of each, NAME.svg
+    python3 bench/experiments.py equal                  whether to erase at -2 is to enhance at 2: tensors, bit by bit
 
 A cell is a training (of three seeds) that differs from the others of its experiment in one thing. Of each seed it is
 counted, by leco-probe at guidance 4 with 12 steps of DPM++ 2M: of 64 captions that ask for red, how many are red; of 128
@@ -371,6 +372,24 @@ def chart(rows, wanted, without):
     return "\n".join([*out, "</svg>"]) + "\n"
 
 
+def tensors_of(file):
+    """Of a .safetensors file: the bytes of each tensor by name."""
+    raw = file.read_bytes()
+    begin = 8 + int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8:begin])
+    places = {name: of["data_offsets"] for name, of in header.items() if name != "__metadata__"}
+    return {name: raw[begin + first : begin + end] for name, (first, end) in places.items()}
+
+
+def equal():
+    for seed in SEEDS:
+        short = FROM_ZERO | {"train.iterations": 40, "train.seed": seed}
+        files = [train(f"equal-{a}-{seed}", two_lines(), short | pair(a, g))[0] for a, g in (("erase", -2), ("enhance", 2))]
+        first, second = map(tensors_of, files)
+        same = sum(first[name] == second.get(name) for name in first)
+        print(f"seed {seed}: {same} of {len(first)} tensors are equal")
+
+
 def chosen(names):
     for name in names or EXPERIMENTS:
         experiment, _, cell_name = name.partition("/")
@@ -384,7 +403,7 @@ def chosen(names):
 
 
 def main(arguments):
-    if not arguments or arguments[0] not in ("list", "run", "table"):
+    if not arguments or arguments[0] not in ("list", "run", "table", "equal"):
         sys.exit(__doc__.strip())
     OUT.mkdir(parents=True, exist_ok=True)
     if arguments[0] == "list":
@@ -393,6 +412,8 @@ def main(arguments):
     elif arguments[0] == "run":
         for experiment, cell in chosen(arguments[1:]):
             run(experiment, cell)
+    elif arguments[0] == "equal":
+        equal()
     else:
         for experiment in arguments[1:] or EXPERIMENTS:
             table(experiment)

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE /* sched_getaffinity */
 #include "base/cores.h"
 
+#include <dirent.h>
 #include <omp.h>
 #include <sched.h>
 #include <stdbool.h>
@@ -145,4 +146,28 @@ int cores_available(void)
 {
     int cores = physical_cores(), quota = cores_in_quota("/proc/self/cgroup", "/sys/fs/cgroup");
     return quota > 0 && quota < cores ? quota : cores;
+}
+
+/* Nanoseconds that one thread ran and waited, and how often it ran: Linux' schedstats. */
+static double waited_of(const char *thread)
+{
+    char path[96];
+    unsigned long long ran, waited;
+    snprintf(path, sizeof path, "/proc/self/task/%.32s/schedstat", thread);
+    FILE *file = fopen(path, "re");
+    if (!file) return 0;
+    const bool known = fscanf(file, "%llu %llu", &ran, &waited) == 2;
+    fclose(file);
+    return known ? 1e-9 * (double)waited : 0;
+}
+
+double cores_waited(void)
+{
+    double sum = 0;
+    DIR *threads = opendir("/proc/self/task");
+    if (!threads) return 0;
+    for (const struct dirent *one; (one = readdir(threads));)
+        if (one->d_name[0] != '.') sum += waited_of(one->d_name);
+    closedir(threads);
+    return sum;
 }

@@ -11,4 +11,8 @@ int cores_available(void);
  * tests. Understands version 2 (cpu.max) and version 1 (cpu.cfs_quota_us). */
 int cores_in_quota(const char *membership, const char *mount);
 
+/* Seconds that this process's threads, all together, could have run but had to wait for a processor, since they are
+ * there; 0 where the system doesn't tell. */
+double cores_waited(void);
+
 #endif

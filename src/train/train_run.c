@@ -8,6 +8,7 @@
 #include "base/cpu.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "train/crowd.h"
 #include "train/pace.h"
 #include "train/save.h"
 
@@ -18,6 +19,7 @@ typedef struct training_run {
     void *user;
     double start, mark; /* when the run began; when the last piece of work was done */
     pace pace;
+    crowd crowd;
     /* The pass in progress, what it was drawn from, and how many of its latents were trained on: where that is 0, the
      * pass is yet to be drawn, or to be made again. */
     source_pass pass;
@@ -123,6 +125,7 @@ static bool on_learnt(void *user, double loss)
     r->pace.learning += lap(r);
     r->pace.learnt++;
     r->learnt++;
+    crowd_look(&r->crowd);
     if (optimizer_steps(r->t->optimizer) > p->done) count_step(r);
     return report(r, NULL) || p->done == p->total; /* after the last step there is nothing to stop */
 }
