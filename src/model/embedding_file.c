@@ -201,8 +201,8 @@ static leco_status load(const safetensors *file, const rows_of_file *rows, model
         trainable_destroy(t);
         return status;
     }
-    log_message(LOG_INFO, "%s: \"%s\" in a prompt stands for %lld vectors", safetensors_path(file), t->modules[0].token,
-                (long long)t->modules[0].rank);
+    log_message(LOG_INFO, "%s: \"%s\" in a prompt stands for %lld vector%s", safetensors_path(file),
+                t->modules[0].token, (long long)t->modules[0].rank, t->modules[0].rank == 1 ? "" : "s");
     *out = t;
     return LECO_OK;
 }

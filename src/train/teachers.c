@@ -117,7 +117,7 @@ static leco_status open_model(const train_config *c, const char *place, const ch
     if (!file_exists(path) && !cached) return train_config_missing(place, key, path, written, err);
     leco_status status = model_open(cached ? cached : path, &out->model, err);
     mem_free(cached);
-    LECO_TRY(status);
+    if (status != LECO_OK) return error_prefix(err, status, "%s: %s", place, key);
     out->name = key;
     model *m = out->model;
     if (!m->prediction_told && claims_v >= 0) m->schedule.prediction = claims_v ? PREDICT_V : PREDICT_EPSILON;
