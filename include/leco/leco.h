@@ -88,6 +88,7 @@ typedef struct leco_model_options {
     const char *prediction; /* "epsilon", "v_prediction", or NULL: as the model's files say, or else its family */
     const char *vae; /* a VAE's file or folder, or a model's, to be used instead of the model's own; NULL: that */
     int clip_skip;   /* as A1111 counts: 2 leaves out the text encoder's last layer; 0 or 1: none */
+    bool int8;       /* keep the matrices of U-Net and text encoders as int8 with a scale a row (CPU only) */
 } leco_model_options;
 
 LECO_API const char *leco_device_name(size_t index); /* "cuda" (in builds that have it), "cpu", "ref"; NULL: no more */
@@ -372,6 +373,7 @@ typedef struct leco_bench_options {
     bool json;
     leco_progress_callback progress;
     void *user;
+    bool int8; /* as of leco_model_options */
 } leco_bench_options;
 
 /* Times the U-Net's forward (batch 2) and a training step's student forward + backward (batch 1) against the machine's

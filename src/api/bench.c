@@ -232,13 +232,14 @@ static leco_status measure(bench *b, bench_run *run, leco_error *err)
     reset_peak();
     LECO_TRY(b->options->preset ? model_preset(b->options->preset, &b->model, err)
                                 : model_open(b->options->model, &b->model, err));
+    LECO_TRY(device_open(b->options->device, dtype_name(run->compute), &b->device, err));
+    if (b->options->int8) LECO_TRY(device_narrow(&b->device, b->model, err));
     LECO_TRY(model_load(b->model, MODEL_UNET, err));
     latent_size one = {0};
     LECO_TRY(picture_size(b, &one, err));
     rng_seed(&b->rng, RNG_CPU, 0);
     LECO_TRY(room_for_threads(err));
     LECO_TRY(room_for_kernels(err));
-    LECO_TRY(device_open(b->options->device, dtype_name(run->compute), &b->device, err));
     if (b->device.backend->device_name) b->result->device = b->device.backend->device_name();
     run->rate_before = matrix_rate(b, run->compute);
     LECO_TRY(time_training(b, run, one, err));

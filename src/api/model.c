@@ -51,6 +51,7 @@ static leco_status open_parts(leco_model *handle, const char *path, const leco_m
     LECO_TRY(model_open(path, &handle->model, err));
     LECO_TRY(set_prediction(handle->model, o->prediction, err));
     if (o->vae) LECO_TRY(model_take_vae(handle->model, o->vae, err));
+    if (o->int8) LECO_TRY(device_narrow(&handle->device, handle->model, err));
     if (o->clip_skip) LECO_TRY(model_skip_layers(handle->model, o->clip_skip, err));
     schedule_config schedule = handle->model->schedule;
     schedule.steps_offset = 1; /* as StableDiffusionPipeline draws, whatever the folder says */

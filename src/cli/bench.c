@@ -7,6 +7,7 @@
 typedef struct bench_args {
     const char *model, *preset, *precision, *device;
     int64_t width, height;
+    bool int8;
 } bench_args;
 
 #define ARG(field) .offset = offsetof(bench_args, field)
@@ -18,6 +19,7 @@ static const option_spec bench_options[] = {
      .help = "one only: $names (default: float32, and what the device likes best)"},
     {"device", 0, OPTION_CHOICE, "DEVICE", ARG(device), .choice_at = leco_device_name, .later = "cuda",
      .help = "cuda, cpu or ref (default: cuda where a card is found, else cpu)"},
+    {"int8", 0, OPTION_FLAG, .offset = offsetof(bench_args, int8), .help = INT8_HELP},
     {"width", 0, OPTION_WHOLE, "PIXELS", ARG(width), .min = 8, .max = 4096, .help = "(default: the model's own)"},
     {"height", 0, OPTION_WHOLE, "PIXELS", ARG(height), .min = 8, .max = 4096, .help = "(default: the model's own)"},
     {0},
@@ -57,6 +59,7 @@ static int run(int argc, char **argv)
         .json = general.json,
         .progress = progress_show,
         .user = &bar,
+        .int8 = args.int8,
     };
     leco_error err = {0};
     char *text = NULL;

@@ -43,6 +43,7 @@ const option_spec model_options[] = {
     {"prediction", 0, OPTION_CHOICE, "KIND", MODEL(prediction), .choices = PREDICTIONS, .help = PREDICTION_HELP},
     {"clip-skip", 0, OPTION_WHOLE, "N", MODEL(clip_skip), .min = 1, .max = 24, .fallback = "1", .help = CLIP_SKIP_HELP},
     {"vae", 0, OPTION_TEXT, "PATH", MODEL(vae), .help = VAE_HELP},
+    {"int8", 0, OPTION_FLAG, MODEL(int8), .help = INT8_HELP},
     {0},
 };
 
@@ -159,7 +160,8 @@ leco_status model_args_open(const model_args *args, leco_model **out, leco_error
                                         .precision = args->precision,
                                         .prediction = args->prediction,
                                         .vae = args->vae,
-                                        .clip_skip = (int)args->clip_skip};
+                                        .clip_skip = (int)args->clip_skip,
+                                        .int8 = args->int8};
     leco_model *model = NULL;
     leco_status status = leco_model_open(args->model, &options, &model, err);
     for (size_t i = 0; status == LECO_OK && i < args->lora.count; i++) {

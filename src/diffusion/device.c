@@ -4,6 +4,7 @@
 
 #include "base/cpu.h"
 #include "base/log.h"
+#include "model/model.h"
 
 leco_status device_precision(const char *name, dtype *out, leco_error *err)
 {
@@ -53,4 +54,13 @@ void device_close(device *d)
 {
     workspace_destroy(d->workspace);
     *d = (device){0};
+}
+
+leco_status device_narrow(const device *d, struct model *m, leco_error *err)
+{
+    if (!memory_is_host(d->backend->memory))
+        return error_set(err, LECO_UNSUPPORTED, "weights are kept as int8 by --device cpu only, not by %s",
+                         d->backend->name);
+    m->narrow = true;
+    return LECO_OK;
 }

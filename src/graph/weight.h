@@ -13,6 +13,7 @@ struct weight {
     shape shape;
     const void *data;       /* borrowed, perhaps unaligned (a memory map); plain row-major. Plans don't read it */
     bool keep_out_of_place; /* data is a stand-in shared by many weights (bench): always copy, never use it in place */
+    bool narrow;            /* kernels that can keep it as int8 with a scale a row do */
     struct weight_form *forms; /* what backends made of it: backend/weight_form.h */
     uint64_t version;          /* of data: 0; of a buffer of params from 1 on, another whenever they changed */
 };

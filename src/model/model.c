@@ -295,6 +295,7 @@ static leco_status map_part(model *m, model_part part, leco_error *err)
 {
     weights *w = NULL;
     LECO_TRY(open_part(m, part, &w, err));
+    if (m->narrow && part != PART_VAE) weights_narrow(w);
     leco_status status = ask_for_all(m, w, part, err);
     if (status != LECO_OK) {
         weights_close(w);

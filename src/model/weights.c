@@ -119,7 +119,12 @@ static leco_status refuse_unusable(const weights *w, const weights_slot *there, 
                      weights_path(w), there->w.name, safetensors_type(there->from), expected);
 }
 
-leco_status weights_get(weights *w, const char *name, shape s, weight **out, leco_error *err)
+void weights_narrow(weights *w)
+{
+    w->narrow = true;
+}
+
+static leco_status get(weights *w, const char *name, shape s, weight **out, leco_error *err)
 {
     bool found;
     char expected[SHAPE_TEXT], actual[SHAPE_TEXT];
@@ -136,6 +141,13 @@ leco_status weights_get(weights *w, const char *name, shape s, weight **out, lec
                          shape_format(&s, expected), shape_format(&there->w.shape, actual));
     there->used = true;
     *out = &there->w;
+    return LECO_OK;
+}
+
+leco_status weights_get(weights *w, const char *name, shape s, weight **out, leco_error *err)
+{
+    LECO_TRY(get(w, name, s, out, err));
+    if (w->narrow && s.rank >= 2) (*out)->narrow = true;
     return LECO_OK;
 }
 

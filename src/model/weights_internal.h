@@ -33,6 +33,7 @@ struct weights {
     safetensors *file; /* NULL: random or blank */
     bool borrowed;     /* the file is */
     bool random;
+    bool narrow; /* weights_narrow */
     uint64_t seed;
     weights_slot **slots; /* by name */
     size_t count, capacity;

@@ -111,6 +111,7 @@ typedef struct train_config {
     bool in_working_directory; /* the model or the prompts_file were found there, not beside the config */
     int v2, v_prediction;      /* 0 or 1 as the config claims, -1: as the model's files say */
     const char *vae;           /* resolved; NULL: the model's own */
+    bool int8;                 /* matrices of the models are kept as int8 */
     int64_t clip_skip;         /* A1111's count: 1 or 0 use all layers, 2 leaves the last one out */
 
     trainable_options network;

@@ -96,6 +96,16 @@ static leco_status open_device(trainer *t, const char *name, leco_error *err)
     return LECO_OK;
 }
 
+static leco_status keep_narrow(const trainer *t, leco_error *err)
+{
+    const train_config *c = t->config;
+    leco_status status = LECO_OK;
+    for (size_t i = 0; i < t->frozen_count && c->int8 && status == LECO_OK; i++)
+        status = device_narrow(&t->device, t->frozen[i].model, err);
+    return status == LECO_OK ? LECO_OK
+                             : error_prefix(err, status, "%s: train.int8", train_config_place(c, "train.int8"));
+}
+
 static training_setting setting_of(trainer *t)
 {
     return (training_setting){t->config, t->frozen, t->frozen_count, &t->pool, NULL, &t->photos};
@@ -173,6 +183,7 @@ static leco_status plan(trainer *t, const char *device_name, uint64_t budget, le
     LECO_TRY(plan_trainable(t, err));
     if (t->memory) LECO_TRY(still_check(t->config, t->frozen[0].model->tokenizer, err));
     LECO_TRY(open_device(t, device_name, err));
+    LECO_TRY(keep_narrow(t, err));
     for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(trainer_plan_texts(t, i, err));
     for (size_t i = 0; i < t->frozen_count; i++) LECO_TRY(model_map(t->frozen[i].model, MODEL_UNET, err));
     t->photos = (photo_encoder){.model = t->frozen[0].model, .device_name = device_name};

@@ -16,7 +16,9 @@ static tensor *linear(trial *t, const op_case *c)
     shape y_shape = x_shape;
     y_shape.dim[y_shape.rank - 1] = n[2];
     tensor *x = trial_input(t, "x", x_shape);
-    tensor *w = c->flags & PARAM ? trial_param(t, "w", w_shape) : trial_weight(t, "w", w_shape);
+    tensor *w = c->flags & PARAM    ? trial_param(t, "w", w_shape)
+                : c->flags & NARROW ? trial_narrow(t, "w", w_shape)
+                                    : trial_weight(t, "w", w_shape);
     tensor *add = c->flags & ADD ? trial_input(t, "add", y_shape) : c->flags & ADD_X ? x : NULL;
     return op_linear(t->g, x, w, bias(t, c, "b", n[2]), add, c->flags & SCALED ? 0.375f : 1.0f);
 }
@@ -40,9 +42,10 @@ static tensor *conv(trial *t, const op_case *c)
     int64_t kw = n[8] > 0 ? n[8] : n[5];
     tensor *x = trial_input(t, "x", SHAPE(n[0], n[1], n[2], n[3]));
     const shape kernel = SHAPE(n[4], n[3], n[5], kw);
-    tensor *w = c->flags & TRAINED ? trial_param(t, "w", kernel)
-                : c->flags & PARAM ? trial_loaded(t, "w", kernel)
-                                   : trial_weight(t, "w", kernel);
+    tensor *w = c->flags & TRAINED  ? trial_param(t, "w", kernel)
+                : c->flags & PARAM  ? trial_loaded(t, "w", kernel)
+                : c->flags & NARROW ? trial_narrow(t, "w", kernel)
+                                    : trial_weight(t, "w", kernel);
     int64_t height = (n[1] + pad[0] + pad[2] - n[5]) / n[6] + 1, width = (n[2] + pad[1] + pad[3] - kw) / n[6] + 1;
     tensor *add = NULL;
     if (c->flags & ADD) add = trial_input(t, "add", SHAPE(n[0], height, width, n[4]));
@@ -332,6 +335,11 @@ const op_case op_cases[] = {
     {"lora 700x200->136 rank 12", lora, {700, 200, 136, 12}, LARGE},
     {"lora 200x64->96 rank 16 twice", lora, {200, 64, 96, 16}, BIAS | TWICE | LARGE},
 
+    {"linear kept as int8", linear, {5, 7, 6, 0}, NARROW | BIAS | ADD},
+    {"linear kept as int8, scaled, twice", linear, {3, 33, 17, 0}, NARROW | SCALED | TWICE},
+    {"linear kept as int8, 200x300x130", linear, {200, 300, 130, 0}, NARROW | BIAS | LARGE},
+    {"conv 1x1 kept as int8", conv, {2, 3, 5, 9, 7, 1, 1, 0}, NARROW | BIAS},
+    {"conv 3x3 whose weight may be int8", conv, {1, 5, 6, 3, 4, 3, 1, 1111}, NARROW | BIAS},
     {"conv 3x3", conv, {1, 5, 6, 3, 4, 3, 1, 1111}, BIAS},
     {"conv 3x3 batch 2 add", conv, {2, 7, 5, 5, 9, 3, 1, 1111}, BIAS | ADD},
     {"conv 3x3 add is x", conv, {1, 4, 3, 6, 6, 3, 1, 1111}, ADD_X},

@@ -33,6 +33,7 @@ typedef enum case_flags {
     OFFSET = 65536,      /* inputs in [24, 26) */
     BENCH = 131072,      /* run under --bench only */
     TRAINED = 262144,    /* a convolution's weight is trained */
+    NARROW = 524288,     /* the weight is kept as int8 where kernels can, and holds what that can */
 } case_flags;
 
 typedef struct op_case {
@@ -100,6 +101,8 @@ tensor *trial_indices(trial *t, const char *name, shape s, int64_t limit);
 tensor *trial_weight(trial *t, const char *name, shape s);
 /* Uniform around `centre`: gamma and beta of norms. */
 tensor *trial_vector(trial *t, const char *name, int64_t channels, double centre);
+/* Of multiples of 1/128, 127 of them the most of each row, kept as int8. */
+tensor *trial_narrow(trial *t, const char *name, shape s);
 /* As trial_weight, trainable. */
 tensor *trial_param(trial *t, const char *name, shape s);
 /* As trial_weight, in a param that isn't trained: its values may change between runs. */

@@ -140,6 +140,19 @@ tensor *trial_weight(trial *t, const char *name, shape s)
     return weight_between(t, name, s, -limit, limit);
 }
 
+tensor *trial_narrow(trial *t, const char *name, shape s)
+{
+    tensor *w = weight_between(t, name, s, -127.0 / 128, 127.0 / 128);
+    bool fresh;
+    leaf *l = leaf_named(t, name, s, &fresh);
+    for (size_t i = 0; i < l->count; i++) {
+        l->values[i] = i % (size_t)s.dim[1] == 0 ? 127.0 / 128 : round(128 * l->values[i]) / 128;
+        l->data[i] = (float)l->values[i];
+    }
+    l->weight.narrow = true;
+    return w;
+}
+
 tensor *trial_vector(trial *t, const char *name, int64_t channels, double centre)
 {
     return weight_between(t, name, SHAPE(channels), centre - 0.5, centre + 0.5);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "backend/cpu/move.h"
+#include "backend/cpu/narrow.h"
 #include "base/mem.h"
 
 static size_t align_up(size_t bytes)
@@ -21,6 +22,7 @@ leco_status product_plan(product *p, const product_spec *s, kernel_plan *plan, l
     p->add = s->add >= 0 && n->input[s->add] ? s->add : -1;
     p->compute = compute;
     p->rows = s->rows;
+    p->out = (size_t)out;
     p->columns = s->data_gradient ? in : out;
     float alpha = s->scale;
     if (w->kind != TENSOR_WEIGHT && (compute != DTYPE_F32 || s->scale != 1.0f)) {
@@ -28,6 +30,11 @@ leco_status product_plan(product *p, const product_spec *s, kernel_plan *plan, l
         p->copy_count = (size_t)(out * in);
         p->copy_scale = s->scale;
         alpha = 1.0f;
+    }
+    p->narrow = w->kind == TENSOR_WEIGHT && w->weight->narrow;
+    if (p->narrow) {
+        p->copy_count = (size_t)(out * in);
+        LECO_TRY(narrow_want(w->weight, s->at->memory, (size_t)out, (size_t)in, &plan->form[1], err));
     }
     if (p->bias >= 0) /* oneDNN reads it with aligned loads */
         LECO_TRY(weight_want_plain(n->input[p->bias]->weight, s->at->memory, compute, MEM_ALIGNMENT,
@@ -48,10 +55,14 @@ leco_status product_plan(product *p, const product_spec *s, kernel_plan *plan, l
     return LECO_OK;
 }
 
-leco_status product_prepare(product *p, const kernel_plan *plan, leco_error *err)
+leco_status product_prepare(product *p, const kernel_site *at, const kernel_plan *plan, leco_error *err)
 {
+    const tensor *w = at->node->input[1];
     LECO_TRY(primitive_make(&p->primitive, err));
-    primitive_set(&p->primitive, PRIMITIVE_WEIGHTS, plan->weight[1]);
+    if (p->narrow)
+        LECO_TRY(narrow_fill(w->weight, plan->form[1], p->out, p->copy_count / p->out, err));
+    else
+        primitive_set(&p->primitive, PRIMITIVE_WEIGHTS, plan->weight[1]);
     if (p->own_bias) primitive_set(&p->primitive, PRIMITIVE_BIAS, plan->weight[p->bias]);
     return LECO_OK;
 }
@@ -62,7 +73,10 @@ void product_run(const product *p, const kernel_args *args)
     char *scratch = args->scratch;
     const void *w = args->input[1];
     if (p->copy_count) {
-        move_scaled(scratch, p->compute, w, p->copy_count, p->copy_scale);
+        if (p->narrow)
+            narrow_expand(scratch, p->compute, w, p->out, p->copy_count / p->out);
+        else
+            move_scaled(scratch, p->compute, w, p->copy_count, p->copy_scale);
         w = scratch;
         scratch += align_up(p->copy_count * dtype_size(p->compute));
     }

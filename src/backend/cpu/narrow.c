@@ -1,0 +1,72 @@
+#include "backend/cpu/narrow.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "backend/cpu/parallel.h"
+#include "base/mem.h"
+
+#define LARGEST 127.0f
+
+/* A form: scale [rows] f32, and behind it, aligned, value [rows,width]. */
+static size_t scales_bytes(size_t rows)
+{
+    return (rows * sizeof(float) + MEM_ALIGNMENT - 1) / MEM_ALIGNMENT * MEM_ALIGNMENT;
+}
+
+leco_status narrow_want(weight *w, const device_memory *m, size_t rows, size_t width, weight_form **out,
+                        leco_error *err)
+{
+    static const char key[] = "narrow";
+    return weight_want(w, m, key, sizeof key, scales_bytes(rows) + rows * width, out, err);
+}
+
+static void narrow_row(const float *from, size_t width, float *scale, int8_t *to)
+{
+    float largest = 0;
+    for (size_t c = 0; c < width; c++) largest = fmaxf(largest, fabsf(from[c]));
+    *scale = largest / LARGEST;
+    const float inverse = largest > 0 ? LARGEST / largest : 0;
+    for (size_t c = 0; c < width; c++) to[c] = (int8_t)lrintf(from[c] * inverse);
+}
+
+leco_status narrow_fill(const weight *w, weight_form *f, size_t rows, size_t width, leco_error *err)
+{
+    if (f->data && f->version == w->version) return LECO_OK;
+    float *row = mem_calloc(width, sizeof *row);
+    if (!row) return error_memory(err, width * sizeof *row, w->name);
+    leco_status status = f->data ? LECO_OK : weight_take(w, f, err);
+    float *scale = f->data;
+    int8_t *value = status == LECO_OK ? (int8_t *)f->data + scales_bytes(rows) : NULL;
+    for (size_t r = 0; r < rows && value; r++) {
+        const char *from = (const char *)w->data + r * width * dtype_size(w->type);
+        dtype_convert(row, DTYPE_F32, from, w->type, width);
+        narrow_row(row, width, &scale[r], value + r * width);
+    }
+    mem_free(row);
+    if (status == LECO_OK) f->version = w->version;
+    return status;
+}
+
+static void expand_row(bf16 *to, const int8_t *from, size_t width, float scale)
+{
+    for (size_t c = 0; c < width; c++) to[c] = bf16_from_f32(scale * (float)from[c]);
+}
+
+static void expand_row_f32(float *to, const int8_t *from, size_t width, float scale)
+{
+    for (size_t c = 0; c < width; c++) to[c] = scale * (float)from[c];
+}
+
+void narrow_expand(void *dst, dtype type, const void *data, size_t rows, size_t width)
+{
+    const float *scale = data;
+    const int8_t *value = (const int8_t *)data + scales_bytes(rows);
+    const int threads = parallel_threads(rows * width);
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+    for (size_t r = 0; r < rows; r++)
+        if (type == DTYPE_BF16)
+            expand_row((bf16 *)dst + r * width, value + r * width, width, scale[r]);
+        else
+            expand_row_f32((float *)dst + r * width, value + r * width, width, scale[r]);
+}
