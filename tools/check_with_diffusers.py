@@ -19,7 +19,7 @@ from diffusers import DiffusionPipeline
 from PIL import Image
 from safetensors.torch import load_file
 
-from fixtures_samplers import KARRAS, SAMPLERS, SPACINGS
+from fixtures_samplers import SAMPLERS, SPACINGS, WHOLE
 
 
 def parse():
@@ -33,7 +33,8 @@ def parse():
     parser.add_argument("--guidance-scale", type=float, default=4.0)
     parser.add_argument("--scheduler", choices=SAMPLERS, default="ddim")
     parser.add_argument("--spacing", choices=SPACINGS, help="default: what the folder says")
-    parser.add_argument("--karras", action="store_true", help="of " + ", ".join(KARRAS))
+    karras = [name for name in SAMPLERS if name not in WHOLE and name != "euler_a"]  # diffusers' that have the option
+    parser.add_argument("--karras", action="store_true", help="of " + ", ".join(karras))
     parser.add_argument("--limit", type=float, default=2.0)
     parser.add_argument("-o", "--output", metavar="PNG", help="where to keep what diffusers drew")
     noise = parser.add_mutually_exclusive_group(required=True)

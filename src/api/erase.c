@@ -83,6 +83,8 @@ static leco_status check_words(const char *what, const char *const *text, size_t
     return LECO_OK;
 }
 
+#define LARGEST_SHARE 1e9
+
 /* "a man:0.5": the share is what stands behind the last colon, where that is a number. */
 static leco_status read_target(const char *text, arena *memory, erase_target *out, leco_error *err)
 {
@@ -94,9 +96,9 @@ static leco_status read_target(const char *text, arena *memory, erase_target *ou
         return error_set(err, LECO_INVALID, "the share in \"%.100s\" is \"%.100s\": expected a number above 0", text,
                          colon + 1);
     if (!end || *end) return LECO_OK;
-    if (!isfinite(share) || share <= 0)
-        return error_set(err, LECO_INVALID, "the share in \"%.100s\" is %s: expected a number above 0", text,
-                         colon + 1);
+    if (!(share > 0) || share > LARGEST_SHARE)
+        return error_set(err, LECO_INVALID, "the share in \"%.100s\" is %s: expected a number above 0, and up to %g",
+                         text, colon + 1, LARGEST_SHARE);
     char *without = arena_printf(memory, "%.*s", (int)(colon - text), text);
     *out = (erase_target){without, share};
     return without ? LECO_OK : error_memory(err, strlen(text), "a text");
@@ -372,9 +374,10 @@ static void tell_concept(FILE *out, const char *name, const char *word, const er
             c->contexts == 1 ? "" : "s", verb_of(o), quote, c->becomes, quote);
     if (!o->enhance)
         fprintf(out, "; %.1f%% of the way is left (%s)", 100 * c->left,
-                c->left < 0.5 && !strchr(word, ' ') ? "gone, as a rule"
-                : c->left < ERASE_HARDLY            ? "look at pictures: it may be gone"
-                                                    : "hardly changed");
+                *quote == '\0'                        ? "a mixture reads like what lies between: look at pictures"
+                : c->left < 0.5 && !strchr(word, ' ') ? "gone, as a rule"
+                : c->left < ERASE_HARDLY              ? "look at pictures: it may be gone"
+                                                      : "hardly changed");
     fprintf(out, "\n  nearest to it:");
     size_t told = 0;
     for (size_t i = 0; i < c->near.count && told < MOST_TOLD; i++)
@@ -394,7 +397,8 @@ static char *to_summary(const erasing *e, const leco_erase_report *report)
     if (!out) return NULL;
     const leco_erase_options *o = e->options;
     for (size_t i = 0; i < o->concept_count; i++) tell_concept(out, o->concepts[i], e->word[i], &r->erased[i], o);
-    fprintf(out, "kept: %zu texts, moved by %.1f%% of that; most:\n", r->kept_count, 100 * report->moved);
+    fprintf(out, "kept: %zu text%s, moved by %.1f%% of that; most:\n", r->kept_count, r->kept_count == 1 ? "" : "s",
+            100 * report->moved);
     for (size_t i = 0; i < r->kept_count && i < 3; i++)
         fprintf(out, "  %5.1f%%  \"%s\"\n", 100 * r->kept[i].moved, r->kept[i].text);
     fprintf(out, "rank %d, which leaves out %.1f%% of the change; %zu layers, %lld parameters\n", report->rank,

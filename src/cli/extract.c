@@ -45,7 +45,8 @@ static int run(int argc, char **argv)
         .summary = "makes a LoRA of the difference of two models",
         .usage = "BASE TUNED --rank N -o FILE.safetensors [options]",
         .details =
-            "BASE and TUNED are folders of models of one shape. The LoRA, put on BASE, comes as near to TUNED as its "
+            "BASE and TUNED are models of one shape, folders or files. The LoRA, put on BASE, comes as near to TUNED "
+            "as its "
             "rank allows: in each layer the change keeps its largest singular values, 3x3 convolutions included. "
             "Layers that are the same in both are left out. Prints the name of the file, and which share of the change "
             "was lost, in each part and at worst in one layer.",

@@ -8,6 +8,8 @@
 
 #define EXPECTED "a model is a folder, as diffusers writes it, or a checkpoint in one file"
 
+#define A_LORA "a LoRA, which goes on a model (--lora, where there is one)"
+
 /* What a tensor's name tells about its file; the first row that fits any of them decides. */
 static const struct {
     const char *part;
@@ -15,9 +17,9 @@ static const struct {
     const char *is;
 } signs[] = {
     {"model.diffusion_model.", true, "a checkpoint without the beginning of its U-Net"},
-    {".lora_", false, "a LoRA, which goes on a model: give it with --lora"},
-    {".hada_", false, "a LoRA, which goes on a model: give it with --lora"},
-    {".lokr_", false, "a LoRA, which goes on a model: give it with --lora"},
+    {".lora_", false, A_LORA},
+    {".hada_", false, A_LORA},
+    {".lokr_", false, A_LORA},
     {"emb_params", true, "a textual-inversion embedding, not a model"},
     {"string_to_param.", true, "a textual-inversion embedding, not a model"},
     {"down_blocks.", true, "one part of a model; give the folder that holds its model_index.json"},

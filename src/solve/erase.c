@@ -1,5 +1,6 @@
 #include "solve/erase_internal.h"
 
+#include <ctype.h>
 #include <string.h>
 #include <strings.h>
 
@@ -21,6 +22,14 @@ static leco_status report(const solver *s, double done)
 
 /* ---- what is asked for ---- */
 
+/* Is there a letter or digit of any script in it? */
+static bool says_something(const char *word)
+{
+    for (const char *c = word; *c; c++)
+        if (isalnum((unsigned char)*c) || (unsigned char)*c >= 0x80) return true;
+    return false;
+}
+
 static leco_status check_concepts(solver *s)
 {
     const erase_options *o = s->options;
@@ -28,7 +37,7 @@ static leco_status check_concepts(solver *s)
         subject *c = &s->subject[i];
         if (!(c->word = word_by_itself(o->word[i], s->texts))) return erase_no_memory(s, "a concept");
         LECO_TRY(text_place(c->word, s->model->tokenizer, s->texts, &c->alone, s->err));
-        if (c->alone.needed <= 2)
+        if (c->alone.needed <= 2 || !says_something(c->word))
             return error_set(s->err, LECO_INVALID, "concept number %zu is empty: expected words", i + 1);
         if (c->alone.cut)
             return error_set(s->err, LECO_INVALID,
@@ -83,7 +92,11 @@ static leco_status check_texts(const solver *s)
             passed_by++;
         } else if (c)
             return error_set(s->err, LECO_INVALID, "\"%.100s\" can't be %s: it says \"%.60s\", which is to change",
-                             text, keep ? "kept" : "what comes in its place", c->word);
+                             text,
+                             keep                       ? "kept"
+                             : s->options->strength < 0 ? "what it is told from"
+                                                        : "what comes in its place",
+                             c->word);
     }
     if (passed)
         log_message(LOG_WARNING, "\"%.100s\"%s says what is to change, and isn't kept", passed,

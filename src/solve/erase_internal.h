@@ -52,7 +52,7 @@ const subject *erase_mentioned(const solver *s, const placed_text *text);
 /* Fills `kept`: the empty prompt, the contexts with other words, what the caller names. */
 leco_status erase_keep(solver *s);
 
-/* Calls back with the pairs of a concept in each context, for each of its targets. */
+/* Calls back with the pairs of a concept in each context: c becomes the mixture of its targets. */
 leco_status erase_each_pair(solver *s, const subject *c,
                             leco_status (*use)(solver *s, const state_pairs *p, void *user), void *user);
 

@@ -122,6 +122,8 @@ static void warn(const solver *s)
                         : s->options->rounds > 0       ? "more rounds go beyond where it should be"
                         : s->options->lambda > CAREFUL ? "a smaller lambda changes more"
                         : s->count > 1                 ? "take fewer words at a time"
+                        : s->options->targets > 1      ? "a mixture of these isn't far enough from it"
+                        : s->options->targets > 0      ? "another word in its place may serve"
                                                        : "say what comes in its place");
     if (r->kept_moved > FAR)
         log_message(

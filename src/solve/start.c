@@ -70,10 +70,11 @@ static void drop_contradictions(gathering *g)
     g->keeps = left;
 }
 
-/* What an entry's target is to read like; NULL: of a mode that begins at zero. */
+/* What an entry's target is to read like; NULL: of a mode that begins at zero, as does what is drawn without a prompt.
+ */
 static const char *becomes_of(const train_prompt *p)
 {
-    if (p->teacher) return NULL;
+    if (p->teacher || !p->target[strspn(p->target, " \t\r\n")]) return NULL;
     return p->action == &mode_enhance ? p->positive : p->action == &mode_erase ? p->neutral : NULL;
 }
 
@@ -95,7 +96,14 @@ static leco_status gather(gathering *g, const train_config *c)
     for (size_t i = 0; i < c->prompt_count; i++) {
         const train_prompt *p = &c->prompt[i];
         const char *becomes = g->away ? p->neutral : becomes_of(p);
-        if (becomes_of(p)) LECO_TRY(add_pair(g, p->target, becomes, DRAWN));
+        if (!becomes_of(p)) continue;
+        if (!g->away && goes_away(p))
+            log_message(LOG_WARNING,
+                        "%s: begins at zero: a closed form has words mean more only where no other entry becomes "
+                        "something else",
+                        p->place);
+        else
+            LECO_TRY(add_pair(g, p->target, becomes, DRAWN));
     }
     return c->preserve.prompt ? add_pair(g, c->preserve.prompt, c->preserve.prompt, PRESERVED) : LECO_OK;
 }
@@ -104,11 +112,11 @@ static void tell(const gathering *g, const erase_result *r)
 {
     char way[80] = "whose targets go away from what they are paired with";
     if (!g->away) snprintf(way, sizeof way, "of which %.1f%% of the way is left", 100 * r->erased[0].left);
-    log_message(
-        LOG_INFO,
-        "starts from a closed form of %zu pair%s, %s; rank %lld leaves out %.1f%% of it; %zu kept texts move by "
-        "%.1f%% of that",
-        g->pairs, g->pairs == 1 ? "" : "s", way, (long long)r->rank, 100 * r->lost, r->kept_count, 100 * r->kept_moved);
+    log_message(LOG_INFO,
+                "starts from a closed form of %zu pair%s, %s; rank %lld leaves out %.1f%% of it; %zu kept text%s by "
+                "%.1f%% of that",
+                g->pairs, g->pairs == 1 ? "" : "s", way, (long long)r->rank, 100 * r->lost, r->kept_count,
+                r->kept_count == 1 ? " moves" : "s move", 100 * r->kept_moved);
 }
 
 static leco_status solve_with(const train_config *c, const char *device_name, gathering *g, model *m, trainable **out)
@@ -135,6 +143,8 @@ static leco_status solve_with(const train_config *c, const char *device_name, ga
             train_config_place(c, "network.init"));
     LECO_TRY(start_open_device(c, device_name, &d, g->err));
     leco_status status = erase_solve(m, &d, &o, &result, g->err);
+    if (status != LECO_OK && status != LECO_INTERRUPTED && status != LECO_MEMORY)
+        status = error_prefix(g->err, status, "%s: network.init", train_config_place(c, "network.init"));
     if (status == LECO_OK) {
         tell(g, &result);
         *out = result.trainable;
