@@ -22,7 +22,7 @@ from fixtures_kinds import Dora, DoraByInput, DroppedLora, PlainLoha, PlainLokr,
 from fixtures_learning import learning_rate_cases, optimizer_cases
 from fixtures_lora import curve, kind_cases, loha_cases, lora_cases, lora_init
 from fixtures_modes import mode_curves
-from fixtures_photos import photo_curve
+from fixtures_photos import photo_curves
 from fixtures_plain import TEXTS as TOKENIZER_TEXTS
 from fixtures_samplers import sampler_cases
 from fixtures_plain import load_tokenizer, rng_cases, scheduler_cases, tokenizer_cases, train_tokenizer
@@ -50,9 +50,6 @@ def tokenizer():
     yield f"rows that differ from the slow tokenizer's: {tokenizer_cases('tokenizer', TOKENIZER)}"
 
 
-CAPTIONS = ["a red circle", "a small blue star", "a circle"]
-
-
 def sd1_like(name="sd1-like"):
     tok = fixture_tokenizer()
     text = models.make_text(name, tok, **models.SD1["text"])
@@ -72,11 +69,6 @@ def sd1_like(name="sd1-like"):
     yield curve(name, "curve", *run, ERASE, 1.0, (1, 8, 8), kept)
     yield curve(name, "curve_enhance", *run, ENHANCE, -2.0, (2, 8, 12), kept[::-1], weight_decay=0.1)
     yield curve(name, "curve_multi", *run, ERASE_SHORT, 1.0, (1, 8, 8), [[0, 4, 7], [1, 2, 9]], offsets=[98, 37])
-    photos = tok, text, unet, vae, scheduler.config
-    passes = [([2, 0], [701, 40]), ([1, 1], [350, 900]), ([0, 2], [12, 540])]
-    yield photo_curve(name, "photos", *photos, CAPTIONS, passes)
-    pairs = dict(paired=True, multiplier=0.5, guidance_scale=1.5)
-    yield photo_curve(name, "photo_pairs", *photos, ["a circle"], [([1, 0], [120, 300]), ([0, 1], [40, 200])], **pairs)
     models.generate_case(name, tok, text, unet, vae, scheduler, "a red circle", "blue")
     yield from text_training(name)
 
@@ -95,6 +87,11 @@ def refined():
 def modes():
     """By itself, as loha."""
     yield from mode_curves(fixture_tokenizer)
+
+
+def photos():
+    """By itself, as loha."""
+    yield from photo_curves(fixture_tokenizer)
 
 
 def optimizers():
@@ -190,9 +187,6 @@ def sd2_like(name="sd2-like"):
         rank=3,
         alpha=2.0,
     )
-    vae = models.make_vae("sd1-like", models.SD1["vae"])  # whose latents' sizes are right, too
-    passes = [([0, 1], [999, 600]), ([1, 1], [300, 700]), ([2, 0], [30, 500])]
-    yield photo_curve(name, "photos", tok, text, unet, vae, scheduler.config, CAPTIONS, passes)
 
 
 def sdxl_like(name="sdxl-like"):
@@ -308,6 +302,7 @@ NAMES = {
     "kinds": kinds,
     "refined": refined,
     "modes": modes,
+    "photos": photos,
     "sd2-like": sd2_like,
     "sdxl-like": sdxl_like,
     "sdxl": sdxl_whole,

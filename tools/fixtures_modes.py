@@ -2,7 +2,7 @@
 
 A case is a config as leco reads it (the fixture holds it, with names of fixtures for models), and passes: the entry
 (one more than the last: what is preserved), which of its trajectories, the offset of all timesteps, and the steps done
-before the latent that is trained on (of pure noise its timestep)."""
+before the latent that is trained on (of pure noise its timestep); where entries have attributes, which of them."""
 
 import contextlib
 import copy
@@ -42,9 +42,11 @@ class Model:
         self.words[word] = " ".join(tokens)
 
     def says(self, x, t, prompt):
+        """prompt: a text, or one a latent."""
+        texts = [prompt] if isinstance(prompt, str) else prompt
         for word, tokens in self.words.items():
-            prompt = prompt.replace(word, tokens)
-        states = self.text(tokenize(self.tokenizer, [prompt])).last_hidden_state
+            texts = [text.replace(word, tokens) for text in texts]
+        states = self.text(tokenize(self.tokenizer, texts)).last_hidden_state
         return self.unet(x, torch.full((x.shape[0],), t), states.expand(x.shape[0], -1, -1)).sample
 
     def understands(self, other, prediction, x, t):
@@ -177,9 +179,9 @@ MODES = dict(
 )
 
 
-def complete(entry):
-    """An entry of a config with what it leaves unsaid; branches; and sources: (model, multiplier, prompt, negative) of
-    what denoises, or None where nobody does."""
+def complete(entry, choice=0):
+    """An entry of a config with what it leaves unsaid, one of its attributes before all texts; branches; and sources:
+    (model, multiplier, prompt, negative) of what denoises, or None where nobody does."""
     e = SimpleNamespace(
         **{**dict(unconditional="", guidance_scale=1.0, multiplier=1.0, weight=1.0, teacher=None), **entry}
     )
@@ -188,6 +190,9 @@ def complete(entry):
         e.positive, e.target, e.neutral = e.target, e.erase_from, e.erase_from
     e.positive = getattr(e, "positive", e.target)
     e.neutral = getattr(e, "neutral", e.target if mode == "slider" else e.unconditional)
+    if "attributes" in entry:
+        for role in ("target", "positive", "unconditional", "neutral"):
+            setattr(e, role, f"{entry['attributes'][choice]} {getattr(e, role)}".strip())
     e.branches, e.guidance = MODES[mode], 1 if mode == "distill" else TRAJECTORY_GUIDANCE
     e.sources = sources(e, mode, entry.get("trajectory", "student"))
     return e
@@ -216,8 +221,8 @@ def held(config, entries):
     return e
 
 
-def objectives_of(config):
-    entries = [complete(entry) for entry in config["prompts"]]
+def objectives_of(config, choice=0):
+    entries = [complete(entry, choice) for entry in config["prompts"]]
     return entries + ([held(config["preserve"], entries)] if "preserve" in config else [])
 
 
@@ -229,20 +234,21 @@ class ModeRun:
 
     def __init__(self, model, teachers, adapter, config, noises, passes, lr):
         self.losses, self.steps = [], []
-        self.model, self.teachers, self.adapter = model, teachers, adapter
+        self.model, self.teachers, self.adapter, self.config = model, teachers, adapter, config
         adapter.install(model)
         self.parameters = [tensor.requires_grad_() for tensor in adapter.parameters()]
         optimizer = torch.optim.AdamW(self.parameters, lr=lr, weight_decay=WEIGHT_DECAY)
-        objectives = objectives_of(config)
-        for noise, (which, source, offset, kept) in zip(noises, passes):
-            objective = objectives[which]
-            x, t = self.latent(objective.sources[source], objective.guidance, noise, offset, kept)
+        for noise, drawn in zip(noises, passes):
             optimizer.zero_grad()
-            self.learn(objective, x, t)
+            self.follow(noise, *drawn)
             optimizer.step()
         self.gradients = {key: tensor.grad for key, tensor in adapter.named()}  # of the last step
         for tensor in self.parameters:
             tensor.requires_grad_(False)
+
+    def follow(self, noise, which, source, offset, kept, choice=0):
+        objective = objectives_of(self.config, choice)[which]
+        self.learn(objective, *self.latent(objective.sources[source], objective.guidance, noise, offset, kept))
 
     def student(self, x, t, prompt, multiplier):
         with self.adapter.on(self.model, multiplier):
@@ -270,23 +276,39 @@ class ModeRun:
             model = self.teachers[teacher] if teacher else self.model
             return self.model.understands(model, model.says(x, t, prompt), x, t)
 
-        loss, targets = 0, []
-        for weight, multiplier, prompt, wanted in e.branches(e, e.guidance_scale, says):
-            factor = e.weight * weight
-            loss = loss + factor * F.mse_loss(self.student(x, t, prompt, e.multiplier * multiplier), wanted)
-            targets.append(wanted)
+        branches = e.branches(e, e.guidance_scale, says)
+        self.descend(t, x, [(e.weight * weight, e.multiplier * m, x, *rest) for weight, m, *rest in branches])
+
+    def descend(self, t, latents, branches):
+        """branches: (weight, multiplier, x, prompt, what it is pulled to)."""
+        loss = self.weight(t) * sum(
+            weight * F.mse_loss(self.student(x, t, prompt, multiplier), wanted)
+            for weight, multiplier, x, prompt, wanted in branches
+        )
         loss.backward()
         self.losses.append(loss.item())
-        self.steps.append(dict(x_t=x, target=torch.stack(targets)))
+        self.steps.append(dict(x_t=latents, target=torch.stack([wanted for *_, wanted in branches])))
+
+    def weight(self, t):
+        """min-SNR: min(SNR, gamma) / SNR, of v / (SNR + 1)."""
+        gamma = self.config["train"].get("min_snr_gamma")
+        if not gamma:
+            return 1
+        alpha = self.model.alphas_cumprod[t].item()
+        snr = alpha / (1 - alpha)
+        return min(snr, gamma) / (snr + 1 if self.model.predicts_v else snr)
 
 
-def add_passes(case, passes, noises, run, exact):
-    meanings = {
-        "objective": "which entry, or behind them what is preserved",
-        "source": "which of its trajectories",
-        "offset": "added to every timestep",
-        "kept": "steps done before the latent, or its timestep where it is noise",
-    }
+MEANINGS = {
+    "objective": "which entry, or behind them what is preserved",
+    "source": "which of its trajectories",
+    "offset": "added to every timestep",
+    "kept": "steps done before the latent, or its timestep where it is noise",
+    "choice": "which of the attributes",
+}
+
+
+def add_passes(case, passes, noises, run, exact, meanings):
     for (name, meaning), column in zip(meanings.items(), zip(*passes)):
         case.add(f"passes.{name}", torch.tensor(column), meaning, may_vanish=True)
     for index, noise in enumerate(noises):
@@ -311,7 +333,7 @@ def add_gradients(case, run, exact):
     )
 
 
-def whole(config, fixture):
+def whole(config, fixture, resolution=PIXELS):
     """With what all runs have in common, and the batch size."""
     defaults = dict(pretrained_model=dict(name_or_path=fixture), network={}, teachers={}, train={})
     config = defaults | copy.deepcopy(config)
@@ -321,20 +343,18 @@ def whole(config, fixture):
                     lr_scheduler="constant")
     settings.update(iterations=99, max_denoising_steps=STEPS, timestep_jitter=True)
     config["train"] = settings | config["train"]
-    batch = max(entry.get("batch_size", 1) for entry in config["prompts"])
-    for entry in [*config["prompts"], *([config["preserve"]] if "preserve" in config else [])]:
-        entry.update(resolution=PIXELS, batch_size=batch)
+    entries = config.get("prompts", []) + [config[key] for key in ("images", "preserve") if key in config]
+    batch = max(entry.get("batch_size", 1) for entry in entries)
+    for entry in entries:
+        entry.update(resolution=resolution, batch_size=batch)
     return config, batch
 
 
-def mode_curve(load_tokenizer, fixture, kind, config, passes):
-    """Writes `<kind>.safetensors`."""
-    seed_name = f"{fixture} {kind}"
-    rng = generator(seed_name)
-    config, batch = whole(config, fixture)
+def write_curve(load_tokenizer, case, config, noises, passes, rng, start=lambda double: ModeRun, meanings=MEANINGS):
+    """Runs it, and writes the case. start(double): what is called for a run."""
     lr, network = config["train"]["lr"], config["network"]
     make = Embedding if network.get("type") == "embedding" else Loras
-    noises = [torch.randn(batch, 4, SIDE, SIDE, generator=rng) for _ in passes]
+    fixture = config["pretrained_model"]["name_or_path"]
 
     def models(double=False):
         donors = {name: teacher["name_or_path"] for name, teacher in config["teachers"].items()}
@@ -345,21 +365,29 @@ def mode_curve(load_tokenizer, fixture, kind, config, passes):
     adapter = make.fresh(models()[0], network, rng)
     initial = adapter.map(torch.Tensor.clone)
     exact_adapter, exact_noises = initial.map(torch.Tensor.double), [noise.double() for noise in noises]
-    run = ModeRun(*models(), adapter, config, noises, passes, lr)
-    still = ModeRun(*models(), initial.map(torch.Tensor.clone), config, noises, passes, 0.0)
+    run = start(False)(*models(), adapter, config, noises, passes, lr)
+    still = start(False)(*models(), initial.map(torch.Tensor.clone), config, noises, passes, 0.0)
     exact_models = models(double=True)
     with default_float64():
-        exact = ModeRun(*exact_models, exact_adapter, config, exact_noises, passes, lr)
+        exact = start(True)(*exact_models, exact_adapter, config, exact_noises, passes, lr)
     change = abs(1 - still.losses[-1] / run.losses[-1])
-    assert change > 0.03, f"{seed_name}: training changes the last loss by {change:.1e}, hardly a test"
-
-    case = CaseFile(fixture, kind, seed=seed_of(seed_name), config=config, passes=passes)
-    add_passes(case, passes, noises, run, exact)
+    assert change > 0.03, f"{case.path}: training changes the last loss by {change:.1e}, hardly a test"
+    add_passes(case, passes, noises, run, exact, meanings)
     worst = add_adapters(case, initial, adapter, exact_adapter)
     add_gradients(case, run, exact)
     case.write()
     losses = " ".join(f"{loss:.4f}" for loss in run.losses)
-    return f"{kind}: losses {losses}, final tensors within {worst:.0e} of float64"
+    return f"losses {losses}, final tensors within {worst:.0e} of float64"
+
+
+def mode_curve(load_tokenizer, fixture, kind, config, passes):
+    """Writes `<kind>.safetensors`."""
+    seed_name = f"{fixture} {kind}"
+    rng = generator(seed_name)
+    config, batch = whole(config, fixture)
+    noises = [torch.randn(batch, 4, SIDE, SIDE, generator=rng) for _ in passes]
+    case = CaseFile(fixture, kind, seed=seed_of(seed_name), config=config, passes=passes)
+    return f"{kind}: {write_curve(load_tokenizer, case, config, noises, passes, rng)}"
 
 
 # ----------------------------------------------------------------------------------------------------------- cases
@@ -442,6 +470,23 @@ CASES = [
             ]
         ),
         [(0, 0, 0, 2), (0, 1, 40, 6), (0, 0, 98, 8), (0, 1, 7, 1), (0, 1, 61, 5)],
+    ),
+    (
+        "sd1-like",
+        "mode_slider_attributes",
+        dict(
+            prompts=[
+                dict(
+                    target="a circle",
+                    positive="a red circle",
+                    unconditional="",
+                    action="slider",
+                    guidance_scale=2.0,
+                    attributes=["small", "a blue star", "large"],
+                )
+            ]
+        ),
+        [(0, 0, 0, 2, 1), (0, 1, 40, 6, 0), (0, 0, 98, 8, 2), (0, 1, 7, 1, 0), (0, 1, 61, 5, 1)],
     ),
     (
         "sd1-like",

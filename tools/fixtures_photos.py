@@ -1,18 +1,28 @@
-"""Short training runs on photographs: the noise that was added as the target, and sliders of picture pairs."""
+"""Short runs on photographs: what docs/maths.md and docs/config.md say is learnt of them, with PyTorch's autograd.
+
+A case is a config as of fixtures_modes.py whose folders of pictures are in the fixture, and passes, of which those on
+photographs say the timestep and which pictures. Objectives are numbered: the entries, images, what is preserved,
+images.regularisation."""
+
+import functools
+from types import SimpleNamespace
 
 import torch
 from diffusers import DDPMScheduler
 from torch.nn import functional as F
 
-from fixtures_common import CaseFile, as_float64, generator, in_float64, relative_error, seed_of
-from fixtures_lora import Lora, add_adapters, applied
-from fixtures_models import tokenize
+from fixtures_common import CaseFile, generator, in_float64, relative_error, seed_of
+from fixtures_models import SD1, make_vae
+from fixtures_modes import MEANINGS, WORD, Model, ModeRun, complete, held, whole, write_curve
+from fixtures_text import TOKEN
+
+HEIGHT, WIDTH = 16, 32  # of pictures; the VAE's factor is 4
 
 
-def draw_pictures(count, side, rng):
-    """Soft colours, whole numbers of 0 to 255: [count,3,side,side]."""
+def draw_pictures(count, rng):
+    """Soft colours, whole numbers of 0 to 255: [count,3,HEIGHT,WIDTH]."""
     coarse = torch.randn(count, 3, 4, 4, generator=rng)
-    fine = F.interpolate(coarse, (side, side), mode="bicubic", align_corners=False)
+    fine = F.interpolate(coarse, (HEIGHT, WIDTH), mode="bicubic", align_corners=False)
     return (127.5 + 70 * fine).clamp(0, 255).round()
 
 
@@ -48,144 +58,178 @@ class Noising:
             assert not self.v_prediction or relative_error(self.target(clean, noise, t), velocity) < 1e-6
 
 
-class PhotoRun:
-    """A few optimizer steps; the same code for float32 and for its float64 check.
+def album(settings):
+    """A folder whose pictures are learnt as they are."""
+    values = dict(weight=1.0, guidance_scale=1.0, multiplier=1.0, branches=None, prompt=None) | settings
+    return SimpleNamespace(**values, folder=settings["path"])
 
-    clean: latents [n,4,h,w], or a list of two of them where they are pairs. passes: (pictures, timesteps) each, with a
-    noise [B,4,h,w]; a step at each timestep."""
 
-    def __init__(self, unet, lora, noising, clean, conditions, noises, passes, setting):
-        self.losses, self.steps = [], []
-        self.unet, self.lora, self.noising, self.setting = unet, lora, noising, setting
-        self.parameters = [tensor.requires_grad_() for tensor in lora.parameters()]
-        self.optimizer = torch.optim.AdamW(self.parameters, **setting["optimizer"])
-        for noise, (pictures, timesteps) in zip(noises, passes):
-            for t in timesteps:
-                text = conditions[pictures] if len(conditions) > 1 else conditions.expand(len(pictures), -1, -1)
-                learn = self.pairs if isinstance(clean, list) else self.noise
-                self.train(learn(clean, text, noise, pictures, t))
-        for tensor in self.parameters:
-            tensor.requires_grad_(False)
+def objectives_of(config):
+    entries, images = [complete(entry) for entry in config.get("prompts", [])], config.get("images")
+    learnt = entries + ([album(images)] if images else [])
+    others = [album(images["regularisation"])] if images and "regularisation" in images else []
+    return learnt + ([held(config["preserve"], learnt)] if "preserve" in config else []) + others
 
-    def predict(self, x, t, text):
-        return self.unet(x, torch.full((x.shape[0],), t), text).sample
 
-    def student(self, x, t, text, multiplier):
-        with applied(self.unet, (self.lora, multiplier)):
-            return self.predict(x, t, text)
+class PhotoRun(ModeRun):
+    """folders: (latents [n,4,h,w], captions: a text or None each) by name."""
 
-    def noise(self, clean, text, noise, pictures, t):
-        x, wanted = (make(clean[pictures], noise, t) for make in (self.noising.add, self.noising.target))
-        self.steps.append(dict(x_t=x, target=wanted))
-        return F.mse_loss(self.student(x, t, text, 1.0), wanted)
+    def __init__(self, folders, model, *rest):
+        self.folders, self.noising = folders, Noising(model.config)
+        super().__init__(model, *rest)
 
-    def pairs(self, clean, text, noise, pictures, t):
+    def follow(self, noise, which, source, offset, kept, pictures):
+        e = objectives_of(self.config)[which]
+        if hasattr(e, "folder"):
+            self.learn_pictures(e, noise, kept, pictures)
+        elif hasattr(e, "images"):
+            self.learn_pairs(e, noise, kept, pictures)
+        else:
+            self.learn(e, *self.latent(e.sources[source], e.guidance, noise, offset, kept))
+
+    def learn_pictures(self, e, noise, t, pictures):
+        """The noise that was added, or v of it; for guided pictures without a prompt, too."""
+        latents, captions = self.folders[e.folder]
+        x, wanted = (make(latents[pictures], noise, t) for make in (self.noising.add, self.noising.target))
+        prompts = [e.prompt if captions[index] is None else captions[index] for index in pictures]
+        branches = [(e.weight, 1.0, x, prompts, wanted)]
+        if e.guidance_scale > 1:
+            branches.append(((1 - 1 / e.guidance_scale) * e.weight, 1.0, x, "", wanted))
+        self.descend(t, x, branches)
+
+    def learn_pairs(self, e, noise, t, pictures):
         """ADDifT: what the frozen model says of the one picture is what the student is to say of the other."""
-        before, after = (self.noising.add(each[pictures], noise, t) for each in clean)
-        scale, multiplier = self.setting["guidance_scale"], self.setting["multiplier"]
+        clean = (self.folders[e.images[name]][0][pictures] for name in ("before", "after"))
+        before, after = (self.noising.add(each, noise, t) for each in clean)
         with torch.no_grad():
-            of_before, of_after = self.predict(before, t, text), self.predict(after, t, text)
-        first, second = of_after + scale * (of_before - of_after), of_before + scale * (of_after - of_before)
-        self.steps.append(dict(x_t=torch.stack([before, after]), target=torch.stack([first, second])))
-        forwards = F.mse_loss(self.student(after, t, text, multiplier), first)
-        return forwards + F.mse_loss(self.student(before, t, text, -multiplier), second)
-
-    def train(self, loss):
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        self.losses.append(loss.item())
+            of_before, of_after = (self.model.says(x, t, e.target) for x in (before, after))
+        first = of_after + e.guidance_scale * (of_before - of_after)
+        second = of_before + e.guidance_scale * (of_after - of_before)
+        m, text = e.multiplier, e.target
+        branches = [(e.weight, m, after, text, first), (e.weight, -m, before, text, second)]
+        self.descend(t, torch.stack([before, after]), branches)
 
 
-def photo_curve(
-    fixture,
-    kind,
-    tokenizer,
-    text_encoder,
-    unet,
-    vae,
-    config,
-    prompts,
-    passes,
-    paired=False,
-    side=32,
-    lr=2e-3,
-    rank=4,
-    alpha=1.0,
-    multiplier=1.0,
-    guidance_scale=1.0,
-):
-    """Writes `<kind>.safetensors`. prompts: one a picture, or one for all pairs. passes: (pictures, timesteps) each."""
+def photo_curve(load_tokenizer, fixture, kind, config, folders, passes):
+    """Writes `<kind>.safetensors`. folders: the captions of each folder's pictures, by its name in the config."""
     seed_name = f"{fixture} {kind}"
     rng = generator(seed_name)
-    lora = Lora(unet, "lierla", rank, alpha, rng, fresh=True)
-    initial = lora.map(torch.Tensor.clone)
-    count, batch = 1 + max(max(pictures) for pictures, _ in passes), len(passes[0][0])
-    sets = [draw_pictures(count, side, rng) for _ in range(2 if paired else 1)]
+    config, batch = whole(config, fixture, [HEIGHT, WIDTH])
+    pictures = {name: draw_pictures(len(captions), rng) for name, captions in folders.items()}
+    vae = make_vae("sd1-like", SD1["vae"])  # whose latents' sizes are right for sd2-like, too
     exact_vae = in_float64(vae)
     with torch.no_grad():
-        clean = [latents_of(vae, each) for each in sets]
-        exact_clean = [latents_of(exact_vae, each.double()) for each in sets]
-    noises = [torch.randn(batch, *clean[0].shape[1:], generator=rng) for _ in passes]
-    input_ids = tokenize(tokenizer, prompts)
-    conditions = text_encoder(input_ids).last_hidden_state
-    noising = Noising(config)
-    noising.check(rng)
-    optimizer = dict(lr=lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
-    setting = dict(optimizer=optimizer, multiplier=multiplier, guidance_scale=guidance_scale)
-    pick = (lambda latents: latents) if paired else (lambda latents: latents[0])
-
-    run = PhotoRun(unet, lora, noising, pick(clean), conditions, noises, passes, setting)
-    exact_lora = initial.map(torch.Tensor.double)
-    exact_noises, exact_conditions = [noise.double() for noise in noises], as_float64(dict(all=conditions))["all"]
-    exact = PhotoRun(
-        in_float64(unet), exact_lora, noising, pick(exact_clean), exact_conditions, exact_noises, passes, setting
-    )
-    still = dict(setting, optimizer=dict(optimizer, lr=0.0))
-    last = PhotoRun(unet, initial, noising, pick(clean), conditions, noises, passes, still).losses[-1]
-    change = abs(run.losses[-1] / last - 1)
-    assert change > 0.01, f"{seed_name}: training changes the last loss by {change:.1e}, hardly a test"
-
-    case = CaseFile(
-        fixture,
-        kind,
-        seed=seed_of(seed_name),
-        prompts=prompts,
-        lr=lr,
-        optimizer="AdamW betas 0.9 0.999 eps 1e-8",
-        weight_decay=0.01,
-        network=f"lierla rank {rank} alpha {alpha}",
-        passes=passes,
-        prediction_type="v_prediction" if noising.v_prediction else "epsilon",
-        loss="mean((student(x_after; m) - (frozen(x_after) + g (frozen(x_before) - frozen(x_after))))^2) + its mirror image"
-        if paired
-        else "mean((student(x_t, t, caption) - noise)^2), or v of it",
-    )
-    for name, each, latents, twins in zip(("before", "after") if paired else ("all",), sets, clean, exact_clean):
+        clean = {name: (latents_of(vae, each), folders[name]) for name, each in pictures.items()}
+        exact = {name: (latents_of(exact_vae, each.double()), folders[name]) for name, each in pictures.items()}
+    noises = [torch.randn(batch, 4, HEIGHT // 4, WIDTH // 4, generator=rng) for _ in passes]
+    Noising(Model(fixture, load_tokenizer).config).check(rng)
+    case = CaseFile(fixture, kind, seed=seed_of(seed_name), config=config, captions=folders, passes=passes)
+    for name, each in pictures.items():
         case.add(f"pictures.{name}", each, "0 to 255")
-        case.add(f"latents.{name}", latents, "mean times scaling_factor", exact=twins)
-    settings = {
-        "lr": lr,
-        "weight_decay": 0.01,
-        "rank": rank,
-        "alpha": float(alpha),
-        "multiplier": multiplier,
-        "guidance_scale": guidance_scale,
-    }
-    for name, value in settings.items():
-        case.add(name, torch.tensor([value]))
-    case.add("passes.pictures", torch.tensor([pictures for pictures, _ in passes]), "[passes, B]", may_vanish=True)
-    case.add("passes.timesteps", torch.tensor([timesteps for _, timesteps in passes]), "[passes, timesteps of each]")
-    for index, noise in enumerate(noises):
-        case.add(f"pass{index}.noise", noise)
-    case.describe("pass*.noise", "of all timesteps of the pass")
-    for index, (step, twin) in enumerate(zip(run.steps, exact.steps)):
-        for what in ("x_t", "target"):
-            case.add(f"step{index}.{what}", step[what], exact=twin[what])
-    case.describe("step*.x_t", "[B,4,h,w]; of pairs [2,B,4,h,w], before and after")
-    case.describe("step*.target", "the same shape; of pairs what the student is pulled to at +m and at -m")
-    meaning = "one an optimizer step, each before its update"
-    case.add("losses", torch.tensor(run.losses), meaning, exact=torch.tensor(exact.losses).double())
-    worst = add_adapters(case, initial, lora, exact_lora)
-    case.write()
-    return "losses " + " ".join(f"{loss:.4f}" for loss in run.losses) + f", final tensors within {worst:.0e} of float64"
+    meanings = {key: MEANINGS[key] for key in ("objective", "source", "offset")}
+    meanings["kept"] = "the timestep; of what is preserved the steps done before the latent"
+    meanings["pictures"] = "[passes,B]; -1 where there are none"
+
+    def start(double):
+        return functools.partial(PhotoRun, exact if double else clean)
+
+    return f"{kind}: {write_curve(load_tokenizer, case, config, noises, passes, rng, start, meanings)}"
+
+
+# ----------------------------------------------------------------------------------------------------------- cases
+
+
+def photographs(which, timestep, *pictures):
+    return which, 0, 0, timestep, list(pictures)
+
+
+def denoised(which, offset, kept, batch):
+    return which, 0, offset, kept, [-1] * batch
+
+
+PHOTOS = dict(path="photos", prompt="a circle", weight=0.7, batch_size=2)
+CAPTIONS = ["a red circle", "a small blue star", None]  # the last is what the config says
+FIVE = [
+    photographs(0, 701, 2, 0),
+    photographs(0, 40, 1, 1),
+    photographs(0, 350, 0, 2),
+    photographs(0, 900, 1, 2),
+    photographs(0, 540, 2, 1),
+]
+
+# Fixture, name, config, folders, passes.
+CASES = [
+    ("sd1-like", "photos", dict(images=PHOTOS), dict(photos=CAPTIONS), FIVE),
+    ("sd2-like", "photos", dict(images=PHOTOS), dict(photos=CAPTIONS), FIVE),
+    (
+        "sd1-like",
+        "photo_pairs",
+        dict(
+            train=dict(lr=2e-2),
+            prompts=[
+                dict(
+                    target="a circle",
+                    action="slider",
+                    images=dict(before="before", after="after"),
+                    guidance_scale=0.7,
+                    multiplier=1.6,
+                    weight=0.6,
+                    batch_size=2,
+                )
+            ]
+        ),
+        dict(before=[None] * 2, after=[None] * 2),
+        [
+            photographs(0, 120, 1, 0),
+            photographs(0, 600, 0, 0),
+            photographs(0, 40, 0, 1),
+            photographs(0, 850, 1, 1),
+            photographs(0, 80, 1, 0),
+        ],
+    ),
+    # As examples/dreambooth.yaml has it.
+    (
+        "sd1-like",
+        "photo_guided",
+        dict(
+            network=dict(text_encoder=True),
+            train=dict(min_snr_gamma=1.0),
+            images=PHOTOS | dict(guidance_scale=2.5),
+            preserve=dict(prompts="", weight=0.8),
+        ),
+        dict(photos=CAPTIONS),
+        [
+            photographs(0, 300, 2, 0),
+            photographs(0, 820, 1, 0),
+            denoised(1, 40, 6, 2),
+            photographs(0, 60, 0, 2),
+            denoised(1, 7, 2, 2),
+            photographs(0, 480, 2, 1),
+        ],
+    ),
+    (
+        "sd1-like",
+        "photo_regularisation",
+        dict(images=PHOTOS | dict(guidance_scale=2.0, regularisation=dict(path="others", prompt="a star", weight=0.4))),
+        dict(photos=CAPTIONS, others=[None, "a large star"]),
+        [
+            photographs(0, 610, 2, 0),
+            photographs(1, 350, 0, 1),
+            photographs(0, 90, 0, 0),
+            photographs(1, 770, 1, 1),
+            photographs(1, 480, 0, 1),
+        ],
+    ),
+    (
+        "sd1-like",
+        "photo_embedding",
+        dict(network=WORD, train=dict(lr=1e-1), images=PHOTOS | dict(prompt=f"a {TOKEN} circle")),
+        dict(photos=[f"a small {TOKEN}", f"{TOKEN}", None]),
+        FIVE,
+    ),
+]
+
+
+def photo_curves(load_tokenizer):
+    for case in CASES:
+        yield photo_curve(load_tokenizer, *case)
