@@ -3,7 +3,8 @@
  * A and B hold `units` of 32 bits: one float, or (with `pairs`, where the processor has VDPBF16PS) two bf16 that are
  * neighbours along the depth, so that depth counts pairs. A is read by broadcasting single units from anywhere
  * (a_row, a_step: distance of rows and of steps along the depth, in units); B and C have rows of whole vectors.
- * The caller pads rows to GEMM_ROWS and columns to VEC; depth is exact. Everything fits the first two cache levels. */
+ * The caller pads rows to GEMM_ROWS and columns to VEC; depth is exact. With `tiled`, where there are tiles (tile.h),
+ * it is they that multiply, which want more padding. Everything fits the first two cache levels. */
 #ifndef LECO_BACKEND_CPU_ISA_GEMM_H
 #define LECO_BACKEND_CPU_ISA_GEMM_H
 
@@ -50,8 +51,8 @@ INLINE vec gemm_step(vec sum, const unit *a, vec b, bool pairs)
     return sum + x * b;
 }
 
-/* One tile of GEMM_ROWS x vectors, held in registers throughout. */
-INLINE void gemm_tile(const gemm *g, size_t row, size_t column, size_t vectors, bool pairs)
+/* GEMM_ROWS x vectors of C, held in registers throughout. */
+INLINE void gemm_registers(const gemm *g, size_t row, size_t column, size_t vectors, bool pairs)
 {
     vec sum[8][3];
     const unit *a = g->a + row * g->a_row, *b = g->b + column;
@@ -87,7 +88,7 @@ INLINE void gemm_tile(const gemm *g, size_t row, size_t column, size_t vectors, 
 
 INLINE void gemm_columns(const gemm *g, size_t column, size_t vectors, bool pairs)
 {
-    for (size_t row = 0; row < g->rows; row += GEMM_ROWS) gemm_tile(g, row, column, vectors, pairs);
+    for (size_t row = 0; row < g->rows; row += GEMM_ROWS) gemm_registers(g, row, column, vectors, pairs);
 }
 
 /* Columns go by twos (threes read B less often, but leave awkward remainders). */
