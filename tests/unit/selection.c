@@ -182,7 +182,7 @@ static void configs_are_checked(void **state)
         {"dropout: 1", {"network.dropout", "found 1"}},
         {"init: erase, ranks: [{match: attn2, rank: 2}]", {"network.init", "ranks"}},
         {"init: erase, start_from: x", {"network.init", "start_from"}},
-        {"type: embedding, token: <x>, include: attn1", {"network.include and exclude", "embedding"}},
+        {"type: embedding, token: <x>, include: attn1", {"network.include", "an embedding has none"}},
         {"type: embedding, token: <x>, start_from: x", {"network.start_from", "embedding"}},
         {"kind: lycoris", {"network.kind", "lokr"}},
     };
