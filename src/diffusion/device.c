@@ -62,5 +62,7 @@ leco_status device_narrow(const device *d, struct model *m, leco_error *err)
         return error_set(err, LECO_UNSUPPORTED, "weights are kept as int8 by --device cpu only, not by %s",
                          d->backend->name);
     m->narrow = true;
+    for (int part = 0; part < PART_COUNT; part++)
+        if (m->weights[part] && part != PART_VAE) weights_narrow(m->weights[part]);
     return LECO_OK;
 }

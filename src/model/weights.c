@@ -122,6 +122,8 @@ static leco_status refuse_unusable(const weights *w, const weights_slot *there, 
 void weights_narrow(weights *w)
 {
     w->narrow = true;
+    for (size_t i = 0; i < w->count; i++)
+        if (w->slots[i]->used && w->slots[i]->w.shape.rank >= 2) w->slots[i]->w.narrow = true;
 }
 
 static leco_status get(weights *w, const char *name, shape s, weight **out, leco_error *err)

@@ -43,7 +43,8 @@ void weights_close(weights *w); /* frees also what backends packed; NULL is fine
  * shape is LECO_FORMAT naming file, tensor, expected and found shape; a dtype that leco can't read (F8_E4M3, U8, ...)
  * is LECO_UNSUPPORTED naming it. The weight is owned by the set; asking twice gives the same one. */
 leco_status weights_get(weights *w, const char *name, shape s, weight **out, leco_error *err);
-/* From then on matrices that are asked for are marked as weight.narrow: kernels that can keep them as int8. */
+/* Matrices that were and will be asked for are marked as weight.narrow, for kernels that can keep them as int8. To be
+ * called before any session over them is planned. */
 void weights_narrow(weights *w);
 bool weights_has(const weights *w, const char *name); /* true for random and blank sets */
 
