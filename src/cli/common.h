@@ -55,8 +55,8 @@ extern const option_spec drawing_options[];
 #define PREDICTION_HELP                                                                                                \
     "what the model predicts: $names (default: what its files say, or else what most of its family do)"
 #define INT8_HELP                                                                                                      \
-    "keep the matrices of U-Net and text encoders as int8, with a scale a row: half of bfloat16's memory, a little "   \
-    "slower and less exact (CPU only)"
+    "keep the matrices of U-Net and text encoders as int8, with a scale a row: half of bfloat16's memory, about as "   \
+    "exact (CPU only)"
 #define CLIP_SKIP_HELP                                                                                                 \
     "leave out last layers of the text encoder, as A1111 counts: 2 the last one, which many anime models want"
 #define VAE_HELP                                                                                                       \

@@ -162,10 +162,9 @@ static const key_row train_keys[] = {
         "precision", precision, const char *, computing_types, UNSET("what the machine likes best"),
         "$names, of the frozen weights and activations; another one where the device lacks it. float16, with a scaled "
         "loss, only NVIDIA cards have. The adapter and the optimizer are float32 always"),
-    BOOL(
-        "int8", int8, "false",
-        "keep the frozen matrices of U-Net and text encoders as int8, with a scale a row: half of bfloat16's memory, a "
-        "little slower and less exact (CPU only)"),
+    BOOL("int8", int8, "false",
+         "keep the frozen matrices of U-Net and text encoders as int8, with a scale a row: half of bfloat16's memory, "
+         "about as exact (CPU only)"),
     INT("iterations", iterations, 1, 1e9, "500", "optimizer steps"),
     NUMBER("lr", lr, 1e-12, 1000, EITHER("3e-4", "1e-4"), "learning rate"),
     CHOICE("lr_scheduler", rates.schedule, lr_schedule, config_lr_schedules, EITHER("cosine", "constant"),
