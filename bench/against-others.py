@@ -138,7 +138,9 @@ def run_worker(args, name):
     words = [sys.executable, __file__, *sys.argv[1:], "--worker", name]
     done = subprocess.run(words, capture_output=True, text=True, env=environment(args))
     if done.returncode != 0:
-        print("%s failed: %s" % (name, (done.stderr.strip().splitlines() or ["without a word"])[-1]), file=sys.stderr)
+        lines = done.stderr.strip().splitlines() or ["without a word"]
+        telling = [line for line in lines if "Error" in line and not line.startswith(" ")]
+        print("%s failed: %s" % (name, (telling or lines)[-1]), file=sys.stderr)
         return {}
     return json.loads(done.stdout.strip().splitlines()[-1])
 
