@@ -19,9 +19,9 @@ void device_close(device *d); /* safe on a zeroed one */
 /* The dtype of a precision's name, as device_open takes it and p1atdev writes it ("fp32", "bf16", ...). */
 leco_status device_precision(const char *name, dtype *out, leco_error *err);
 
+struct model;
 /* Has the model's matrices kept as int8 (model.narrow), which kernels of the CPU can. To be called before anything is
  * planned over them. Another device is LECO_UNSUPPORTED. */
-struct model;
 leco_status device_narrow(const device *d, struct model *m, leco_error *err);
 
 #endif

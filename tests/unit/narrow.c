@@ -37,11 +37,11 @@ static void values_are_within_half_a_step(void **state)
         weight_form *f;
         dtype_convert(data, stored[s], x, DTYPE_F32, ROWS * WIDTH);
         dtype_convert(x, DTYPE_F32, data, stored[s], ROWS * WIDTH); /* what it holds */
-        assert_works(narrow_want(&w, &host_memory, ROWS, WIDTH, &f, &err), &err);
+        assert_works(narrow_want(&w, &host_memory, &f, &err), &err);
         assert_true(weight_wanted_bytes(&w) < ROWS * WIDTH + 2 * MEM_ALIGNMENT);
-        assert_works(narrow_fill(&w, f, ROWS, WIDTH, &err), &err);
+        assert_works(narrow_fill(&w, f, &err), &err);
         for (size_t k = 0; k < 2; k++) {
-            narrow_expand(expanded, computed[k], f->data, ROWS, WIDTH);
+            narrow_expand(expanded, computed[k], &w, f->data);
             dtype_convert(back, DTYPE_F32, expanded, computed[k], ROWS * WIDTH);
             for (int i = 0; i < ROWS * WIDTH; i++) {
                 float largest = 0;

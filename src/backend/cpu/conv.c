@@ -284,7 +284,7 @@ static leco_status prepare(const kernel_site *at, kernel_plan *plan, leco_error 
 {
     conv *c = plan->state;
     const tensor *w = at->node->input[1];
-    leco_status status = c->kind == CONV_PRODUCT  ? product_prepare(&c->product, at, plan, err)
+    leco_status status = c->kind == CONV_PRODUCT  ? product_prepare(&c->product, plan, err)
                          : c->kind == CONV_GATHER ? prepare_gather(c, w, plan, err)
                                                   : prepare_primitive(c, w, plan, err);
     return status == LECO_OK ? LECO_OK : error_prefix(err, status, "%s", at->node->name);

@@ -34,7 +34,7 @@ static leco_status plan_linear_dx(const kernel_site *at, kernel_plan *plan, leco
 
 static leco_status prepare(const kernel_site *at, kernel_plan *plan, leco_error *err)
 {
-    leco_status status = product_prepare(plan->state, at, plan, err);
+    leco_status status = product_prepare(plan->state, plan, err);
     return status == LECO_OK ? LECO_OK : error_prefix(err, status, "%s", at->node->name);
 }
 

@@ -9,17 +9,26 @@
 
 #define LARGEST 127.0f
 
+static size_t rows_of(const weight *w)
+{
+    return (size_t)w->shape.dim[0];
+}
+
+static size_t width_of(const weight *w)
+{
+    return (size_t)shape_count(&w->shape) / rows_of(w);
+}
+
 /* A form: scale [rows] f32, and behind it, aligned, value [rows,width]. */
 static size_t scales_bytes(size_t rows)
 {
     return (rows * sizeof(float) + MEM_ALIGNMENT - 1) / MEM_ALIGNMENT * MEM_ALIGNMENT;
 }
 
-leco_status narrow_want(weight *w, const device_memory *m, size_t rows, size_t width, weight_form **out,
-                        leco_error *err)
+leco_status narrow_want(weight *w, const device_memory *m, weight_form **out, leco_error *err)
 {
     static const char key[] = "narrow";
-    return weight_want(w, m, key, sizeof key, scales_bytes(rows) + rows * width, out, err);
+    return weight_want(w, m, key, sizeof key, scales_bytes(rows_of(w)) + (size_t)shape_count(&w->shape), out, err);
 }
 
 static void narrow_row(const float *from, size_t width, float *scale, int8_t *to)
@@ -31,8 +40,9 @@ static void narrow_row(const float *from, size_t width, float *scale, int8_t *to
     for (size_t c = 0; c < width; c++) to[c] = (int8_t)lrintf(from[c] * inverse);
 }
 
-leco_status narrow_fill(const weight *w, weight_form *f, size_t rows, size_t width, leco_error *err)
+leco_status narrow_fill(const weight *w, weight_form *f, leco_error *err)
 {
+    const size_t rows = rows_of(w), width = width_of(w);
     if (f->data && f->version == w->version) return LECO_OK;
     float *row = mem_calloc(width, sizeof *row);
     if (!row) return error_memory(err, width * sizeof *row, w->name);
@@ -49,19 +59,11 @@ leco_status narrow_fill(const weight *w, weight_form *f, size_t rows, size_t wid
     return status;
 }
 
-/* Finite values, rounded to nearest even. */
-static inline bf16 rounded(float x)
-{
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return (bf16)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
-}
-
 /* The same loops for each instruction set that makes a difference; `target` is the compiler's name of it. */
 #define EXPAND(level, target)                                                                                          \
     target static void expand_bf16_##level(bf16 *to, const int8_t *from, size_t width, float scale)                    \
     {                                                                                                                  \
-        _Pragma("omp simd") for (size_t c = 0; c < width; c++) to[c] = rounded(scale * (float)from[c]);                \
+        _Pragma("omp simd") for (size_t c = 0; c < width; c++) to[c] = bf16_from_f32(scale * (float)from[c]);          \
     }                                                                                                                  \
     target static void expand_f32_##level(float *to, const int8_t *from, size_t width, float scale)                    \
     {                                                                                                                  \
@@ -88,8 +90,9 @@ static expanding expanding_here(void)
     return (expanding){expand_bf16_plain, expand_f32_plain};
 }
 
-void narrow_expand(void *dst, dtype type, const void *data, size_t rows, size_t width)
+void narrow_expand(void *dst, dtype type, const weight *w, const void *data)
 {
+    const size_t rows = rows_of(w), width = width_of(w);
     const float *scale = data;
     const int8_t *value = (const int8_t *)data + scales_bytes(rows);
     const expanding by = expanding_here();

@@ -5,12 +5,11 @@
 
 #include "backend/weight_form.h"
 
-/* Wants the form of a matrix [rows,width], and fills it if that isn't done. */
-leco_status narrow_want(weight *w, const device_memory *m, size_t rows, size_t width, weight_form **out,
-                        leco_error *err);
-leco_status narrow_fill(const weight *w, weight_form *f, size_t rows, size_t width, leco_error *err);
+/* Wants the form of a matrix, and fills it if that isn't done. */
+leco_status narrow_want(weight *w, const device_memory *m, weight_form **out, leco_error *err);
+leco_status narrow_fill(const weight *w, weight_form *f, leco_error *err);
 
-/* dst [rows,width] of `type`, F32 or BF16, by all threads. data is the form's. */
-void narrow_expand(void *dst, dtype type, const void *data, size_t rows, size_t width);
+/* dst, as many elements of `type`, F32 or BF16, by all threads. data is the form's. */
+void narrow_expand(void *dst, dtype type, const weight *w, const void *data);
 
 #endif

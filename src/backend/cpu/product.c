@@ -22,7 +22,6 @@ leco_status product_plan(product *p, const product_spec *s, kernel_plan *plan, l
     p->add = s->add >= 0 && n->input[s->add] ? s->add : -1;
     p->compute = compute;
     p->rows = s->rows;
-    p->out = (size_t)out;
     p->columns = s->data_gradient ? in : out;
     float alpha = s->scale;
     if (w->kind != TENSOR_WEIGHT && (compute != DTYPE_F32 || s->scale != 1.0f)) {
@@ -31,10 +30,10 @@ leco_status product_plan(product *p, const product_spec *s, kernel_plan *plan, l
         p->copy_scale = s->scale;
         alpha = 1.0f;
     }
-    p->narrow = w->kind == TENSOR_WEIGHT && w->weight->narrow;
-    if (p->narrow) {
+    if (w->kind == TENSOR_WEIGHT && w->weight->narrow) {
+        p->narrow = w->weight;
         p->copy_count = (size_t)(out * in);
-        LECO_TRY(narrow_want(w->weight, s->at->memory, (size_t)out, (size_t)in, &plan->form[1], err));
+        LECO_TRY(narrow_want(w->weight, s->at->memory, &plan->form[1], err));
     }
     if (p->bias >= 0) /* oneDNN reads it with aligned loads */
         LECO_TRY(weight_want_plain(n->input[p->bias]->weight, s->at->memory, compute, MEM_ALIGNMENT,
@@ -55,12 +54,11 @@ leco_status product_plan(product *p, const product_spec *s, kernel_plan *plan, l
     return LECO_OK;
 }
 
-leco_status product_prepare(product *p, const kernel_site *at, const kernel_plan *plan, leco_error *err)
+leco_status product_prepare(product *p, const kernel_plan *plan, leco_error *err)
 {
-    const tensor *w = at->node->input[1];
     LECO_TRY(primitive_make(&p->primitive, err));
     if (p->narrow)
-        LECO_TRY(narrow_fill(w->weight, plan->form[1], p->out, p->copy_count / p->out, err));
+        LECO_TRY(narrow_fill(p->narrow, plan->form[1], err));
     else
         primitive_set(&p->primitive, PRIMITIVE_WEIGHTS, plan->weight[1]);
     if (p->own_bias) primitive_set(&p->primitive, PRIMITIVE_BIAS, plan->weight[p->bias]);
@@ -74,7 +72,7 @@ void product_run(const product *p, const kernel_args *args)
     const void *w = args->input[1];
     if (p->copy_count) {
         if (p->narrow)
-            narrow_expand(scratch, p->compute, w, p->out, p->copy_count / p->out);
+            narrow_expand(scratch, p->compute, p->narrow, w);
         else
             move_scaled(scratch, p->compute, w, p->copy_count, p->copy_scale);
         w = scratch;

@@ -16,20 +16,19 @@ typedef struct product_spec {
 
 typedef struct product {
     primitive primitive;
-    int bias, add;     /* as in the spec, -1 also where the node has none */
-    bool zero;         /* scale 0: y is only filled */
-    bool sum;          /* y is filled first and the product is added to it */
-    bool own_bias;     /* the primitive adds it */
-    size_t copy_count; /* elements of a copy in scratch; 0: the weight is used as it is */
-    bool narrow;       /* it is kept as int8, and that copy is what it stands for; else the copy is a param's */
-    float copy_scale;  /* what that copy is multiplied by */
+    int bias, add;        /* as in the spec, -1 also where the node has none */
+    bool zero;            /* scale 0: y is only filled */
+    bool sum;             /* y is filled first and the product is added to it */
+    bool own_bias;        /* the primitive adds it */
+    size_t copy_count;    /* elements of a copy in scratch; 0: the weight is used as it is */
+    const weight *narrow; /* is kept as int8, and that copy is what it stands for; NULL: the copy is a param's */
+    float copy_scale;     /* what that copy is multiplied by */
     dtype compute;
     int64_t rows, columns;
-    size_t out; /* rows of the weight */
 } product;
 
 leco_status product_plan(product *p, const product_spec *spec, kernel_plan *plan, leco_error *err);
-leco_status product_prepare(product *p, const kernel_site *at, const kernel_plan *plan, leco_error *err);
+leco_status product_prepare(product *p, const kernel_plan *plan, leco_error *err);
 void product_run(const product *p, const kernel_args *args);
 void product_release(product *p);
 

@@ -65,7 +65,7 @@ static problem problem_of(const node *n)
 static size_t work_layout(const problem *p, char *base, work *w)
 {
     size_t at = 0;
-    w->units = round_up(units_of(p->width, p->pairs), GEMM_TILED_DEPTH(p->pairs));
+    w->units = depth_of(p->width, p->pairs);
     w->height = round_up(p->width, GEMM_TILED_ROWS_MOST(p->pairs));
 #define TAKE(field, count)                                                                                             \
     w->field = (void *)(base + at);                                                                                    \
@@ -170,12 +170,6 @@ INLINE void softmax_block(const work *w, size_t panel, size_t count, float scale
     }
 }
 
-/* Units of the depth of a block's values; what fills them up is zero. */
-INLINE size_t values_depth(size_t count, bool pairs)
-{
-    return round_up(units_of(count, pairs), GEMM_TILED_DEPTH(pairs));
-}
-
 /* One block of keys against one panel of queries, the first of which is `query`. */
 INLINE void attend(const problem *p, const work *w, size_t panel, size_t query, size_t key, size_t count, float scale,
                    bool pairs)
@@ -197,9 +191,9 @@ INLINE void attend(const problem *p, const work *w, size_t panel, size_t query, 
     if (p->causal && key + count > query + 1) mask_future(w, key, count, query);
     raise_maximum(w, panel, scale);
     softmax_block(w, panel, count, scale, pairs);
-    pack_zeros(w->p, units_of(count, pairs), values_depth(count, pairs), PANEL);
+    pack_zeros(w->p, units_of(count, pairs), depth_of(count, pairs), PANEL);
     gemm values = {.rows = round_up(p->width, GEMM_TILED_ROWS(pairs)), .columns = PANEL, .a = w->v, .b = w->p, .c = o};
-    values.depth = values_depth(count, pairs);
+    values.depth = depth_of(count, pairs);
     values.tiled = GEMM_TILES && pairs;
     values.a_row = values.tiled ? values.depth : 1;
     values.a_step = values.tiled ? 1 : w->height;
@@ -260,7 +254,7 @@ INLINE void run_task(const problem *p, const work *w, size_t sample, size_t head
             memcpy(w->k + i * w->units, w->k + (count - 1) * w->units, w->units * sizeof(unit));
         rows v = head_rows(p, p->v, type, sample * p->keys + key, head, count);
         if (GEMM_TILES && pairs)
-            pack_columns(w->v, w->woven, v, w->height, values_depth(count, pairs));
+            pack_columns(w->v, w->woven, v, w->height, depth_of(count, pairs));
         else
             pack_woven(w->v, v, w->height, pairs);
         for (size_t i = 0; i < panel; i++) {

@@ -76,7 +76,7 @@ static size_t work_layout(const problem *p, char *base, work *w)
 {
     const bool pairs = p->pairs;
     size_t at = 0;
-    w->units = round_up(units_of(p->width, pairs), GEMM_TILED_DEPTH(pairs));
+    w->units = depth_of(p->width, pairs);
     w->height = round_up(p->width, GEMM_TILED_ROWS_MOST(pairs));
     w->span = round_up(p->width, VEC);
 #define TAKE(field, count)                                                                                             \
@@ -172,12 +172,6 @@ INLINE void start_item(const problem *p, const work *w, const kernel_args *args,
     }
 }
 
-/* Units of the depth of a block of keys; what fills them up is zero. */
-INLINE size_t key_depth(size_t count, bool pairs)
-{
-    return round_up(units_of(count, pairs), GEMM_TILED_DEPTH(pairs));
-}
-
 INLINE void start_keys(const problem *p, const work *w, const kernel_args *args, size_t row, size_t head, size_t count,
                        dtype type, bool pairs)
 {
@@ -186,7 +180,7 @@ INLINE void start_keys(const problem *p, const work *w, const kernel_args *args,
     pack_transpose(w->k, w->k_rows, KEYS, w->units);
     if (p->want_q) {
         pack_woven(w->k_woven, k, w->span, pairs);
-        pack_zeros(w->k_woven, units_of(count, pairs), key_depth(count, pairs), w->span);
+        pack_zeros(w->k_woven, units_of(count, pairs), depth_of(count, pairs), w->span);
     }
     pack_rows(w->k_rows, head_rows(p, args->input[IN_V], type, row, head, count), KEYS, w->units, pairs);
     pack_transpose(w->v, w->k_rows, KEYS, w->units);
@@ -307,7 +301,7 @@ INLINE void query_block(const problem *p, const work *w, const kernel_args *args
     if (p->want_q) {
         gemm product = {.rows = padded, .columns = w->span, .a = w->ds, .a_step = 1, .b = w->k_woven};
         product.tiled = GEMM_TILES && pairs;
-        product.depth = key_depth(b->count, pairs);
+        product.depth = depth_of(b->count, pairs);
         product.a_row = KEYS / unit_width(pairs);
         product.b_step = product.c_row = w->span;
         product.c = b->dq + b->query * w->span;

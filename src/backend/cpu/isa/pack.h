@@ -45,6 +45,12 @@ INLINE size_t units_of(size_t elements, bool pairs)
     return (elements + unit_width(pairs) - 1) / unit_width(pairs);
 }
 
+/* The same as a gemm's depth: where tiles multiply, filled up to whole ones, with zeros. */
+INLINE size_t depth_of(size_t elements, bool pairs)
+{
+    return round_up(units_of(elements, pairs), GEMM_TILED_DEPTH(pairs));
+}
+
 /* dst [padded][units], units at least those of a row: each row as it is, zeros behind it; rows from m.count to `padded`
  * are zero. */
 INLINE void pack_rows(unit *dst, rows m, size_t padded, size_t units, bool pairs)
