@@ -3,6 +3,8 @@
 #include <assert.h>
 #include <string.h>
 
+#include "base/cpu.h"
+
 static const struct {
     const char *name;
     size_t size;
@@ -71,14 +73,21 @@ bf16 bf16_from_float8(unsigned char byte, bool e4m3)
     return (bf16)(sign | bf16_from_f32(value));
 }
 
+/* Without branches, so that loops over it become vectors. A subnormal is a number between 2^-14 and 2^-13, less 2^-14.
+ */
+static inline float widened(f16 value)
+{
+    const uint32_t magnitude = (uint32_t)(value & 0x7fffu) << 13, sign = (uint32_t)(value & 0x8000u) << 16;
+    const uint32_t normal = magnitude + (112u << 23);
+    const uint32_t special = magnitude | 0x7f800000u;
+    const uint32_t tiny = bits_of(float_of(magnitude + (113u << 23)) - 0x1p-14f);
+    const uint32_t finite = magnitude < 0x00800000u ? tiny : normal;
+    return float_of(sign | (magnitude >= 0x0f800000u ? special : finite));
+}
+
 float f16_to_f32(f16 value)
 {
-    uint32_t sign = (uint32_t)(value & 0x8000u) << 16;
-    uint32_t exponent = (value >> 10) & 0x1fu;
-    uint32_t mantissa = value & 0x3ffu;
-    if (exponent == 0) return float_of(bits_of((float)mantissa * 0x1p-24f) | sign);
-    if (exponent == 31) return float_of(sign | 0x7f800000u | mantissa << 13);
-    return float_of(sign | (exponent + 112) << 23 | mantissa << 13);
+    return widened(value);
 }
 
 f16 f16_from_f32(float value)
@@ -105,6 +114,8 @@ bool dtype_is_float(dtype type)
 
 /* One chunk of a conversion; big enough to let the loops below vectorise, small enough to stay in the first cache. */
 #define CHUNK 256
+/* From here on threads share a conversion: it takes longer than waking them. */
+#define PARALLEL 65536
 
 typedef union chunk {
     float f32[CHUNK];
@@ -117,9 +128,11 @@ typedef union chunk {
 static void to_f32(float *dst, const chunk *src, dtype type, size_t count)
 {
     if (type == DTYPE_BF16) {
+#pragma omp simd
         for (size_t i = 0; i < count; i++) dst[i] = bf16_to_f32(src->u16[i]);
     } else if (type == DTYPE_F16) {
-        for (size_t i = 0; i < count; i++) dst[i] = f16_to_f32(src->u16[i]);
+#pragma omp simd
+        for (size_t i = 0; i < count; i++) dst[i] = widened(src->u16[i]);
     } else if (type == DTYPE_F64) {
         for (size_t i = 0; i < count; i++) dst[i] = (float)src->f64[i];
     } else {
@@ -130,6 +143,7 @@ static void to_f32(float *dst, const chunk *src, dtype type, size_t count)
 static void from_f32(chunk *dst, dtype type, const float *src, size_t count)
 {
     if (type == DTYPE_BF16) {
+#pragma omp simd
         for (size_t i = 0; i < count; i++) dst->u16[i] = bf16_from_f32(src[i]);
     } else if (type == DTYPE_F16) {
         for (size_t i = 0; i < count; i++) dst->u16[i] = f16_from_f32(src[i]);
@@ -149,28 +163,36 @@ static void convert_integers(chunk *dst, dtype type, const chunk *src, size_t co
     }
 }
 
+/* Tensors in a file may lie at any address, so every chunk is copied to an aligned one first. */
+static void convert_chunk(unsigned char *dst, dtype dst_type, const unsigned char *src, dtype src_type, size_t count)
+{
+    chunk in, out;
+    float middle[CHUNK];
+    memcpy(&in, src, count * dtype_size(src_type));
+    if (dtype_is_float(src_type)) {
+        to_f32(middle, &in, src_type, count);
+        from_f32(&out, dst_type, middle, count);
+    } else {
+        convert_integers(&out, dst_type, &in, count);
+    }
+    memcpy(dst, &out, count * dtype_size(dst_type));
+}
+
 void dtype_convert(void *dst, dtype dst_type, const void *src, dtype src_type, size_t count)
 {
-    size_t dst_size = dtype_size(dst_type), src_size = dtype_size(src_type);
+    const size_t dst_size = dtype_size(dst_type), src_size = dtype_size(src_type);
     if (count == 0) return;
     if (dst_type == src_type) {
         memcpy(dst, src, count * src_size);
         return;
     }
     assert(dtype_is_float(dst_type) == dtype_is_float(src_type));
-    /* Tensors in a file may lie at any address, so every chunk is copied to an aligned one first. */
-    chunk in, out;
-    float middle[CHUNK];
-    for (size_t done = 0; done < count; done += CHUNK) {
-        size_t n = count - done < CHUNK ? count - done : CHUNK;
-        memcpy(&in, (const unsigned char *)src + done * src_size, n * src_size);
-        if (dtype_is_float(src_type)) {
-            to_f32(middle, &in, src_type, n);
-            from_f32(&out, dst_type, middle, n);
-        } else {
-            convert_integers(&out, dst_type, &in, n);
-        }
-        memcpy((unsigned char *)dst + done * dst_size, &out, n * dst_size);
+    const size_t chunks = (count + CHUNK - 1) / CHUNK;
+#pragma omp parallel for num_threads(cpu_threads()) if (count >= PARALLEL)
+    for (size_t i = 0; i < chunks; i++) {
+        const size_t from = i * CHUNK, n = count - from < CHUNK ? count - from : CHUNK;
+        convert_chunk((unsigned char *)dst + from * dst_size, dst_type, (const unsigned char *)src + from * src_size,
+                      src_type, n);
     }
 }
 

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/cpu.h"
 #include "base/dtype.h"
 
 static void names_and_sizes(void **state)
@@ -125,6 +126,29 @@ static void conversions_need_no_alignment(void **state)
     }
 }
 
+/* So many at once that threads share them, and loops become vectors: each value of float16, twice and a bit, is what it
+ * is alone, to the bit, as float32 and as bfloat16, and so back. */
+static void long_conversions_are_those_of_each(void **state)
+{
+    (void)state;
+    enum { COUNT = 2 * 0x10000 + 777 };
+    static f16 half[COUNT], again[COUNT];
+    static float single[COUNT];
+    static bf16 brain[COUNT];
+    cpu_set_threads(3);
+    for (size_t i = 0; i < COUNT; i++) half[i] = (f16)i;
+    dtype_convert(single, DTYPE_F32, half, DTYPE_F16, COUNT);
+    dtype_convert(brain, DTYPE_BF16, half, DTYPE_F16, COUNT);
+    dtype_convert(again, DTYPE_F16, single, DTYPE_F32, COUNT);
+    for (size_t i = 0; i < COUNT; i++) {
+        const float expected = f16_to_f32((f16)i);
+        assert_memory_equal(&single[i], &expected, sizeof expected);
+        assert_int_equal(brain[i], bf16_from_f32(expected));
+        assert_int_equal(again[i], f16_from_f32(expected));
+    }
+    cpu_set_threads(0);
+}
+
 static void conversions_round(void **state)
 {
     (void)state;
@@ -165,6 +189,7 @@ int main(void)
         cmocka_unit_test(f16_rounds_to_nearest_even),
         cmocka_unit_test(bf16_rounds_to_nearest_even),
         cmocka_unit_test(conversions_need_no_alignment),
+        cmocka_unit_test(long_conversions_are_those_of_each),
         cmocka_unit_test(conversions_round),
         cmocka_unit_test(integers),
     };

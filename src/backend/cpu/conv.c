@@ -40,15 +40,19 @@ typedef struct pack_key {
 } pack_key;
 
 /* out [I,O,kh,kw] rotated by half a turn from in [O,I,kh,kw]. */
-static void rotate(char *out, const char *in, const shape *s, size_t size)
+static void rotate(void *out, const void *in, const shape *s, dtype type)
 {
     int64_t o_count = s->dim[0], i_count = s->dim[1], taps = s->dim[2] * s->dim[3];
 #pragma omp parallel for num_threads(cpu_threads())
     for (int64_t i = 0; i < i_count; i++)
         for (int64_t o = 0; o < o_count; o++)
-            for (int64_t t = 0; t < taps; t++)
-                memcpy(out + (size_t)((i * o_count + o) * taps + t) * size,
-                       in + (size_t)((o * i_count + i) * taps + taps - 1 - t) * size, size);
+            for (int64_t t = 0; t < taps; t++) {
+                const int64_t to = (i * o_count + o) * taps + t, from = (o * i_count + i) * taps + taps - 1 - t;
+                if (type == DTYPE_BF16)
+                    ((bf16 *)out)[to] = ((const bf16 *)in)[from];
+                else
+                    ((float *)out)[to] = ((const float *)in)[from];
+            }
 }
 
 /* The weight in its file's order, as the compute dtype: in place where possible, else in *copy (to be freed). */
@@ -80,7 +84,7 @@ static leco_status pack(const conv *c, const weight *w, weight_form *f, leco_err
     if (!plain || (c->rotated && !turned)) {
         status = error_memory(err, bytes, w->name);
     } else {
-        if (c->rotated) rotate(turned, plain, &w->shape, dtype_size(c->compute));
+        if (c->rotated) rotate(turned, plain, &w->shape, c->compute);
         status = weight_take(w, f, err);
         if (status == LECO_OK) status = primitive_pack(&c->primitive, c->rotated ? turned : plain, f->data, err);
         if (status != LECO_OK) weight_give_back(f);
