@@ -3,9 +3,11 @@
 #include <errno.h>
 #include <math.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -15,6 +17,7 @@
 #define PLAIN_SECONDS 10.0 /* between two plain lines, or where that is longer */
 #define PLAIN_SHARE 0.01   /* of all the time it takes: a file keeps them all */
 #define BAR_WIDTH 28
+#define BAR_LEAST 8         /* a shorter one says nothing */
 #define SLOW_SECONDS 2.0    /* a step that takes longer is shown with the part of it that is done */
 #define AT_ONCE_SECONDS 0.1 /* signals that come together are one */
 #define LOSS_STEPS 50       /* that the shown loss is averaged over: a single step's says little */
@@ -58,12 +61,12 @@ static void clear_bar_now(void)
     if (current && current->shown) say("\r\033[K");
 }
 
-/* As the signal would have done by itself, so that a shell's loop ends, too. */
+/* Ctrl-C as it would have done by itself, so that a shell's loop ends, too: the shell, too, makes 130 of it. */
 static void end_now(int number)
 {
     clear_bar_now();
     say(current ? works[current->work].nothing : "");
-    if (number == SIGXCPU) _exit(EXIT_INTERRUPTED); /* left to itself it dumps core */
+    if (number != SIGINT) _exit(EXIT_INTERRUPTED);
     sigset_t only;
     sigemptyset(&only);
     sigaddset(&only, number);
@@ -192,20 +195,34 @@ static void append_figures(const progress *p, const leco_progress *state, char *
         snprintf(line + used, size - used, "  in %s", clock_text(state->seconds, left));
 }
 
+/* Of the terminal, less the last one, where some begin a new line; many where nobody knows. */
+static size_t columns(void)
+{
+    struct winsize size;
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? (size_t)size.ws_col - 1 : SIZE_MAX;
+}
+
+/* On one line: what is longer than the terminal is wide couldn't be drawn over. The bar gives way before figures do. */
 static void draw_bar(progress *p, const leco_progress *state)
 {
-    char line[256], bar[BAR_WIDTH + 1];
+    char before[64], figures[256], bar[BAR_WIDTH + 1], line[384];
     double share = state->total > 0 ? (double)state->done / (double)state->total : 0;
     double whole = state->seconds + state->seconds_left; /* a picture's steps count in it, too */
     if (state->seconds_left >= 0 && state->seconds / whole > share) share = state->seconds / whole;
-    int full = (int)(fmin(share, 1) * BAR_WIDTH);
-    memset(bar, '.', BAR_WIDTH);
-    memset(bar, '#', (size_t)full);
-    bar[BAR_WIDTH] = '\0';
-    snprintf(line, sizeof line, "%.40s [%s] %lld/%lld", state->what, bar, (long long)state->done,
-             (long long)state->total);
-    append_figures(p, state, line, sizeof line);
-    fprintf(stderr, "\r\033[K%s", line);
+    snprintf(before, sizeof before, "%.40s", state->what);
+    snprintf(figures, sizeof figures, " %lld/%lld", (long long)state->done, (long long)state->total);
+    append_figures(p, state, figures, sizeof figures);
+    const size_t most = columns(), taken = strlen(before) + strlen(" []") + strlen(figures);
+    const size_t room = taken < most ? most - taken : 0;
+    const size_t width = room < BAR_LEAST ? 0 : room < BAR_WIDTH ? room : BAR_WIDTH;
+    memset(bar, '.', width);
+    memset(bar, '#', (size_t)(fmin(share, 1) * (double)width));
+    bar[width] = '\0';
+    if (width > 0)
+        snprintf(line, sizeof line, "%s [%s]%s", before, bar, figures);
+    else
+        snprintf(line, sizeof line, "%s%s", before, figures);
+    fprintf(stderr, "\r\033[K%.*s", (int)(most < sizeof line ? most : sizeof line), line);
     p->shown = true;
 }
 

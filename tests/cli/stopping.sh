@@ -89,8 +89,8 @@ at_once() { # SIGNAL STATUS ARGUMENT...
     for left in *.png .leco-*; do [ ! -e "$left" ] || complain "$left was left behind"; done
 }
 at_once INT 130 generate -m "$model" -p 'a star' --steps 900 --width 256 --height 256 -o one.png
-at_once TERM 143 generate -m "$model" -p 'a star' --steps 900 --width 256 --height 256 -o one.png
-at_once TERM 143 bench --preset sd15
+at_once TERM 130 generate -m "$model" -p 'a star' --steps 900 --width 256 --height 256 -o one.png
+at_once TERM 130 bench --preset sd15
 at_once INT 130 bench --preset sd15
 
 # Limits of the shell: CPU time that is spent ends as SIGTERM does, a file that may not grow is told so.

@@ -1,7 +1,9 @@
-/* The lines that a person sees while the program works, where stderr is no terminal. */
+/* The lines that a person sees while the program works: where stderr is no terminal, and on narrow ones. */
+#define _XOPEN_SOURCE 700 /* pseudo-terminals */
 #include "test_support.h"
 
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 
@@ -84,6 +86,50 @@ static void quick_steps_are_shown_whole(void **state)
     leco_free(text);
 }
 
+/* What is drawn on a terminal of so many columns. */
+static void drawn(unsigned short wide, const leco_progress *state, char *text, size_t size)
+{
+    int terminal = posix_openpt(O_RDWR | O_NOCTTY), kept = dup(STDERR_FILENO);
+    assert_true(terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0);
+    int inside = open(ptsname(terminal), O_RDWR | O_NOCTTY);
+    const struct winsize columns_and_rows = {.ws_row = 24, .ws_col = wide};
+    assert_true(inside >= 0 && ioctl(inside, TIOCSWINSZ, &columns_and_rows) == 0);
+    fflush(stderr);
+    assert_true(dup2(inside, STDERR_FILENO) >= 0);
+    progress p;
+    progress_begin(&p, WORK_TRAINING, false, false);
+    assert_true(p.terminal && progress_show(&p, state));
+    fflush(stderr);
+    assert_true(dup2(kept, STDERR_FILENO) >= 0);
+    const ssize_t got = read(terminal, text, size - 1);
+    assert_true(got > 0);
+    text[got] = '\0';
+    current = NULL;
+    close(kept);
+    close(inside);
+    close(terminal);
+}
+
+static void a_bar_fits_the_terminal(void **state)
+{
+    (void)state;
+    const leco_effect some = {0.456, 0.5, 0.1, NAN, NAN};
+    leco_progress one = at(20, 4, 5, 20);
+    one.effect = &some;
+    char text[512];
+    drawn(0, &one, text, sizeof text); /* one that doesn't say */
+    assert_string_equal(text, "\r\033[Ktraining [##############..............] 4/8  loss 0.5  effect 0.46  5 s each  "
+                              "denoising 5/12  0:20 left");
+    drawn(90, &one, text, sizeof text);
+    assert_string_equal(text, "\r\033[Ktraining [#######.......] 4/8  loss 0.5  effect 0.46  5 s each  denoising 5/12  "
+                              "0:20 left");
+    assert_int_equal(strlen(text), strlen("\r\033[K") + 89);
+    drawn(80, &one, text, sizeof text); /* four columns would be left */
+    assert_string_equal(text, "\r\033[Ktraining 4/8  loss 0.5  effect 0.46  5 s each  denoising 5/12  0:20 left");
+    drawn(50, &one, text, sizeof text);
+    assert_string_equal(text, "\r\033[Ktraining 4/8  loss 0.5  effect 0.46  5 s each  de");
+}
+
 /* What a process says, and how it ends, that is told `first` and then `second` (0: nothing) while it works; shown: what
  * was reported before (NULL: nothing). */
 static char *told(progress_work work, const leco_progress *before, int first, int second, int *how)
@@ -125,11 +171,11 @@ static void a_signal_is_answered_at_once_in_its_own_words(void **state)
         {WORK_TRAINING, 1, SIGINT, SIGINT, saves, "", 4, 0}, /* at once: they are one; cli/interrupt sends two */
         {WORK_TRAINING, 1, SIGHUP, SIGTERM, saves, "The connection is lost.", 4, 0},
         {WORK_TRAINING, -1, SIGTERM, 0, "Stopping before the first step. A second SIGTERM", "", 4, 0},
-        {WORK_TRAINING, 0, SIGTERM, 0, "nothing to save\n", "leco: stopped", 0, SIGTERM},
+        {WORK_TRAINING, 0, SIGTERM, 0, "nothing to save\n", "leco: stopped", 130, 0},
         {WORK_DRAWING, -1, SIGINT, 0, "leco: stopped before the first picture was done\n", "", 0, SIGINT},
-        {WORK_DRAWING, 0, SIGHUP, 0, "leco: stopped before the first picture was done\n", "", 0, SIGHUP},
+        {WORK_DRAWING, 0, SIGHUP, 0, "leco: stopped before the first picture was done\n", "", 130, 0},
         {WORK_DRAWING, 1, SIGINT, 0, "Stopping, and writing the pictures that are done. Ctrl-C", "", 4, 0},
-        {WORK_SHEET, 1, SIGTERM, 0, "leco: stopped", "", 0, SIGTERM},
+        {WORK_SHEET, 1, SIGTERM, 0, "leco: stopped", "", 130, 0},
         {WORK_TIMING, 1, SIGINT, 0, "leco: stopped", "", 0, SIGINT},
         {WORK_TIMING, 1, SIGXCPU, 0, "leco: stopped", "", 130, 0},
     };
@@ -152,6 +198,7 @@ int main(void)
         cmocka_unit_test(slow_steps_are_shown_in_parts_every_ten_seconds),
         cmocka_unit_test(long_work_leaves_a_line_a_percent),
         cmocka_unit_test(quick_steps_are_shown_whole),
+        cmocka_unit_test(a_bar_fits_the_terminal),
         cmocka_unit_test(a_signal_is_answered_at_once_in_its_own_words),
     };
     return cmocka_run_group_tests_name("unit/cli_progress", tests, NULL, NULL);
