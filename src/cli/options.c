@@ -40,7 +40,7 @@ static int unknown_option(const command_line *line, const char *name, size_t len
     snprintf(word, sizeof word, "%.*s", (int)(length < sizeof word ? length : sizeof word - 1), name);
     const char *nearest = leco_suggest(word, known, count);
     if (nearest) return options_mistake(line->program, "there is no option --%s; did you mean --%s?", word, nearest);
-    return options_mistake(line->program, "there is no option --%s", word);
+    return options_mistake(line->program, "there is no option --%s%s", word, line->unknown ? line->unknown : "");
 }
 
 /* ---- help ---- */

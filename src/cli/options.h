@@ -67,6 +67,7 @@ typedef struct command_line {
     const char *usage;   /* what follows the program's name */
     const char *details; /* a paragraph, or NULL */
     const char *examples;
+    const char *unknown; /* said behind "there is no option --x" where none is like it; or NULL */
     const option_group *groups;
     const char *operand;        /* what stands without a dash, "CONFIG.yaml". NULL: nothing may */
     size_t fewest, most;        /* how many of these; 0: one. `most` LIST_MAX: as many as are given */

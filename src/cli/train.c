@@ -332,6 +332,7 @@ static int run(int argc, char **argv)
         .examples = "  leco train examples/erase_red.yaml\n"
                     "  leco train examples/erase_red.yaml --set train.iterations=50 --set save.name=short\n"
                     "  leco train examples/erase_red.yaml --dry-run --memory 4G\n",
+        .unknown = ", and what other trainers' options are here says docs/coming-from.md: most are keys of the config",
         .groups = groups,
         .operand = "CONFIG.yaml",
     };

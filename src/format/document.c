@@ -29,6 +29,8 @@ typedef struct reader {
     arena *memory;
     const char *source; /* the file's path, or the --set assignment */
     bool is_file;
+    const char *text; /* what is parsed */
+    size_t size;
     yaml_parser_t parser;
     name_table anchors; /* places in anchor */
     anchored *anchor;
@@ -54,6 +56,8 @@ static leco_status next_event(reader *r, yaml_event_t *event, leco_error *err)
     const yaml_parser_t *p = &r->parser;
     if (p->error == YAML_MEMORY_ERROR) return error_memory(err, 0, "the YAML parser");
     size_t line = p->problem_mark.line ? p->problem_mark.line : p->context_mark.line;
+    if (p->error == YAML_READER_ERROR) /* its marks are behind: it decodes a buffer ahead */
+        for (size_t i = line = 0; i < p->problem_offset && i < r->size; i++) line += r->text[i] == '\n';
     const char *what = p->problem ? p->problem : "unreadable", *hint = "";
     if (strstr(what, "expected key") || strstr(what, "expected ',' or"))
         hint = "; a text with braces, colons or commas wants quotes: \"{small|large} star\"";
@@ -300,6 +304,8 @@ static leco_status parse(reader *r, const char *text, size_t size, doc_node **ou
 {
     LECO_TRY(check_directives(r, text, size, err));
     if (!yaml_parser_initialize(&r->parser)) return error_memory(err, 0, "the YAML parser");
+    r->text = text;
+    r->size = size;
     yaml_parser_set_input_string(&r->parser, (const unsigned char *)text, size);
     leco_status status = read_document(r, out, err);
     yaml_parser_delete(&r->parser);

@@ -71,6 +71,11 @@ static leco_status snapshot_of(const char *folder, char **path, leco_error *err)
     return status;
 }
 
+const char *hub_hint(const char *name)
+{
+    return is_name(name) ? ", nor is a model of that name in Hugging Face's cache, and leco downloads nothing" : "";
+}
+
 leco_status hub_find(const char *name, char **path, leco_error *err)
 {
     *path = NULL;

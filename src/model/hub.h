@@ -9,5 +9,8 @@
 /* The folder of that model's latest snapshot, or of the one in a folder of the cache that `name` is itself (one with
  * snapshots/ in it); mem_free it. NULL with LECO_OK: there is none, or `name` can't be one. */
 leco_status hub_find(const char *name, char **path, leco_error *err);
+/* For messages that `name` isn't there: where it was looked for besides, if the hub's models have such names, else "".
+ */
+const char *hub_hint(const char *name);
 
 #endif

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "format/file_kind.h"
 #include "format/tensors.h"
+#include "model/hub.h"
 
 #define EXPECTED "a model is a folder, as diffusers writes it, or a checkpoint in one file"
 
@@ -58,7 +59,8 @@ leco_status model_refuse_file(const char *path, leco_error *err)
 {
     safetensors *file;
     file_map map;
-    if (!file_exists(path)) return error_set(err, LECO_IO, "%s: there is no such file (" EXPECTED ")", path);
+    if (!file_exists(path))
+        return error_set(err, LECO_IO, "%s: there is no such file%s (" EXPECTED ")", path, hub_hint(path));
     const leco_status status = tensors_open(path, &file, err);
     if (status == LECO_OK) {
         const leco_status refused = refuse_tensors(path, file, err);

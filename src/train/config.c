@@ -1,6 +1,7 @@
 #include "train/config.h"
 
 #include <string.h>
+#include <strings.h>
 
 #include "base/file.h"
 #include "base/log.h"
@@ -245,9 +246,18 @@ static leco_status settle_name(train_config *c, leco_error *err)
 {
     static const char end[] = ".safetensors";
     const size_t length = strlen(c->save_name), tail = strlen(end);
-    if (length <= tail || strcmp(c->save_name + length - tail, end) != 0) return LECO_OK;
+    if (length <= tail || strcasecmp(c->save_name + length - tail, end) != 0) return LECO_OK;
     c->save_name = arena_printf(c->memory, "%.*s", (int)(length - tail), c->save_name);
     return c->save_name ? LECO_OK : error_memory(err, length, "a file's name");
+}
+
+/* The file that a key names. */
+static leco_status find_named(train_config *c, const char *key, const char **path, leco_error *err)
+{
+    const char *written = *path;
+    LECO_TRY(config_find(c, written, path, err));
+    if (file_exists(*path)) return LECO_OK;
+    return train_config_missing(train_config_place(c, key), key, *path, written, err);
 }
 
 static leco_status read_tree(train_config *c, const doc_node *root, leco_error *err)
@@ -263,8 +273,8 @@ static leco_status read_tree(train_config *c, const doc_node *root, leco_error *
     c->model_written = c->model;
     c->model_place = doc_find(doc_find(root, "pretrained_model"), "name_or_path")->place;
     LECO_TRY(config_find(c, c->model, &c->model, err));
-    if (c->vae) LECO_TRY(config_find(c, c->vae, &c->vae, err));
-    if (c->network.start_from) LECO_TRY(config_find(c, c->network.start_from, &c->network.start_from, err));
+    if (c->vae) LECO_TRY(find_named(c, "pretrained_model.vae", &c->vae, err));
+    if (c->network.start_from) LECO_TRY(find_named(c, "network.start_from", &c->network.start_from, err));
     /* A config whose files were found in the working directory was written for being there. */
     if (!c->in_working_directory) LECO_TRY(config_beside(c, c->save_path, &c->save_path, err));
     LECO_TRY(config_settle_logging(c, err));
@@ -316,6 +326,17 @@ leco_status train_config_check_model(const train_config *c, const struct model *
         log_message(LOG_WARNING,
                     "%s: pretrained_model.v2 is %s, but %s is a model of the family %s, and is taken as that",
                     train_config_place(c, "pretrained_model.v2"), c->v2 ? "true" : "false", c->model, m->family->name);
+    const long long timesteps = m->schedule.train_timesteps;
+    if (c->guidance_from >= timesteps)
+        return config_wrong(c, "train.trajectory_guidance_interval", err,
+                            "%lld is not one of the model's %lld timesteps: there would be no guidance",
+                            (long long)c->guidance_from, timesteps);
+    for (size_t i = 0; i < c->prompt_count; i++)
+        if (c->prompt[i].keep_above >= timesteps)
+            return error_set(
+                err, LECO_INVALID,
+                "%s: prompts.keep_above: %lld is not one of the model's %lld timesteps: nothing would be kept",
+                c->prompt[i].place, (long long)c->prompt[i].keep_above, timesteps);
     bool crops = false;
     for (size_t i = 0; i < c->prompt_count; i++) crops = crops || c->prompt[i].dynamic_crops;
     if (crops && unet_pooled_width(&m->unet) == 0)

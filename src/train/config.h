@@ -108,6 +108,7 @@ typedef struct train_config {
     const char *model;         /* resolved */
     const char *model_written; /* as the config has it, */
     const char *model_place;   /* and where: "erase.yaml:3" */
+    bool told_of_braces;       /* that mean nothing */
     bool in_working_directory; /* the model or the prompts_file were found there, not beside the config */
     int v2, v_prediction;      /* 0 or 1 as the config claims, -1: as the model's files say */
     const char *vae;           /* resolved; NULL: the model's own */

@@ -249,7 +249,9 @@ static const key_row train_keys[] = {
 static const key_row save_keys[] = {
     TEXT("name", save_name, "untitled", "the files' name, without folder; `.safetensors` is added where it is missing"),
     TEXT("path", save_path, "output", "folder; made if it isn't there"),
-    INT("per_steps", save_every, 0, 1e9, "200", "how often to save on the way; 0: never"),
+    INT("per_steps", save_every, 0, 1e9, "200",
+        "how often to save on the way; 0: never. It waits for the end of a denoising run: with 4 latents of each, 10 "
+        "saves after 12, 20, 32 steps"),
     CHOICE("precision", save_precision, dtype, saving_types, "float32", "$names"),
     INT("keep_last", keep_last, 0, 1e6, "0",
         "of the files that are saved on the way only so many are kept, the last ones; 0: all of them"),

@@ -194,6 +194,29 @@ static leco_status read_prompt(const doc_node *n, bool negatives, train_config *
     return check_not_zero(n, "weight", p->weight, "the entry would train nothing; leave it out instead", err);
 }
 
+/* Concept Sliders' own prompt files that a language model wrote have a `guidance` and a `rank` in their entries, which
+ * it doesn't read. */
+static void leave_out_ignored(doc_node *list)
+{
+    const char *place = NULL;
+    for (size_t i = 0; i < list->count; i++) {
+        doc_node *entry = list->item[i].value;
+        size_t kept = 0;
+        for (size_t k = 0; entry->kind == DOC_MAP && k < entry->count; k++) {
+            const doc_item *item = &entry->item[k];
+            const bool ignored = strcmp(item->key, "guidance") == 0 || strcmp(item->key, "rank") == 0;
+            if (ignored && !place) place = item->value->place;
+            if (!ignored) entry->item[kept++] = *item;
+        }
+        if (entry->kind == DOC_MAP) entry->count = kept;
+    }
+    if (place)
+        log_message(LOG_INFO,
+                    "%s: guidance and rank of an entry are left out, as Concept Sliders does: guidance_scale and "
+                    "network.rank say what they seem to",
+                    place);
+}
+
 leco_status config_read_prompts(train_config *c, doc_node *list, leco_error *err)
 {
     const char *where = c->path;
@@ -213,6 +236,7 @@ leco_status config_read_prompts(train_config *c, doc_node *list, leco_error *err
         return error_set(err, LECO_INVALID, "%s: no prompts: give a list under \"prompts\", or a \"prompts_file\"",
                          where);
     LECO_TRY(config_entries(c->memory, list, &list, err));
+    if (c->prompts_file) leave_out_ignored(list);
     c->prompt = arena_alloc(c->memory, list->count, sizeof *c->prompt);
     if (!c->prompt) return error_memory(err, list->count * sizeof *c->prompt, "the prompts");
     c->prompt_count = list->count;

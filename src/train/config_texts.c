@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/lines.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "model/text_clean.h"
 #include "model/wildcards.h"
@@ -19,6 +20,21 @@ typedef struct joining {
     size_t length, size, count;
 } joining;
 
+/* A1111's and NovelAI's braces weigh a word; here they are a choice, and one without an alternative says nothing. */
+static void tell_of_braces(const joining *j, const char *place, const wildcards *w)
+{
+    for (size_t i = 0; i < w->count && !j->config->told_of_braces; i++) {
+        const wildcard *one = &w->item[i];
+        if (one->alternatives > 1 || one->length == 0) continue;
+        j->config->told_of_braces = true;
+        log_message(
+            LOG_WARNING,
+            "%s: %s: {%.*s} is a choice of one, and read without its braces: they weigh nothing here; \\{ and \\} "
+            "are braces themselves",
+            place, j->key, (int)(one->length < 60 ? one->length : 60), one->body);
+    }
+}
+
 static leco_status check(const joining *j, const char *place, const char *text, leco_error *err)
 {
     arena *memory = arena_create();
@@ -26,6 +42,7 @@ static leco_status check(const joining *j, const char *place, const char *text, 
     wildcard_text read;
     leco_status status = memory ? text_check_utf8(text, strlen(text), err) : error_memory(err, 0, "a prompt");
     if (status == LECO_OK) status = wildcards_read(&w, text, &read, err);
+    if (status == LECO_OK) tell_of_braces(j, place, &w);
     arena_destroy(memory);
     return status == LECO_OK ? LECO_OK : error_prefix(err, status, "%s: %s", place, j->key);
 }

@@ -297,9 +297,9 @@ leco_status observer_start(observer *o, int64_t done, bool resumed, int64_t befo
     const train_config *c = o->config;
     if (!c) return LECO_OK;
     if (c->logging.log) LECO_TRY(open_log(o, done, resumed, err));
-    if (o->log)
-        o->loss_mean = (double)(float)run_log_last_mean(o->log); /* nine digits give a float back, not a double */
-    if (o->loss_mean == 0) o->mean_begun = done;
+    const double mean = o->log ? run_log_last_mean(o->log) : (double)NAN;
+    o->loss_mean = isnan(mean) ? 0 : (double)(float)mean; /* nine digits give a float back, not a double */
+    if (isnan(mean)) o->mean_begun = done;
     if (c->logging.tensorboard) LECO_TRY(open_events(o, done, resumed, err));
     if (resumed && o->previews) LECO_TRY(previews_resume(o->previews, done, err));
     if (o->meter) LECO_TRY(measure(o, done, w, err));

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/cpu.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "format/json.h"
 
@@ -17,7 +18,7 @@ struct run_log {
     char *path;
     FILE *file;
     double flushed; /* when */
-    double mean;    /* the loss's, in the last line that was there */
+    double mean;    /* the loss's, in the last line that was there and had one; NAN: none had */
 };
 
 double run_log_last_mean(const run_log *l)
@@ -27,40 +28,44 @@ double run_log_last_mean(const run_log *l)
 
 /* ---- going on ---- */
 
-/* The step of a whole line; -1: it is none of a log. *mean becomes its loss's. */
+/* The step of a whole line; -1: it is none of a log. *mean becomes its loss's, where it has one. */
 static int64_t step_of(const char *line, size_t length, double *mean)
 {
     json_error_t problem;
     json_t *object = json_parse(line, length, 0, &problem);
     const json_t *step = json_object_get(object, "step");
     const int64_t found = json_is_integer(step) ? (int64_t)json_integer_value(step) : -1;
-    *mean = json_number_value(json_object_get(object, "loss_mean"));
+    if (json_is_number(json_object_get(object, "loss_mean")))
+        *mean = json_number_value(json_object_get(object, "loss_mean"));
     json_decref(object);
     return found;
 }
 
-/* Where what is to stay ends: before the first line of a later step, or one that was cut off. */
+/* Where what is to stay ends: before the first line of a later step, or one that was cut off. Damaged lines stay, too;
+ * a file of nothing else is somebody else's. */
 static leco_status find_end(FILE *file, const char *path, int64_t done, long *end, double *mean, leco_error *err)
 {
-    double one;
+    double one = NAN;
     char *line = NULL;
-    size_t room = 0, number = 0;
+    size_t room = 0, number = 0, strange = 0, first_strange = 0;
     ssize_t length;
-    leco_status status = LECO_OK;
     *end = 0;
     while ((length = getline(&line, &room, file)) > 0 && line[length - 1] == '\n') {
         const int64_t step = step_of(line, (size_t)length, &one);
         number++;
-        if (step < 0)
-            status =
-                error_set(err, LECO_FORMAT,
-                          "%s:%zu: is no line of a log that leco wrote, so nothing can be added to it", path, number);
-        if (step < 0 || step > done) break;
+        if (step < 0 && strange++ == 0) first_strange = number;
+        if (step > done) break;
         *end += length;
         *mean = one;
     }
     free(line); /* the C library's */
-    return status;
+    if (strange > 0 && strange == number)
+        return error_set(err, LECO_FORMAT, "%s:1: is no line of a log that leco wrote, so nothing can be added to it",
+                         path);
+    if (strange > 0)
+        log_message(LOG_WARNING, "%s:%zu: is no line of a log that leco wrote, and is left as it is", path,
+                    first_strange);
+    return LECO_OK;
 }
 
 static leco_status cut(const char *path, int64_t done, double *mean, leco_error *err)
@@ -80,7 +85,7 @@ static leco_status cut(const char *path, int64_t done, double *mean, leco_error 
 leco_status run_log_open(const char *path, int64_t done, run_log **out, leco_error *err)
 {
     *out = NULL;
-    double mean = 0;
+    double mean = NAN;
     if (done >= 0) LECO_TRY(cut(path, done, &mean, err));
     run_log *l = mem_calloc(1, sizeof *l);
     if (!l || !(l->path = mem_strdup(path))) {

@@ -25,12 +25,12 @@ typedef struct step_figures {
 typedef struct run_log run_log;
 
 /* Begins a file, which replaces one of that name; or, where `done` isn't negative, goes on with it behind the line of
- * that step: what was written of later steps goes, for they come again. A file of that name whose lines are no log's is
+ * that step: what was written of later steps goes, for they come again. A file of that name without a line of a log is
  * LECO_FORMAT. On failure *out is NULL. */
 leco_status run_log_open(const char *path, int64_t done, run_log **out, leco_error *err);
 void run_log_close(run_log *l); /* NULL is fine */
 
-/* Of the last line that it goes on behind; 0 where there is none. */
+/* Of the last line that it goes on behind; NAN where there is none. */
 double run_log_last_mean(const run_log *l);
 
 /* effect: NULL where it wasn't measured. The line is in the file after run_log_flush, or a second later. */

@@ -114,7 +114,10 @@ static leco_status open_model(const train_config *c, const char *place, const ch
 {
     char *cached = NULL;
     if (!file_exists(path)) LECO_TRY(hub_find(written, &cached, err));
-    if (!file_exists(path) && !cached) return train_config_missing(place, key, path, written, err);
+    if (!file_exists(path) && !cached) {
+        const leco_status missing = train_config_missing(place, key, path, written, err);
+        return *hub_hint(written) ? error_set(err, missing, "%s%s", err->message, hub_hint(written)) : missing;
+    }
     leco_status status = model_open(cached ? cached : path, &out->model, err);
     mem_free(cached);
     if (status != LECO_OK) return error_prefix(err, status, "%s: %s", place, key);

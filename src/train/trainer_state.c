@@ -11,6 +11,7 @@
 /* Names of settings that say what is in files. */
 #define CONTENTS "contents of "
 #define PICTURES CONTENTS "the folders of pictures"
+#define ADAPTER "the adapter"
 
 /* ---- describing ---- */
 
@@ -40,7 +41,7 @@ static leco_status describe_adapter(const trainer *t, setting_list *out, leco_er
         digest_add(d, &alpha, sizeof alpha);
     }
     LECO_TRY(finish(d, text, err));
-    return settings_add(out, "the adapter", text, err);
+    return settings_add(out, ADAPTER, text, err);
 }
 
 static leco_status describe_file(const char *name, const char *path, setting_list *out, leco_error *err)
@@ -110,6 +111,12 @@ static leco_status differs(const trainer *t, const char *name, const char *now, 
         return error_set(err, LECO_INVALID,
                          "%s: can't go on from it: the contents of %s are not what they were when it was written", path,
                          name + strlen(CONTENTS));
+    if (strcmp(name, ADAPTER) == 0) /* two digests say nothing to anybody */
+        return error_set(
+            err, LECO_INVALID,
+            "%s: can't go on from it: its adapter has other layers, or layers of other sizes, than it would "
+            "have on %s now: it is of another model; change it back, or begin anew, without --resume",
+            path, t->config->model);
     const char *quote_now = now ? "\"" : "", *quote_then = then ? "\"" : "";
     return error_set(err, LECO_INVALID,
                      "%s: can't go on from it: %s is %s%.100s%s now, and was %s%.100s%s when it was written; change it "

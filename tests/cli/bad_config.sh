@@ -55,6 +55,15 @@ changed 's/action: erase/action: remove/' 'action.*remove'
 changed 's/guidance_scale: 1.0/guidance_scale: strong/' 'guidance_scale.*strong'
 changed 's/  name: small/  name: "..\/small"/' 'save\.name'
 
+changed 's/resolution: 32/resolution: 32\n    keep_above: 1000/' 'changed\.yaml:[0-9]+: prompts\.keep_above: 1000 is not one of the model.s 1000 timesteps'
+changed 's/iterations: 4/iterations: 4\n  trajectory_guidance_interval: [1000, 1200]/' \
+    'changed\.yaml:[0-9]+: train\.trajectory_guidance_interval: 1000 is not one of the model.s 1000 timesteps'
+changed 's/rank: 2/rank: 2\n  start_from: nothere/' 'changed\.yaml:[0-9]+: network\.start_from: there is no nothere$'
+changed 's/^network:/  vae: nothere\nnetwork:/' 'changed\.yaml:[0-9]+: pretrained_model\.vae: there is no nothere$'
+changed 's/iterations: 4/iterations: 4\n  snr_gamma: 5/' 'train\.snr_gamma is not a known key; did you mean "min_snr_gamma"'
+printf 'pretrained_model: %s\n\n# caf\xe9\nprompts: [{target: red}]\n' "$model" >latin.yaml
+fails 'latin\.yaml:3: not valid YAML: .*UTF-8' latin.yaml # of another encoding, before anything was parsed
+
 # Prompts: none, none named, twice.
 changed '1i prompts: []
 /^prompts:/,/resolution/d' '(empty|prompts)'

@@ -135,6 +135,14 @@ printf '[[prompts]]\ntarget = "van gogh\n' >prompts.toml
 run 1 "$LECO" train examples/config.yaml --prompts_file prompts.toml
 says 'prompts\.toml:2: not valid TOML'
 
+# Prompts that a language model wrote for Concept Sliders, with keys that it doesn't read; and NovelAI's braces.
+printf -- '- target: "{masterpiece} person"\n  neutral: "person"\n  guidance: 2\n  rank: 4\n  resolution: 32\n' >gpt.yaml
+trained output/van_gogh.safetensors examples/config.yaml --prompts_file gpt.yaml
+says '^gpt\.yaml:3: guidance and rank of an entry are left out, as Concept Sliders does'
+says '^warning: gpt\.yaml:1: prompts\.target: \{masterpiece\} is a choice of one'
+run 2 "$LECO" train --network_module networks.lora --pretrained_model_nam x
+says 'what other trainers. options are here says docs/coming-from\.md'
+
 # A size that leaves no other.
 sed -i 's/resolution: 32/resolution: 8/; s/dynamic_resolution: false/dynamic_resolution: true/' examples/prompts.yaml
 run 1 "$LECO" train examples/config.yaml

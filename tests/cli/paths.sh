@@ -50,5 +50,11 @@ says 'pretrained_model\.name_or_path: there is no examples/nowhere, and in the w
 layout config.yaml examples/prompts.yaml nowhere
 run 1 "$LECO" train config.yaml
 says 'config\.yaml:3: pretrained_model\.name_or_path: there is no nowhere$'
+
+# A name of the hub's: that the cache was looked through is told, and that nothing comes from the net.
+HF_HOME=$work run 1 "$LECO" train --config_file config.yaml --set pretrained_model.name_or_path=someone/something
+says 'name_or_path: there is no someone/something, nor is a model of that name in Hugging Face.s cache, and leco downloads nothing$'
+HF_HOME=$work run 1 "$LECO" generate -m someone/something -p red
+says '^leco: someone/something: there is no such file, nor is a model of that name in'
 missing output examples/output
 finish

@@ -28,7 +28,7 @@ static leco_status check(bool sd2, const char *claim)
     snprintf(text, sizeof text, "pretrained_model:\n  name_or_path: m\n%sprompts: [{target: x}]\n", claim);
     test_write(test_path("config.yaml"), text, strlen(text));
     train_config c;
-    model m = {.unet.use_linear_projection = sd2, .schedule.prediction = PREDICT_EPSILON};
+    model m = {.unet.use_linear_projection = sd2, .schedule = {.prediction = PREDICT_EPSILON, .train_timesteps = 1000}};
     m.family = family_of(&m);
     warnings = 0;
     LECO_TRY(train_config_read(test_path("config.yaml"), NULL, 0, &c, &err));

@@ -107,7 +107,7 @@ static void one_that_goes_on_has_each_step_once(void **state)
     assert_string_equal(steps_of(path), "");
     assert_int_equal(remove(path), 0);
     assert_works(run_log_open(path, 3, &l, &err), &err); /* lost */
-    assert_true(run_log_last_mean(l) == 0);
+    assert_true(isnan(run_log_last_mean(l)));
     write_steps(l, 4, 4);
     run_log_close(l);
     assert_string_equal(steps_of(path), "4 ");
@@ -128,6 +128,22 @@ static void what_is_no_log_is_left_alone(void **state)
     assert_fails(run_log_open(test_path("nowhere/log"), -1, &l, &err), LECO_IO, &err, "cannot write");
 }
 
+/* A line that something damaged costs a training nothing. */
+static void damaged_lines_stay(void **state)
+{
+    (void)state;
+    run_log *l;
+    const char *path = test_path("damaged");
+    static const char text[] = "{\"step\": 1, \"loss_me\nan\n{\"step\": 2, \"loss_mean\": 0.0}\n{\"step\": 4}\n";
+    test_write(path, text, strlen(text));
+    assert_works(run_log_open(path, 3, &l, &err), &err);
+    assert_true(run_log_last_mean(l) == 0); /* which is a mean, too */
+    run_log_close(l);
+    char *left = (char *)test_read(path, NULL);
+    assert_string_equal(left, "{\"step\": 1, \"loss_me\nan\n{\"step\": 2, \"loss_mean\": 0.0}\n");
+    free(left);
+}
+
 static void a_full_disk_is_told(void **state)
 {
     (void)state;
@@ -144,9 +160,8 @@ static void a_full_disk_is_told(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_line_has_what_is_known),
-        cmocka_unit_test(one_that_goes_on_has_each_step_once),
-        cmocka_unit_test(what_is_no_log_is_left_alone),
+        cmocka_unit_test(a_line_has_what_is_known),     cmocka_unit_test(one_that_goes_on_has_each_step_once),
+        cmocka_unit_test(what_is_no_log_is_left_alone), cmocka_unit_test(damaged_lines_stay),
         cmocka_unit_test(a_full_disk_is_told),
     };
     return cmocka_run_group_tests_name("unit/run_log", tests, NULL, NULL);
