@@ -28,7 +28,7 @@ for example in examples/*.yaml; do
     exists "out/$name.safetensors"
     names+=("$name")
 done
-[ "${#names[@]}" -ge 15 ] || complain "only ${#names[@]} examples"
+[ "${#names[@]}" -ge 16 ] || complain "only ${#names[@]} examples"
 [ "$(printf '%s\n' "${names[@]}" | sort -u | wc -l)" = ${#names[@]} ] || complain 'two examples write the same file'
 
 # Another word is one text; the classical way is two keys.
