@@ -12,6 +12,7 @@
 /* Of a training's time; how many figures a training should at least have, and at most needs; denoising steps of a
  * meter's trajectories. */
 #define SHARE 0.05
+#define LAST_SHARE 0.15 /* of a training too short for that, at its beginning and its end alone */
 enum { FEWEST = 8, MOST = 50, LARGEST_LEVEL = 4, STEPS = 6 };
 
 /* ---- what a training costs ---- */
@@ -242,6 +243,13 @@ leco_status effect_choose(effect_meter *m, const objective_list *list, leco_erro
         LECO_TRY(choose_latents(m, err));
         m->every = affordable(m, training);
         if (m->every > 0) break;
+    }
+    if (m->every == 0 &&
+        !needed) { /* is there room for one at the end? What a short training broke is seen there, too */
+        fill(m, list, 1);
+        LECO_TRY(choose_latents(m, err));
+        const double both = (double)effect_first_cost(m) + (double)effect_cost(m);
+        if (both <= LAST_SHARE * training) m->every = c->iterations;
     }
     if (m->every == 0 && needed) {
         fill(m, list, asked ? 2 : 1);

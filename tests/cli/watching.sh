@@ -10,6 +10,8 @@ prints '^effect +every 2 steps, on [0-9]+ latents of [0-9]+ trajectories: [0-9.]
     "^previews +2 prompts at 2 weights, 3 times, into $work/out/small.previews.png$"
 run 0 "$LECO" train small.yaml --dry-run
 grep -q '^effect' stdout && complain 'a training of 4 steps is too short for a meter that costs little'
+run 0 "$LECO" train small.yaml --dry-run --set train.iterations=100 # at its end alone
+prints '^effect +every 100 steps, on [0-9]+ latents of [0-9]+ trajectories: (1[0-5]|[5-9](\.[0-9])?)% of the time$'
 all=(--set logging.log=true --set logging.tensorboard=tb --set logging.effect_every=2 --set 'logging.prompts=[a star, a moon]'
     --set logging.interval=2 --set logging.steps=2)
 run 0 "$LECO" train small.yaml "${all[@]}"
