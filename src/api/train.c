@@ -108,7 +108,7 @@ static leco_status resume(trainer *t, const train_config *c, const leco_train_op
     leco_status status = o->resume ? trainer_resume(t, path, err) : LECO_OK;
     if (!o->resume && !o->dry_run && file_exists(path))
         log_message(LOG_WARNING,
-                    "%s is of a training that was not finished: --resume would go on with it; this one begins anew and "
+                    "%s is of an earlier training: --resume would go on with it; this one begins anew and "
                     "replaces it",
                     path);
     mem_free(path);

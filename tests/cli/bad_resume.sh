@@ -70,6 +70,6 @@ cp kept "$state"
 
 # Begun anew, at last: it says what it replaces.
 run 0 "$LECO" train small.yaml
-says 'small\.state\.safetensors is of a training that was not finished: --resume would go on with it'
+says 'small\.state\.safetensors is of an earlier training: --resume would go on with it'
 missing "$state"
 finish
