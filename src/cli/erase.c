@@ -93,8 +93,9 @@ typedef struct erase_args {
     }
 
 static const option_spec erase_option_list[] = {OPTIONS(
-    "what comes in its place, \"\" for nothing; of several, each by its share, \"a man:0.5\" (default: the word "
-    "nearest to it that the model knows)",
+    "what comes in its place, \"\" for nothing; of several, each by its share, \"a man:0.5\" (default: of the words of "
+    "its kind the nearest that the model knows; words of the tokenizer's vocabulary that are nearer still are said at "
+    "the end, and taken where no list of leco's has the concept)",
     "1", "how far to go: at 1 all the way")};
 static const option_spec enhance_option_list[] = {OPTIONS(
     "what it is to be told from more, \"\" for nothing (default: the word nearest to it that the model knows)", "0.3",
