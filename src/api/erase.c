@@ -24,7 +24,7 @@
 #include "solve/contexts.h"
 #include "solve/erase.h"
 
-enum { MOST_TOLD = 6, PROMPT_FILE_LIMIT = 1 << 20 };
+enum { MOST_TOLD = 6, PROMPT_FILE_LIMIT = 4 << 20 };
 enum { MOST_KEPT_OF_ONE = 256 }; /* of what a text with wildcards means */
 
 leco_erase_options leco_erase_defaults(void)

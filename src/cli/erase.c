@@ -33,7 +33,9 @@ typedef struct erase_args {
          ARG(keep),                                                                                                    \
          .help = "a word or a prompt that is to stay; one with wildcards is all that it means. May be given several "  \
                  "times (always kept: the empty prompt, and the contexts with other words of the concept's kind)"},    \
-        {"keep-file", 0, OPTION_TEXT, "FILE", ARG(keep_file), .help = "such texts, one a line; as with --in-file"},    \
+        {"keep-file",    0,                                                                                            \
+         OPTION_TEXT,    "FILE",                                                                                       \
+         ARG(keep_file), .help = "such texts, one a line; as with --in-file. Of more than 1000, 1000 are drawn"},      \
         {"method",                                                                                                     \
          0,                                                                                                            \
          OPTION_CHOICE,                                                                                                \

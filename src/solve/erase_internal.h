@@ -46,6 +46,9 @@ static inline leco_status erase_no_memory(const solver *s, const char *what)
     return error_memory(s->err, 0, what);
 }
 
+/* Tells whoever waits; LECO_INTERRUPTED where they don't want to any longer. done: 0 to 1. */
+leco_status erase_report(const solver *s, double done);
+
 /* The concept that a text mentions; NULL: none. */
 const subject *erase_mentioned(const solver *s, const placed_text *text);
 

@@ -1,11 +1,12 @@
 /* What an edit is to leave as it is. */
 #include <string.h>
 
+#include "base/log.h"
 #include "solve/erase_internal.h"
 
-/* In how many contexts each word is kept that the caller names, and in how many all of them; and of how many words such
- * a word may be. */
-enum { KEPT_IN = 4, KEPT_TEXTS = 1000, LONGEST_WORD = 3 };
+/* In how many contexts each word is kept that the caller names, and in how many all of them; of how many words such a
+ * word may be; and how many of the texts that aren't certain stand for all: what these tell is a mean over them. */
+enum { KEPT_IN = 4, KEPT_TEXTS = 1000, LONGEST_WORD = 3, DRAWN = 1000 };
 
 const subject *erase_mentioned(const solver *s, const placed_text *text)
 {
@@ -86,18 +87,42 @@ static leco_status keep_near(solver *s, const subject *c, const context_list *at
     return LECO_OK;
 }
 
+/* The caller's texts: those that are certain, and of the others some, in their order (Knuth's algorithm S, "The art of
+ * computer programming", 3.4.2). */
+static leco_status draw_given(solver *s, const char ***out, size_t *count)
+{
+    const erase_options *o = s->options;
+    const size_t others = o->keeps - o->certain, wanted = others < DRAWN ? others : DRAWN;
+    const char **text = *out = arena_alloc(s->texts, o->certain + wanted + 1, sizeof *text);
+    if (!text) return erase_no_memory(s, "texts");
+    *count = 0;
+    for (size_t i = 0; i < o->keeps; i++) {
+        const size_t left = o->keeps - i, missing = o->certain + wanted - *count;
+        const bool taken =
+            i < o->certain || left == missing || (size_t)rng_randint(&s->random, 0, (int64_t)left) < missing;
+        if (taken) text[(*count)++] = o->keep[i];
+    }
+    if (wanted < others)
+        log_message(LOG_WARNING, "of the %zu texts of --keep-file %zu are drawn, which stand for all of them", others,
+                    wanted);
+    return LECO_OK;
+}
+
 /* What the caller names, in contexts, too. It comes on top of what is kept anyway, and weighs no more than that
  * however long the list is: a thousand artists would else leave the solve nothing to tell red from orange by. */
 static leco_status keep_given(solver *s)
 {
     const erase_options *o = s->options;
-    const size_t before = s->kept_count, most = o->keeps ? KEPT_TEXTS / o->keeps : 0;
-    for (size_t i = 0; i < o->keeps; i++) {
-        LECO_TRY(keep(s, arena_strdup(s->memory, o->keep[i])));
-        if (!is_word(o->keep[i])) continue;
-        const context_list *at = contexts_for(s, o->keep[i]);
+    const char **text;
+    size_t count = 0;
+    LECO_TRY(draw_given(s, &text, &count));
+    const size_t before = s->kept_count, most = count ? KEPT_TEXTS / count : 0;
+    for (size_t i = 0; i < count; i++) {
+        LECO_TRY(keep(s, arena_strdup(s->memory, text[i])));
+        if (!is_word(text[i])) continue;
+        const context_list *at = contexts_for(s, text[i]);
         for (size_t k = 0; at->item && k < KEPT_IN && k < most && k < at->count; k++)
-            LECO_TRY(keep(s, context_text(&at->item[(i + k) % at->count], o->keep[i], s->memory)));
+            LECO_TRY(keep(s, context_text(&at->item[(i + k) % at->count], text[i], s->memory)));
     }
     float own = 0, given = 0;
     for (size_t i = 0; i < s->kept_count; i++) *(i < before ? &own : &given) += s->kept_weight[i];

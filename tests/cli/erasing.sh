@@ -95,6 +95,14 @@ prints '"text": "a small \{b\}"' '"text": "a large \{b\}"' '"text": "blue"' '"te
 if grep -q remark stdout; then complain 'a remark is kept'; fi
 moved=$(grep -B1 -A1 '"text": ".*orange' stdout | sed -n 's/.*"moved": \([0-9.]*\).*/\1/p' | sort -g | tail -n 1)
 at_least 0.5 "$moved" || complain "orange moves by $moved"
+# Of one that is longer still some stand for all; what is named by itself is among them in any case.
+{ seq 2500 | sed 's/^/artist number /' && echo 'artist number 7'; } >artists.txt
+run 0 "$LECO" erase -m "$SOURCE/models/shapes" red --json -q -o x.safetensors --keep-file artists.txt --keep 'number 1 of all'
+says 'of the 2500 texts of --keep-file 1000 are drawn'
+prints '"text": "number 1 of all"' '"text": ".*orange'
+drawn=$(grep -c '"text": "artist number [0-9]*"' stdout)
+[ "$drawn" = 1000 ] || complain "$drawn of 2500 texts were drawn"
+[ "$(grep -c '"text": "artist number [0-9]\{1,3\}"' stdout)" -lt 600 ] || complain 'the first were drawn, not any'
 printf 'prompts: [{target: red, neutral: blue}]\npreserve: [red, green]\nnetwork: {init: erase}\n' >contradiction.yaml
 printf 'pretrained_model: {name_or_path: %s}\ntrain: {iterations: 1}\n' "$SOURCE/models/shapes" >>contradiction.yaml
 run 0 "$LECO" train contradiction.yaml -q
