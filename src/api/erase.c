@@ -24,7 +24,7 @@
 #include "solve/contexts.h"
 #include "solve/erase.h"
 
-enum { MOST_TOLD = 6, PROMPT_FILE_LIMIT = 4 << 20 };
+enum { MOST_TOLD = 6, PROMPT_FILE_LIMIT = 4 << 20, LONGEST_LINE = 1 << 16 /* as the tokenizer has it */ };
 enum { MOST_KEPT_OF_ONE = 256 }; /* of what a text with wildcards means */
 
 leco_erase_options leco_erase_defaults(void)
@@ -130,6 +130,9 @@ static leco_status gather_texts(const char *const *given, size_t count, const ch
     for (const char *line; (line = lines_next(&lines, &number)); (*total)++) {
         all[*total] = (found_text){line, arena_printf(memory, "%s:%zu", file, number)};
         if (!all[*total].place) return error_memory(err, strlen(file), "texts");
+        if (strlen(line) > LONGEST_LINE)
+            return error_set(err, LECO_INVALID, "%s: a text of %zu bytes: expected at most %d", all[*total].place,
+                             strlen(line), LONGEST_LINE);
     }
     if (file && *total == count) return error_set(err, LECO_INVALID, "%s: expected a text a line, found none", file);
     *out = all;

@@ -33,7 +33,8 @@ typedef struct solver {
     float *kept_weight;     /* how often each is counted */
     name_table kept_places; /* in kept_name */
     size_t kept_count, kept_capacity;
-    double kept_own; /* the part of their weights that the caller's own have no share in */
+    double kept_own;           /* the part of their weights that the caller's own have no share in */
+    const char *contradiction; /* a text that was to be kept, and says what a pair changes; or NULL */
     size_t tokens;
     edit edit;
     double *moved; /* the sketch of what the LoRA adds to the matrices */

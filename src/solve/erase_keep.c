@@ -15,6 +15,28 @@ const subject *erase_mentioned(const solver *s, const placed_text *text)
     return NULL;
 }
 
+/* Does a text say what a pair changes, and nothing that would tell it apart? All of the pair's text is in it, or it is
+ * a part of that which has all that differs. "a red heart" is neither of "a red star", whose red is to change: that
+ * one stays. */
+static bool says_pair(const placed_text *text, const placed_text *pair)
+{
+    const size_t length = text->needed - 2; /* without start and end */
+    if (pair->needed <= 2 || length == 0) return false;
+    if (text_mentions(text, pair)) return true;
+    for (size_t at = 1; at + length < pair->needed && at <= pair->from; at++)
+        if (at + length >= pair->from + pair->length && pair->length > 0 &&
+            memcmp(pair->ids + at, text->ids + 1, length * sizeof *text->ids) == 0)
+            return true;
+    return false;
+}
+
+static bool is_to_change(const solver *s, const placed_text *text)
+{
+    for (size_t i = 0; i < s->options->pairs; i++)
+        if (says_pair(text, &s->subject[0].text[i].place)) return true;
+    return erase_mentioned(s, text) != NULL;
+}
+
 static leco_status grow_kept(solver *s)
 {
     const size_t count = s->kept_count, grown = s->kept_capacity ? 2 * s->kept_capacity : 128;
@@ -41,7 +63,10 @@ static leco_status keep(solver *s, const char *text)
         return LECO_OK;
     }
     LECO_TRY(text_place(text, s->model->tokenizer, s->texts, &place, s->err));
-    if (erase_mentioned(s, &place)) return LECO_OK;
+    if (is_to_change(s, &place)) {
+        if (s->options->pairs && !s->contradiction) s->contradiction = text;
+        return LECO_OK;
+    }
     if (s->kept_count == s->kept_capacity) LECO_TRY(grow_kept(s));
     if (!name_table_add(&s->kept_places, text, s->kept_count)) return erase_no_memory(s, "texts");
     s->kept[s->kept_count].place = place;
@@ -124,6 +149,9 @@ static leco_status keep_given(solver *s)
         for (size_t k = 0; at->item && k < KEPT_IN && k < most && k < at->count; k++)
             LECO_TRY(keep(s, context_text(&at->item[(i + k) % at->count], text[i], s->memory)));
     }
+    if (s->contradiction)
+        log_message(LOG_WARNING, "\"%.100s\" says what is to change, and is to stay: the closed form changes it",
+                    s->contradiction);
     float own = 0, given = 0;
     for (size_t i = 0; i < s->kept_count; i++) *(i < before ? &own : &given) += s->kept_weight[i];
     for (size_t i = before; i < s->kept_count && !o->pairs && given > own; i++) s->kept_weight[i] *= own / given;

@@ -60,7 +60,9 @@ for option in --in-file --keep-file; do
     wrong 1 'folder.safetensors: ' red $option folder.safetensors
 done
 head -c 2000000 /dev/zero | tr '\0' 'x' >long.txt
-wrong 1 'long.txt: ' red --keep-file long.txt
+wrong 1 'long.txt:1: a text of 2000000 bytes: expected at most 65536' red --keep-file long.txt
+seq 700000 >many.txt
+wrong 1 'many.txt: is longer than 4194304 bytes' red --keep-file many.txt
 
 printf 'a star\n\n# of two\na {star|heart\n' >line.txt
 wrong 1 'line.txt:4: "\{star\|heart": this \{ is never closed' red --keep-file line.txt

@@ -107,6 +107,16 @@ printf 'prompts: [{target: red, neutral: blue}]\npreserve: [red, green]\nnetwork
 printf 'pretrained_model: {name_or_path: %s}\ntrain: {iterations: 1}\n' "$SOURCE/models/shapes" >>contradiction.yaml
 run 0 "$LECO" train contradiction.yaml -q
 says 'contradiction\.yaml: "red" is to change and to stay'
+# In other words, too; what tells it apart stays.
+sed -i 's/target: red, neutral: blue/target: a large red star, neutral: a large blue star/' contradiction.yaml
+run 0 "$LECO" train contradiction.yaml -q
+says '"red" says what is to change, and is to stay'
+sed -i 's/preserve: .*/preserve: [red star, a large red star on a white background]/' contradiction.yaml
+run 0 "$LECO" train contradiction.yaml -q
+says '"(red star|a large red star on a white background)" says what is to change, and is to stay'
+sed -i 's/preserve: .*/preserve: [a large red heart, large, star, a large green star]/' contradiction.yaml
+run 0 "$LECO" train contradiction.yaml -q
+if grep -q 'is to stay' stderr; then complain 'what may stay was left out'; fi
 
 # A training that begins there has begun well: with a learning rate of nearly 0, red is gone.
 run 0 "$LECO" train "$SOURCE/examples/erase_red.yaml" --set train.iterations=1 --set train.lr=1e-9 --set save.path="$work/begun"
