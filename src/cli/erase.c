@@ -87,9 +87,12 @@ typedef struct erase_args {
         {"grid",                                                                                                       \
          0,                                                                                                            \
          OPTION_TEXTS,                                                                                                 \
-         "PROMPT",                                                                                                     \
+         "PROMPT...",                                                                                                  \
          ARG(grid),                                                                                                    \
-         .help = "draw this without and with the LoRA, into a picture beside it. May be given several times"},         \
+         .several = true,                                                                                              \
+         .help = "draw these without and with the LoRA, into a picture beside it: all that follows up to the next "    \
+                 "option, so "                                                                                         \
+                 "that concepts stand before it, or behind --. May be given several times"},                           \
     {                                                                                                                  \
         0                                                                                                              \
     }

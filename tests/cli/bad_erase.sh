@@ -107,6 +107,7 @@ fi
 wrong 1 'a width of 63 pixels: expected a multiple' red --grid 'a red star' --width 63
 wrong 1 'this \{ is never closed' red --grid '{a'
 wrong 2 '--steps is for a sheet: say with --grid what to draw' red --steps 5
+wrong 2 'a CONCEPT is missing: .*\(words behind --grid are its own\)' --grid 'a red star' red
 wrong 2 '--latents: a grid draws its own noise' red --grid 'a red star' --latents x.safetensors
 
 # Where to, and of what.

@@ -38,6 +38,12 @@ prints '"file": "x\?.safetensors"'
 run 0 "$LECO" inspect --json x$'\xff'.safetensors
 prints '"path": "x\?.safetensors"'
 
+# All that follows --grid is drawn, up to the next option; behind -- stand concepts.
+run 0 "$LECO" erase -m "$SOURCE/models/shapes" red --grid 'a red star' 'a blue heart' --steps 1 --json -q -o sheet.safetensors -- star
+prints '"concept": "red"' '"concept": "star"' '"grid": "sheet.png"'
+if grep -q '"concept": "a' stdout; then complain 'a prompt was taken for a concept'; fi
+[ "$(od -An -tu1 -j 22 -N 2 sheet.png | awk '{ print ($1 * 256 + $2 > 300) }')" = 1 ] || complain 'one prompt was drawn, not two'
+
 # Two words are told from others with one of them: a red star becomes an orange one, red hearts and blue stars stay.
 run 0 "$LECO" erase -m "$SOURCE/models/shapes" "red star" --json -q -o two.safetensors
 prints '"topic": "color and object"' '"becomes": "orange star"'
