@@ -159,7 +159,8 @@ def pair_cases(fixture):
 
     unet = load_file(os.path.join(FIXTURES, MODEL, "unet", "diffusion_pytorch_model.safetensors"))
     case = CaseFile(fixture, "pairs", model=MODEL, pairs=PAIRS, stays=STAYS, lambdas=PAIR_LAMBDAS, away=AWAY)
-    case.describe("erase.<l>.<layer>", "F64 W (I + D), D = (mean g c^T - mean c c^T) (mean c c^T + mean p p^T + lambda I)^-1")
+    change = "(mean g c^T - mean c c^T) (mean c c^T + mean p p^T + lambda I)^-1"
+    case.describe("erase.<l>.<layer>", f"F64 W (I + D), D = {change}")
     case.describe("enhance.<l>.<layer>", f"F64 W (I - {AWAY} D)")
     cc, gc, pp = pair_sums()
     eye = torch.eye(len(cc), dtype=torch.float64)
