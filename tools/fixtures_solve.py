@@ -1,8 +1,10 @@
 """Closed-form edits, as their papers write them: state by state and matrix by matrix, in float64."""
 
+import os
+
 import torch
 
-from fixtures_common import CaseFile, generator
+from fixtures_common import FIXTURES, CaseFile, default_float64, generator
 
 WIDTH = 20  # of text states
 HEIGHTS = [6, 20, 29]  # of the matrices that read them: lower than wide, square, higher
@@ -106,4 +108,68 @@ def solve_cases(fixture="solve"):
     for count in ERASED:
         for kept_count in KEPT:
             solve_case(case, draw, matrices, anchors, count, kept_count)
+    case.write()
+    pair_cases(fixture)
+
+
+# A whole model's keys and values, edited so that texts read like others: what is asked of leco is in the file.
+MODEL = "sd1-like"
+PAIRS = [("a large red circle", "a large blue circle"), ("a red moon, flat style", "a blue moon, flat style")]
+STAYS = ["a green circle", "a large painting", "the old man"]
+PAIR_LAMBDAS = [1e-4, 1e-2]  # relative to the mean square of what a state has in a dimension
+BEHIND = 12  # leco computes so many states behind the longest text: the last one stands for all behind it
+AWAY = 0.3  # how far leco enhance goes
+
+
+def read_texts(texts):
+    """Token ids [texts, 77] and states [texts, 77, width] in float64."""
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    folder = os.path.join(FIXTURES, MODEL)
+    tokenizer = CLIPTokenizer.from_pretrained(os.path.join(folder, "tokenizer"))
+    ids = tokenizer(texts, padding="max_length", max_length=77, return_tensors="pt").input_ids
+    with default_float64(), torch.no_grad():
+        encoder = CLIPTextModel.from_pretrained(os.path.join(folder, "text_encoder"), torch_dtype=torch.float64).eval()
+        return ids, encoder(ids).last_hidden_state, tokenizer.eos_token_id
+
+
+def pair_sums():
+    """Means of c c^T, g c^T and p p^T over the states that change, and those that stay."""
+    texts = [text for pair in PAIRS for text in pair] + ["", *STAYS]
+    ids, states, end = read_texts(texts)
+    tokens = int((ids == end).int().argmax(dim=1).max()) + 1 + BEHIND
+    weights = torch.ones(tokens, dtype=torch.float64)
+    weights[-1] = 77 - tokens + 1
+    cc = gc = pp = 0
+    changed = 0.0
+    for k in range(len(PAIRS)):
+        c, g = 2 * k, 2 * k + 1
+        first = int((ids[c] != ids[g]).int().argmax())  # both words are one token: all behind them stand side by side
+        assert int((ids[c] != ids[g]).sum()) == 1
+        w, old, new = weights[first:], states[c, first:tokens], states[g, first:tokens]
+        cc, gc, changed = cc + sum_of(w, old, old), gc + sum_of(w, new, old), changed + w.sum()
+    stay = states[2 * len(PAIRS) :, :tokens]
+    for p in stay:
+        pp = pp + sum_of(weights, p, p)
+    return cc / changed, gc / changed, pp / (weights.sum() * len(stay))
+
+
+def pair_cases(fixture):
+    from safetensors.torch import load_file
+
+    unet = load_file(os.path.join(FIXTURES, MODEL, "unet", "diffusion_pytorch_model.safetensors"))
+    case = CaseFile(fixture, "pairs", model=MODEL, pairs=PAIRS, stays=STAYS, lambdas=PAIR_LAMBDAS, away=AWAY)
+    change = "(mean g c^T - mean c c^T) (mean c c^T + mean p p^T + lambda I)^-1"
+    case.describe("erase.<l>.<layer>", f"F64 W (I + D), D = {change}")
+    case.describe("enhance.<l>.<layer>", f"F64 W (I - {AWAY} D)")
+    cc, gc, pp = pair_sums()
+    eye = torch.eye(len(cc), dtype=torch.float64)
+    for index, relative in enumerate(PAIR_LAMBDAS):
+        lam = relative * (cc + pp).trace() / len(cc)
+        change = (gc - cc) @ torch.linalg.inv(cc + pp + lam * eye)
+        for name, tensor in unet.items():
+            if ".attn2.to_k." in name or ".attn2.to_v." in name:
+                layer, w = name.removesuffix(".weight"), tensor.double()
+                case.add(f"erase.{index}.{layer}", w + w @ change)
+                case.add(f"enhance.{index}.{layer}", w - AWAY * w @ change)
     case.write()

@@ -24,7 +24,7 @@
 #include "solve/contexts.h"
 #include "solve/erase.h"
 
-enum { MOST_TOLD = 6, PROMPT_FILE_LIMIT = 1 << 20 };
+enum { MOST_TOLD = 6, PROMPT_FILE_LIMIT = 4 << 20, LONGEST_LINE = 1 << 16 /* as the tokenizer has it */ };
 enum { MOST_KEPT_OF_ONE = 256 }; /* of what a text with wildcards means */
 
 leco_erase_options leco_erase_defaults(void)
@@ -130,6 +130,9 @@ static leco_status gather_texts(const char *const *given, size_t count, const ch
     for (const char *line; (line = lines_next(&lines, &number)); (*total)++) {
         all[*total] = (found_text){line, arena_printf(memory, "%s:%zu", file, number)};
         if (!all[*total].place) return error_memory(err, strlen(file), "texts");
+        if (strlen(line) > LONGEST_LINE)
+            return error_set(err, LECO_INVALID, "%s: a text of %zu bytes: expected at most %d", all[*total].place,
+                             strlen(line), LONGEST_LINE);
     }
     if (file && *total == count) return error_set(err, LECO_INVALID, "%s: expected a text a line, found none", file);
     *out = all;
@@ -336,9 +339,9 @@ static json_t *near_json(const near_words *near)
 {
     json_t *all = json_array();
     for (size_t i = 0; i < near->count; i++)
-        json_array_append_new(all, json_pack("{s:s, s:f, s:b, s:b}", "word", near->item[i].word, "distance",
-                                             near->item[i].distance, "of_topic", near->item[i].of_topic, "same",
-                                             near->item[i].same));
+        json_array_append_new(all, json_pack("{s:s, s:f, s:b, s:b, s:b}", "word", near->item[i].word, "distance",
+                                             near->item[i].distance, "of_topic", near->item[i].of_topic, "form",
+                                             near->item[i].form, "same", near->item[i].same));
     return all;
 }
 
@@ -365,6 +368,44 @@ static char *to_json(const erasing *e, const leco_erase_report *report)
     return status == LECO_OK ? text : NULL;
 }
 
+typedef enum near_kind { NEAR_LISTED, NEAR_IN_VOCABULARY, NEAR_FORM } near_kind;
+
+static near_kind kind_of(const near_word *w)
+{
+    return w->of_topic ? NEAR_LISTED : w->form ? NEAR_FORM : NEAR_IN_VOCABULARY;
+}
+
+/* Some of the nearest words of a kind, those up to `most` far, behind what these are; whether there are any. */
+static bool tell_near(FILE *out, const near_words *near, near_kind kind, double most, const char *what)
+{
+    size_t told = 0;
+    for (size_t i = 0; i < near->count && told < MOST_TOLD; i++) {
+        const near_word *w = &near->item[i];
+        if (kind_of(w) != kind || w->distance > most) continue;
+        fprintf(out, "%s %s (%.2f)", told++ ? "," : what, w->word, w->distance);
+    }
+    return told > 0;
+}
+
+/* How far the nearest word of a list is that says something else. */
+static double nearest_listed(const near_words *near)
+{
+    for (size_t i = 0; i < near->count; i++)
+        if (near->item[i].of_topic && !near->item[i].same) return near->item[i].distance;
+    return INFINITY;
+}
+
+static void tell_all_near(FILE *out, const near_words *near)
+{
+    const bool any = tell_near(out, near, NEAR_LISTED, INFINITY, "\n  nearest to it:");
+    fprintf(out, "%s\n", any ? "" : "\n  nearest to it: nothing that is known of its kind");
+    if (tell_near(out, near, NEAR_IN_VOCABULARY, nearest_listed(near),
+                  "  nearer, in the tokenizer's vocabulary (--to takes any):"))
+        fputc('\n', out);
+    if (tell_near(out, near, NEAR_FORM, INFINITY, "  spelt like it (not erased, unless named as well):"))
+        fputc('\n', out);
+}
+
 /* word: the name by itself. */
 static void tell_concept(FILE *out, const char *name, const char *word, const erased_concept *c,
                          const leco_erase_options *o)
@@ -378,12 +419,7 @@ static void tell_concept(FILE *out, const char *name, const char *word, const er
                 : c->left < 0.5 && !strchr(word, ' ') ? "gone, as a rule"
                 : c->left < ERASE_HARDLY              ? "look at pictures: it may be gone"
                                                       : "hardly changed");
-    fprintf(out, "\n  nearest to it:");
-    size_t told = 0;
-    for (size_t i = 0; i < c->near.count && told < MOST_TOLD; i++)
-        if (c->near.item[i].of_topic)
-            fprintf(out, "%s %s (%.2f)", told++ ? "," : "", c->near.item[i].word, c->near.item[i].distance);
-    fprintf(out, "%s\n", told ? "" : " nothing that is known of its kind");
+    tell_all_near(out, &c->near);
     for (size_t i = 0; i < c->near.count; i++)
         if (c->near.item[i].same) fprintf(out, "  \"%s\" says about the same, and is not kept\n", c->near.item[i].word);
 }

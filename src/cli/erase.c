@@ -33,7 +33,9 @@ typedef struct erase_args {
          ARG(keep),                                                                                                    \
          .help = "a word or a prompt that is to stay; one with wildcards is all that it means. May be given several "  \
                  "times (always kept: the empty prompt, and the contexts with other words of the concept's kind)"},    \
-        {"keep-file", 0, OPTION_TEXT, "FILE", ARG(keep_file), .help = "such texts, one a line; as with --in-file"},    \
+        {"keep-file",    0,                                                                                            \
+         OPTION_TEXT,    "FILE",                                                                                       \
+         ARG(keep_file), .help = "such texts, one a line; as with --in-file. Of more than 1000, 1000 are drawn"},      \
         {"method",                                                                                                     \
          0,                                                                                                            \
          OPTION_CHOICE,                                                                                                \
@@ -85,16 +87,20 @@ typedef struct erase_args {
         {"grid",                                                                                                       \
          0,                                                                                                            \
          OPTION_TEXTS,                                                                                                 \
-         "PROMPT",                                                                                                     \
+         "PROMPT...",                                                                                                  \
          ARG(grid),                                                                                                    \
-         .help = "draw this without and with the LoRA, into a picture beside it. May be given several times"},         \
+         .several = true,                                                                                              \
+         .help = "draw these without and with the LoRA, into a picture beside it: all that follows up to the next "    \
+                 "option, so "                                                                                         \
+                 "that concepts stand before it, or behind --. May be given several times"},                           \
     {                                                                                                                  \
         0                                                                                                              \
     }
 
 static const option_spec erase_option_list[] = {OPTIONS(
-    "what comes in its place, \"\" for nothing; of several, each by its share, \"a man:0.5\" (default: the word "
-    "nearest to it that the model knows)",
+    "what comes in its place, \"\" for nothing; of several, each by its share, \"a man:0.5\" (default: of the words of "
+    "its kind the nearest that the model knows; words of the tokenizer's vocabulary that are nearer still are said at "
+    "the end, and taken where no list of leco's has the concept)",
     "1", "how far to go: at 1 all the way")};
 static const option_spec enhance_option_list[] = {OPTIONS(
     "what it is to be told from more, \"\" for nothing (default: the word nearest to it that the model knows)", "0.3",

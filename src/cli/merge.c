@@ -15,8 +15,8 @@ static const option_spec merge_options[] = {
     {"output", 'o', OPTION_TEXT, "FILE-OR-FOLDER", ARG(output),
      .help = "where to: a .safetensors file, or with --into a folder that isn't there yet, unless the model is a file"},
     {"rank", 0, OPTION_WHOLE, "N", ARG(rank), .min = 1, .max = 65536,
-     .help = "keep no more than this rank in each layer: a smaller file, and what it loses is printed (default: keep "
-             "everything; the ranks add up)"},
+     .help = "keep no more than this rank in each layer: a smaller file, and what it loses is printed (default, and "
+             "above the rank that there is: keep everything; the ranks add up)"},
     {"precision", 0, OPTION_CHOICE, "TYPE", ARG(precision), .choices = "float16|float32|bfloat16",
      .help = SAVED_PRECISION_HELP " (default float16)"},
     {"model", 'm', OPTION_TEXT, "MODEL", ARG(model),

@@ -173,6 +173,16 @@ static bool looks_like_option(const command_line *line, const char *text)
     return text[0] == '-' && text[1] == '-' && find(line, text + 2, strcspn(text + 2, "="), 0, &group);
 }
 
+/* What follows the value of an option that takes several. */
+static int read_more(const command_line *line, const option_group *group, const option_spec *spec, int argc,
+                     char **argv, int *at)
+{
+    int status = OPTIONS_READY;
+    while (status == OPTIONS_READY && *at + 1 < argc && (argv[*at + 1][0] != '-' || !argv[*at + 1][1]))
+        status = store(line, group, spec, argv[++*at]);
+    return status;
+}
+
 /* Reads the option at argv[*at]; moves *at to the last argument that it used. */
 static int read_option(const command_line *line, int argc, char **argv, int *at)
 {
@@ -190,7 +200,8 @@ static int read_option(const command_line *line, int argc, char **argv, int *at)
         if (word[2]) value = word + 2;
     }
     if (spec->kind == OPTION_ANSWER) return spec->answer(value);
-    bool takes_value = spec->kind != OPTION_FLAG && spec->kind != OPTION_REFUSED;
+    const bool takes_value = spec->kind != OPTION_FLAG && spec->kind != OPTION_REFUSED;
+    const bool more = spec->several && !value;
     if (!takes_value) {
         if (value && spec->kind == OPTION_FLAG)
             return options_mistake(line->program, "--%s takes no value, but got '%s'", spec->name, value);
@@ -205,7 +216,8 @@ static int read_option(const command_line *line, int argc, char **argv, int *at)
                                    value, spec->name, value);
     }
     if (line->watched && group->options == line->watched) *line->given = spec->name;
-    return store(line, group, spec, value);
+    const int status = store(line, group, spec, value);
+    return more && status == OPTIONS_READY ? read_more(line, group, spec, argc, argv, at) : status;
 }
 
 static int set_defaults(const command_line *line)
@@ -240,6 +252,15 @@ static int add_operand(const command_line *line, const char *word, text_list *op
     return options_mistake(line->program, "it takes %zu: %s; what is '%s' for?", most, line->operand, word);
 }
 
+/* An option that was given and takes several words, or NULL. */
+static const char *name_of_taker(const command_line *line)
+{
+    for (const option_group *g = line->groups; g->title; g++)
+        for (const option_spec *s = g->options; s->name; s++)
+            if (s->several && ((const text_list *)value_of(g, s))->count > 0) return s->name;
+    return NULL;
+}
+
 static int check_operands(const command_line *line, const text_list *operands)
 {
     const size_t fewest = line->fewest ? line->fewest : 1;
@@ -247,6 +268,10 @@ static int check_operands(const command_line *line, const text_list *operands)
     bool empty = false;
     for (size_t i = 0; i < operands->count; i++) empty = empty || operands->item[i][0] == '\0';
     if (operands->count >= fewest && !empty) return OPTIONS_READY;
+    const char *taker = name_of_taker(line);
+    if (operands->count == 0 && taker)
+        return options_mistake(line->program, "a %s is missing: %s %s (words behind --%s are its own)", line->operand,
+                               line->program, line->usage, taker);
     if (fewest == 1 || empty)
         return options_mistake(line->program, "a %s is missing: %s %s", line->operand, line->program, line->usage);
     return options_mistake(line->program, "it takes %s%zu: %s; only %zu %s given: %s %s",

@@ -2,6 +2,7 @@
  * which the parser, its messages and --help are made.
  *
  * Understood: --name VALUE, --name=VALUE, -x VALUE, -xVALUE, flags, and "--" before operands that start with a dash.
+ * Of an option that takes several, --name VALUE VALUE..., too.
  * Whatever is wrong is told on stderr in one sentence that names the option, what it got and what it takes; an unknown
  * option suggests the nearest known one. */
 #ifndef LECO_CLI_OPTIONS_H
@@ -47,6 +48,7 @@ typedef struct option_spec {
     size_t offset;        /* of the value in the group's struct */
     int64_t min, max;
     bool above;                             /* of OPTION_NUMBER: min itself is too small */
+    bool several;                           /* of OPTION_TEXTS: it takes all words behind it up to the next option */
     const char *choices;                    /* "a|b|c" */
     const char *(*choice_at)(size_t index); /* instead: the names one by one, NULL after the last */
     const char *later;                      /* a choice that is known but not there yet, or NULL */

@@ -123,6 +123,17 @@ void dense_add_outer(const double *a, const double *b, int64_t rows, int64_t col
                     side(count), 1, a, side(rows), b + j, side(columns), 1, out + j * rows, side(rows));
 }
 
+void dense_add_symmetric(const double *a, const double *b, int64_t n, int64_t count, double *out)
+{
+#pragma omp parallel for num_threads(cpu_threads()) schedule(dynamic)
+    for (int64_t j = 0; j < n; j += BLOCK_SHORT)
+        cblas_dgemm(CblasColMajor, CblasNoTrans, CblasTrans, side(n - j), side(smaller(BLOCK_SHORT, n - j)),
+                    side(count), 1, a + j, side(n), b + j, side(n), 1, out + j + j * n, side(n));
+    for (int64_t j0 = 0; j0 < n; j0 += BLOCK_SHORT)
+        for (int64_t i = j0; i < n; i++)
+            for (int64_t j = j0; j < smaller(j0 + BLOCK_SHORT, i); j++) out[j + i * n] = out[i + j * n];
+}
+
 static leco_status singular(leco_error *err)
 {
     return error_set(err, LECO_INVALID, "the system of equations is singular; a larger lambda makes it sound");

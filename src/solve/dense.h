@@ -34,6 +34,9 @@ leco_status dense_svd(double *a, int64_t rows, int64_t columns, double *u, doubl
 
 /* out [rows, columns] += a [rows, count] * b [columns, count] transposed, where count is small beside the others. */
 void dense_add_outer(const double *a, const double *b, int64_t rows, int64_t columns, int64_t count, double *out);
+/* The same of a product that is symmetric, added to what is: b is a [n, count] but for its columns' scale. Half the
+ * work. */
+void dense_add_symmetric(const double *a, const double *b, int64_t n, int64_t count, double *out);
 
 /* a [n, n], symmetric and positive definite, becomes L [n, n] with a = L L^T: lower triangular, zeros above. One that
  * isn't definite is LECO_INVALID, "singular". */

@@ -48,7 +48,7 @@ leco_status moments_erase(moments *m, const float *c, const float *g, const floa
     if (from) to = columns_of(g, NULL, width, count, scratch, err);
     if (to) weighted = columns_of(c, weight, width, count, scratch, err);
     if (weighted) {
-        dense_add_outer(from, weighted, width, width, count, m->cc);
+        dense_add_symmetric(from, weighted, width, count, m->cc);
         dense_add_outer(to, weighted, width, width, count, m->gc);
         m->erased += sum(weight, count);
     }
@@ -64,7 +64,7 @@ leco_status moments_keep(moments *m, const float *p, const float *weight, int64_
     const double *state = columns_of(p, NULL, width, count, scratch, err), *weighted = NULL;
     if (state) weighted = columns_of(p, weight, width, count, scratch, err);
     if (weighted) {
-        dense_add_outer(state, weighted, width, width, count, m->pp);
+        dense_add_symmetric(state, weighted, width, count, m->pp);
         m->kept += sum(weight, count);
     }
     arena_destroy(scratch);
@@ -153,7 +153,7 @@ static leco_status find_projector(const work *w, double **out)
     if (none == 0)
         return error_set(w->err, LECO_INVALID,
                          "the kept states reach everywhere, so that SPEED has nothing left to change: keep fewer");
-    dense_add_outer(vectors, vectors, n, n, none, *out);
+    dense_add_symmetric(vectors, vectors, n, none, *out);
     return LECO_OK;
 }
 

@@ -9,12 +9,15 @@
 #include "model/prompt_syntax.h"
 
 /* Contexts of a concept; how many states behind the longest text are computed: the padding tells of the concept, too,
- * and all of it says about the same; and the parts of the progress bar. */
-enum { CONTEXTS = 36, BEHIND = 12, SEED = 20231108 };
+ * and all of it says about the same; how many texts are done between two calls of progress; and the parts of its bar.
+ */
+enum { CONTEXTS = 36, BEHIND = 12, SEED = 20231108, AT_A_TIME = 64 };
 #define NEAR_DONE 0.1
-#define ENCODED 0.7
+#define ENCODED 0.5
+#define GATHERED 0.6
+#define CUT 0.9
 
-static leco_status report(const solver *s, double done)
+leco_status erase_report(const solver *s, double done)
 {
     if (!s->options->progress || s->options->progress(s->options->user, done)) return LECO_OK;
     return error_set(s->err, LECO_INTERRUPTED, "stopped before anything was written");
@@ -194,7 +197,7 @@ static leco_status prepare_concept(solver *s, size_t index)
     c->target = arena_alloc(s->texts, c->target_count, sizeof *c->target);
     if (!c->target) return erase_no_memory(s, "contexts");
     for (size_t i = 0; i < c->target_count; i++) LECO_TRY(place_all(s, &c->at, c->targets[i].text, &c->target[i]));
-    return report(s, NEAR_DONE * (double)(index + 1) / (double)s->options->words);
+    return erase_report(s, NEAR_DONE * (double)(index + 1) / (double)s->options->words);
 }
 
 static leco_status place_pairs(solver *s)
@@ -239,19 +242,32 @@ static void choose_length(solver *s)
     s->tokens = most + BEHIND < length ? most + BEHIND : length;
 }
 
+/* Counts what is done. */
+static leco_status encode_some(solver *s, text_states *states, encoded_text *text, size_t count, size_t *done,
+                               size_t all)
+{
+    for (size_t from = 0; from < count; from += AT_A_TIME) {
+        const size_t now = count - from < AT_A_TIME ? count - from : AT_A_TIME;
+        LECO_TRY(encode_texts(states, text + from, now, s->texts, s->err));
+        *done += now;
+        LECO_TRY(erase_report(s, NEAR_DONE + (ENCODED - NEAR_DONE) * (double)*done / (double)all));
+    }
+    return LECO_OK;
+}
+
 static leco_status encode_all(solver *s)
 {
     text_states *states;
+    size_t done = 0, all = s->kept_count;
     choose_length(s);
+    for (size_t i = 0; i < s->count; i++) all += s->subject[i].at.count * (1 + s->subject[i].target_count);
     LECO_TRY(text_states_create(s->device, s->model, (int64_t)s->tokens, &states, s->err));
-    leco_status status = encode_texts(states, s->kept, s->kept_count, s->texts, s->err);
+    leco_status status = encode_some(s, states, s->kept, s->kept_count, &done, all);
     for (size_t i = 0; i < s->count && status == LECO_OK; i++) {
         subject *c = &s->subject[i];
-        status = encode_texts(states, c->text, c->at.count, s->texts, s->err);
+        status = encode_some(s, states, c->text, c->at.count, &done, all);
         for (size_t k = 0; k < c->target_count && status == LECO_OK; k++)
-            status = encode_texts(states, c->target[k], c->at.count, s->texts, s->err);
-        if (status == LECO_OK)
-            status = report(s, NEAR_DONE + (ENCODED - NEAR_DONE) * (double)(i + 1) / (double)s->count);
+            status = encode_some(s, states, c->target[k], c->at.count, &done, all);
     }
     text_states_destroy(states);
     return status;
@@ -288,6 +304,8 @@ static leco_status gather(solver *s, moments *m)
         state_weights(s->tokens, length, of_state);
         for (size_t k = 0; k < s->tokens; k++) of_state[k] *= s->kept_weight[i];
         LECO_TRY(moments_keep(m, s->kept[i].states, of_state, (int64_t)s->tokens, s->err));
+        if (i % AT_A_TIME == 0)
+            LECO_TRY(erase_report(s, ENCODED + (GATHERED - ENCODED) * (double)i / (double)s->kept_count));
     }
     m->kept *= s->kept_own;
     moments_average(m);
@@ -322,7 +340,7 @@ static leco_status cut_all(solver *s, cut *c)
         if (status == LECO_OK) status = cut_add(c, i, matrix, r->layer->out, s->err);
         arena_destroy(scratch);
         LECO_TRY(status);
-        LECO_TRY(report(s, ENCODED + (1 - ENCODED) * (double)(i + 1) / (double)s->readers.count));
+        LECO_TRY(erase_report(s, GATHERED + (CUT - GATHERED) * (double)(i + 1) / (double)s->readers.count));
     }
     s->result->rank = o->rank ? c->most : cut_rank(c, o->lost);
     s->result->lost = cut_lost(c, s->result->rank);
@@ -397,6 +415,7 @@ static leco_status run(solver *s)
     LECO_TRY(solve(s));
     LECO_TRY(cut_all(s, &c));
     LECO_TRY(erase_measure(s, &c));
+    LECO_TRY(erase_report(s, 1));
     return make_trainable(s, &c);
 }
 

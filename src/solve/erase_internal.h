@@ -33,7 +33,8 @@ typedef struct solver {
     float *kept_weight;     /* how often each is counted */
     name_table kept_places; /* in kept_name */
     size_t kept_count, kept_capacity;
-    double kept_own; /* the part of their weights that the caller's own have no share in */
+    double kept_own;           /* the part of their weights that the caller's own have no share in */
+    const char *contradiction; /* a text that was to be kept, and says what a pair changes; or NULL */
     size_t tokens;
     edit edit;
     double *moved; /* the sketch of what the LoRA adds to the matrices */
@@ -45,6 +46,9 @@ static inline leco_status erase_no_memory(const solver *s, const char *what)
 {
     return error_memory(s->err, 0, what);
 }
+
+/* Tells whoever waits; LECO_INTERRUPTED where they don't want to any longer. done: 0 to 1. */
+leco_status erase_report(const solver *s, double done);
 
 /* The concept that a text mentions; NULL: none. */
 const subject *erase_mentioned(const solver *s, const placed_text *text);

@@ -10,6 +10,9 @@
 #define FAR 0.3
 #define WILD 10
 #define CAREFUL (100 * ERASE_LAMBDA)
+/* How many kept texts are measured at a time, and where the progress bar then begins. */
+enum { AT_A_TIME = 16 };
+#define MEASURING 0.9
 
 /* The sketch of what states x [width, count] are read as, behind the edit or (`matrix`: s->sketch) by the model itself.
  */
@@ -20,7 +23,7 @@ static double *read_states(const solver *s, const double *matrix, const float *x
     double *out = from ? dense_new(scratch, READERS_SKETCH, n, s->err) : NULL;
     if (!out) return NULL;
     for (int64_t i = 0; i < width * n; i++) from[i] = (double)x[i];
-    dense_product(matrix, from, READERS_SKETCH, width, n, out);
+    dense_flat_product(matrix, from, READERS_SKETCH, width, n, out);
     return out;
 }
 
@@ -67,6 +70,29 @@ static int most_moved_first(const void *left, const void *right)
     return strcmp(a->text, b->text);
 }
 
+/* Of how many texts from the one at `from` on the states lie side by side. */
+static size_t side_by_side(const solver *s, size_t from)
+{
+    const size_t each = s->tokens * (size_t)s->readers.width;
+    size_t count = 1;
+    while (count < AT_A_TIME && from + count < s->kept_count &&
+           s->kept[from + count].states == s->kept[from].states + count * each)
+        count++;
+    return count;
+}
+
+/* How far each of these texts moves, squared: the mean over its states. */
+static leco_status measure_some(solver *s, size_t from, size_t count, const float *of_state, double *mean)
+{
+    const size_t length = tokenizer_length(s->model->tokenizer);
+    arena *scratch = arena_create();
+    const double *y = scratch ? read_states(s, s->moved, s->kept[from].states, count * s->tokens, scratch) : NULL;
+    for (size_t i = 0; y && i < count; i++)
+        mean[i] = squares(y + i * s->tokens * READERS_SKETCH, of_state, s->tokens) / (double)length;
+    arena_destroy(scratch);
+    return y ? LECO_OK : error_memory(s->err, 0, "text states");
+}
+
 static leco_status measure_kept(solver *s, double unit)
 {
     const size_t length = tokenizer_length(s->model->tokenizer);
@@ -74,15 +100,15 @@ static leco_status measure_kept(solver *s, double unit)
     s->result->kept = arena_alloc(s->memory, s->kept_count, sizeof *s->result->kept);
     if (!of_state || !s->result->kept) return error_memory(s->err, 0, "texts");
     state_weights(s->tokens, length, of_state);
-    double all = 0;
-    for (size_t i = 0; i < s->kept_count; i++) {
-        arena *scratch = arena_create();
-        const double *y = scratch ? read_states(s, s->moved, s->kept[i].states, s->tokens, scratch) : NULL;
-        const double mean = y ? squares(y, of_state, s->tokens) / (double)length : 0;
-        arena_destroy(scratch);
-        if (!y) return error_memory(s->err, 0, "text states");
-        all += mean;
-        s->result->kept[i] = (kept_text){s->kept_name[i], sqrt(mean) / unit};
+    double all = 0, mean[AT_A_TIME];
+    for (size_t from = 0, count; from < s->kept_count; from += count) {
+        count = side_by_side(s, from);
+        LECO_TRY(measure_some(s, from, count, of_state, mean));
+        for (size_t i = 0; i < count; i++) {
+            all += mean[i];
+            s->result->kept[from + i] = (kept_text){s->kept_name[from + i], sqrt(mean[i]) / unit};
+        }
+        LECO_TRY(erase_report(s, MEASURING + (1 - MEASURING) * (double)from / (double)s->kept_count));
     }
     s->result->kept_count = s->kept_count;
     s->result->kept_moved = sqrt(all / (double)s->kept_count) / unit;

@@ -1,5 +1,6 @@
 #include "solve/merge.h"
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "model/kinds.h"
 #include "solve/low_rank.h"
@@ -18,7 +19,6 @@ static int64_t most_rank(const change *c)
 
 static leco_status check(const change_list *changes, int64_t rank, leco_error *err)
 {
-    int64_t most = 0;
     if (changes->count == 0)
         return error_set(err, LECO_INVALID, "all weights are 0: there would be nothing in the result");
     for (size_t i = 0; i < changes->count; i++) {
@@ -38,11 +38,25 @@ static leco_status check(const change_list *changes, int64_t rank, leco_error *e
                              "%s: holds a %s, which no LoRA equals exactly: give the rank (--rank) of the one that is "
                              "to come near it",
                              c->no_product, c->its_kind);
-        if (most_rank(c) > most) most = most_rank(c);
     }
-    if (rank <= most) return LECO_OK;
-    return error_set(err, LECO_INVALID, "a rank of %lld is above what there is: %lld at most, in any layer",
-                     (long long)rank, (long long)most);
+    return LECO_OK;
+}
+
+/* A rank that no layer has leaves out nothing: the LoRAs stand side by side as if none were given, but where one of
+ * them is no product, or where their ranks add up to more. */
+static int64_t rank_wanted(const change_list *changes, int64_t rank)
+{
+    int64_t most = 0;
+    bool side_by_side = true;
+    for (size_t i = 0; i < changes->count; i++) {
+        const change *c = &changes->at[i];
+        if (most_rank(c) > most) most = most_rank(c);
+        side_by_side = side_by_side && !c->no_product && c->rank <= rank;
+    }
+    if (rank <= most) return rank;
+    log_message(LOG_INFO, "a rank of %lld is above what there is, %lld at most in any layer: nothing is left out",
+                (long long)rank, (long long)most);
+    return side_by_side ? 0 : most;
 }
 
 /* As they are, side by side. */
@@ -105,6 +119,7 @@ leco_status merge_loras(const change_list *changes, int64_t rank, work *w, train
     double cost = 0;
     *report = (thin_report){0};
     LECO_TRY(check(changes, rank, err));
+    rank = rank_wanted(changes, rank);
     for (size_t i = 0; i < changes->count; i++) cost += cost_of(&changes->at[i]);
     work_begin(w, (int64_t)changes->count, cost);
     leco_status status = LECO_OK;

@@ -8,9 +8,9 @@
 #include "solve/work.h"
 
 /* One LoRA that does what the changes do. rank 0: exactly that, with the sum of their ranks in each layer; else the
- * best that this rank can do, in layers that have more. LECO_INVALID where there is nothing to join, where the rank is
- * above what there is, or where no exact joining is possible (LoHa) and no rank given. *out is the caller's; the report
- * borrows layers. */
+ * best that this rank can do, in layers that have more; above what there is, that is exact, and logged. LECO_INVALID
+ * where there is nothing to join, or where no exact joining is possible (LoHa) and no rank given. *out is the caller's;
+ * the report borrows layers. */
 leco_status merge_loras(const change_list *changes, int64_t rank, work *w, trainable **out, thin_report *report,
                         leco_error *err);
 

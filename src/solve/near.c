@@ -4,84 +4,19 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "solve/compound.h"
 #include "solve/dense.h"
+#include "solve/vocabulary.h"
 
-/* Contexts in which words are compared; how many states behind the longest text; how many of the vocabulary are looked
- * at; and below which part of the median distance a word says the same. */
-enum { COMPARED = 2, BEHIND = 4, FROM_VOCABULARY = 12 };
+/* Contexts in which words are compared, and how many states behind the longest text; of how many words of the
+ * vocabulary it is asked what the model does with them, and how many of these, and of the concept's forms, are compared
+ * like the words of lists; below which part of the median distance a word says the same, and above which one of the
+ * vocabulary, of which nobody knows what it means, is far enough to say something else. */
+enum { COMPARED = 2, BEHIND = 4, FROM_TABLE = 256, FROM_VOCABULARY = 12, FORMS = 4 };
 #define SAME 0.25
-
-/* ---- the vocabulary ---- */
-
-typedef struct candidate {
-    int32_t id;
-    double likeness;
-} candidate;
-
-static int by_likeness(const void *left, const void *right)
-{
-    const candidate *a = left, *b = right;
-    if (a->likeness != b->likeness) return a->likeness > b->likeness ? -1 : 1;
-    return a->id < b->id ? -1 : 1;
-}
-
-/* The length of the word in "word</w>", of three letters or more; 0: another kind of token. */
-static size_t whole_word(const char *token)
-{
-    const size_t length = token ? strspn(token, "abcdefghijklmnopqrstuvwxyz") : 0;
-    return length < 3 || strcmp(token + length, "</w>") != 0 ? 0 : length;
-}
-
-static void read_row(const weight *table, int32_t id, int64_t width, float *out)
-{
-    const size_t bytes = (size_t)width * dtype_size(table->type);
-    dtype_convert(out, DTYPE_F32, (const char *)table->data + (size_t)id * bytes, table->type, (size_t)width);
-}
-
-static double cosine(const float *a, const float *b, int64_t width)
-{
-    double ab = 0, aa = 0, bb = 0;
-    for (int64_t i = 0; i < width; i++) {
-        ab += (double)a[i] * (double)b[i];
-        aa += (double)a[i] * (double)a[i];
-        bb += (double)b[i] * (double)b[i];
-    }
-    return aa > 0 && bb > 0 ? ab / sqrt(aa * bb) : 0;
-}
-
-/* The tokens whose embeddings are most like the mean of the concept's. */
-static leco_status search_vocabulary(const near_search *s, const char *concept, arena *scratch, candidate **out,
-                                     size_t *count, leco_error *err)
-{
-    const tokenizer *t = s->model->tokenizer;
-    const int64_t width = s->model->text.hidden_size;
-    const int64_t rows = (int64_t)tokenizer_vocabulary(t) < s->model->text.vocab_size ? (int64_t)tokenizer_vocabulary(t)
-                                                                                      : s->model->text.vocab_size;
-    placed_text word;
-    weight *table;
-    float *row = arena_alloc(scratch, (size_t)width, sizeof *row),
-          *mean = arena_alloc(scratch, (size_t)width, sizeof *mean);
-    *out = arena_alloc(scratch, (size_t)rows, sizeof **out);
-    if (!row || !mean || !*out) return error_memory(err, (size_t)rows * sizeof **out, "the vocabulary");
-    LECO_TRY(text_place(concept, t, scratch, &word, err));
-    LECO_TRY(weights_get(s->model->weights[PART_TEXT_ENCODER], "text_model.embeddings.token_embedding.weight",
-                         SHAPE(s->model->text.vocab_size, width), &table, err));
-    for (size_t k = 1; k + 1 < word.needed; k++) {
-        if (word.ids[k] >= rows) continue; /* an embedding's */
-        read_row(table, word.ids[k], width, row);
-        for (int64_t i = 0; i < width; i++) mean[i] += row[i];
-    }
-    *count = 0;
-    for (int32_t id = 0; id < rows; id++) {
-        if (!whole_word(tokenizer_token(t, id))) continue;
-        read_row(table, id, width, row);
-        (*out)[(*count)++] = (candidate){id, cosine(mean, row, width)};
-    }
-    qsort(*out, *count, sizeof **out, by_likeness);
-    return LECO_OK;
-}
+#define APART 0.5
 
 /* ---- lists ---- */
 
@@ -105,7 +40,7 @@ static leco_status add_topic(const near_search *s, const topic *about, arena *me
     const char **word;
     size_t count;
     LECO_TRY(topic_words(about, s->model->tokenizer, memory, &word, &count, err));
-    out->item = arena_alloc(memory, count + FROM_VOCABULARY, sizeof *out->item);
+    out->item = arena_alloc(memory, count + FROM_VOCABULARY + FORMS, sizeof *out->item);
     if (!out->item) return error_memory(err, count * sizeof *out->item, "near words");
     out->count = 0;
     out->topic = about;
@@ -113,26 +48,6 @@ static leco_status add_topic(const near_search *s, const topic *about, arena *me
     for (size_t i = 0; i < count; i++)
         if (!avoided(s, word[i])) out->item[out->count++] = (near_word){.word = word[i], .of_topic = true};
     return LECO_OK;
-}
-
-static leco_status add_vocabulary(const near_search *s, const char *concept, arena *memory, near_words *out,
-                                  leco_error *err)
-{
-    arena *scratch = arena_create();
-    if (!scratch) return error_memory(err, 0, "the vocabulary");
-    candidate *found;
-    size_t count = 0, added = 0;
-    leco_status status = search_vocabulary(s, concept, scratch, &found, &count, err);
-    for (size_t i = 0; status == LECO_OK && i < count && added < FROM_VOCABULARY; i++) {
-        const char *token = tokenizer_token(s->model->tokenizer, found[i].id);
-        const char *word = arena_printf(memory, "%.*s", (int)whole_word(token), token);
-        if (!word) status = error_memory(err, 0, "near words");
-        if (!word || avoided(s, word) || listed(out, word)) continue;
-        out->item[out->count++] = (near_word){.word = word};
-        added++;
-    }
-    arena_destroy(scratch);
-    return status;
 }
 
 /* ---- distances ---- */
@@ -199,12 +114,22 @@ static int by_distance(const void *left, const void *right)
     return strcmp(a->word, b->word);
 }
 
+/* Of a list's words, which say what is far and what is near; where there are none, of all. They are sorted. */
+static double median_of(const near_words *words)
+{
+    size_t listed_words = 0, seen = 0;
+    for (size_t i = 0; i < words->count; i++) listed_words += words->item[i].of_topic;
+    if (listed_words == 0) return words->count ? words->item[words->count / 2].distance : 0;
+    for (size_t i = 0;; i++)
+        if (words->item[i].of_topic && seen++ == listed_words / 2) return words->item[i].distance;
+}
+
 /* Roots of means, relative to the median. */
 static void finish(near_words *words)
 {
     for (size_t i = 0; i < words->count; i++) words->item[i].distance = sqrt(words->item[i].distance / COMPARED);
     qsort(words->item, words->count, sizeof *words->item, by_distance);
-    const double median = words->count ? words->item[words->count / 2].distance : 0;
+    const double median = median_of(words);
     for (size_t i = 0; i < words->count; i++) {
         near_word *w = &words->item[i];
         if (median > 0) w->distance /= median;
@@ -222,6 +147,58 @@ static leco_status compare(const near_search *s, const char *concept, near_words
     for (size_t i = 0; i < at.count; i++) LECO_TRY(compare_in(s, &at.item[i], concept, words, scratch, err));
     finish(words);
     return LECO_OK;
+}
+
+/* ---- the vocabulary ---- */
+
+/* Is it among all concepts, or does it hold one of these without being a form of it, or the other way round? */
+static bool passed_over(const near_search *s, const char *word, bool form)
+{
+    for (size_t i = 0; i < s->avoided; i++)
+        if (strcasecmp(s->avoid[i], word) == 0) return true;
+    return !form && avoided(s, word);
+}
+
+/* Those of the vocabulary that the token table holds for likely, the nearest in a text of nothing else first. */
+static leco_status candidates(const near_search *s, const char *concept, const near_words *beside, arena *scratch,
+                              near_words *out, leco_error *err)
+{
+    const char **word;
+    size_t count;
+    *out = (near_words){0};
+    LECO_TRY(vocabulary_like(s->model, concept, FROM_TABLE, scratch, &word, &count, err));
+    out->item = arena_alloc(scratch, count + 1, sizeof *out->item);
+    if (!out->item) return error_memory(err, count * sizeof *out->item, "near words");
+    for (size_t i = 0; i < count; i++) {
+        const bool form = vocabulary_is_form(word[i], concept);
+        if (!passed_over(s, word[i], form) && !listed(beside, word[i]))
+            out->item[out->count++] = (near_word){.word = word[i], .form = form};
+    }
+    LECO_TRY(compare_in(s, &(context){.before = "", .after = ""}, concept, out, scratch, err));
+    qsort(out->item, out->count, sizeof *out->item, by_distance);
+    return LECO_OK;
+}
+
+static leco_status add_vocabulary(const near_search *s, const char *concept, arena *memory, near_words *out,
+                                  leco_error *err)
+{
+    arena *scratch = arena_create();
+    if (!scratch) return error_memory(err, 0, "the vocabulary");
+    near_words found;
+    size_t added = 0, forms = 0;
+    leco_status status = candidates(s, concept, out, scratch, &found, err);
+    for (size_t i = 0; status == LECO_OK && i < found.count; i++) {
+        const bool form = found.item[i].form;
+        if (form ? forms == FORMS : added == FROM_VOCABULARY) continue;
+        *(form ? &forms : &added) += 1;
+        const char *word = arena_strdup(memory, found.item[i].word);
+        if (word)
+            out->item[out->count++] = (near_word){.word = word, .form = form};
+        else
+            status = error_memory(err, 0, "near words");
+    }
+    arena_destroy(scratch);
+    return status;
 }
 
 /* ---- topics ---- */
@@ -254,6 +231,7 @@ static leco_status find(const near_search *s, const char *concept, arena *memory
     const bool known = about != NULL;
     if (!about) LECO_TRY(guess_topic(s, concept, scratch, &about, err));
     LECO_TRY(add_topic(s, about, memory, out, err));
+    out->guessed = !known && word_is_known(s->model->tokenizer, concept) && !topic_is_names(about);
     LECO_TRY(add_vocabulary(s, concept, memory, out, err));
     LECO_TRY(compare(s, concept, out, scratch, err));
     /* Words that are listed side by side don't say the same, however near: "flat" and "dotted" of a model to which they
@@ -273,10 +251,19 @@ leco_status near_find(const near_search *s, const char *concept, arena *memory, 
 
 /* ---- what may come in its place ---- */
 
+/* A word of the vocabulary may be a form, a synonym or a misspelling of the concept, or a piece of words that the model
+ * has never read: only where no list has the concept is one taken, and only one that is neither near enough to be the
+ * former nor further than a list's. */
+static bool may_replace(const near_words *near, const near_word *w)
+{
+    if (w->same || w->form) return false;
+    return w->of_topic || near->known == 0 || (near->guessed && w->distance >= APART);
+}
+
 const char *near_other(const near_words *near)
 {
     for (size_t i = 0; i < near->count; i++)
-        if (!near->item[i].same && (near->item[i].of_topic || near->known == 0)) return near->item[i].word;
+        if (may_replace(near, &near->item[i])) return near->item[i].word;
     return NULL;
 }
 

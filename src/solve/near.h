@@ -8,7 +8,8 @@
 typedef struct near_word {
     const char *word;
     double distance; /* of keys and values, root mean square; relative to that of the median word of the topic */
-    bool of_topic;   /* or found in the tokenizer's vocabulary, by its token's embedding */
+    bool of_topic;   /* or found in the tokenizer's vocabulary (vocabulary.h) */
+    bool form;       /* of these: by its letters another form of the concept, "reds" of "red" */
     bool same;       /* so near that it says the same, as "scarlet" does for "red" */
 } near_word;
 
@@ -17,6 +18,7 @@ typedef struct near_words {
     size_t count;
     const topic *topic;
     size_t known; /* words of the topic that the model knows, with those that are to be avoided */
+    bool guessed; /* no list has the concept, the model knows it, and the topic that is said is none of names */
 } near_words;
 
 typedef struct near_search {
@@ -34,8 +36,8 @@ leco_status near_find(const near_search *s, const char *concept, arena *memory, 
 /* So many of the nearest words count most among what is kept: to tell these from the concept is hardest. */
 enum { NEAR_MOST = 4 };
 
-/* The nearest word of its kind that says something else; of a kind of which the model knows no word, the nearest of the
- * vocabulary; NULL: none. */
+/* The nearest word of its kind that says something else; where its kind is guessed only, or the model knows no word of
+ * it, perhaps one of the vocabulary that is nearer; NULL: none. */
 const char *near_other(const near_words *near);
 /* Words of the concept's kind that say something else, the nearest first; of those that share its first words ("red
  * heart" with "red star") alone, where `leading`. out [near->count]; how many there are. */

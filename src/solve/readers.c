@@ -74,7 +74,7 @@ static void add_to_sketch(void *user, const double *matrix, int64_t rows)
 static void add_to_gram(void *user, const double *matrix, int64_t rows)
 {
     const summing *s = user;
-    dense_add_outer(matrix, matrix, s->width, s->width, rows, s->out);
+    dense_add_symmetric(matrix, matrix, s->width, rows, s->out);
 }
 
 /* The matrices themselves. */

@@ -60,7 +60,9 @@ for option in --in-file --keep-file; do
     wrong 1 'folder.safetensors: ' red $option folder.safetensors
 done
 head -c 2000000 /dev/zero | tr '\0' 'x' >long.txt
-wrong 1 'long.txt: ' red --keep-file long.txt
+wrong 1 'long.txt:1: a text of 2000000 bytes: expected at most 65536' red --keep-file long.txt
+seq 700000 >many.txt
+wrong 1 'many.txt: is longer than 4194304 bytes' red --keep-file many.txt
 
 printf 'a star\n\n# of two\na {star|heart\n' >line.txt
 wrong 1 'line.txt:4: "\{star\|heart": this \{ is never closed' red --keep-file line.txt
@@ -105,6 +107,7 @@ fi
 wrong 1 'a width of 63 pixels: expected a multiple' red --grid 'a red star' --width 63
 wrong 1 'this \{ is never closed' red --grid '{a'
 wrong 2 '--steps is for a sheet: say with --grid what to draw' red --steps 5
+wrong 2 'a CONCEPT is missing: .*\(words behind --grid are its own\)' --grid 'a red star' red
 wrong 2 '--latents: a grid draws its own noise' red --grid 'a red star' --latents x.safetensors
 
 # Where to, and of what.

@@ -38,6 +38,12 @@ prints '"file": "x\?.safetensors"'
 run 0 "$LECO" inspect --json x$'\xff'.safetensors
 prints '"path": "x\?.safetensors"'
 
+# All that follows --grid is drawn, up to the next option; behind -- stand concepts.
+run 0 "$LECO" erase -m "$SOURCE/models/shapes" red --grid 'a red star' 'a blue heart' --steps 1 --json -q -o sheet.safetensors -- star
+prints '"concept": "red"' '"concept": "star"' '"grid": "sheet.png"'
+if grep -q '"concept": "a' stdout; then complain 'a prompt was taken for a concept'; fi
+[ "$(od -An -tu1 -j 22 -N 2 sheet.png | awk '{ print ($1 * 256 + $2 > 300) }')" = 1 ] || complain 'one prompt was drawn, not two'
+
 # Two words are told from others with one of them: a red star becomes an orange one, red hearts and blue stars stay.
 run 0 "$LECO" erase -m "$SOURCE/models/shapes" "red star" --json -q -o two.safetensors
 prints '"topic": "color and object"' '"becomes": "orange star"'
@@ -95,10 +101,28 @@ prints '"text": "a small \{b\}"' '"text": "a large \{b\}"' '"text": "blue"' '"te
 if grep -q remark stdout; then complain 'a remark is kept'; fi
 moved=$(grep -B1 -A1 '"text": ".*orange' stdout | sed -n 's/.*"moved": \([0-9.]*\).*/\1/p' | sort -g | tail -n 1)
 at_least 0.5 "$moved" || complain "orange moves by $moved"
+# Of one that is longer still some stand for all; what is named by itself is among them in any case.
+{ seq 2500 | sed 's/^/artist number /' && echo 'artist number 7'; } >artists.txt
+run 0 "$LECO" erase -m "$SOURCE/models/shapes" red --json -q -o x.safetensors --keep-file artists.txt --keep 'number 1 of all'
+says 'of the 2500 texts of --keep-file 1000 are drawn'
+prints '"text": "number 1 of all"' '"text": ".*orange'
+drawn=$(grep -c '"text": "artist number [0-9]*"' stdout)
+[ "$drawn" = 1000 ] || complain "$drawn of 2500 texts were drawn"
+[ "$(grep -c '"text": "artist number [0-9]\{1,3\}"' stdout)" -lt 600 ] || complain 'the first were drawn, not any'
 printf 'prompts: [{target: red, neutral: blue}]\npreserve: [red, green]\nnetwork: {init: erase}\n' >contradiction.yaml
 printf 'pretrained_model: {name_or_path: %s}\ntrain: {iterations: 1}\n' "$SOURCE/models/shapes" >>contradiction.yaml
 run 0 "$LECO" train contradiction.yaml -q
 says 'contradiction\.yaml: "red" is to change and to stay'
+# In other words, too; what tells it apart stays.
+sed -i 's/target: red, neutral: blue/target: a large red star, neutral: a large blue star/' contradiction.yaml
+run 0 "$LECO" train contradiction.yaml -q
+says '"red" says what is to change, and is to stay'
+sed -i 's/preserve: .*/preserve: [red star, a large red star on a white background]/' contradiction.yaml
+run 0 "$LECO" train contradiction.yaml -q
+says '"(red star|a large red star on a white background)" says what is to change, and is to stay'
+sed -i 's/preserve: .*/preserve: [a large red heart, large, star, a large green star]/' contradiction.yaml
+run 0 "$LECO" train contradiction.yaml -q
+if grep -q 'is to stay' stderr; then complain 'what may stay was left out'; fi
 
 # A training that begins there has begun well: with a learning rate of nearly 0, red is gone.
 run 0 "$LECO" train "$SOURCE/examples/erase_red.yaml" --set train.iterations=1 --set train.lr=1e-9 --set save.path="$work/begun"

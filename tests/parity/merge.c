@@ -258,6 +258,29 @@ static void what_a_rank_loses_is_what_is_told(void **state)
     assert_true(compare(&joined, 1, all, 2).worst < 1e-6);
 }
 
+/* A rank that no layer has is as none: side by side. What can't stand so comes as near as the layers' sides allow. */
+static void a_rank_above_all_leaves_out_nothing(void **state)
+{
+    (void)state;
+    static const leco_lora both[] = {{SD1 "/lora.safetensors", 1}, {SD1 "/lora_c3lier.safetensors", 0.5}};
+    static const leco_lora loha[] = {{SD1 "/lora.safetensors", 1}, {SD1 "/loha_c3lier.safetensors", 0.5}};
+    char path[2][600];
+    size_t count;
+    for (int i = 0; i < 2; i++) {
+        snprintf(path[i], sizeof path[i], "%s", test_path(i ? "above.safetensors" : "exact.safetensors"));
+        const leco_merge_options o = {.precision = "float32", .rank = i ? 1000 : 0};
+        assert_works(leco_merge(both, 2, path[i], &o, NULL, &err), &err);
+    }
+    const size_t same = same_tensors(path[0], path[1], &count);
+    assert_int_equal(same, count);
+    leco_merge_report report = {0};
+    const leco_merge_options o = {.model = SD1, .precision = "float32", .rank = 1000};
+    assert_works(leco_merge(loha, 2, path[0], &o, &report, &err), &err);
+    const leco_lora joined = {path[0], 1};
+    assert_true(compare(&joined, 1, loha, 2).worst < 1e-6 && report.rank == 24);
+    leco_merge_report_free(&report);
+}
+
 static void check_untouched_files(const char *into)
 {
     static const char *const files[] = {"model_index.json",
@@ -395,6 +418,7 @@ int main(void)
         cmocka_unit_test(joined_they_do_what_they_did_side_by_side),
         cmocka_unit_test(a_file_alone_stays_as_it_is),
         cmocka_unit_test(what_a_rank_loses_is_what_is_told),
+        cmocka_unit_test(a_rank_above_all_leaves_out_nothing),
         cmocka_unit_test(in_the_model_and_out_of_it_again),
         cmocka_unit_test(other_kinds_in_the_model),
         cmocka_unit_test(a_known_lora_comes_back),

@@ -170,6 +170,62 @@ static void ways_that_erase(void **state)
     leco_erase_report_free(&report);
 }
 
+/* up * down of a file, some rows of each layer, as one long vector. */
+static size_t added(const char *name, double *out, size_t room)
+{
+    model *m;
+    trainable *t;
+    adapter_layers layers;
+    size_t count = 0;
+    assert_works(model_open(SHAPES, &m, &err), &err);
+    assert_works(model_adapter_layers(m, &layers, &err), &err);
+    assert_works(trainable_load(test_path(name), &layers, DTYPE_F32, &t, &err), &err);
+    for (size_t i = 0; i < trainable_module_count(t); i++) {
+        const trainable_module *module = trainable_module_at(t, i);
+        const float *down = module->param[0].value, *up = module->param[1].value;
+        for (int64_t row = 0; row < module->layer.out; row += 7)
+            for (int64_t k = 0; k < module->layer.in; k++) {
+                double sum = 0;
+                for (int64_t r = 0; r < module->rank; r++)
+                    sum += (double)up[row * module->rank + r] * (double)down[r * module->layer.in + k];
+                assert_true(count < room);
+                out[count++] = sum * (double)module->alpha / (double)module->rank;
+            }
+    }
+    trainable_destroy(t);
+    model_close(m);
+    return count;
+}
+
+/* The same change with the other sign, as far as its strength says. */
+static void enhancing_is_the_other_way(void **state)
+{
+    (void)state;
+    enum { ROOM = 1 << 18 };
+    double *one = malloc(ROOM * sizeof *one), *other = malloc(ROOM * sizeof *other), off = 0, norm = 0;
+    assert_true(one && other);
+    leco_erase_options o = of(red, 1);
+    o.to = (const char *const[]){"orange"};
+    o.to_count = 1;
+    o.rank = 128;
+    o.precision = "float32";
+    leco_erase_report report = erase(SHAPES, &o, "less.safetensors");
+    leco_erase_report_free(&report);
+    o.enhance = true;
+    o.strength = 0.3;
+    report = erase(SHAPES, &o, "more.safetensors");
+    leco_erase_report_free(&report);
+    const size_t count = added("less.safetensors", one, ROOM);
+    assert_int_equal(added("more.safetensors", other, ROOM), count);
+    for (size_t i = 0; i < count; i++) {
+        off += (other[i] + 0.3 * one[i]) * (other[i] + 0.3 * one[i]);
+        norm += other[i] * other[i];
+    }
+    assert_true(norm > 0 && sqrt(off / norm) < 1e-5);
+    free(one);
+    free(other);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -177,6 +233,7 @@ int main(void)
         cmocka_unit_test(the_file_is_a_lora),
         cmocka_unit_test(ranks_above_the_matrices_are_fine),
         cmocka_unit_test(ways_that_erase),
+        cmocka_unit_test(enhancing_is_the_other_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

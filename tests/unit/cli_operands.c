@@ -13,11 +13,13 @@
 typedef struct flags {
     bool quick;
     const char *output;
+    text_list prompts;
 } flags;
 
 static const option_spec specs[] = {
     {"quick", 'q', OPTION_FLAG, .offset = offsetof(flags, quick), .help = "quickly"},
     {"output", 'o', OPTION_TEXT, "FILE", .offset = offsetof(flags, output), .help = "where to"},
+    {"grid", 0, OPTION_TEXTS, "PROMPT...", .offset = offsetof(flags, prompts), .several = true, .help = "draw these"},
     {0},
 };
 static flags given;
@@ -77,6 +79,28 @@ static void operands_stand_anywhere(void **state)
     assert_int_equal(READ(1, 3, "-"), OPTIONS_READY); /* a dash alone is no option */
 }
 
+static void an_option_may_take_all_behind_it(void **state)
+{
+    (void)state;
+    assert_int_equal(READ(1, LIST_MAX, "a", "--grid", "x", "-", "y z", "-q", "b", "--grid", "w", "--", "c"),
+                     OPTIONS_READY);
+    assert_int_equal(given.prompts.count, 4);
+    assert_string_equal(given.prompts.item[1], "-");
+    assert_string_equal(given.prompts.item[2], "y z");
+    assert_string_equal(given.prompts.item[3], "w");
+    assert_int_equal(operands.count, 3);
+    assert_string_equal(operands.item[1], "b");
+    assert_string_equal(operands.item[2], "c");
+    assert_true(given.quick);
+    assert_int_equal(READ(1, LIST_MAX, "--grid=x", "a"), OPTIONS_READY); /* this one takes no more */
+    assert_int_equal(given.prompts.count, 1);
+    assert_int_equal(operands.count, 1);
+    assert_int_equal(READ(1, LIST_MAX, "--grid", "x", "a"), EXIT_USAGE);
+    assert_says("a FILE is missing: leco join FILE... -o FILE (words behind --grid are its own)");
+    assert_int_equal(READ(1, LIST_MAX, "a", "--grid", "x", ""), OPTIONS_READY); /* the empty prompt is one */
+    assert_int_equal(given.prompts.count, 2);
+}
+
 static void too_few_or_too_many_are_told(void **state)
 {
     (void)state;
@@ -104,6 +128,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(operands_stand_anywhere),
+        cmocka_unit_test(an_option_may_take_all_behind_it),
         cmocka_unit_test(too_few_or_too_many_are_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
