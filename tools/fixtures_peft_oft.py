@@ -29,7 +29,7 @@ NOW = lambda: {
     "oft": OFTConfig(oft_block_size=4, target_modules=LAYERS),
     "exact": OFTConfig(oft_block_size=6, target_modules=LAYERS, use_cayley_neumann=False),
     "terms": OFTConfig(oft_block_size=4, target_modules=LINEAR, num_cayley_neumann_terms=7),
-    "terms4": OFTConfig(oft_block_size=8, target_modules=LINEAR, num_cayley_neumann_terms=4),
+    "terms3": OFTConfig(oft_block_size=8, target_modules=LINEAR, num_cayley_neumann_terms=3),
     "coft": OFTConfig(oft_block_size=4, target_modules=LAYERS, coft=True, eps=0.7),
     "shared": OFTConfig(r=4, oft_block_size=0, target_modules=LAYERS, block_share=True),
     "diffusers": OFTConfig(oft_block_size=4, target_modules=LAYERS, use_cayley_neumann=False),

@@ -150,7 +150,7 @@ static void set_formula(const options *o, rotation *r)
     r->times = o->neumann ? -1 : 1;
     r->series = ROTATION_EXACT;
     if (!o->neumann) return;
-    r->series = terms < 2 ? 0 : terms == 2 ? 1 : o->old_series ? terms - 1 : terms < 5 ? 2 : terms - 2;
+    r->series = terms < 2 ? 0 : terms == 2 ? 1 : o->old_series ? terms - 1 : terms < 4 ? 2 : terms - 2;
     r->half = !o->old_series && terms > 2;
 }
 

@@ -96,7 +96,7 @@ static void they_do_as_in_lycoris(void **state)
 static void they_do_as_in_peft(void **state)
 {
     (void)state;
-    static const char *const names[] = {"oft",          "exact",     "terms",      "terms4",    "coft",
+    static const char *const names[] = {"oft",          "exact",     "terms",      "terms3",    "coft",
                                         "shared",       "diffusers", "boft",       "butterfly", "old13",
                                         "old13_shared", "old14",     "old14_coft", "old17"};
     static const char model[] = FIXTURES "sd1-like";

@@ -154,6 +154,39 @@ static void what_configs_say_is_checked(void **state)
     assert_fails(load(rows, "{\"use_cayley_neumann\": tru", NULL, &err), LECO_FORMAT, &err, "adapter_config.json:1:");
 }
 
+/* Each allocation of the end fails, when the blocks are looked at (before, the model's layers are listed). */
+static void memory_may_run_out(void **state)
+{
+    (void)state;
+    static const tensor_row rows[][2] = {
+        {{LAYER ".oft_blocks", "2,2,12,12"}, {LAYER ".rescale", "24"}},
+        {{LAYER ".oft_diag", "2,12,12"}},
+        {{LAYER ".oft_R.weight", "1,15"}},
+        {{LAYER ".oft_r", "2,12,12"}, {LAYER ".oft_s", "24,1"}},
+        {{LAYER ".boft_R", "2,2,12,12"}, {LAYER ".boft_s", "24,1"}},
+    };
+    static const char config[] = "{\"use_cayley_neumann\": true, \"block_share\": true, \"coft\": true, \"r\": 4}";
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (int inside = 0; inside < 2; inside++) {
+            leco_error err = {0};
+            const uint64_t before = mem_allocations();
+            assert_works(load(rows[i], inside ? NULL : config, inside ? config : NULL, &err), &err);
+            const uint64_t count = mem_allocations() - before;
+            size_t failed = 0;
+            for (uint64_t nth = count > 150 ? count - 150 : 1; nth <= count; nth++) {
+                trainable *t;
+                mem_fail_at(nth);
+                leco_status status =
+                    test_lora_load(test_path("made.safetensors"), &unet_c, &text_c, DTYPE_F32, &t, &err);
+                mem_fail_at(0);
+                if (status == LECO_OK) trainable_destroy(t); /* writing the file took some, too */
+                assert_true(status == LECO_MEMORY || status == LECO_OK);
+                failed += status == LECO_MEMORY;
+            }
+            assert_true(failed > 20);
+        }
+}
+
 /* Whatever the blocks, the product of the stages turns: its rows are of length 1 and at right angles. */
 static void they_are_rotations(void **state)
 {
@@ -203,6 +236,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(what_does_not_fit_is_told),
                                        cmocka_unit_test(what_configs_say_is_checked),
-                                       cmocka_unit_test(they_are_rotations)};
+                                       cmocka_unit_test(memory_may_run_out), cmocka_unit_test(they_are_rotations)};
     return cmocka_run_group_tests(tests, set_up, NULL);
 }
