@@ -9,6 +9,7 @@ import os
 
 import torch
 from diffusers import UNet2DConditionModel
+from lycoris.modules.boft import ButterflyOFTModule
 from lycoris.modules.diag_oft import DiagOFTModule
 from lycoris.modules.full import FullModule
 from lycoris.modules.glora import GLoRAModule
@@ -121,11 +122,49 @@ def ia3(unet):
         yield made(unet, IA3Module, path, 0.4, train_on_input=on_input)
 
 
+def boft(unet):
+    """Three stages each; without a constraint, and with one that holds; a 3x3 convolution's."""
+    for path, size, constraint in (
+        (BLOCK + "attn1.to_q", 6, 0),
+        (BLOCK + "attn2.to_out.0", 6, 0.02),
+        ("down_blocks.0.resnets.0.conv1", 2, 0),
+        ("mid_block.attentions.0.proj_in", 12, 0.01),
+    ):
+        yield made(unet, ButterflyOFTModule, path, 0.2, lora_dim=size, constraint=constraint)
+
+
+def boft_rescaled(unet):
+    for path in (BLOCK + "attn1.to_v", "mid_block.resnets.0.conv1"):
+        path, module = made(unet, ButterflyOFTModule, path, 0.2, lora_dim=6, rescaled=True)
+        module.rescale.data = 1 + module.rescale.data
+        yield path, module
+
+
+def glora_tucker(unet):
+    """As LyCORIS 3.0.0 wrote 3x3 convolutions with use_tucker; later ones read it, and don't write it."""
+    for path in ("mid_block.resnets.0.conv1", "down_blocks.0.resnets.0.conv2"):
+        of = unet.get_submodule(path)
+        _, module = made(unet, GLoRAModule, path, 0.2, multiplier=1.0, lora_dim=RANK, alpha=ALPHA)
+        module.b2 = torch.nn.Conv2d(of.in_channels, RANK, 1, bias=False)
+        module.bm = torch.nn.Conv2d(RANK, RANK, 3, of.stride, of.padding, bias=False)
+        module.tucker = True
+        yield path, fill(module, 0.3)
+
+
+def oft_diag(unet):
+    """As LyCORIS 2.0 wrote them: the rotations themselves, which state_of takes."""
+    for path, rank in ((BLOCK + "attn1.to_q", 4), ("down_blocks.0.resnets.0.conv1", 2)):
+        yield made(unet, DiagOFTModule, path, 0.2, lora_dim=rank)
+
+
 OLD = {"a1.weight": "a2.weight", "a2.weight": "a1.weight", "b1.weight": "b2.weight", "b2.weight": "b1.weight"}
 
 
 def state_of(path, module, make, kind=None):
     prefix = "lora_unet_"
+    if make is oft_diag:
+        yield f"{prefix}{path.replace('.', '_')}.oft_diag", module.get_r().contiguous().clone()
+        return
     if make is oft and module.constraint > 0:
         prefix = "oft_unet_"  # kohya's networks.oft, whose formula is the same
     for name, tensor in module.state_dict().items():
@@ -162,7 +201,7 @@ def text(out):
     save_file(state, os.path.join(OUT, "text.safetensors"))
 
 
-MAKERS = (tucker, full, small, biases, oft, rescaled, glora, glora_old, ia3)
+MAKERS = (tucker, full, small, biases, oft, rescaled, glora, glora_old, ia3, boft, boft_rescaled, glora_tucker, oft_diag)
 
 
 def main():

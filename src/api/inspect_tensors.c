@@ -62,6 +62,13 @@ static const trainable_kind *kind_of_file(const safetensors *file)
     return best;
 }
 
+/* Blocks of a file that couldn't be opened as an adapter, because of which way they turn, say. */
+static bool is_unopened_oft(const char *name)
+{
+    return ends_with(name, ".oft_R.weight") || ends_with(name, ".oft_r") || ends_with(name, ".boft_R") ||
+           ends_with(name, ".oft_blocks") || ends_with(name, ".oft_diag");
+}
+
 /* The kind of which a module is, seen by the one of its tensors that no other of its kinds has twice; NULL: it is
  * another tensor. */
 static const trainable_kind *kind_of(const safetensors_entry *e)
@@ -72,7 +79,7 @@ static const trainable_kind *kind_of(const safetensors_entry *e)
         const int least = ranked ? (*kind)->size[KIND_RANK].dim + 1 : 1; /* dimensions */
         if (!(*kind)->alone && ends_with(e->name, (*kind)->param[mark].suffix) && e->rank >= least) return *kind;
     }
-    return NULL;
+    return is_unopened_oft(e->name) ? &kind_oft : NULL;
 }
 
 /* ---- adapters ---- */
@@ -84,7 +91,8 @@ static const char *layout_of(const safetensors *file)
         layer_info layer;
         const char *name = safetensors_any_at(file, i)->name, *path = adapter_path(name, &layer);
         if (path && layer.part == PART_UNET) return adapter_path_is_original(path) ? "sd-scripts (SDXL)" : "kohya";
-        if (strstr(name, ".lora_A.") || strstr(name, ".lora_B.")) return "PEFT";
+        if (strstr(name, ".lora_A.") || strstr(name, ".lora_B.") || strstr(name, "oft_R") || strstr(name, ".oft_r"))
+            return "PEFT";
         if (strstr(name, "lora.up.") || strstr(name, "lora_linear_layer.up.")) return "diffusers (old)";
     }
     return "kohya";

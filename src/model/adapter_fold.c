@@ -1,6 +1,6 @@
 /* What LyCORIS writes beside two thin matrices, as these: a convolution in three steps (Tucker's form) is one in two,
- * since the first is no wider than a pixel; a whole difference of weights is itself times one. The rest:
- * adapter_fold_lycoris.c. */
+ * since the first is no wider than a pixel; a whole difference of weights is itself times one. And what an (IA)^3
+ * scales. The rest: adapter_fold_oft.c, adapter_fold_peft.c. */
 #include <string.h>
 
 #include "base/log.h"
@@ -40,16 +40,17 @@ static leco_status fold_core(const folding *f, const safetensors_entry *core, co
     return status;
 }
 
-/* LoCon: down, mid, up become down, up. */
-static leco_status fold_mid(folding *f, const safetensors_entry *mid, size_t stem)
+/* LoCon: down, mid, up become down, up. GLoRA (LyCORIS 3.0.0 alone wrote it): b2, bm, b1 become b2, b1. */
+static leco_status fold_mid(folding *f, const safetensors_entry *mid, size_t stem, const char *suffix,
+                            const char *expected)
 {
-    const safetensors_entry *down = fold_beside(f, mid->name, stem, ".lora_down.weight");
+    const safetensors_entry *down = fold_beside(f, mid->name, stem, suffix);
     int64_t shape[4];
     float *made;
-    if (!down) return fold_wrong(f, mid, "a .lora_down.weight beside it");
+    if (!down) return fold_wrong(f, mid, expected);
     LECO_TRY(fold_core(f, mid, down, &made, shape));
-    LECO_TRY(fold_add(f, mid->name, stem, ".lora_down.weight", 4, shape, made));
-    return fold_take_away(f, mid->name, stem, ".lora_mid.weight");
+    LECO_TRY(fold_add(f, mid->name, stem, suffix, 4, shape, made));
+    return fold_take_away(f, mid->name, stem, mid->name + stem);
 }
 
 /* LoHa and LoKr: core [I,J,k,k], a [I,out], b [J,in] become a [out,I], b [I,in k k]. */
@@ -97,6 +98,23 @@ static leco_status split(folding *f, const safetensors_entry *diff, size_t stem)
     return fold_take_away(f, diff->name, stem, ".diff");
 }
 
+/* ---- (IA)^3 ---- */
+
+/* What it scales: on_input is 0 or 1. A scale that nothing says this of stays, to be refused. */
+static leco_status fold_ia3(folding *f, const safetensors_entry *e, size_t stem)
+{
+    const safetensors_entry *on_input = fold_beside(f, e->name, stem, ".on_input");
+    double value;
+    if (!on_input || !dtype_is_float(e->type) || e->count == 0) return LECO_OK;
+    if (!safetensors_number(on_input, &value)) return fold_wrong(f, on_input, "a number, 0 or 1");
+    float *copy;
+    LECO_TRY(fold_make_room(f, e, e->shape, e->rank, &copy));
+    dtype_convert(copy, DTYPE_F32, e->data, e->type, e->count);
+    LECO_TRY(fold_add(f, e->name, stem, value != 0 ? ".ia3_in" : ".ia3_out", e->rank, e->shape, copy));
+    LECO_TRY(fold_take_away(f, e->name, stem, ".weight"));
+    return fold_take_away(f, e->name, stem, ".on_input");
+}
+
 /* ---- all ---- */
 
 /* Norms' differences are of one dimension, and have a kind of their own. */
@@ -117,10 +135,15 @@ static leco_status fold(folding *f, const safetensors_entry *e)
         f->bundled++;
         return fold_take_away(f, e->name, strlen(e->name), "");
     }
-    if (strcmp(suffix, ".lora_mid.weight") == 0) return fold_mid(f, e, stem);
+    if (strcmp(suffix, ".lora_mid.weight") == 0)
+        return fold_mid(f, e, stem, ".lora_down.weight", "a .lora_down.weight beside it");
+    if (strcmp(suffix, ".bm.weight") == 0) return fold_mid(f, e, stem, ".b2.weight", "a .b2.weight beside it");
+    if (strcmp(suffix, ".oft_blocks") == 0) return fold_oft(f, e, stem);
+    if (strcmp(suffix, ".oft_diag") == 0) return fold_oft_diag(f, e, stem);
+    if (strcmp(suffix, ".weight") == 0) return fold_ia3(f, e, stem);
     for (size_t i = 0; i < sizeof cores / sizeof *cores; i++)
         if (strcmp(suffix, cores[i][0]) == 0) return fold_pair(f, e, stem, cores[i]);
-    return is_split(e, suffix) ? split(f, e, stem) : fold_lycoris(f, e, stem);
+    return is_split(e, suffix) ? split(f, e, stem) : fold_peft(f, e, stem);
 }
 
 leco_status adapter_fold(safetensors *file, leco_error *err)
@@ -135,6 +158,7 @@ leco_status adapter_fold(safetensors *file, leco_error *err)
         for (size_t i = 0; i < f.count; i++) mem_free_aligned(f.change[i].values);
     for (size_t i = 0; i < f.count; i++) mem_free((char *)(uintptr_t)f.change[i].name);
     mem_free(f.change);
+    fold_peft_end(&f);
     if (status != LECO_OK) return status;
     if (f.whole)
         log_message(LOG_DEBUG, "%s: %zu whole differences of weights, which are slower than thin matrices",

@@ -3,6 +3,7 @@
 #define LECO_MODEL_ADAPTER_FOLD_H
 
 #include "model/adapter_open.h"
+#include "model/rotation.h"
 
 /* What is to be changed of a file. A tensor's name is its layer's, as long as its first `stem` bytes, and a suffix. */
 typedef struct folding {
@@ -10,6 +11,8 @@ typedef struct folding {
     safetensors_change *change; /* [count] */
     size_t count, room, whole, bundled;
     leco_error *err;
+    char *config_path;     /* of what PEFT says of an OFT; NULL: nobody has looked yet */
+    struct json_t *config; /* NULL: there is none */
 } folding;
 
 /* The tensor of the same layer with that suffix: becomes these values, as safetensors_change has them; goes away. */
@@ -21,12 +24,21 @@ const safetensors_entry *fold_beside(const folding *f, const char *name, size_t 
 
 /* LECO_FORMAT "FILE: tensor NAME: expected WHAT". */
 leco_status fold_wrong(const folding *f, const safetensors_entry *e, const char *expected);
-/* Room for that many values, by mem_aligned; what a hostile file could ask for is bounded. */
+/* Is a tensor of that shape one that layers have? What a hostile file could ask for is bounded. */
+leco_status fold_check_size(const folding *f, const safetensors_entry *of, const int64_t *shape, int rank);
+/* Room for such a tensor's values, by mem_aligned, once its size is checked. */
 leco_status fold_make_room(const folding *f, const safetensors_entry *of, const int64_t *shape, int rank, float **out);
 /* The values as float; mem_free them. */
 leco_status fold_values_of(const folding *f, const safetensors_entry *e, float **out);
 
-/* OFT and (IA)^3 (adapter_fold_lycoris.c); other tensors stay. */
-leco_status fold_lycoris(folding *f, const safetensors_entry *e, size_t stem);
+/* Adds what the rotation changes, R - 1, of whose rows each is scaled by `rescale` (or NULL) first: beside e, with that
+ * suffix. */
+leco_status fold_rotation(folding *f, const safetensors_entry *e, size_t stem, const rotation *r, const float *rescale,
+                          const char *suffix);
+leco_status fold_oft(folding *f, const safetensors_entry *e, size_t stem); /* .oft_blocks */
+leco_status fold_oft_diag(folding *f, const safetensors_entry *e, size_t stem);
+/* PEFT's OFT and BOFT; other tensors stay. */
+leco_status fold_peft(folding *f, const safetensors_entry *e, size_t stem);
+void fold_peft_end(folding *f);
 
 #endif

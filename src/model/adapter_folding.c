@@ -34,7 +34,7 @@ leco_status fold_wrong(const folding *f, const safetensors_entry *e, const char 
                      expected);
 }
 
-leco_status fold_make_room(const folding *f, const safetensors_entry *of, const int64_t *shape, int rank, float **out)
+leco_status fold_check_size(const folding *f, const safetensors_entry *of, const int64_t *shape, int rank)
 {
     size_t count = 1;
     for (int i = 0; i < rank; i++) {
@@ -42,6 +42,14 @@ leco_status fold_make_room(const folding *f, const safetensors_entry *of, const 
             return fold_wrong(f, of, "a matrix of a size that layers have");
         count *= (size_t)shape[i];
     }
+    return LECO_OK;
+}
+
+leco_status fold_make_room(const folding *f, const safetensors_entry *of, const int64_t *shape, int rank, float **out)
+{
+    size_t count = 1;
+    LECO_TRY(fold_check_size(f, of, shape, rank));
+    for (int i = 0; i < rank; i++) count *= (size_t)shape[i];
     *out = mem_aligned(count * sizeof **out);
     return *out ? LECO_OK : error_memory(f->err, count * sizeof **out, of->name);
 }

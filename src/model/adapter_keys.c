@@ -80,12 +80,11 @@ typedef struct meaning {
 
 /* Behind kohya's name of a layer. */
 static const meaning suffixes[] = {
-    {".oft_", false, "part of an OFT of another form (PEFT's, or an older one)"},
-    {".boft_", false, "part of a BOFT (LyCORIS)"},
+    {".oft_", false, "part of an OFT of another form, or whose blocks aren't beside it"},
+    {".boft_", false, "part of a BOFT of another form, or whose blocks aren't beside it"},
     {".rescale", false, "part of an OFT whose blocks aren't beside it"},
     {".lora_magnitude_vector", false, "the scale of a DoRA"},
     {".diff", false, "a difference of weights that are no layer's"},
-    {".bm.", false, "part of a GLoRA in Tucker's form (LyCORIS)"},
     {".on_input", false, "part of an (IA)^3 whose scale isn't beside it"},
     {".weight", true, "a scale of which nothing says what it scales"},
     {".scalar", false, "the scale of a LyCORIS module"},

@@ -23,7 +23,7 @@ static void shapes(const trainable_module *m, kind_shape out[KIND_MAX_PARAMS])
     const layer_info *layer = &m->layer;
     const roles r = roles_of(m);
     const int64_t k = layer->kernel, rank = m->rank;
-    const bool old_conv = m->kind == &kind_glora_old && k > 1; /* nobody says what is in these: no shape fits */
+    const bool old_conv = m->kind == &kind_glora_old && k > 1; /* nobody wrote these: no shape fits */
     const shape down = SHAPE(rank, layer->in), conv = SHAPE(rank, layer->in, k, k);
     const shape a_up = SHAPE(old_conv ? -1 : layer->in, rank), b_up = SHAPE(layer->out, rank);
     out[r.a_down] = (kind_shape){down, down};

@@ -59,8 +59,10 @@ struct trainable_kind {
     /* It changes not the weight but the bias, and goes on a layer beside a module of another kind, or alone: `change`
      * adds to [out]. */
     bool of_bias;
-    bool of_norm;            /* it goes on norms (LAYER_NORMS) and nowhere else; other kinds, but of_bias, never do */
-    bool unscaled;           /* it has no rank, and no alpha, nor have its files */
+    bool of_norm;          /* it goes on norms (LAYER_NORMS) and nowhere else; other kinds, but of_bias, never do */
+    const char *of_pixels; /* it goes on no convolution of a larger kernel: what it would be there, for messages; NULL:
+                              on any */
+    bool unscaled;         /* it has no rank, and no alpha, nor have its files */
     const char *folded_from; /* what files have in place of its tensors (adapter_fold.h), for messages; NULL: these */
     /* Its file holds one module, whose tensors are named by their suffix alone, without the dot. It has no alpha, and
      * no multiplier but 1. */
@@ -86,8 +88,8 @@ struct trainable_kind {
 extern const trainable_kind *const trainable_kinds[]; /* ends with NULL */
 
 extern const trainable_kind kind_lora, kind_dora, kind_dora_in, kind_loha, kind_lokr, kind_lokr_whole, kind_lokr_thin,
-    kind_glora, kind_glora_old, kind_oft, kind_ia3, kind_ia3_in, kind_norm, kind_norm_whole, kind_bias,
-    kind_bias_of_norm, kind_embedding;
+    kind_glora, kind_glora_old, kind_oft, kind_oft_in, kind_oft_in_scaled, kind_ia3, kind_ia3_in, kind_norm,
+    kind_norm_whole, kind_bias, kind_bias_of_norm, kind_embedding;
 
 /* How many of its params files have. */
 static inline size_t kind_file_params(const trainable_kind *kind)

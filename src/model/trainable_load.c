@@ -230,11 +230,15 @@ static int64_t size_of(const target *t, const trainable_kind *kind, int which)
     return size < 1 ? 1 : size; /* so that a message can say what was expected */
 }
 
-/* Makes t->is a module of this kind, whose tensors it has; LECO_INVALID where their shapes aren't this layer's. */
+/* Makes t->is a module of this kind, whose tensors it has; LECO_INVALID where their shapes aren't this layer's,
+ * LECO_UNSUPPORTED where such a module isn't for such layers. */
 static leco_status try_kind(const loader *ld, target *t, const trainable_kind *kind, leco_error *err)
 {
     char found[SHAPE_TEXT], expected[SHAPE_TEXT];
     kind_shape shapes[KIND_MAX_PARAMS];
+    if (kind->of_pixels && t->layer->kernel > 1)
+        return error_set(err, LECO_UNSUPPORTED, "%s: tensor \"%s\" is %s, which leco can't apply", ld->path,
+                         t->tensor[0].entry->name, kind->of_pixels);
     t->is = (trainable_module){.kind = kind, .layer = *t->layer, .rank = size_of(t, kind, KIND_RANK)};
     t->is.rows = size_of(t, kind, KIND_ROWS);
     t->is.columns = size_of(t, kind, KIND_COLUMNS);
@@ -274,20 +278,21 @@ static leco_status refuse_stranger(const loader *ld, const target *t, leco_error
 /* The kind of which the target has all tensors and no others, in shapes that fit the layer. */
 static leco_status find_kind(const loader *ld, target *t, leco_error *err)
 {
-    const char *missing = NULL; /* of the first kind that shares a tensor with the target */
-    bool named = false;
+    const char *missing = NULL;    /* of the first kind that shares a tensor with the target */
+    leco_status refused = LECO_OK; /* what is wrong with the first is what is said */
     leco_error why;
     for (const trainable_kind *const *kind = trainable_kinds; *kind; kind++) {
         const char *absent;
         size_t found;
         if (!kind_goes_on(*kind, t->layer) || (*kind)->of_bias) continue;
         if (has_all(t, *kind, &absent, &found)) {
-            if (try_kind(ld, t, *kind, named ? &why : err) == LECO_OK) return LECO_OK;
-            named = true; /* what is wrong with the first is what is said */
+            const leco_status status = try_kind(ld, t, *kind, refused ? &why : err);
+            if (status == LECO_OK) return LECO_OK;
+            if (refused == LECO_OK) refused = status;
         }
         if (!missing && (found || t->count == 0)) missing = absent;
     }
-    if (named) return LECO_INVALID;
+    if (refused != LECO_OK) return refused;
     LECO_TRY(refuse_stranger(ld, t, err));
     if (missing) return error_set(err, LECO_FORMAT, "%s: tensor \"%s%s\" is missing", ld->path, t->key, missing);
     return error_set(err, LECO_FORMAT, "%s: the tensors \"%s...\" don't belong together", ld->path, t->key);

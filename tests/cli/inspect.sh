@@ -25,7 +25,7 @@ prints '^\{'
 for file in 'peft/diffusers:lora:71, rank 4, alpha 6, text_encoder yes, keys PEFT' 'peft/old:lora:keys diffusers' \
     'lycoris/tucker:loha:modules 6, rank 2' 'lycoris/full:lora:modules 3, rank 24' 'lycoris/small:lora:rank 2, alpha 1.5' \
     'lycoris/biases:lora:modules 15' 'lycoris/oft:oft:modules 4' 'lycoris/glora:glora:modules 4, rank 2' \
-    'lycoris/glora_old:glora:modules 2, rank 2' 'lycoris/ia3:ia3:modules 5' 'lycoris/text:lora:modules 6, rank 24, text_encoder yes' \
+    'lycoris/glora_old:glora:modules 2, rank 2' 'lycoris/ia3:ia3:modules 5' 'lycoris/boft:oft:modules 4' 'peft-oft/oft/adapter_model:oft:modules 4, text_encoder no, keys PEFT' 'peft-oft/boft/adapter_model:oft:modules 4, text_encoder no, keys PEFT' 'lycoris/text:lora:modules 6, rank 24, text_encoder yes' \
     'sdxl-like/embedding:embedding:vectors 3, width \[16, 24\], token <thing>'; do
     IFS=: read -r name kind told <<<"$file"
     run 0 "$LECO" inspect "$fixtures/$name.safetensors"

@@ -39,6 +39,16 @@ const char *const fuzz_words[] = {TO_K ".hada_w1_a",
                                   TO_K ".on_input",
                                   ".a2.weight",
                                   ".rescale",
+                                  TO_K ".oft_R.weight",
+                                  TO_K ".oft_r",
+                                  ".oft_s",
+                                  TO_K ".oft_diag",
+                                  TO_K ".boft_R",
+                                  ".boft_s",
+                                  ".bm.weight",
+                                  "\\\"use_cayley_neumann\\\":true",
+                                  "\\\"block_share\\\":true,\\\"r\\\":2",
+                                  "\\\"coft\\\":true",
                                   ".weight",
                                   ".diff",
                                   NORM ".w_norm",
@@ -107,13 +117,19 @@ static void check_finite(const void *values, size_t count)
     for (size_t i = 0; i < count; i++) FUZZ_CHECK(isfinite(value[i]));
 }
 
-/* All values of the modules are out of the file; but an OFT's blocks become a larger matrix. */
+/* Is it larger than in the file? An OFT's blocks become a matrix, Tucker's form a plain one. */
+static bool has_grown(const trainable_module *m)
+{
+    return kind_is(m->kind, &kind_oft) || (m->kind == &kind_glora && m->layer.kernel > 1);
+}
+
+/* All values of the modules are out of the file. */
 static void check_count(const char *path, trainable *t)
 {
     int64_t values = 0;
     for (size_t i = 0; i < trainable_module_count(t); i++) {
         const trainable_module *m = trainable_module_at(t, i);
-        for (size_t k = 0; k < kind_file_params(m->kind) && m->kind != &kind_oft; k++)
+        for (size_t k = 0; k < kind_file_params(m->kind) && !has_grown(m); k++)
             values += shape_count(&m->param[k].shape);
     }
     leco_error err = {0};
@@ -288,6 +304,24 @@ bool fuzz_seed(unsigned index, const char *path)
     const safetensors_entry glora[] = {
         entry(TO_K ".a1.weight", DTYPE_F32, 2, 4, 2, 1), entry(TO_K ".a2.weight", DTYPE_F16, 2, 2, 4, 1),
         entry(TO_K ".b1.weight", DTYPE_F32, 2, 4, 2, 1), entry(TO_K ".b2.weight", DTYPE_F32, 2, 2, 4, 1)};
+    const safetensors_entry tucker[] = {
+        entry(CONV ".a1.weight", DTYPE_F32, 2, 4, 2, 1), entry(CONV ".a2.weight", DTYPE_F16, 2, 2, 4, 1),
+        entry(CONV ".b1.weight", DTYPE_F32, 2, 4, 2, 1), entry(CONV ".b2.weight", DTYPE_F32, 4, 2, 4, 1),
+        entry(CONV ".bm.weight", DTYPE_F32, 4, 2, 2, 3)};
+    const safetensors_entry boft[] = {entry(TO_K ".oft_blocks", DTYPE_F32, 4, 2, 2, 2),
+                                      entry(TO_K ".alpha", DTYPE_F16, 0, 1, 1, 1)};
+    const safetensors_entry upper[] = {entry(TO_K ".oft_R.weight", DTYPE_F32, 2, 2, 1, 1)};
+    const safetensors_entry shared[] = {entry(TO_K ".oft_R.weight", DTYPE_F16, 2, 1, 1, 1)};
+    const safetensors_entry squares[] = {entry(TO_K ".oft_r", DTYPE_F32, 3, 2, 2, 2),
+                                         entry(TO_K ".oft_s", DTYPE_F32, 2, 4, 1, 1)};
+    const safetensors_entry butterfly[] = {entry(TO_K ".boft_R", DTYPE_F32, 4, 2, 2, 2),
+                                           entry(TO_K ".boft_s", DTYPE_F32, 2, 4, 1, 1)};
+    static const char *const turned[][2] = {
+        {"lora_adapter_metadata",
+         "{\"use_cayley_neumann\":true,\"num_cayley_neumann_terms\":5,\"peft_version\":\"0.21.2\"}"}};
+    static const char *const exact[][2] = {
+        {"lora_adapter_metadata",
+         "{\"unet.use_cayley_neumann\":false,\"block_share\":true,\"r\":2,\"coft\":true,\"eps\":0.5}"}};
     const safetensors_entry ia3[] = {entry(TO_K ".weight", DTYPE_F32, 1, 4, 1, 1),
                                      entry(TO_K ".on_input", DTYPE_I64, 0, 1, 1, 1)};
     const safetensors_entry dora_in[] = {entry(TO_K ".lora_down.weight", DTYPE_F32, 2, 2, 4, 1),
@@ -309,8 +343,14 @@ bool fuzz_seed(unsigned index, const char *path)
     if (index == 10) status = safetensors_write(path, oft, 3, NULL, 0, &err);
     if (index == 11) status = safetensors_write(path, glora, 4, NULL, 0, &err);
     if (index == 12) status = safetensors_write(path, ia3, 2, NULL, 0, &err);
+    if (index == 13) status = safetensors_write(path, tucker, 5, NULL, 0, &err);
+    if (index == 14) status = safetensors_write(path, boft, 2, NULL, 0, &err);
+    if (index == 15) status = safetensors_write(path, upper, 1, turned, 1, &err);
+    if (index == 16) status = safetensors_write(path, shared, 1, exact, 1, &err);
+    if (index == 17) status = safetensors_write(path, squares, 2, exact, 1, &err);
+    if (index == 18) status = safetensors_write(path, butterfly, 2, NULL, 0, &err);
     FUZZ_CHECK(status == LECO_OK);
-    return index < 13;
+    return index < 19;
 }
 
 size_t fuzz_repair(uint8_t *data, size_t size, size_t capacity)

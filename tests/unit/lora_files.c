@@ -301,9 +301,9 @@ static void other_kinds_are_named(void **state)
         {UNET_LAYER ".w_norm", LECO_FORMAT, "a linear or convolution layer has no such tensor"},
         {UNET_LAYER ".diff_b", LECO_INVALID, "has shape [4], expected [24]"},
         {UNET_LAYER ".oft_blocks", LECO_FORMAT, "square blocks [count,side,side]"},
-        {UNET_LAYER ".oft_r.weight", LECO_UNSUPPORTED, "an OFT of another form (PEFT's"},
+        {UNET_LAYER ".oft_r.weight", LECO_UNSUPPORTED, "an OFT of another form"},
         {UNET_LAYER ".rescale", LECO_UNSUPPORTED, "an OFT whose blocks aren't beside it"},
-        {UNET_LAYER ".bm.weight", LECO_UNSUPPORTED, "a GLoRA in Tucker's form"},
+        {UNET_LAYER ".bm.weight", LECO_FORMAT, "a .b2.weight beside it"},
         {UNET_LAYER ".on_input", LECO_UNSUPPORTED, "an (IA)^3 whose scale isn't beside it"},
         {UNET_LAYER ".weight", LECO_UNSUPPORTED, "a scale of which nothing says what it scales"},
         {"lora_unet_down_blocks_0_attentions_0_norm.w_norm", LECO_INVALID, "has shape [4], expected [8]"},
@@ -311,7 +311,8 @@ static void other_kinds_are_named(void **state)
         {"lora_unet_down_blocks_0_attentions_0_norm.lora_up.weight", LECO_FORMAT, "a norm has no such tensor"},
         {"lora_te_text_model_final_layer_norm.w_norm", LECO_INVALID, "has shape [4], expected [24]"},
         {UNET_LAYER ".nothing", LECO_UNSUPPORTED, "only lora_down.weight, lora_up.weight, hada_w1_a, "},
-        {UNET_LAYER, LECO_UNSUPPORTED, "oft_blocks, weight with on_input, w_norm, diff, diff_b, b_norm and alpha"},
+        {UNET_LAYER, LECO_UNSUPPORTED,
+         "oft_blocks, oft_diag, weight with on_input, w_norm, diff, diff_b, b_norm and alpha"},
         {"emb_params", LECO_UNSUPPORTED, "textual-inversion embedding, not a LoRA"},
         {"model.diffusion_model.input_blocks.0.0.weight", LECO_UNSUPPORTED, "whole checkpoint"},
         {"lora_unet_input_blocks_4_0_strange.alpha", LECO_UNSUPPORTED, "original checkpoints"},
@@ -370,7 +371,6 @@ static void odd_forms_are_told(void **state)
         leco_status status;
         const char *says;
     } cases[] = {
-        {".oft_blocks", "[2,2,12,12]", 576, NULL, NULL, 0, LECO_FORMAT, "of a BOFT, of four dimensions"},
         {".oft_blocks", "[2,12,6]", 144, NULL, NULL, 0, LECO_FORMAT, "square blocks"},
         {".oft_blocks", "[2,0,0]", 0, NULL, NULL, 0, LECO_FORMAT, "square blocks"},
         {".oft_blocks", "[2,6,6]", 72, NULL, NULL, 0, LECO_INVALID, "has shape [12,12], expected [24,24]"},
