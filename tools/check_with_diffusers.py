@@ -5,18 +5,20 @@
     leco generate -m models/shapes -p "a red star" --lora no-red.safetensors --seed 7 -o leco.png
     tools/check_with_diffusers.py -m models/shapes -p "a red star" --lora no-red.safetensors --seed 7 leco.png
 
---scheduler, --spacing and --karras are those of `leco generate`.
+--embedding, --scheduler, --spacing and --karras are those of `leco generate`.
 The noise comes from torch's CPU generator with that seed, or from the tensor `latents` [1,4,h,w] of a safetensors file.
 Prints the mean and the largest absolute difference in 0..255; exit status 1 if the mean is above --limit.
 """
 
 import argparse
+import os
 import sys
 
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from fixtures_samplers import SAMPLERS, SPACINGS, WHOLE
@@ -29,6 +31,7 @@ def parse():
     parser.add_argument("-p", "--prompt", required=True)
     parser.add_argument("-n", "--negative", default="")
     parser.add_argument("--lora", action="append", default=[], metavar="FILE[:WEIGHT]")
+    parser.add_argument("--embedding", action="append", default=[], metavar="FILE")
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--guidance-scale", type=float, default=4.0)
     parser.add_argument("--scheduler", choices=SAMPLERS, default="ddim")
@@ -57,6 +60,21 @@ def load_loras(pipeline, loras):
     return sum("lora" in name for name, _ in pipeline.unet.named_parameters())
 
 
+def load_embeddings(pipeline, paths):
+    for path in paths:
+        with safe_open(path, "pt") as file:
+            token = (file.metadata() or {}).get("modelspec.trigger_phrase")
+        token = token or os.path.splitext(os.path.basename(path))[0]
+        rows = load_file(path)
+        if "clip_l" not in rows:
+            pipeline.load_textual_inversion(path, token=token)
+            continue
+        first = dict(text_encoder=pipeline.text_encoder, tokenizer=pipeline.tokenizer)
+        second = dict(text_encoder=pipeline.text_encoder_2, tokenizer=pipeline.tokenizer_2)
+        pipeline.load_textual_inversion(rows["clip_l"], token=token, **first)
+        pipeline.load_textual_inversion(rows["clip_g"], token=token, **second)
+
+
 def scheduler_for(options, config):
     made, more = SAMPLERS[options.scheduler]
     more = {key: value for key, value in more.items() if key != "set_alpha_to_one"}  # the folder says it
@@ -74,7 +92,8 @@ def main():
     pipeline = DiffusionPipeline.from_pretrained(options.model, torch_dtype=torch.float32)
     pipeline.safety_checker = None
     pipeline.scheduler = scheduler_for(options, pipeline.scheduler.config)
-    print(f"diffusers sees {load_loras(pipeline, options.lora)} LoRA tensors")
+    print(f"diffusers sees {load_loras(pipeline, options.lora)} LoRA tensors in the U-Net")
+    load_embeddings(pipeline, options.embedding)
     rng = torch.Generator().manual_seed(options.seed or 0)  # of the noise that some samplers add, too
     if options.latents:
         latents = load_file(options.latents)["latents"]

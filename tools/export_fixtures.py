@@ -21,13 +21,13 @@ from fixtures_common import EXTRA_RECIPE, FIXTURES, NOISE_LIMITS
 from fixtures_kinds import Dora, DoraByInput, DroppedLora, PlainLoha, PlainLokr, ThinLokr, check_against_lycoris, check_against_peft
 from fixtures_learning import learning_rate_cases, optimizer_cases
 from fixtures_lora import curve, kind_cases, loha_cases, lora_cases, lora_init
-from fixtures_modes import mode_curves
+from fixtures_modes import XL_CASES, mode_curves
 from fixtures_photos import photo_curves
 from fixtures_plain import TEXTS as TOKENIZER_TEXTS
 from fixtures_samplers import sampler_cases
 from fixtures_plain import load_tokenizer, rng_cases, scheduler_cases, tokenizer_cases, train_tokenizer
 from fixtures_solve import solve_cases
-from fixtures_text import text_training
+from fixtures_text import text_training, text_training_xl
 
 MODELS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "models")
 
@@ -227,6 +227,12 @@ def sdxl_curve(name="sdxl-like"):
     yield curve(name, "curve", tok, text, unet, config, prompts, 1.0, (1, 16, 12), draws, rank=1, second=(tok_2, text_2))
 
 
+def sdxl_text(name="sdxl-like"):
+    """What is trained on its text side. By itself, as loha; the folder is there, with the embedding."""
+    yield from text_training_xl(name)
+    yield from mode_curves(fixture_tokenizer, XL_CASES)
+
+
 def odd(name="odd"):
     unet, scheduler = models.make_unet(name, models.ODD["unet"]), models.SCHEDULERS[name]()
     models.save_folder(name, "StableDiffusionPipeline", dict(unet=unet, scheduler=scheduler))
@@ -307,6 +313,7 @@ NAMES = {
     "sdxl-like": sdxl_like,
     "sdxl": sdxl_whole,
     "sdxl-curve": sdxl_curve,
+    "sdxl-text": sdxl_text,
     "odd": odd,
     "vae-mid": vae_mid,
     "vae-nomid": vae_nomid,

@@ -212,6 +212,16 @@ def save_folder(name, pipeline_class, components):
 # ------------------------------------------------------------------------------------------------------- cases
 
 
+def condition(texts, input_ids):
+    """(states, pooled) that a U-Net is given: of one text encoder its last states alone; of two as
+    StableDiffusionXLPipeline's encode_prompt has them, those before each one's last layer side by side, and the second's
+    text_embeds. Both arguments are lists."""
+    if len(texts) == 1:
+        return texts[0](input_ids[0]).last_hidden_state, None
+    out = [text(ids, output_hidden_states=True) for text, ids in zip(texts, input_ids)]
+    return torch.cat([one.hidden_states[-2] for one in out], -1), out[-1].text_embeds
+
+
 def tokenize(tokenizer, texts):
     batch = tokenizer(texts, padding="max_length", max_length=TOKENS, truncation=True, return_tensors="pt")
     return batch.input_ids
@@ -342,7 +352,7 @@ def generate_case(
     parts = {"text_encoder": text_encoder, "unet": unet, "vae": vae}
     if second:
         exact["text_encoder_2"], parts["text_encoder_2"] = in_float64(second[1]), second[1]
-        family, more = StableDiffusionXLPipeline, dict(tokenizer_2=second[0], add_watermarker=False)
+        family, more = StableDiffusionXLPipeline, dict(add_watermarker=False)
     else:
         family = StableDiffusionPipeline
         more = dict(safety_checker=None, feature_extractor=None, requires_safety_checker=False)
@@ -353,10 +363,11 @@ def generate_case(
     def run(modules, start, output_type):
         if prepare:
             modules = copy.deepcopy(modules)
+        tokenizers = dict(tokenizer=tokenizer, **(dict(tokenizer_2=second[0]) if second else {}))
         pipeline = family(
             **modules,
             **more,
-            tokenizer=copy.deepcopy(tokenizer) if prepare else tokenizer,
+            **(copy.deepcopy(tokenizers) if prepare else tokenizers),
             scheduler=DDIMScheduler.from_config(scheduler.config, clip_sample=False),
         )
         pipeline.set_progress_bar_config(disable=True)

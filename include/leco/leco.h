@@ -214,10 +214,10 @@ typedef struct leco_train_report {
     uint64_t resident_bytes; /* the most of the whole process so far, with the program, libraries and mapped files; 0
                               * where the system doesn't tell */
     char *summary;           /* a few lines for people: model, adapter, modules, parameters, memory */
-    char *modules;           /* of a dry run: what is trained, as a JSON list of {"layer", "kind", "rank", "alpha",
-                              * "shape", "parameters"}; else NULL */
-    leco_effect effect;      /* as measured last, all NaN where it wasn't, ... */
-    int64_t effect_step;     /* ... after so many iterations */
+    char *modules;       /* of a dry run: what is trained, as a JSON list of {"part", "layer", "kind", "rank", "alpha",
+                          * "shape", "parameters"}; else NULL */
+    leco_effect effect;  /* as measured last, all NaN where it wasn't, ... */
+    int64_t effect_step; /* ... after so many iterations */
 } leco_train_report;
 
 LECO_API void leco_train_report_free(leco_train_report *report);

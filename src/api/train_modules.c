@@ -6,6 +6,7 @@
 #include "api/report.h"
 #include "base/mem.h"
 #include "model/kinds.h"
+#include "model/part.h"
 
 static json_t *module_json(const trainable_module *m)
 {
@@ -14,8 +15,8 @@ static json_t *module_json(const trainable_module *m)
     json_t *sizes = json_pack("[I, I]", (json_int_t)m->layer.out, (json_int_t)m->layer.in);
     for (int i = 0; i < 2 && m->layer.kernel > 0 && m->layer.is_conv; i++)
         json_array_append_new(sizes, json_integer(m->layer.kernel));
-    json_t *o =
-        json_pack("{s:s, s:s, s:I}", "layer", m->layer.path, "kind", m->kind->name, "rank", (json_int_t)m->rank);
+    json_t *o = json_pack("{s:s, s:s, s:s, s:I}", "part", part_rows[m->layer.part].name, "layer", m->layer.path, "kind",
+                          m->kind->name, "rank", (json_int_t)m->rank);
     if (!m->kind->alone) json_object_set_new(o, "alpha", report_number((double)m->alpha));
     json_object_set_new(o, "shape", sizes);
     json_object_set_new(o, "parameters", json_integer(parameters));

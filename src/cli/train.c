@@ -58,7 +58,8 @@ static const option_spec train_options[] = {
     {0},
 };
 
-/* "mid_block.attentions.0.proj_in    lora rank 4 alpha 1    320 x 320    2560", and their sum. */
+/* "mid_block.attentions.0.proj_in    lora rank 4 alpha 1    320 x 320    2560", and their sum. Two text encoders'
+ * layers have the same names: those of other parts than the U-Net say which. */
 static void print_modules(const char *modules)
 {
     json_t *all = modules ? json_loads(modules, 0, NULL) : NULL, *one, *side;
@@ -70,9 +71,12 @@ static void print_modules(const char *modules)
             snprintf(shape + strlen(shape), sizeof shape - strlen(shape), "%s%lld", k ? "x" : "",
                      json_integer_value(side));
         const json_t *alpha = json_object_get(one, "alpha");
-        printf("%-72s %-9s rank %-4lld alpha %-6g %-14s %lld\n", json_string_value(json_object_get(one, "layer")),
+        const char *part = json_string_value(json_object_get(one, "part"));
+        const bool named = strcmp(part, "unet") != 0;
+        printf("%-72s %-9s rank %-4lld alpha %-6g %-14s %lld%s%s\n", json_string_value(json_object_get(one, "layer")),
                json_string_value(json_object_get(one, "kind")), json_integer_value(json_object_get(one, "rank")),
-               alpha ? json_number_value(alpha) : 1, shape, json_integer_value(json_object_get(one, "parameters")));
+               alpha ? json_number_value(alpha) : 1, shape, json_integer_value(json_object_get(one, "parameters")),
+               named ? " of " : "", named ? part : "");
         sum += json_integer_value(json_object_get(one, "parameters"));
     }
     if (all) printf("%zu layers, %lld values in all\n", json_array_size(all), sum);

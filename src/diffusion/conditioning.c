@@ -16,25 +16,17 @@ void conditioning_set_size(conditioning *c, int64_t height, int64_t width, pictu
 
 typedef struct entry {
     char *prompt;
-    int32_t *ids;  /* [halves,tokens] */
+    int32_t *ids;  /* [encoders,tokens] */
     float *states; /* and pooled behind them; NULL until it is encoded */
 } entry;
-
-/* One text encoder: all there is, or half. */
-typedef struct half {
-    text_part of;
-    size_t width;  /* of its states */
-    runner runner; /* zeroed by conditioner_release_encoder */
-    text_encoder encoder;
-} half;
 
 struct conditioner {
     const model *model;
     int64_t tokens;
     size_t state_count, pooled_count; /* floats of one prompt's states, and of pooled: 0 where there is none */
     text_options options;
-    half half[MODEL_MOST_TEXTS];
-    size_t halves;
+    runner runner; /* zeroed by conditioner_release_encoder */
+    prompt_encoder encoder;
     entry *entry;
     size_t count, capacity;
     name_table by_prompt; /* places in entry */
@@ -43,34 +35,30 @@ struct conditioner {
 };
 
 typedef struct building {
-    half *half;
-    int64_t tokens;
-    text_options options;
+    conditioner *c;
+    const adapter_set *adapters;
 } building;
 
 static void build(nn *n, void *user)
 {
     const building *b = user;
-    b->half->encoder = text_encoder_build(n, b->half->of.config, 1, b->tokens, b->options);
+    b->c->encoder = prompt_encoder_build(n->g, b->c->model, b->adapters, 1, b->c->tokens, b->c->options);
 }
 
-/* pooled, where it is wanted, is the last one's. */
 static leco_status plan(conditioner *c, const device *d, const adapter_set *adapters, leco_error *err)
 {
-    for (size_t i = 0; i < c->halves; i++) {
-        half *h = &c->half[i];
-        building b = {h, c->tokens, c->options};
-        b.options.pooled = c->options.pooled && i == c->halves - 1;
-        const runner_spec spec = {.device = d,
-                                  .weights = c->model->weights[h->of.part],
-                                  .part = h->of.part,
-                                  .adapters = adapters,
-                                  .what = i == 0 ? "the text encoder" : "the second text encoder",
-                                  .build = build,
-                                  .user = &b};
-        LECO_TRY(runner_plan(&spec, &h->runner, err));
-        if (h->encoder.pooled) c->pooled_count = (size_t)shape_count(&h->encoder.pooled->shape);
-    }
+    building b = {c, adapters};
+    const runner_spec spec = {.device = d,
+                              .weights = c->model->weights[PART_TEXT_ENCODER],
+                              .part = PART_TEXT_ENCODER,
+                              .adapters = adapters,
+                              .what =
+                                  model_has(c->model, PART_TEXT_ENCODER_2) ? "the text encoders" : "the text encoder",
+                              .build = build,
+                              .user = &b};
+    LECO_TRY(runner_plan(&spec, &c->runner, err));
+    c->state_count = (size_t)shape_count(&c->encoder.states->shape);
+    if (c->encoder.pooled) c->pooled_count = (size_t)shape_count(&c->encoder.pooled->shape);
     return LECO_OK;
 }
 
@@ -84,12 +72,6 @@ leco_status conditioner_create(const device *d, const model *m, const adapter_se
     c->model = m;
     c->options = options;
     c->tokens = (int64_t)tokenizer_length(m->tokenizer);
-    text_part parts[MODEL_MOST_TEXTS];
-    c->halves = model_texts(m, parts);
-    for (size_t i = 0; i < c->halves; i++) {
-        c->half[i] = (half){.of = parts[i], .width = (size_t)parts[i].config->hidden_size};
-        c->state_count += (size_t)c->tokens * c->half[i].width;
-    }
     leco_status status = plan(c, d, adapters, err);
     if (status != LECO_OK) {
         conditioner_destroy(c);
@@ -112,7 +94,7 @@ void conditioner_clear(conditioner *c)
 
 void conditioner_release_encoder(conditioner *c)
 {
-    for (size_t i = 0; i < c->halves; i++) runner_free(&c->half[i].runner);
+    runner_free(&c->runner);
 }
 
 void conditioner_destroy(conditioner *c)
@@ -136,7 +118,7 @@ int64_t conditioner_tokens(const conditioner *c)
 
 size_t conditioner_prompt_bytes(const conditioner *c)
 {
-    return entry_floats(c) * sizeof(float) + c->halves * (size_t)c->tokens * sizeof(int32_t);
+    return entry_floats(c) * sizeof(float) + c->encoder.count * (size_t)c->tokens * sizeof(int32_t);
 }
 
 /* Of all prompts there are. */
@@ -170,19 +152,12 @@ void conditioner_trim(conditioner *c)
 
 size_t conditioner_encoder_bytes(const conditioner *c)
 {
-    size_t bytes = 0;
-    for (size_t i = 0; i < c->halves; i++) bytes += runner_bytes(&c->half[i].runner);
-    return bytes;
+    return runner_bytes(&c->runner);
 }
 
 size_t conditioner_arena_bytes(const conditioner *c)
 {
-    size_t largest = 0; /* which they share */
-    for (size_t i = 0; i < c->halves; i++) {
-        const size_t bytes = runner_arena_bytes(&c->half[i].runner);
-        if (bytes > largest) largest = bytes;
-    }
-    return largest;
+    return runner_arena_bytes(&c->runner);
 }
 
 leco_status conditioning_ids(const tokenizer *t, const char *prompt, prompts_told *told, int32_t *ids, leco_error *err)
@@ -198,53 +173,22 @@ leco_status conditioning_ids(const tokenizer *t, const char *prompt, prompts_tol
     return LECO_OK;
 }
 
-/* Its states [tokens,width] into own, and pooled, where it makes that, behind all states. */
-static leco_status encode_half(const conditioner *c, const half *h, const int32_t *ids, float *own, float *states,
-                               leco_error *err)
-{
-    session *s = h->runner.session;
-    LECO_TRY(session_write_i32(s, h->encoder.ids, ids, (size_t)c->tokens, err));
-    if (h->encoder.eos) {
-        int32_t position;
-        text_eos_positions(h->of.config, ids, 1, c->tokens, &position);
-        LECO_TRY(session_write_i32(s, h->encoder.eos, &position, 1, err));
-    }
-    LECO_TRY(session_run(s, err));
-    LECO_TRY(session_read(s, h->encoder.hidden_states, own, (size_t)c->tokens * h->width, err));
-    if (!h->encoder.pooled) return LECO_OK;
-    return session_read(s, h->encoder.pooled, states + c->state_count, c->pooled_count, err);
-}
-
-/* The states of two encoders go side by side, token by token. */
-static leco_status encode_both(const conditioner *c, const int32_t *ids, float *states, leco_error *err)
-{
-    const size_t tokens = (size_t)c->tokens, width = c->state_count / tokens;
-    float *own = mem_calloc(c->state_count, sizeof *own);
-    if (!own) return error_memory(err, c->state_count * sizeof *own, "a prompt's text states");
-    leco_status status = LECO_OK;
-    size_t at = 0;
-    for (size_t i = 0; i < c->halves && status == LECO_OK; i++) {
-        const half *h = &c->half[i];
-        status = encode_half(c, h, ids + i * tokens, own, states, err);
-        for (size_t t = 0; t < tokens && status == LECO_OK; t++)
-            memcpy(states + t * width + at, own + t * h->width, h->width * sizeof *states);
-        at += h->width;
-    }
-    mem_free(own);
-    return status;
-}
-
 static leco_status encode(conditioner *c, const int32_t *ids, float *states, leco_error *err)
 {
-    for (size_t i = 0; i < c->halves; i++) LECO_TRY(runner_prepare(&c->half[i].runner, err));
-    return c->halves == 1 ? encode_half(c, &c->half[0], ids, states, states, err) : encode_both(c, ids, states, err);
+    int32_t eos;
+    LECO_TRY(runner_prepare(&c->runner, err));
+    session *s = c->runner.session;
+    LECO_TRY(prompt_encoder_write(&c->encoder, s, ids, &eos, err));
+    LECO_TRY(session_run(s, err));
+    LECO_TRY(session_read(s, c->encoder.states, states, c->state_count, err));
+    if (!c->encoder.pooled) return LECO_OK;
+    return session_read(s, c->encoder.pooled, states + c->state_count, c->pooled_count, err);
 }
 
 static leco_status encode_entry(conditioner *c, entry *e, leco_error *err)
 {
     if (e->states) return LECO_OK;
-    if (!c->half[0].runner.graph)
-        return error_set(err, LECO_INTERNAL, "prompt \"%s\" was not encoded in time", e->prompt);
+    if (!c->runner.graph) return error_set(err, LECO_INTERNAL, "prompt \"%s\" was not encoded in time", e->prompt);
     float *states = mem_calloc(entry_floats(c), sizeof *states);
     if (!states) return error_memory(err, entry_floats(c) * sizeof *states, "a prompt's text states");
     leco_status status = encode(c, e->ids, states, err);
@@ -269,13 +213,13 @@ static leco_status grow(conditioner *c, leco_error *err)
 static leco_status fill_entry(conditioner *c, const char *prompt, entry *e, leco_error *err)
 {
     e->prompt = mem_strdup(prompt);
-    e->ids = mem_calloc(c->halves * (size_t)c->tokens, sizeof *e->ids);
+    e->ids = mem_calloc(c->encoder.count * (size_t)c->tokens, sizeof *e->ids);
     if (!e->prompt || !e->ids) return error_memory(err, strlen(prompt) + 1, "a prompt");
     LECO_TRY(conditioning_ids(c->model->tokenizer, prompt, &c->told, e->ids, err));
-    if (c->halves == 2) { /* what is wrong with it was said */
+    for (size_t i = 1; i < c->encoder.count; i++) { /* what is wrong with it was said */
         size_t needed;
-        int32_t *ids = e->ids + c->tokens;
-        LECO_TRY(tokenizer_encode(c->half[1].of.tokenizer, prompt, strlen(prompt), ids, &needed, err));
+        int32_t *ids = e->ids + i * (size_t)c->tokens;
+        LECO_TRY(tokenizer_encode(c->encoder.of[i].tokenizer, prompt, strlen(prompt), ids, &needed, err));
     }
     return name_table_add(&c->by_prompt, e->prompt, c->count) ? LECO_OK : error_memory(err, strlen(prompt), "a prompt");
 }
@@ -283,7 +227,7 @@ static leco_status fill_entry(conditioner *c, const char *prompt, entry *e, leco
 leco_status conditioner_add(conditioner *c, const char *prompt, leco_error *err)
 {
     if (name_table_find(&c->by_prompt, prompt)) return LECO_OK;
-    if (!c->half[0].runner.graph) return error_set(err, LECO_INTERNAL, "prompt \"%s\" was not encoded in time", prompt);
+    if (!c->runner.graph) return error_set(err, LECO_INTERNAL, "prompt \"%s\" was not encoded in time", prompt);
     LECO_TRY(grow(c, err));
     entry e = {0};
     leco_status status = fill_entry(c, prompt, &e, err);

@@ -11,14 +11,13 @@
 #ifndef LECO_DIFFUSION_CONDITIONING_H
 #define LECO_DIFFUSION_CONDITIONING_H
 
+#include "diffusion/prompt_encoder.h"
 #include "diffusion/runner.h"
-#include "model/model.h"
-#include "model/trainable.h"
 
 /* Of one sample. A U-Net without added conditions (SD1, SD2) reads the states alone; one that has them (SDXL) needs the
- * rest, too; one with its text encoder built in reads the ids. */
+ * rest, too; one with its text encoders built in reads the ids in place of states and pooled. */
 typedef struct conditioning {
-    const int32_t *ids;         /* [tokens], of the first text encoder */
+    const int32_t *ids;         /* [encoders,tokens], of each text encoder */
     const float *states;        /* [tokens,width], unet_context_width */
     const float *pooled;        /* [unet_pooled_width]; NULL where the family has none */
     float sizes[UNET_TIME_IDS]; /* pixels: original height, width, crop top, left, target height, width */

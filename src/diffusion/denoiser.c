@@ -13,7 +13,7 @@ struct denoiser {
     size_t context_count, pooled_count; /* floats of one sample's text states, and of its pooled: 0 if not read */
     runner runner;
     unet net;
-    text_encoder text;     /* zero unless it is built in */
+    prompt_encoder text;   /* zero unless it is built in */
     tensor *target, *loss; /* of a trainable one */
     tensor *huber;         /* the c of its loss; NULL: the loss has none */
     tensor *scaled_by;     /* its loss, for the reverse walk; NULL: it isn't */
@@ -22,7 +22,7 @@ struct denoiser {
     conditioning *context; /* [batch] */
     float *staging;        /* the widest of the inputs that are put together here */
     size_t staging_count;
-    int32_t *ids; /* [batch,tokens] where the text encoder is built in */
+    int32_t *ids; /* [encoders,batch,tokens] where they are built in; behind them the ends [batch] */
     size_t id_count;
     dropout_masks masks;
     rng *dropout;
@@ -48,24 +48,15 @@ typedef struct building {
     const denoiser_options *options;
 } building;
 
-/* The states that the U-Net is conditioned on, where they are made in the same graph; NULL where they are its input. */
-static tensor *build_text(nn *c, const building *b)
-{
-    denoiser *n = b->n;
-    if (!b->options->text) return NULL;
-    nn text;
-    nn_init(&text, c->g, b->model->weights[PART_TEXT_ENCODER], c->adapters, PART_TEXT_ENCODER);
-    n->text = text_encoder_build(&text, &b->model->text, n->size.batch, b->options->tokens, *b->options->text);
-    graph_set_name(c->g, "");
-    return n->text.hidden_states;
-}
-
 static void build(nn *c, void *user)
 {
     const building *b = user;
     denoiser *n = b->n;
     const unet_size size = {n->size.batch, n->size.height, n->size.width, b->options->tokens};
-    n->net = unet_build(c, &b->model->unet, size, build_text(c, b));
+    const text_options *text = b->options->text;
+    if (text) n->text = prompt_encoder_build(c->g, b->model, c->adapters, size.batch, size.tokens, *text);
+    const unet_texts made = {n->text.states, n->text.pooled};
+    n->net = unet_build(c, &b->model->unet, size, text ? &made : NULL);
     if (!graph_ok(c->g)) return;
     graph_result(c->g, n->net.noise);
     if (!b->options->trainable) return;
@@ -104,9 +95,6 @@ leco_status denoiser_plan(const device *d, const model *m, const denoiser_option
     if (m->unet.in_channels != m->unet.out_channels)
         return error_set(err, LECO_UNSUPPORTED, "%s: a U-Net with %lld input and %lld output channels is not supported",
                          m->folder, (long long)m->unet.in_channels, (long long)m->unet.out_channels);
-    if (options->text && unet_pooled_width(&m->unet))
-        return error_set(err, LECO_UNSUPPORTED,
-                         "%s: the text encoder of a model with added conditions can't be trained", m->folder);
     denoiser *n = mem_calloc(1, sizeof *n);
     if (!n) return error_memory(err, sizeof *n, "a denoiser");
     n->size = options->size;
@@ -115,8 +103,8 @@ leco_status denoiser_plan(const device *d, const model *m, const denoiser_option
     n->pooled_count = (size_t)unet_pooled_width(&m->unet);
     n->staging_count =
         (size_t)n->size.batch * (n->context_count > n->pooled_count ? n->context_count : n->pooled_count);
-    if (options->text) n->id_count = (size_t)(n->size.batch * options->tokens);
     leco_status status = plan(n, d, m, options, err);
+    n->id_count = n->text.count * (size_t)(n->size.batch * options->tokens);
     if (status != LECO_OK) {
         denoiser_destroy(n);
         return status;
@@ -136,6 +124,12 @@ static size_t largest_mask(const denoiser *n)
     return largest;
 }
 
+/* With the ends of the prompts; 0 where the text encoders aren't built in. */
+static size_t id_room(const denoiser *n)
+{
+    return n->id_count ? n->id_count + (size_t)n->size.batch : 0;
+}
+
 leco_status denoiser_prepare(denoiser *n, leco_error *err)
 {
     LECO_TRY(runner_prepare(&n->runner, err));
@@ -144,7 +138,7 @@ leco_status denoiser_prepare(denoiser *n, leco_error *err)
     if (masked && !n->mask) return error_memory(err, masked * sizeof *n->mask, "a denoiser's dropout");
     if (!n->context) n->context = mem_calloc((size_t)n->size.batch, sizeof *n->context);
     if (!n->staging) n->staging = mem_calloc(n->staging_count, sizeof *n->staging);
-    if (!n->ids && n->id_count) n->ids = mem_calloc(n->id_count, sizeof *n->ids);
+    if (!n->ids && n->id_count) n->ids = mem_calloc(id_room(n), sizeof *n->ids);
     if (n->context && n->staging && (n->ids || !n->id_count)) return LECO_OK;
     return error_memory(err, n->staging_count * sizeof *n->staging, "a denoiser's text states");
 }
@@ -175,7 +169,7 @@ size_t denoiser_arena_bytes(const denoiser *n)
 size_t denoiser_bytes(const denoiser *n)
 {
     return sizeof *n + runner_bytes(&n->runner) + (size_t)n->size.batch * sizeof *n->context +
-           n->staging_count * sizeof *n->staging + n->id_count * sizeof *n->ids + largest_mask(n) * sizeof *n->mask +
+           n->staging_count * sizeof *n->staging + id_room(n) * sizeof *n->ids + largest_mask(n) * sizeof *n->mask +
            n->masks.capacity * sizeof *n->masks.at;
 }
 
@@ -200,9 +194,9 @@ static leco_status write_added(denoiser *n, leco_error *err)
 {
     const size_t batch = (size_t)n->size.batch;
     session *s = n->runner.session;
-    for (size_t i = 0; i < batch; i++)
+    for (size_t i = 0; i < batch && !n->text.pooled; i++)
         memcpy(n->staging + i * n->pooled_count, n->context[i].pooled, n->pooled_count * sizeof(float));
-    LECO_TRY(session_write(s, n->net.pooled, n->staging, batch * n->pooled_count, err));
+    if (!n->text.pooled) LECO_TRY(session_write(s, n->net.pooled, n->staging, batch * n->pooled_count, err));
     for (int k = 0; k < UNET_TIME_IDS; k++) {
         for (size_t i = 0; i < batch; i++) n->staging[i] = n->context[i].sizes[k];
         LECO_TRY(session_write(s, n->net.time_ids[k], n->staging, batch, err));
@@ -210,12 +204,14 @@ static leco_status write_added(denoiser *n, leco_error *err)
     return LECO_OK;
 }
 
-/* The samples' ids, for the text encoder in the graph. */
+/* The samples' ids, for the text encoders in the graph. */
 static leco_status write_ids(denoiser *n, leco_error *err)
 {
-    const size_t batch = (size_t)n->size.batch, tokens = n->id_count / batch;
-    for (size_t i = 0; i < batch; i++) memcpy(n->ids + i * tokens, n->context[i].ids, tokens * sizeof *n->ids);
-    return session_write_i32(n->runner.session, n->text.ids, n->ids, n->id_count, err);
+    const size_t batch = (size_t)n->size.batch, tokens = (size_t)n->text.tokens;
+    for (size_t k = 0; k < n->text.count; k++)
+        for (size_t i = 0; i < batch; i++)
+            memcpy(n->ids + (k * batch + i) * tokens, n->context[i].ids + k * tokens, tokens * sizeof *n->ids);
+    return prompt_encoder_write(&n->text, n->runner.session, n->ids, n->ids + n->id_count, err);
 }
 
 static leco_status write_inputs(denoiser *n, const float *x, double timestep, leco_error *err)

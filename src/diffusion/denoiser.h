@@ -19,8 +19,8 @@ typedef struct denoiser_options {
      * scaled. */
     loss_scale *scale;
     double recompute; /* share of the blocks whose activations the backward pass makes again, from 0 to 1 */
-    /* Not NULL: the text encoder is part of the graph, adapters and all, and what samples are conditioned on is their
-     * ids: for adapters of the text encoder that change from run to run. m's text encoder is mapped, too. */
+    /* Not NULL: the text encoders are part of the graph, adapters and all, and what samples are conditioned on is their
+     * ids: for adapters of text encoders that change from run to run. m's text encoders are mapped, too. */
     const text_options *text;
 } denoiser_options;
 

@@ -44,7 +44,8 @@ bool adapter_path_is_original(const char *path)
 
 static char *with_suffix(const trainable_module *m, const char *suffix)
 {
-    if (m->kind->alone) return mem_strdup(suffix + 1);
+    const part_row *part = &part_rows[m->layer.part];
+    if (m->kind->alone) return mem_strdup(m->layer.is_first ? part->first_rows : part->rows);
     char *key = adapter_key(&m->layer), *name = key ? mem_printf("%s%s", key, suffix) : NULL;
     mem_free(key);
     return name;

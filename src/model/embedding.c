@@ -1,4 +1,4 @@
-/* An embedding (textual inversion): rows that a word of prompts stands for, behind the table of the text encoder.
+/* An embedding (textual inversion): rows that a word of prompts stands for, behind the table of each text encoder.
  * Source: Gal et al., "An image is worth one word" (2022); files as kohya's sd-scripts, A1111 and ComfyUI have them. */
 #include <string.h>
 
@@ -23,18 +23,31 @@ static void shapes(const trainable_module *m, kind_shape out[KIND_MAX_PARAMS])
     out[0] = (kind_shape){rows, rows};
 }
 
-/* The ids of the words that it starts as. */
-static leco_status start_ids(const trainable_module *m, const model *from, int32_t *ids, size_t *count, leco_error *err)
+/* The text encoder that it goes on. */
+static text_part encoder_of(const trainable_module *m, const model *from)
+{
+    text_part parts[MODEL_MOST_TEXTS];
+    size_t count = model_texts(from, parts);
+    while (count > 1 && parts[count - 1].part != m->layer.part) count--;
+    return parts[count - 1];
+}
+
+/* The ids of the words that it starts as, to be freed. */
+static leco_status start_ids(const trainable_module *m, const model *from, int32_t **out, size_t *count,
+                             leco_error *err)
 {
     size_t needed;
-    LECO_TRY(tokenizer_encode(from->tokenizer, m->start, strlen(m->start), ids, &needed, err));
+    const text_part of = encoder_of(m, from);
+    int32_t *ids = *out = mem_calloc(tokenizer_length(of.tokenizer), sizeof *ids);
+    if (!ids) return error_memory(err, 0, "token ids");
+    LECO_TRY(tokenizer_encode(of.tokenizer, m->start, strlen(m->start), ids, &needed, err));
     *count = needed - 2; /* without start and end */
     if (*count > (size_t)m->rank)
         return error_set(err, LECO_INVALID, "the init \"%.80s\" is %zu tokens, but the embedding has vectors for %lld",
                          m->start, *count, (long long)m->rank);
     if (*count == 0) return error_set(err, LECO_INVALID, "the init \"%.80s\" holds no word", m->start);
     for (size_t i = 0; i < *count; i++)
-        if (ids[1 + i] >= from->text.vocab_size)
+        if (ids[1 + i] >= of.config->vocab_size)
             return error_set(err, LECO_INVALID, "the init \"%.80s\" holds an embedding", m->start);
     return LECO_OK;
 }
@@ -45,8 +58,7 @@ static leco_status copy_rows(trainable_module *m, model *from, const int32_t *id
     weight *table;
     char *name = mem_printf("%s.weight", m->layer.path);
     if (!name) return error_memory(err, strlen(m->layer.path), "an embedding");
-    leco_status status =
-        weights_get(from->weights[PART_TEXT_ENCODER], name, SHAPE(m->layer.in, m->layer.out), &table, err);
+    leco_status status = weights_get(from->weights[m->layer.part], name, SHAPE(m->layer.in, m->layer.out), &table, err);
     mem_free(name);
     if (status != LECO_OK) return status;
     const param *p = &m->param[0];
@@ -59,37 +71,36 @@ static leco_status copy_rows(trainable_module *m, model *from, const int32_t *id
     return LECO_OK;
 }
 
-/* The start ids, to be freed. */
-static leco_status find_start(const trainable_module *m, const model *from, int32_t **ids, size_t *count,
-                              leco_error *err)
-{
-    *ids = mem_calloc(tokenizer_length(from->tokenizer), sizeof **ids);
-    if (!*ids) return error_memory(err, 0, "token ids");
-    return start_ids(m, from, *ids, count, err);
-}
-
 /* Its start is looked up already, so that what is wrong with it is known before anything is made. */
-static leco_status attach(trainable_module *m, const trainable_options *o, model *from, leco_error *err)
+static leco_status name_module(trainable_module *m, const trainable_options *o, const model *from, leco_error *err)
 {
     size_t count;
     int32_t *ids = NULL;
     m->token = mem_strdup(o->token);
     m->start = mem_strdup(o->start);
     if (!m->token || !m->start) return error_memory(err, strlen(o->start), "an embedding");
-    if (!from->tokenizer) return error_set(err, LECO_INVALID, "%s has no tokenizer", from->folder);
-    if (model_has(from, PART_TEXT_ENCODER_2))
-        return error_set(err, LECO_UNSUPPORTED,
-                         "%s has two text encoders: leco trains no embeddings for such models yet", from->folder);
-    leco_status status = find_start(m, from, &ids, &count, err);
+    leco_status status = start_ids(m, from, &ids, &count, err);
     mem_free(ids);
-    return status == LECO_OK ? model_add_token(from, o->token, o->vectors, &m->first, err) : status;
+    return status;
+}
+
+/* One word, and the same ids for all text encoders. */
+static leco_status attach(trainable_module *modules, size_t count, const trainable_options *o, model *from,
+                          leco_error *err)
+{
+    int32_t first;
+    if (!from->tokenizer) return error_set(err, LECO_INVALID, "%s has no tokenizer", from->folder);
+    for (size_t i = 0; i < count; i++) LECO_TRY(name_module(&modules[i], o, from, err));
+    LECO_TRY(model_add_token(from, o->token, o->vectors, &first, err));
+    for (size_t i = 0; i < count; i++) modules[i].first = first;
+    return LECO_OK;
 }
 
 static leco_status initialise(trainable_module *m, const kind_start *s, leco_error *err)
 {
     size_t count = 0;
     int32_t *ids = NULL;
-    leco_status status = find_start(m, s->model, &ids, &count, err);
+    leco_status status = start_ids(m, s->model, &ids, &count, err);
     if (status == LECO_OK) status = copy_rows(m, s->model, ids, count, err);
     mem_free(ids);
     return status;

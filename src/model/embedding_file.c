@@ -6,7 +6,7 @@
 #include "base/mem.h"
 #include "format/tensors.h"
 #include "model/adapter_open.h"
-#include "model/model.h"
+#include "model/part.h"
 #include "model/trainable_internal.h"
 
 /* The most vectors there is a use for: a prompt has room for 75. */
@@ -27,11 +27,15 @@ typedef struct rows_of_file {
     const char *token; /* what prompts call it; NULL: as the file says, or is called */
 } rows_of_file;
 
-static const char *const of_two[MODEL_MOST_TEXTS] = {"clip_l", "clip_g"};
+/* Of the tensor for the first or second of two text encoders. */
+static const char *of_two(size_t which)
+{
+    return which == 0 ? part_rows[PART_TEXT_ENCODER].first_rows : part_rows[PART_TEXT_ENCODER_2].rows;
+}
 
 static bool is_of_two(const char *name)
 {
-    return strcmp(name, of_two[0]) == 0 || strcmp(name, of_two[1]) == 0;
+    return strcmp(name, of_two(0)) == 0 || strcmp(name, of_two(1)) == 0;
 }
 
 /* A file of other tensors: what it may be. */
@@ -54,7 +58,7 @@ static leco_status find_both(const safetensors *file, rows_of_file *out, leco_er
 {
     const size_t count = safetensors_any_count(file);
     out->count = MODEL_MOST_TEXTS;
-    for (size_t i = 0; i < out->count; i++) out->of[i] = safetensors_find_any(file, of_two[i]);
+    for (size_t i = 0; i < out->count; i++) out->of[i] = safetensors_find_any(file, of_two(i));
     for (size_t i = 0; i < count; i++) {
         const char *name = safetensors_any_at(file, i)->name;
         if (starts_with(name, "lora_")) return refuse(file, name, err);
@@ -63,7 +67,7 @@ static leco_status find_both(const safetensors *file, rows_of_file *out, leco_er
     return error_set(err, LECO_INVALID,
                      "%s: this embedding is for another model: one for two text encoders has the tensors \"%s\" and "
                      "\"%s\"",
-                     safetensors_path(file), of_two[0], of_two[1]);
+                     safetensors_path(file), of_two(0), of_two(1));
 }
 
 static leco_status find_rows(const safetensors *file, const model *m, rows_of_file *out, leco_error *err)
@@ -248,7 +252,7 @@ static leco_status find_bundled(const safetensors *file, const model *m, size_t 
             continue;
         if (i < index) return LECO_OK;
         for (size_t k = 0; k < 2; k++)
-            if (strcmp(rows, two ? of_two[k] : of_one[k]) == 0) out->of[two ? k : 0] = e;
+            if (strcmp(rows, two ? of_two(k) : of_one[k]) == 0) out->of[two ? k : 0] = e;
     }
     if (length == 0) return LECO_OK;
     if (!out->of[0] || !out->of[out->count - 1])

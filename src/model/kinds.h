@@ -64,8 +64,8 @@ struct trainable_kind {
                               on any */
     bool unscaled;         /* it has no rank, and no alpha, nor have its files */
     const char *folded_from; /* what files have in place of its tensors (adapter_fold.h), for messages; NULL: these */
-    /* Its file holds one module, whose tensors are named by their suffix alone, without the dot. It has no alpha, and
-     * no multiplier but 1. */
+    /* Its file holds nothing else: a module for each text encoder, whose one tensor is named as part.h says. It has no
+     * alpha, and no multiplier but 1. */
     bool alone;
 
     bool only_read; /* files have it, nobody trains it: it isn't in configs, and `fits`, `settle`, `initialise` are NULL
@@ -74,8 +74,9 @@ struct trainable_kind {
     bool (*fits)(const layer_info *layer);
     /* What a layer gets that was to have the module's rank and alpha: sets its sizes, and perhaps a variant. */
     void (*settle)(trainable_module *m, const trainable_options *o);
-    /* What else there is to do for a new one, besides its params; NULL: nothing. */
-    leco_status (*attach)(trainable_module *m, const trainable_options *o, struct model *from, leco_error *err);
+    /* What else there is to do for all modules of a new trainable, besides their params; NULL: nothing. */
+    leco_status (*attach)(trainable_module *modules, size_t count, const trainable_options *o, struct model *from,
+                          leco_error *err);
     void (*shapes)(const trainable_module *m, kind_shape out[KIND_MAX_PARAMS]);
     /* Makes the values that training starts with; they are 0 before. */
     leco_status (*initialise)(trainable_module *m, const kind_start *s, leco_error *err);

@@ -43,8 +43,8 @@ static void build_vae(nn *c, const model *m)
 }
 
 const part_row part_rows[PART_COUNT] = {
-    [PART_UNET] = {"unet", "lora_unet_", NULL, read_unet, build_unet},
-    [PART_TEXT_ENCODER] = {"text_encoder", "lora_te_", "lora_te1_", read_text, build_text},
-    [PART_TEXT_ENCODER_2] = {"text_encoder_2", "lora_te2_", NULL, read_text_2, build_text_2},
-    [PART_VAE] = {"vae", NULL, NULL, read_vae, build_vae},
+    [PART_UNET] = {"unet", "lora_unet_", NULL, NULL, NULL, read_unet, build_unet},
+    [PART_TEXT_ENCODER] = {"text_encoder", "lora_te_", "lora_te1_", "emb_params", "clip_l", read_text, build_text},
+    [PART_TEXT_ENCODER_2] = {"text_encoder_2", "lora_te2_", NULL, "clip_g", NULL, read_text_2, build_text_2},
+    [PART_VAE] = {"vae", NULL, NULL, NULL, NULL, read_vae, build_vae},
 };

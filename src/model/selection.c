@@ -178,9 +178,8 @@ bool selection_reaches(const layer_selection *s, model_part part)
     case PART_UNET:
         return !table;
     case PART_TEXT_ENCODER:
-        return table || s->text_encoder;
     case PART_TEXT_ENCODER_2:
-        return !table && s->text_encoder;
+        return table || s->text_encoder;
     default:
         return false;
     }

@@ -9,7 +9,7 @@
 typedef enum layer_scope {
     SCOPE_LIERLA,   /* "lierla": linear layers and 1x1 convolutions inside Transformer2DModels */
     SCOPE_C3LIER,   /* "c3lier": and all layers of residual blocks and of down- and upsamplers */
-    SCOPE_EMBEDDING /* "embedding": no layer but the token table, whatever the method */
+    SCOPE_EMBEDDING /* "embedding": no layers but the token tables, whatever the method */
 } layer_scope;
 
 /* network.training_method: those of the scope that are ... */
@@ -34,7 +34,8 @@ typedef struct layer_patterns {
 typedef struct layer_selection {
     layer_scope scope;
     training_method method;
-    bool text_encoder; /* network.text_encoder: its attention and MLP layers, too, whatever scope and method are */
+    bool text_encoder; /* network.text_encoder: attention and MLP layers of all there are, too, whatever scope and
+                          method */
     layer_patterns include, exclude; /* of these all, or those that one of `include` matches; none of `exclude` */
 } layer_selection;
 

@@ -229,6 +229,11 @@ bool trainable_reaches(const trainable *t, model_part part)
     return false;
 }
 
+bool trainable_reaches_texts(const trainable *t)
+{
+    return trainable_reaches(t, PART_TEXT_ENCODER) || trainable_reaches(t, PART_TEXT_ENCODER_2);
+}
+
 size_t trainable_module_count(const trainable *t)
 {
     return t->module_count;

@@ -30,7 +30,7 @@ typedef struct trainable_module {
     size_t params;
     const char *token, *start; /* of an embedding: what prompts call it, and the words whose rows it starts as; the
                                   trainable's */
-    int32_t first;             /* the id of its first vector */
+    int32_t first;             /* the id of its first vector, in all text encoders */
 } trainable_module;
 
 /* ---- making, loading, saving ---- */
@@ -158,6 +158,7 @@ param *trainable_params(trainable *t, size_t *count);
 int64_t trainable_parameters(const trainable *t); /* elements of all params, as people count them */
 
 bool trainable_reaches(const trainable *t, model_part part); /* is there a module on it? */
+bool trainable_reaches_texts(const trainable *t);            /* on any text encoder? */
 
 size_t trainable_module_count(const trainable *t);
 trainable_module *trainable_module_at(trainable *t, size_t index); /* in order of creation */

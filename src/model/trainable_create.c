@@ -79,8 +79,8 @@ static leco_status check_start(const trainable *from, const trainable_options *o
     return LECO_OK;
 }
 
-static leco_status put_module(trainable *t, model *m, const layer_info *layer, const trainable_options *o,
-                              const trainable *from, size_t index, leco_error *err)
+static leco_status put_module(trainable *t, const layer_info *layer, const trainable_options *o, const trainable *from,
+                              size_t index, leco_error *err)
 {
     trainable_module new;
     const trainable_module *there = module_on(from, layer);
@@ -91,8 +91,7 @@ static leco_status put_module(trainable *t, model *m, const layer_info *layer, c
     new.layer = *layer;
     if (!new.kind->fits(layer))
         return error_set(err, LECO_UNSUPPORTED, "a %s can't be trained on the layer %s", o->kind->name, layer->path);
-    LECO_TRY(trainable_put(t, index, &new, err));
-    return o->kind->attach ? o->kind->attach(&t->modules[index], o, m, err) : LECO_OK;
+    return trainable_put(t, index, &new, err);
 }
 
 static leco_status put_all(trainable *t, model *m, const trained_layers *layers, const trainable_options *o,
@@ -102,8 +101,9 @@ static leco_status put_all(trainable *t, model *m, const trained_layers *layers,
     for (int part = 0; part < PART_COUNT; part++)
         for (size_t i = 0; layers->part[part] && i < layers->part[part]->count; i++) {
             const layer_info *layer = &layers->part[part]->layer[i];
-            if (layer_selected(&o->layers, layer)) LECO_TRY(put_module(t, m, layer, o, from, next++, err));
+            if (layer_selected(&o->layers, layer)) LECO_TRY(put_module(t, layer, o, from, next++, err));
         }
+    if (o->kind->attach) LECO_TRY(o->kind->attach(t->modules, next, o, m, err));
     return trainable_finish(t, err);
 }
 

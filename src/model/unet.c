@@ -178,16 +178,17 @@ static tensor *added_conditions(nn *c, const unet_config *config, const unet *u,
     return embedding_mlp(c, "add_embedding", x, width);
 }
 
-static void make_inputs(nn *c, const unet_config *config, unet_size size, tensor *context, unet *u)
+static void make_inputs(nn *c, const unet_config *config, unet_size size, const unet_texts *texts, unet *u)
 {
     graph *g = c->g;
     dtype type = graph_dtype(g), exact = graph_exact_dtype(g);
     u->sample = graph_input(g, "sample", type, SHAPE(size.batch, size.height, size.width, config->in_channels));
     u->timestep = graph_input(g, "timestep", exact, SHAPE(size.batch));
     const shape states = SHAPE(size.batch, size.tokens, unet_context_width(config));
-    u->context = context ? context : graph_input(g, "encoder_hidden_states", type, states);
+    u->context = texts ? texts->states : graph_input(g, "encoder_hidden_states", type, states);
     if (config->addition_time_embed_dim == 0) return;
-    u->pooled = graph_input(g, "text_embeds", type, SHAPE(size.batch, unet_pooled_width(config)));
+    const shape pooled = SHAPE(size.batch, unet_pooled_width(config));
+    u->pooled = texts && texts->pooled ? texts->pooled : graph_input(g, "text_embeds", type, pooled);
     for (int i = 0; i < UNET_TIME_IDS; i++) {
         char name[32];
         snprintf(name, sizeof name, "time_ids.%d", i);
@@ -195,10 +196,10 @@ static void make_inputs(nn *c, const unet_config *config, unet_size size, tensor
     }
 }
 
-unet unet_build(nn *c, const unet_config *config, unet_size size, tensor *context)
+unet unet_build(nn *c, const unet_config *config, unet_size size, const unet_texts *texts)
 {
     unet u = {0};
-    make_inputs(c, config, size, context, &u);
+    make_inputs(c, config, size, texts, &u);
     int64_t channels = config->level[0].channels, time_width = 4 * channels;
 
     tensor *x = nn_conv2d(c, "conv_in", u.sample, channels, 3, NULL);

@@ -44,14 +44,19 @@ typedef struct unet_size {
 typedef struct unet {
     tensor *sample;                  /* input [B,h,w,in_channels] A */
     tensor *timestep;                /* input [B] E */
-    tensor *context;                 /* [B,T,D] A: encoder_hidden_states; an input unless it was given */
-    tensor *pooled;                  /* input [B,P] A: text_embeds; NULL without added conditions */
+    tensor *context;                 /* [B,T,D] A: encoder_hidden_states; an input unless texts were given */
+    tensor *pooled;                  /* [B,P] A: text_embeds, likewise; NULL without added conditions */
     tensor *time_ids[UNET_TIME_IDS]; /* inputs [B] E, one a column of time_ids [B,6]; NULL likewise */
     tensor *noise;                   /* [B,h,w,out_channels] A; the caller marks it as a result where it reads it */
 } unet;
 
-/* Builds the U-Net into c->g (part PART_UNET), with its inputs. context: what a text encoder in the same graph makes,
- * or NULL. */
-unet unet_build(nn *c, const unet_config *config, unet_size size, tensor *context);
+/* What text encoders in the same graph make, in place of inputs. */
+typedef struct unet_texts {
+    tensor *states; /* [B,T,D] A */
+    tensor *pooled; /* [B,P] A; NULL: an input, where there are added conditions */
+} unet_texts;
+
+/* Builds the U-Net into c->g (part PART_UNET), with its inputs. texts may be NULL. */
+unet unet_build(nn *c, const unet_config *config, unet_size size, const unet_texts *texts);
 
 #endif

@@ -114,7 +114,7 @@ tensor *op_embedding(graph *g, tensor *ids, tensor *table, tensor *position);
  * I32; rows [R,D] a param: textual inversion. drows E sums dy over the tokens that have the row's id. */
 tensor *op_add_rows(graph *g, tensor *x, tensor *ids, tensor *rows, int64_t from);
 
-/* y [N,C] A = x[n, index[n], :]; x [N,T,C] A, index [N] I32. No gradient. */
+/* y [N,C] A = x[n, index[n], :]; x [N,T,C] A, index [N] I32. dx[n,t] = dy[n] where t is index[n], 0 elsewhere. */
 tensor *op_select_rows(graph *g, tensor *x, tensor *index);
 
 /* scalar E = mean((x - target)^2); x A, target A or E of the same shape (asking for its gradient is an error). */

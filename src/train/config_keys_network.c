@@ -181,7 +181,7 @@ const key_row config_network_keys[] = {
         "rank of convolutions larger than 1x1, which `c3lier` has, as in kohya's sd-scripts and LyCORIS"),
     FLOAT("conv_alpha", network.conv_alpha, 0, 1e6, UNSET("as `alpha` says"), "their alpha; 0: as `alpha` says"),
     BOOL("text_encoder", network.layers.text_encoder, "false",
-         "also on the attention and MLP layers of the text encoder, as kohya's sd-scripts have it"),
+         "also on the attention and MLP layers of the model's text encoders, as kohya's sd-scripts have it"),
     FLOAT("alpha", network.alpha, 0, 1e6, EITHER("0", "1.0"),
           "the adapter's output is scaled by alpha / rank; 0: alpha is the rank"),
     INT("factor", network.factor, -1, 65536, "-1",

@@ -17,7 +17,7 @@ static bool same(const denoiser_wish *a, const denoiser_wish *b)
 
 static leco_status plan(const denoiser_pool *pool, const denoiser_wish *wish, denoiser **out, leco_error *err)
 {
-    const bool with_text = wish->multiplier != 0 && trainable_reaches(pool->trainable, PART_TEXT_ENCODER);
+    const bool with_text = wish->multiplier != 0 && trainable_reaches_texts(pool->trainable);
     adapter_use *use = mem_calloc(1 + pool->given.count, sizeof *use);
     if (!use) return error_memory(err, (1 + pool->given.count) * sizeof *use, "the trainer's sessions");
     adapter_set adapters = {.use = use};

@@ -6,12 +6,12 @@
 #include "diffusion/denoiser.h"
 
 /* Zero-initialise; the owner sets the members before the first denoiser_pool_get. What they point to is borrowed. Where
- * the trainable reaches the text encoder, sessions with it on have the encoder built in. */
+ * the trainable reaches a text encoder, sessions with it on have all of them built in. */
 typedef struct denoiser_pool {
     const device *device;
     trainable *trainable;
-    text_options text; /* of that encoder */
-    adapter_set given; /* embeddings that it has beside */
+    text_options text; /* of these */
+    adapter_set given; /* embeddings that they have beside */
     double recompute;  /* of those that learn: denoiser_options.recompute, */
     bool huber;        /* and .huber */
     rng *dropout;      /* likewise; NULL: nothing is left out */

@@ -62,8 +62,7 @@ static leco_status count(void *user, const char *prompt, leco_error *err)
 
 bool trainer_keeps_encoder(const trainer *t, size_t which)
 {
-    return conditioner_streams(t->frozen[which].conditioner) ||
-           (which == 0 && trainable_reaches(t->trainable, PART_TEXT_ENCODER));
+    return conditioner_streams(t->frozen[which].conditioner) || (which == 0 && trainable_reaches_texts(t->trainable));
 }
 
 /* ---- planning ---- */

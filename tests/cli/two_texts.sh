@@ -60,16 +60,36 @@ run 0 "${draw[@]}" --embedding "$xl/embedding.safetensors" -o with.png
 says '"<thing>" in a prompt stands for 3 vectors'
 differ without.png with.png
 
-# What isn't there for them yet says so.
+# Both are trained, too: a LoRA, planned, and gone on with to the same file.
 sed 's/rank: 2/rank: 2, text_encoder: true/' xl.yaml >text.yaml
-run 1 "$LECO" train text.yaml
-says "^leco: .*sdxl-like: .*text encoder.*can't be trained"
+run 0 "$LECO" train text.yaml --dry-run
+prints 'LoRA rank 2, alpha 2, 236 modules' 'layers\.0\.mlp\.fc1 .* of text_encoder$' 'layers\.0\.mlp\.fc1 .* of text_encoder_2$'
+run 0 "$LECO" train text.yaml --set save.name=both --set save.per_steps=2
+run 0 "$LECO" inspect both.safetensors
+prints 'modules 236' 'text_encoder'
+for key in lora_te1_text_model_encoder_layers_2_mlp_fc2 lora_te2_text_model_encoder_layers_3_mlp_fc2; do
+    grep -q "$key.lora_up.weight" both.safetensors || complain "no $key"
+done
+run 0 "${draw[@]}" --lora both.safetensors -o both.png
+differ plain.png both.png
 safetensors word.safetensors "{$(tensor emb_params 1,16 0,64)}" 64
 run 1 "$LECO" generate -m "$xl" -p x --embedding word.safetensors -o x.png
 says '^leco: word\.safetensors: .*for two text encoders has the tensors "clip_l" and "clip_g"'
-sed 's/network: .*/network: {type: embedding, token: <new>, init: red}/' xl.yaml >word.yaml
-run 1 "$LECO" train word.yaml
-says '^leco: .*two text encoders: leco trains no embeddings'
+# And words.
+sed 's/network: .*/network: {type: embedding, token: <new>, init: red, vectors: 2}/; s/a red circle/a <new> circle/; s/neutral/positive: red, neutral/' xl.yaml >word.yaml
+run 0 "$LECO" train word.yaml --dry-run
+prints 'embedding "<new>" of 2 vectors, 80 parameters'
+run 0 "$LECO" train word.yaml --set save.name=new
+run 0 "$LECO" inspect new.safetensors
+prints 'clip_l' 'clip_g' '<new>' 'stable-diffusion-xl-v1-base/textual-inversion'
+draw[5]='a <new>'
+run 0 "${draw[@]}" -o without.png
+run 0 "${draw[@]}" --embedding new.safetensors -o with.png
+says '"<new>" in a prompt stands for 2 vectors'
+differ without.png with.png
+run 1 "$LECO" generate -m "$model" -p x --embedding new.safetensors -o x.png
+says '^leco: new\.safetensors: .*for one with two text encoders'
+
 run 1 "$LECO" run text-encoder-2 -m "$model" -p x --out x.safetensors
 says '^leco: .*has no text-encoder-2'
 run 0 "$LECO" inspect states.safetensors

@@ -222,7 +222,7 @@ static const op_code gradient_ops[] = {
     OP_LINEAR_DX,   OP_LINEAR_DW,     OP_HADAMARD_DA,   OP_HADAMARD_DB,    OP_CONV2D_DX, OP_CONV2D_DW,
     OP_AFFINE_DV,   OP_GROUP_NORM_DX, OP_LAYER_NORM_DX, OP_ATTENTION_GRAD, OP_GEGLU_DX,  OP_ACTIVATION_DX,
     OP_UPSAMPLE_DX, OP_MSE_DX,        OP_HUBER_DX,      OP_ADD_ROWS_DW,    OP_ADD,       OP_PRODUCT,
-    OP_SWAP,        OP_AFFINE,        OP_MULTIPLY,      OP_SUM_SPATIAL,    OP_SLICE};
+    OP_SWAP,        OP_AFFINE,        OP_MULTIPLY,      OP_SUM_SPATIAL,    OP_SLICE,     OP_SELECT_ROWS_DX};
 
 static void broken_gradients_are_noticed(void **state)
 {
@@ -281,7 +281,6 @@ static bool needs_no_gradient(op_code op)
     case OP_SUM_SPATIAL:        /* serves as add_spatial's gradient, and in the probe, which is only read */
     case OP_TIMESTEP_EMBEDDING: /* timesteps are given */
     case OP_EMBEDDING:          /* the text encoder's tables are frozen */
-    case OP_SELECT_ROWS:        /* pooled text, frozen too */
     case OP_ROW_NORMS:          /* a constant in DoRA's gradient */
         return true;
     default:

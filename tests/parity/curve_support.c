@@ -127,7 +127,8 @@ void curve_measure_change(const safetensors *file, trainable *l, curve_deviation
             double wrong = 0, moved = 0;
             add_change_error(m->param[k].value, matrix(file, "final", m, k), matrix(file, "init", m, k), &wrong,
                              &moved);
-            if (!(sqrt(wrong / moved) <= d->change)) d->change = sqrt(wrong / moved);
+            const double off = moved > 0 ? sqrt(wrong / moved) : sqrt(wrong);
+            if (!(off <= d->change)) d->change = off;
             all_wrong += wrong;
             all_moved += moved;
         }

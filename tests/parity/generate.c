@@ -1,6 +1,6 @@
 /* A whole picture against diffusers' StableDiffusionPipeline (fixtures/sd1-like/generate): text, 10 DDIM steps with
  * guidance, decoder. And one with what people load into it on the text side (generate_text): load_textual_inversion and
- * load_lora_weights. And one by StableDiffusionXLPipeline (sdxl-like/generate). */
+ * load_lora_weights. And both by StableDiffusionXLPipeline (sdxl-like). */
 #include "curve_support.h"
 
 #include <math.h>
@@ -21,7 +21,13 @@ typedef struct drawing {
 static const drawing plain = {"sd1-like", FOLDER "/generate.safetensors", "a red circle", 10, NULL, NULL},
                      adapted = {"sd1-like", FOLDER "/generate_text.safetensors", "a embedding:Embedding circle",
                                 10,         FOLDER "/lora_text.safetensors",     FOLDER "/embedding.safetensors"},
-                     of_two = {"sdxl-like", FIXTURES "sdxl-like/generate.safetensors", "a red circle", 3, NULL, NULL};
+                     of_two = {"sdxl-like", FIXTURES "sdxl-like/generate.safetensors", "a red circle", 3, NULL, NULL},
+                     adapted_two = {"sdxl-like",
+                                    FIXTURES "sdxl-like/generate_text.safetensors",
+                                    "a <thing> circle",
+                                    3,
+                                    FIXTURES "sdxl-like/lora_text.safetensors",
+                                    FIXTURES "sdxl-like/embedding.safetensors"};
 
 static leco_error err;
 
@@ -109,6 +115,23 @@ static void two_text_encoders_draw_diffusers_picture(void **state)
     assert_true(d.mean < 0.3 && d.most < 0.6);
 }
 
+static void adapters_of_both_text_encoders_draw_diffusers_picture(void **state)
+{
+    (void)state;
+    difference d = draw(&adapted_two, "ref", "float32");
+    assert_true(d.mean < 0.3 && d.most < 0.6);
+    d = draw(&adapted_two, "cpu", "float32");
+    assert_true(d.mean < 0.3 && d.most < 0.6);
+    drawing without = adapted_two;
+    without.lora = NULL;
+    d = draw(&without, "cpu", "float32");
+    assert_true(d.mean > 2);
+    without = adapted_two;
+    without.embedding = NULL;
+    d = draw(&without, "cpu", "float32");
+    assert_true(d.mean > 2);
+}
+
 static void bfloat16_draws_nearly_the_same(void **state)
 {
     (void)state;
@@ -123,6 +146,7 @@ int main(void)
         cmocka_unit_test(float32_draws_diffusers_picture),
         cmocka_unit_test(adapters_of_the_text_draw_diffusers_picture),
         cmocka_unit_test(two_text_encoders_draw_diffusers_picture),
+        cmocka_unit_test(adapters_of_both_text_encoders_draw_diffusers_picture),
         cmocka_unit_test(bfloat16_draws_nearly_the_same),
     };
     return cmocka_run_group_tests_name("parity/generate", tests, NULL, NULL);

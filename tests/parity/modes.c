@@ -13,6 +13,8 @@ static const mode_case cases[] = {
     {"sd1-like", "mode_embedding", true},
     {"sd1-like", "mode_negative", true},
     {"sd1-like", "mode_text", true}, /* a LoRA of the text encoder, too */
+    {"sdxl-like", "mode_text", true},
+    {"sdxl-like", "mode_embedding", true}, /* rows for both text encoders */
     /* erase_from; terms, of a frozen trajectory; enhance, of noise alone */
     {"sd1-like", "mode_entries", true},
 };

@@ -93,6 +93,7 @@ typedef struct kind_of_run {
 enum { PENDING = 1, GATHERING = 2 };
 
 #define K3 "train.samples_per_trajectory=3"
+#define TWO_TEXTS "pretrained_model.name_or_path=" FIXTURE("sdxl-like")
 static const kind_of_run runs[] = {
     {"one latent a trajectory", {"train.lr=1e-3"}, 0},
     {"several, with jitter", {K3, "train.timestep_jitter=true"}, PENDING},
@@ -140,6 +141,14 @@ static const kind_of_run runs[] = {
       "prompts=[{target: a <thing>, positive: red circle, neutral: a circle}]", K3},
      PENDING},
     {"the text encoder", {"network.text_encoder=true", K3}, PENDING},
+    {"two text encoders",
+     {TWO_TEXTS, "network.text_encoder=true", "train.iterations=4", "prompts.0.resolution=32", K3},
+     PENDING},
+    {"an embedding of two text encoders",
+     {TWO_TEXTS, "network={type: embedding, token: <thing>, vectors: 2, init: red}",
+      "prompts=[{target: a <thing>, positive: red circle, neutral: a circle, resolution: 32}]", "train.iterations=4",
+      K3},
+     PENDING},
     {"an effect that ends it",
      {"train.stop_at_effect=0.00002", "train.iterations=40", "logging.effect_every=2", K3},
      PENDING},

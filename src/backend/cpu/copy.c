@@ -1,6 +1,6 @@
-/* Operators that only move elements (concat, slice, upsample, select_rows), and those that look up or compute a few:
- * embedding, add_rows with its gradient, and timestep_embedding. They are bound by memory, so one build serves all
- * processors. */
+/* Operators that only move elements (concat, slice, upsample, select_rows with its gradient), and those that look up
+ * or compute a few: embedding, add_rows with its gradient, and timestep_embedding. They are bound by memory, so one
+ * build serves all processors. */
 #include <assert.h>
 #include <math.h>
 #include <string.h>
@@ -70,6 +70,19 @@ static void select_rows_run(const kernel_args *args)
         assert(index[n] >= 0 && (size_t)index[n] < rows);
         size_t from = n * rows + (size_t)index[n];
         memcpy((char *)args->output[0] + n * bytes, (const char *)args->input[0] + from * bytes, bytes);
+    }
+}
+
+static void select_rows_dx_run(const kernel_args *args)
+{
+    const tensor *dx = args->node->output[0];
+    const size_t samples = (size_t)dx->shape.dim[0], rows = (size_t)dx->shape.dim[1], bytes = row_bytes(dx);
+    const int32_t *index = args->input[1];
+    memset(args->output[0], 0, samples * rows * bytes);
+    for (size_t n = 0; n < samples; n++) {
+        assert(index[n] >= 0 && (size_t)index[n] < rows);
+        const size_t to = n * rows + (size_t)index[n];
+        memcpy((char *)args->output[0] + to * bytes, (const char *)args->input[0] + n * bytes, bytes);
     }
 }
 
@@ -166,6 +179,7 @@ const cpu_kernel cpu_concat = {.once = {.run = concat_run}};
 const cpu_kernel cpu_slice = {.once = {.run = slice_run}};
 const cpu_kernel cpu_upsample = {.once = {.run = upsample_run}};
 const cpu_kernel cpu_select_rows = {.once = {.run = select_rows_run}};
+const cpu_kernel cpu_select_rows_dx = {.once = {.run = select_rows_dx_run}};
 const cpu_kernel cpu_embedding = {.once = {.run = embedding_run}};
 const cpu_kernel cpu_add_rows = {.once = {.run = add_rows_run}};
 const cpu_kernel cpu_add_rows_dw = {.once = {.run = add_rows_dw_run}};

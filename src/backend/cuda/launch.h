@@ -70,6 +70,8 @@ void launch_add_rows_dw(gpu_type type, const void *dy, const int32_t *ids, const
                         int64_t width, int64_t from, int64_t row_count);
 void launch_select_rows(gpu_type type, const void *x, const int32_t *index, void *y, int64_t samples, int64_t tokens,
                         int64_t width);
+void launch_select_rows_dx(gpu_type type, const void *dy, const int32_t *index, void *dx, int64_t samples,
+                           int64_t tokens, int64_t width);
 
 /* window.cu: convolutions as products; positions are those of the output, taps those of the kernel. */
 typedef struct conv_shape {

@@ -284,3 +284,26 @@ void launch_select_rows(gpu_type type, const void *x, const int32_t *index, void
 {
     AS_TYPE(type, T, select_rows<T>(x, index, y, samples * width, tokens, width));
 }
+
+template <class T>
+__global__ void __launch_bounds__(THREADS)
+    select_rows_dx_kernel(const T *dy, const int32_t *index, T *dx, int64_t count, int64_t tokens, int64_t width)
+{
+    for (int64_t i = first_index(); i < count; i += index_step()) {
+        const int64_t row = i / width, n = row / tokens;
+        dx[i] = row % tokens == index[n] ? dy[n * width + i % width] : from_float<T>(0.0f);
+    }
+}
+
+template <class T>
+static void select_rows_dx(const void *dy, const int32_t *index, void *dx, int64_t count, int64_t tokens, int64_t width)
+{
+    LAUNCH(select_rows_dx_kernel<T>, blocks_for(count, THREADS), THREADS, 0, static_cast<const T *>(dy), index,
+           static_cast<T *>(dx), count, tokens, width);
+}
+
+void launch_select_rows_dx(gpu_type type, const void *dy, const int32_t *index, void *dx, int64_t samples,
+                           int64_t tokens, int64_t width)
+{
+    AS_TYPE(type, T, select_rows_dx<T>(dy, index, dx, samples * tokens * width, tokens, width));
+}

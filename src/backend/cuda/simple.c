@@ -194,6 +194,13 @@ static void run_select_rows(const kernel_args *a)
                        x->dim[2]);
 }
 
+static void run_select_rows_dx(const kernel_args *a)
+{
+    const shape *dx = &a->node->output[0]->shape;
+    launch_select_rows_dx(type_of(a->node->output[0]), a->input[0], a->input[1], a->output[0], dx->dim[0], dx->dim[1],
+                          dx->dim[2]);
+}
+
 const kernel cuda_group_norm = {.plan = plan_group_norm, .run = run_group_norm};
 const kernel cuda_group_norm_dx = {.plan = plan_group_norm, .run = run_group_norm_dx};
 const kernel cuda_layer_norm = {.run = run_layer_norm}, cuda_layer_norm_dx = {.run = run_layer_norm_dx};
@@ -206,4 +213,4 @@ const kernel cuda_slice = {.run = run_slice};
 const kernel cuda_upsample = {.run = run_upsample}, cuda_upsample_dx = {.run = run_upsample_dx};
 const kernel cuda_timestep_embedding = {.run = run_timestep_embedding}, cuda_embedding = {.run = run_embedding};
 const kernel cuda_add_rows = {.run = run_add_rows}, cuda_add_rows_dw = {.run = run_add_rows_dw};
-const kernel cuda_select_rows = {.run = run_select_rows};
+const kernel cuda_select_rows = {.run = run_select_rows}, cuda_select_rows_dx = {.run = run_select_rows_dx};

@@ -177,6 +177,19 @@ static void run_select_rows(const kernel_args *a)
     }
 }
 
+static void run_select_rows_dx(const kernel_args *a)
+{
+    const real *dy = a->input[0];
+    const int32_t *index = a->input[1];
+    real *dx = a->output[0];
+    const shape *s = &a->node->output[0]->shape;
+    int64_t width = s->dim[2];
+    for (int64_t n = 0; n < s->dim[0]; n++)
+        for (int64_t t = 0; t < s->dim[1]; t++)
+            for (int64_t c = 0; c < width; c++)
+                dx[(n * s->dim[1] + t) * width + c] = t == index[n] ? dy[n * width + c] : 0;
+}
+
 const kernel REF(add_spatial) = {.run = run_add_spatial};
 const kernel REF(sum_spatial) = {.run = run_sum_spatial};
 const kernel REF(concat) = {.run = run_concat};
@@ -188,3 +201,4 @@ const kernel REF(embedding) = {.run = run_embedding};
 const kernel REF(add_rows) = {.run = run_add_rows};
 const kernel REF(add_rows_dw) = {.run = run_add_rows_dw};
 const kernel REF(select_rows) = {.run = run_select_rows};
+const kernel REF(select_rows_dx) = {.run = run_select_rows_dx};
