@@ -1,4 +1,5 @@
 /* Describing models, tensors files and pictures: one JSON document each, which people get as indented lines. */
+#include <errno.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -14,6 +15,8 @@
 #include "format/tensors.h"
 #include "model/checkpoint.h"
 #include "model/family.h"
+#include "model/hub.h"
+#include "model/model_place.h"
 #include "model/part.h"
 
 /* Is it a model, rather than a file of some other tensors? */
@@ -142,21 +145,26 @@ static leco_status inspect_model(const char *path, json_t *o, leco_error *err)
     return status;
 }
 
+/* path: as it was given; place: what it stands for. */
+static leco_status inspect_any(const char *path, const char *place, json_t *o, leco_error *err)
+{
+    if (file_is_dangling(place)) return file_refuse_open(place, ENOENT, err);
+    if (!file_exists(place)) return error_set(err, LECO_IO, "%s: no such file%s", path, hub_hint(path));
+    if (file_is_folder(place) || is_checkpoint(place)) return inspect_model(place, o, err);
+    if (strlen(place) > 4 && strcasecmp(place + strlen(place) - 4, ".png") == 0) return inspect_picture(place, o, err);
+    return inspect_tensors(place, o, err);
+}
+
 leco_status leco_inspect(const char *path, bool json, char **text, leco_error *err)
 {
     IN_C_LOCALE;
     json_t *o = json_object();
     if (!o) return error_memory(err, 0, "a description");
     json_object_set_new(o, "path", report_string(path));
-    leco_status status;
-    if (file_is_folder(path) || (file_exists(path) && is_checkpoint(path)))
-        status = inspect_model(path, o, err);
-    else if (!file_exists(path))
-        status = error_set(err, LECO_IO, "%s: no such file", path);
-    else if (strlen(path) > 4 && strcasecmp(path + strlen(path) - 4, ".png") == 0)
-        status = inspect_picture(path, o, err);
-    else
-        status = inspect_tensors(path, o, err);
+    char *place = NULL;
+    leco_status status = model_find(path, &place, err);
+    if (status == LECO_OK) status = inspect_any(path, place, o, err);
+    mem_free(place);
     if (status == LECO_OK) status = report_text(o, json, text, err);
     json_decref(o);
     return status;

@@ -10,8 +10,8 @@
 #include "model/checkpoint.h"
 #include "model/config_json.h"
 #include "model/family.h"
-#include "model/hub.h"
 #include "model/model_file.h"
+#include "model/model_place.h"
 #include "model/part.h"
 
 #define INDEX "model_index.json"
@@ -71,8 +71,9 @@ static leco_status read_index(const char *folder, leco_error *err)
 {
     char *index = file_join(folder, INDEX);
     if (!index) return error_memory(err, strlen(folder), "a path");
-    leco_status status =
-        file_exists(index) ? config_read(folder, INDEX, check_index, NULL, err) : refuse_folder(folder, index, err);
+    leco_status status = file_exists(index) || file_is_dangling(index)
+                             ? config_read(folder, INDEX, check_index, NULL, err)
+                             : refuse_folder(folder, index, err);
     mem_free(index);
     return status;
 }
@@ -194,19 +195,11 @@ static leco_status read_all(model *m, leco_error *err)
     return check_parts(m, err);
 }
 
-/* Where it lies: there, or in the cache of Hugging Face's programs. */
-static leco_status find_place(const char *path, char **out, leco_error *err)
-{
-    LECO_TRY(hub_find(path, out, err));
-    if (!*out) *out = mem_strdup(path);
-    return *out ? LECO_OK : error_memory(err, strlen(path), "a path");
-}
-
 leco_status model_open(const char *path, model **out, leco_error *err)
 {
     *out = NULL;
     model *m = mem_calloc(1, sizeof *m);
-    leco_status status = m ? find_place(path, &m->folder, err) : error_memory(err, sizeof *m, "a model");
+    leco_status status = m ? model_find(path, &m->folder, err) : error_memory(err, sizeof *m, "a model");
     if (status == LECO_OK) status = read_all(m, err);
     if (status != LECO_OK) {
         model_close(m);

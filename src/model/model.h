@@ -47,7 +47,7 @@ enum {
 
 typedef struct model {
     const struct family *family;  /* a row of family.h's */
-    char *folder;                 /* as given to model_open; the preset's name otherwise */
+    char *folder;                 /* as model_open found it; the preset's name otherwise */
     struct safetensors *file;     /* of a checkpoint in one file; else NULL */
     struct safetensors *vae_file; /* of a VAE from elsewhere (model_take_vae), ... */
     char *vae_path;               /* ... or where it is under diffusers' names; else NULL */
@@ -70,7 +70,8 @@ typedef struct model {
     layer_list norms[PART_COUNT];  /* likewise */
 } model;
 
-/* path may also be a model's name in the cache of Hugging Face's programs (model/hub.h). Reads model_index.json, all
+/* path may also be a model's name in the cache of Hugging Face's programs, or a folder that holds one checkpoint
+ * (model/model_place.h). Reads model_index.json, all
  * configs and the tokenizer of a folder, or the names in a checkpoint. A missing file, or a
  * pipeline that isn't supported (another class), is named. On failure *out is NULL. */
 leco_status model_open(const char *path, model **out, leco_error *err);

@@ -272,7 +272,7 @@ static leco_status read_tree(train_config *c, const doc_node *root, leco_error *
     warn_of_idle_teachers(c);
     c->model_written = c->model;
     c->model_place = doc_find(doc_find(root, "pretrained_model"), "name_or_path")->place;
-    LECO_TRY(config_find(c, c->model, &c->model, err));
+    LECO_TRY(config_find_model(c, c->model, &c->model, err));
     if (c->vae) LECO_TRY(find_named(c, "pretrained_model.vae", &c->vae, err));
     if (c->network.start_from) LECO_TRY(find_named(c, "network.start_from", &c->network.start_from, err));
     /* A config whose files were found in the working directory was written for being there. */
