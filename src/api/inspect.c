@@ -120,7 +120,12 @@ static leco_status inspect_model(const char *path, json_t *o, leco_error *err)
     json_object_set_new(o, "size",
                         json_sprintf("%lldx%lld", (long long)width, (long long)(m->unet.sample_height * factor)));
     json_object_set_new(o, "prediction", json_string(s->prediction == PREDICT_V ? "v_prediction" : "epsilon"));
-    if (!m->prediction_told) json_object_set_new(o, "prediction_from", json_string("the family: the file doesn't say"));
+    const bool at_odds = s->zero_terminal_snr && s->prediction == PREDICT_EPSILON;
+    if (!m->prediction_told)
+        json_object_set_new(o, "prediction_from",
+                            json_string(at_odds
+                                            ? "nothing: its ztsnr goes with v_prediction, which the file doesn't say"
+                                            : "the family: the file doesn't say"));
     static const model_part ids[] = {PART_TEXT_ENCODER, PART_TEXT_ENCODER_2, PART_UNET, PART_VAE};
     leco_status status = LECO_OK;
     for (int i = 0; i < 4; i++) {

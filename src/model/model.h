@@ -80,6 +80,10 @@ leco_status model_open(const char *path, model **out, leco_error *err);
  * the beginning that they have in a checkpoint. To be called before any part is mapped. */
 leco_status model_take_vae(model *m, const char *path, leco_error *err);
 
+/* What it predicts, where somebody says it: v is 1 or 0, or -1 for nobody. Then a file that contradicts itself is
+ * LECO_INVALID; `remedy` is the message's end, how to say it. */
+leco_status model_predict(model *m, int v, const char *remedy, leco_error *err);
+
 /* Leaves out last layers of the text encoders, as A1111 counts: 2 the last one; 0 and 1 none. A family that leaves out
  * as many anyway (SDXL: one) stays as it is. More than there are is LECO_INVALID. */
 leco_status model_skip_layers(model *m, int64_t clip_skip, leco_error *err);

@@ -116,7 +116,8 @@ static leco_status open_model(const train_config *c, const char *place, const ch
     if (status != LECO_OK) return error_prefix(err, status, "%s: %s", place, key);
     out->name = key;
     model *m = out->model;
-    if (!m->prediction_told && claims_v >= 0) m->schedule.prediction = claims_v ? PREDICT_V : PREDICT_EPSILON;
+    status = model_predict(m, m->prediction_told ? -1 : claims_v, "v_pred does", err);
+    if (status != LECO_OK) return error_prefix(err, status, "%s: %s", place, key);
     if (!m->prediction_told && claims_v < 0 && m->family->v2)
         log_message(LOG_WARNING,
                     "%s: %s doesn't say what it predicts, and is taken for a model that predicts v; "
