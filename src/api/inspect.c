@@ -19,16 +19,6 @@
 #include "model/model_place.h"
 #include "model/part.h"
 
-/* Is it a model, rather than a file of some other tensors? */
-static bool is_checkpoint(const char *path)
-{
-    safetensors *file;
-    if (tensors_open(path, &file, NULL) != LECO_OK) return false;
-    const bool is = checkpoint_is(file);
-    safetensors_close(file);
-    return is;
-}
-
 /* ---- pictures ---- */
 
 static leco_status inspect_picture(const char *path, json_t *o, leco_error *err)
@@ -150,14 +140,25 @@ static leco_status inspect_model(const char *path, json_t *o, leco_error *err)
     return status;
 }
 
+/* A checkpoint, or a file of other tensors; opened once, as there may be a million. */
+static leco_status inspect_file(const char *place, json_t *o, leco_error *err)
+{
+    safetensors *file;
+    LECO_TRY(tensors_open(place, &file, err));
+    const bool is_model = checkpoint_is(file);
+    if (!is_model) inspect_tensors(file, o);
+    safetensors_close(file);
+    return is_model ? inspect_model(place, o, err) : LECO_OK;
+}
+
 /* path: as it was given; place: what it stands for. */
 static leco_status inspect_any(const char *path, const char *place, json_t *o, leco_error *err)
 {
     if (file_is_dangling(place)) return file_refuse_open(place, ENOENT, err);
     if (!file_exists(place)) return error_set(err, LECO_IO, "%s: no such file%s", path, hub_hint(path));
-    if (file_is_folder(place) || is_checkpoint(place)) return inspect_model(place, o, err);
-    if (strlen(place) > 4 && strcasecmp(place + strlen(place) - 4, ".png") == 0) return inspect_picture(place, o, err);
-    return inspect_tensors(place, o, err);
+    if (file_is_folder(place)) return inspect_model(place, o, err);
+    const bool picture = strlen(place) > 4 && strcasecmp(place + strlen(place) - 4, ".png") == 0;
+    return picture ? inspect_picture(place, o, err) : inspect_file(place, o, err);
 }
 
 leco_status leco_inspect(const char *path, bool json, char **text, leco_error *err)

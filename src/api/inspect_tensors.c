@@ -148,10 +148,10 @@ static json_t *adapter_json(const safetensors *file, const trainable_kind **foun
 }
 
 /* NULL where the file is no adapter. */
-static json_t *inspect_adapter(const char *path, const safetensors *raw, const trainable_kind **kind)
+static json_t *inspect_adapter(const safetensors *raw, const trainable_kind **kind)
 {
     safetensors *file;
-    if (adapter_open(path, &file, NULL) != LECO_OK) return adapter_json(raw, kind);
+    if (adapter_open(safetensors_path(raw), &file, NULL) != LECO_OK) return adapter_json(raw, kind);
     json_t *o = adapter_json(file, kind);
     const char *family = family_of_width(file);
     if (o && family) json_object_set_new(o, "family", json_string(family));
@@ -220,18 +220,14 @@ static void add_tensors(const safetensors *file, json_t *o)
     json_object_set_new(o, "tensors", tensors);
 }
 
-leco_status inspect_tensors(const char *path, json_t *o, leco_error *err)
+void inspect_tensors(const safetensors *file, json_t *o)
 {
-    safetensors *file;
-    LECO_TRY(tensors_open(path, &file, err));
     const trainable_kind *kind = NULL;
-    json_t *adapter = inspect_adapter(path, file, &kind), *embedding = adapter ? NULL : embedding_json(file);
+    json_t *adapter = inspect_adapter(file, &kind), *embedding = adapter ? NULL : embedding_json(file);
     const char *is = adapter ? kind->name : embedding ? "embedding" : checkpoint_is_vae(file) ? "vae" : "tensors";
     json_object_set_new(o, "kind", json_string(is));
     json_object_set_new(o, "parameters", json_integer(value_count(file)));
     if (adapter) json_object_set_new(o, kind->name, adapter);
     if (embedding) json_object_set_new(o, "embedding", embedding);
     add_tensors(file, o);
-    safetensors_close(file);
-    return LECO_OK;
 }
