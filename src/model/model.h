@@ -77,7 +77,8 @@ typedef struct model {
 leco_status model_open(const char *path, model **out, leco_error *err);
 
 /* Takes the VAE from elsewhere: a folder of one, a model's folder, or a file with the original names, with or without
- * the beginning that they have in a checkpoint. To be called before any part is mapped. */
+ * the beginning that they have in a checkpoint; by a name in Hugging Face's cache, too. To be called before any part is
+ * mapped. */
 leco_status model_take_vae(model *m, const char *path, leco_error *err);
 
 /* What it predicts, where somebody says it: v is 1 or 0, or -1 for nobody. Then a file that contradicts itself is

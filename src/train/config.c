@@ -255,7 +255,7 @@ static leco_status settle_name(train_config *c, leco_error *err)
 static leco_status find_named(train_config *c, const char *key, const char **path, leco_error *err)
 {
     const char *written = *path;
-    LECO_TRY(config_find(c, written, path, err));
+    LECO_TRY(config_find_model(c, written, path, err)); /* a VAE may be in the hub's cache, too */
     if (file_exists(*path)) return LECO_OK;
     return train_config_missing(train_config_place(c, key), key, *path, written, err);
 }

@@ -51,6 +51,19 @@ says 'none\.yaml:1: pretrained_model\.name_or_path: there is no configs/me/nothi
 run 1 "$LECO" inspect me/nothing
 says '^leco: me/nothing: no such file, nor is a model of that name in Hugging Face.s cache'
 
+# A VAE: a repository of one, or a folder in a model's.
+mkdir -p "$hub/models--me--vae/snapshots/ghi"
+cp "$model"/vae/* "$hub/models--me--vae/snapshots/ghi/"
+for vae in me/vae me/small/vae; do
+    run 0 "$LECO" generate -m me/small --vae "$vae" -p red --steps 1 -o other.png
+    cmp -s <(tail -c 200 one.png) <(tail -c 200 other.png) || complain "another picture with --vae $vae"
+    run 0 "$LECO" train configs/two.yaml --dry-run --set "pretrained_model.vae=$vae"
+done
+run 1 "$LECO" generate -m me/small --vae me/nothing -p red
+says '^leco: me/nothing: there is no such file, nor is a model of that name in Hugging Face.s cache'
+run 1 "$LECO" train configs/two.yaml --dry-run --set pretrained_model.vae=me/nothing
+says 'pretrained_model\.vae: there is no configs/me/nothing'
+
 # One file of a repository, and a repository of one file. These are refused for what they lack, after they were found.
 one=$hub/models--me--one/snapshots/def
 mkdir -p "$one"
