@@ -125,8 +125,8 @@ static void files_of_repositories_are_found(void **state)
                  {"org/shapes-1.5/unet", "/abc/unet"},
                  {"org/shapes-1.5/", NULL},
                  {"org/shapes-1.5/other", NULL},
-                 {"org/shapes-1.5/../abc/model_index.json", NULL},
-                 {"org/shapes-1.5/unet/../../abc", NULL}};
+                 {"org/shapes-1.5/../sd1-like/model_index.json", NULL},
+                 {"org/shapes-1.5/unet/../model_index.json", NULL}};
     make_cache("abc");
     assert_int_equal(setenv("HF_HUB_CACHE", test_path("hub"), 1), 0);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
