@@ -1,4 +1,5 @@
 /* Describing models, tensors files and pictures: one JSON document each, which people get as indented lines. */
+#include <errno.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -14,17 +15,9 @@
 #include "format/tensors.h"
 #include "model/checkpoint.h"
 #include "model/family.h"
+#include "model/hub.h"
+#include "model/model_place.h"
 #include "model/part.h"
-
-/* Is it a model, rather than a file of some other tensors? */
-static bool is_checkpoint(const char *path)
-{
-    safetensors *file;
-    if (tensors_open(path, &file, NULL) != LECO_OK) return false;
-    const bool is = checkpoint_is(file);
-    safetensors_close(file);
-    return is;
-}
 
 /* ---- pictures ---- */
 
@@ -117,7 +110,12 @@ static leco_status inspect_model(const char *path, json_t *o, leco_error *err)
     json_object_set_new(o, "size",
                         json_sprintf("%lldx%lld", (long long)width, (long long)(m->unet.sample_height * factor)));
     json_object_set_new(o, "prediction", json_string(s->prediction == PREDICT_V ? "v_prediction" : "epsilon"));
-    if (!m->prediction_told) json_object_set_new(o, "prediction_from", json_string("the family: the file doesn't say"));
+    const bool at_odds = s->zero_terminal_snr && s->prediction == PREDICT_EPSILON;
+    if (!m->prediction_told)
+        json_object_set_new(o, "prediction_from",
+                            json_string(at_odds
+                                            ? "nothing: its ztsnr goes with v_prediction, which the file doesn't say"
+                                            : "the family: the file doesn't say"));
     static const model_part ids[] = {PART_TEXT_ENCODER, PART_TEXT_ENCODER_2, PART_UNET, PART_VAE};
     leco_status status = LECO_OK;
     for (int i = 0; i < 4; i++) {
@@ -142,21 +140,37 @@ static leco_status inspect_model(const char *path, json_t *o, leco_error *err)
     return status;
 }
 
+/* A checkpoint, or a file of other tensors; opened once, as there may be a million. */
+static leco_status inspect_file(const char *place, json_t *o, leco_error *err)
+{
+    safetensors *file;
+    LECO_TRY(tensors_open(place, &file, err));
+    const bool is_model = checkpoint_is(file);
+    if (!is_model) inspect_tensors(file, o);
+    safetensors_close(file);
+    return is_model ? inspect_model(place, o, err) : LECO_OK;
+}
+
+/* path: as it was given; place: what it stands for. */
+static leco_status inspect_any(const char *path, const char *place, json_t *o, leco_error *err)
+{
+    if (file_is_dangling(place)) return file_refuse_open(place, ENOENT, err);
+    if (!file_exists(place)) return error_set(err, LECO_IO, "%s: no such file%s", path, hub_hint(path));
+    if (file_is_folder(place)) return inspect_model(place, o, err);
+    const bool picture = strlen(place) > 4 && strcasecmp(place + strlen(place) - 4, ".png") == 0;
+    return picture ? inspect_picture(place, o, err) : inspect_file(place, o, err);
+}
+
 leco_status leco_inspect(const char *path, bool json, char **text, leco_error *err)
 {
     IN_C_LOCALE;
     json_t *o = json_object();
     if (!o) return error_memory(err, 0, "a description");
     json_object_set_new(o, "path", report_string(path));
-    leco_status status;
-    if (file_is_folder(path) || (file_exists(path) && is_checkpoint(path)))
-        status = inspect_model(path, o, err);
-    else if (!file_exists(path))
-        status = error_set(err, LECO_IO, "%s: no such file", path);
-    else if (strlen(path) > 4 && strcasecmp(path + strlen(path) - 4, ".png") == 0)
-        status = inspect_picture(path, o, err);
-    else
-        status = inspect_tensors(path, o, err);
+    char *place = NULL;
+    leco_status status = model_find(path, &place, err);
+    if (status == LECO_OK) status = inspect_any(path, place, o, err);
+    mem_free(place);
     if (status == LECO_OK) status = report_text(o, json, text, err);
     json_decref(o);
     return status;

@@ -4,9 +4,10 @@
 
 #include <jansson.h>
 
-#include "base/error.h"
+#include "format/safetensors.h"
 
-/* Adds to o: kind ("lora", "embedding", "vae", "tensors", ...), what is to be said of that, metadata and tensors. */
-leco_status inspect_tensors(const char *path, json_t *o, leco_error *err);
+/* Of an open file adds to o: kind ("lora", "embedding", "vae", "tensors", ...), what is to be said of that, metadata
+ * and tensors. */
+void inspect_tensors(const safetensors *file, json_t *o);
 
 #endif

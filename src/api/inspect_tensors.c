@@ -156,10 +156,10 @@ static json_t *adapter_json(const safetensors *file, const trainable_kind **foun
 }
 
 /* NULL where the file is no adapter. */
-static json_t *inspect_adapter(const char *path, const safetensors *raw, const trainable_kind **kind)
+static json_t *inspect_adapter(const safetensors *raw, const trainable_kind **kind)
 {
     safetensors *file;
-    if (adapter_open(path, &file, NULL) != LECO_OK) return adapter_json(raw, kind);
+    if (adapter_open(safetensors_path(raw), &file, NULL) != LECO_OK) return adapter_json(raw, kind);
     json_t *o = adapter_json(file, kind);
     const char *family = family_of_width(file);
     if (o && family) json_object_set_new(o, "family", json_string(family));
@@ -172,7 +172,7 @@ static json_t *inspect_adapter(const char *path, const safetensors *raw, const t
 
 static bool is_rows(const safetensors_entry *e)
 {
-    return e && (e->rank == 1 || e->rank == 2);
+    return e && (e->rank == 1 || e->rank == 2 || (e->rank == 3 && e->shape[0] == 1));
 }
 
 /* The rows of an embedding's file, for one text encoder or two; false for other files. A file of one tensor without
@@ -181,8 +181,9 @@ static bool find_rows(const safetensors *file, const safetensors_entry *out[2], 
 {
     const safetensors_entry *a1111 = safetensors_find_any(file, "string_to_param.*");
     const safetensors_entry *l = safetensors_find_any(file, "clip_l"), *g = safetensors_find_any(file, "clip_g");
-    const safetensors_entry *only = safetensors_any_count(file) == 1 ? safetensors_any_at(file, 0) : NULL;
-    *token = safetensors_metadata(file, "modelspec.trigger_phrase");
+    const safetensors_entry *only =
+        safetensors_any_count(file) == 1 ? safetensors_any_at(file, 0) : safetensors_find_any(file, "emb_params");
+    *token = safetensors_metadata(file, a1111 ? "name" : "modelspec.trigger_phrase");
     out[0] = a1111 ? a1111 : l && g ? l : only;
     out[1] = !a1111 && l && g ? g : NULL;
     if (only && !a1111 && strcmp(only->name, "emb_params") != 0) {
@@ -198,7 +199,7 @@ static json_t *embedding_json(const safetensors *file)
     const char *token;
     if (!find_rows(file, rows, &token)) return NULL;
     json_t *o = json_object();
-    json_object_set_new(o, "vectors", json_integer(rows[0]->rank == 2 ? rows[0]->shape[0] : 1));
+    json_object_set_new(o, "vectors", json_integer(rows[0]->rank >= 2 ? rows[0]->shape[rows[0]->rank - 2] : 1));
     json_t *width = json_integer(rows[0]->shape[rows[0]->rank - 1]);
     json_object_set_new(o, "width",
                         rows[1] ? json_pack("[o, I]", width, (json_int_t)rows[1]->shape[rows[1]->rank - 1]) : width);
@@ -227,18 +228,14 @@ static void add_tensors(const safetensors *file, json_t *o)
     json_object_set_new(o, "tensors", tensors);
 }
 
-leco_status inspect_tensors(const char *path, json_t *o, leco_error *err)
+void inspect_tensors(const safetensors *file, json_t *o)
 {
-    safetensors *file;
-    LECO_TRY(tensors_open(path, &file, err));
     const trainable_kind *kind = NULL;
-    json_t *adapter = inspect_adapter(path, file, &kind), *embedding = adapter ? NULL : embedding_json(file);
+    json_t *adapter = inspect_adapter(file, &kind), *embedding = adapter ? NULL : embedding_json(file);
     const char *is = adapter ? kind->name : embedding ? "embedding" : checkpoint_is_vae(file) ? "vae" : "tensors";
     json_object_set_new(o, "kind", json_string(is));
     json_object_set_new(o, "parameters", json_integer(value_count(file)));
     if (adapter) json_object_set_new(o, kind->name, adapter);
     if (embedding) json_object_set_new(o, "embedding", embedding);
     add_tensors(file, o);
-    safetensors_close(file);
-    return LECO_OK;
 }

@@ -38,11 +38,9 @@ static leco_status set_prediction(model *m, const char *said, leco_error *err)
     if (!said && !m->prediction_told && m->family->v2)
         log_message(LOG_WARNING, "%s doesn't say what it predicts, and is taken for a model that predicts v",
                     m->folder);
-    if (!said) return LECO_OK;
-    if (strcmp(said, "epsilon") != 0 && strcmp(said, "v_prediction") != 0)
+    if (said && strcmp(said, "epsilon") != 0 && strcmp(said, "v_prediction") != 0)
         return error_set(err, LECO_INVALID, "prediction: expected \"epsilon\" or \"v_prediction\", found \"%s\"", said);
-    m->schedule.prediction = *said == 'v' ? PREDICT_V : PREDICT_EPSILON;
-    return LECO_OK;
+    return model_predict(m, !said ? -1 : *said == 'v', "--prediction does", err);
 }
 
 static leco_status open_parts(leco_model *handle, const char *path, const leco_model_options *o, leco_error *err)

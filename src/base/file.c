@@ -107,7 +107,7 @@ leco_status file_map_open(const char *path, file_map *map, leco_error *err)
 {
     *map = (file_map){0};
     int fd = open_retry(path, O_RDONLY | O_NONBLOCK, 0); /* non-blocking: opening a FIFO would wait for a writer */
-    if (fd < 0) return error_errno(err, path, "cannot open", errno);
+    if (fd < 0) return file_refuse_open(path, errno, err);
     struct stat info;
     leco_status status = LECO_OK;
     if (fstat(fd, &info) != 0) {
@@ -169,7 +169,7 @@ leco_status file_read_text(const char *path, size_t limit, char **text, size_t *
     *text = NULL;
     if (size) *size = 0;
     int fd = open_retry(path, O_RDONLY, 0);
-    if (fd < 0) return error_errno(err, path, "cannot open", errno);
+    if (fd < 0) return file_refuse_open(path, errno, err);
     leco_status status = read_all(fd, path, limit, &buffer, &used, err);
     close(fd);
     if (status == LECO_OK && !size && strlen(buffer) != used)
@@ -422,25 +422,7 @@ leco_status file_writer_commit(file_writer *w, leco_error *err)
     return status;
 }
 
-/* ---- paths ---- */
-
-bool file_exists(const char *path)
-{
-    struct stat info;
-    return stat(path, &info) == 0;
-}
-
-bool file_is_folder(const char *path)
-{
-    struct stat info;
-    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
-}
-
-bool file_is_same(const char *a, const char *b)
-{
-    struct stat one, other;
-    return stat(a, &one) == 0 && stat(b, &other) == 0 && one.st_dev == other.st_dev && one.st_ino == other.st_ino;
-}
+/* ---- folders ---- */
 
 leco_status file_make_folders(const char *path, leco_error *err)
 {
@@ -460,33 +442,4 @@ leco_status file_make_folders(const char *path, leco_error *err)
     }
     mem_free(partial);
     return status;
-}
-
-char *file_join(const char *folder, const char *name)
-{
-    if (!folder || !*folder || *name == '/') return mem_strdup(name);
-    const char *slash = folder[strlen(folder) - 1] == '/' ? "" : "/";
-    return mem_printf("%s%s%s", folder, slash, name);
-}
-
-char *file_folder_of(const char *path)
-{
-    size_t length = strlen(path);
-    while (length > 1 && path[length - 1] == '/') length--; /* "a/b/" names b, too */
-    while (length > 0 && path[length - 1] != '/') length--;
-    if (length == 0) return mem_strdup(".");
-    while (length > 1 && path[length - 1] == '/') length--;
-    return mem_strndup(path, length);
-}
-
-char *file_stem(const char *path)
-{
-    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path, *dot = strrchr(name, '.');
-    return mem_strndup(name, dot && dot > name ? (size_t)(dot - name) : strlen(name));
-}
-
-bool file_ends_in(const char *path, const char *end)
-{
-    const size_t length = strlen(path), tail = strlen(end);
-    return length > tail && strcmp(path + length - tail, end) == 0;
 }

@@ -15,6 +15,8 @@ typedef struct file_map {
 
 leco_status file_map_open(const char *path, file_map *map, leco_error *err);
 void file_map_close(file_map *map); /* safe on a zeroed map */
+/* LECO_IO for a file that couldn't be opened, with the errno: of a link, what it points to is said, too. */
+leco_status file_refuse_open(const char *path, int number, leco_error *err);
 
 /* LECO_IO where the file has become shorter since it was mapped: within its last page that raises no signal, and zeros
  * were read. Another file of that name, which replaced it, is none of its business. */
@@ -46,6 +48,7 @@ void file_writer_abort(file_writer *w);                          /* frees w; NUL
 bool file_exists(const char *path);
 bool file_is_folder(const char *path);
 bool file_is_same(const char *a, const char *b);                  /* are both there, and one? */
+bool file_is_dangling(const char *path);                          /* a link to what isn't there */
 leco_status file_make_folders(const char *path, leco_error *err); /* mkdir -p */
 
 /* "folder/name", or a copy of `name` where it is absolute or folder is "" or NULL. mem_free it. NULL: out of memory. */

@@ -80,8 +80,9 @@ static leco_status parse_offsets(safetensors *file, const json_t *info, tensor *
 static leco_status parse_tensor(safetensors *file, const char *name, const json_t *info, const unsigned char *data,
                                 size_t data_size, leco_error *err)
 {
-    tensor *t = &file->tensors[file->tensor_count];
+    tensor *t = tensor_set_add(file, err);
     size_t size = 0, bytes;
+    if (!t) return LECO_MEMORY;
     t->entry.name = copy_string(file, name, err);
     if (!t->entry.name) return LECO_MEMORY;
     if (!json_is_object(info))
@@ -93,7 +94,6 @@ static leco_status parse_tensor(safetensors *file, const char *name, const json_
         return error_set(err, LECO_FORMAT, "%s: tensor \"%s\": %zu elements of %s don't fit its %zu bytes", file->path,
                          name, t->entry.count, t->type_name, t->end - t->begin);
     t->entry.data = data + t->begin;
-    file->tensor_count++;
     return LECO_OK;
 }
 
@@ -157,23 +157,98 @@ static leco_status make_indices(safetensors *file, size_t data_size, leco_error 
     return tensor_set_index(file, err);
 }
 
+static leco_status parse_entry(safetensors *file, const char *name, json_t *info, const unsigned char *data,
+                               size_t data_size, leco_error *err)
+{
+    if (strcmp(name, SAFETENSORS_METADATA) == 0) return parse_metadata(file, info, err);
+    return parse_tensor(file, name, info, data, data_size, err);
+}
+
 static leco_status parse_root(safetensors *file, json_t *root, const unsigned char *data, size_t data_size,
                               leco_error *err)
 {
     if (!json_is_object(root)) return error_set(err, LECO_FORMAT, "%s: the header is not a JSON object", file->path);
-    size_t count = json_object_size(root);
-    file->tensors = arena_alloc(file->arena, count, sizeof *file->tensors);
-    if (!file->tensors) return error_memory(err, count * sizeof *file->tensors, file->path);
-    file->tensor_room = count;
     const char *name;
     json_t *info;
-    json_object_foreach(root, name, info) {
-        if (strcmp(name, SAFETENSORS_METADATA) == 0)
-            LECO_TRY(parse_metadata(file, info, err));
-        else
-            LECO_TRY(parse_tensor(file, name, info, data, data_size, err));
+    json_object_foreach(root, name, info) LECO_TRY(parse_entry(file, name, info, data, data_size, err));
+    return LECO_OK;
+}
+
+/* ---- the header, entry by entry: the tree of a million would take a gigabyte, and most of the time ---- */
+
+typedef struct cursor {
+    const char *at, *end;
+    bool metadata; /* they were there */
+} cursor;
+
+static void skip_blanks(cursor *c)
+{
+    while (c->at < c->end && (*c->at == ' ' || *c->at == '\t' || *c->at == '\n' || *c->at == '\r')) c->at++;
+}
+
+static bool skip(cursor *c, char what)
+{
+    skip_blanks(c);
+    if (c->at == c->end || *c->at != what) return false;
+    c->at++;
+    return true;
+}
+
+/* *out is NULL where there is none. */
+static leco_status next_value(const safetensors *file, cursor *c, json_t **out, leco_error *err)
+{
+    json_error_t problem;
+    const size_t left = (size_t)(c->end - c->at);
+    *out = json_loadb(c->at, left, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_DISABLE_EOF_CHECK, &problem);
+    if (*out) c->at += problem.position;
+    return *out || !json_lacks_memory(&problem) ? LECO_OK : error_memory(err, left, file->path);
+}
+
+/* *regular: it was one, and well formed. */
+static leco_status next_entry(safetensors *file, cursor *c, const unsigned char *data, size_t data_size, bool *regular,
+                              leco_error *err)
+{
+    json_t *name = NULL, *info = NULL;
+    leco_status status = next_value(file, c, &name, err);
+    if (status == LECO_OK && json_is_string(name) && skip(c, ':')) status = next_value(file, c, &info, err);
+    const bool metadata = name && info && strcmp(json_string_value(name), SAFETENSORS_METADATA) == 0;
+    *regular = status == LECO_OK && info && !(metadata && c->metadata);
+    c->metadata = c->metadata || metadata;
+    if (*regular) status = parse_entry(file, json_string_value(name), info, data, data_size, err);
+    json_decref(name);
+    json_decref(info);
+    return status;
+}
+
+/* *regular is false of what isn't plain JSON: whoever reads it whole says where it isn't. */
+static leco_status parse_entries(safetensors *file, cursor c, const unsigned char *data, size_t data_size,
+                                 bool *regular, leco_error *err)
+{
+    *regular = skip(&c, '{');
+    if (*regular && !skip(&c, '}')) {
+        do LECO_TRY(next_entry(file, &c, data, data_size, regular, err));
+        while (*regular && skip(&c, ','));
+        *regular = *regular && skip(&c, '}');
     }
-    return make_indices(file, data_size, err);
+    skip_blanks(&c);
+    *regular = *regular && c.at == c.end;
+    return LECO_OK;
+}
+
+static leco_status parse_whole(safetensors *file, const char *header, size_t length, const unsigned char *data,
+                               size_t data_size, leco_error *err)
+{
+    json_error_t problem;
+    file->tensor_count = 0;
+    file->metadata = NULL;
+    file->metadata_count = 0;
+    json_t *root = json_parse(header, length, JSON_REJECT_DUPLICATES, &problem);
+    if (!root && json_lacks_memory(&problem)) return error_memory(err, length, file->path);
+    if (!root)
+        return error_set(err, LECO_FORMAT, "%s: header, byte %d: %s", file->path, problem.position, problem.text);
+    leco_status status = parse_root(file, root, data, data_size, err);
+    json_decref(root);
+    return status;
 }
 
 /* The first eight bytes are no length of a header that is there: say what the file is where that shows. */
@@ -206,15 +281,12 @@ static leco_status parse_file(safetensors *file, leco_error *err)
     size_t rest = file->map.size - PREFIX_BYTES;
     if (length > MAX_HEADER_BYTES || length > rest) return refuse_file(file, length, rest, err);
     const char *header = (const char *)file->map.data + PREFIX_BYTES;
-    json_error_t problem;
-    json_t *root = json_parse(header, (size_t)length, JSON_REJECT_DUPLICATES, &problem);
-    if (!root && json_lacks_memory(&problem)) return error_memory(err, (size_t)length, file->path);
-    if (!root)
-        return error_set(err, LECO_FORMAT, "%s: header, byte %d: %s", file->path, problem.position, problem.text);
     const unsigned char *data = file->map.data + PREFIX_BYTES + length;
-    leco_status status = parse_root(file, root, data, rest - (size_t)length, err);
-    json_decref(root);
-    return status;
+    const size_t data_size = rest - (size_t)length;
+    bool regular;
+    LECO_TRY(parse_entries(file, (cursor){.at = header, .end = header + length}, data, data_size, &regular, err));
+    if (!regular) LECO_TRY(parse_whole(file, header, (size_t)length, data, data_size, err));
+    return make_indices(file, data_size, err);
 }
 
 /* ---- opening ---- */

@@ -312,6 +312,19 @@ static leco_status add_dict(reader *r, const pickle_value *dict, const char *pre
     return LECO_OK;
 }
 
+/* A1111's embeddings say what they are called: told as safetensors files' metadata are. */
+static leco_status add_name(reader *r, const pickle_value *root, leco_error *err)
+{
+    const pickle_value *name = pickle_find(root, "name");
+    if (!pickle_find(root, "string_to_param") || !name || name->kind != PICKLE_TEXT) return LECO_OK;
+    safetensors *file = r->file;
+    file->metadata = arena_alloc(file->arena, 1, sizeof *file->metadata);
+    if (!file->metadata || !(file->metadata[0][1] = arena_strdup(file->arena, name->text))) return no_memory(r, err);
+    file->metadata[0][0] = "name";
+    file->metadata_count = 1;
+    return LECO_OK;
+}
+
 static leco_status add_all(reader *r, const pickle_value *root, leco_error *err)
 {
     const pickle_value *state = pickle_find(root, "state_dict");
@@ -319,6 +332,7 @@ static leco_status add_all(reader *r, const pickle_value *root, leco_error *err)
     if (root->kind != PICKLE_DICT)
         return error_set(err, LECO_UNSUPPORTED, "%s: is a PyTorch file that holds no dict of tensors", r->file->path);
     LECO_TRY(add_dict(r, root, "", 0, err));
+    LECO_TRY(add_name(r, root, err));
     return tensor_set_index(r->file, err);
 }
 

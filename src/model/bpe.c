@@ -208,7 +208,8 @@ static leco_status make_table(bpe *b, const char *path, size_t merges, leco_erro
 /* The text is written over. */
 static leco_status take_merges(bpe *b, const char *path, char *text, leco_error *err)
 {
-    size_t lines = 1;
+    size_t lines = 1, length = strlen(text);
+    while (length > 0 && strchr(" \t\r\n", text[length - 1])) text[--length] = '\0'; /* as transformers does */
     for (const char *at = text; *at; at++) lines += *at == '\n';
     LECO_TRY(make_table(b, path, lines, err));
     return parse_merges(b, path, text, err);

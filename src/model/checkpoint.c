@@ -266,22 +266,58 @@ static leco_status read_texts(const safetensors *file, model *m, checkpoint_fami
 
 /* ---- the schedule ---- */
 
-/* What it predicts: by the empty tensor that trainers leave, or by the metadata; else it is the family's. */
-static void read_schedule(const safetensors *file, model *m, checkpoint_family family)
+static bool begins(const char *text, const char *with)
+{
+    return text && strncmp(text, with, strlen(with)) == 0;
+}
+
+/* What the metadata say that it predicts: by the key for that, or of Stable Diffusion 2 by the kind of model (as
+ * sd-scripts writes it, -512 is what predicts epsilon). *told is false where they don't. */
+static leco_status read_metadata(const safetensors *file, checkpoint_family family, prediction *out, bool *told,
+                                 leco_error *err)
 {
     const char *said = safetensors_metadata(file, "modelspec.prediction_type");
-    const bool marked = find(file, "v_pred") != NULL;
-    const bool v = marked || (said && *said == 'v');
-    m->prediction_told = marked || said;
+    const char *kind = safetensors_metadata(file, "modelspec.architecture");
+    *told = true;
+    *out = PREDICT_EPSILON;
+    if (said && *said) {
+        *out = *said == 'v' ? PREDICT_V : PREDICT_EPSILON;
+        if (*said == 'v' || begins(said, "eps")) return LECO_OK;
+        return error_set(err, LECO_UNSUPPORTED,
+                         "%s: metadata \"modelspec.prediction_type\": \"%.60s\" is not supported (leco can do epsilon "
+                         "and v)",
+                         safetensors_path(file), said);
+    }
+    if (family != FAMILY_SD2) kind = NULL;
+    if (begins(kind, "stable-diffusion-v2-768-v")) *out = PREDICT_V;
+    *told = begins(kind, "stable-diffusion-v2-512") || *out == PREDICT_V;
+    return LECO_OK;
+}
+
+/* What it predicts: by the empty tensor that trainers leave, or by the metadata; else it is the family's. Zero terminal
+ * SNR by another empty tensor, which goes with v: where nothing says v, nobody has said what it predicts. */
+static leco_status read_schedule(const safetensors *file, model *m, checkpoint_family family, leco_error *err)
+{
+    prediction predicts = PREDICT_EPSILON;
+    const bool zero = find(file, "ztsnr") != NULL;
+    if (find(file, "edm_vpred.sigma_max") || find(file, "edm_mean"))
+        return refuse(file, "a model of EDM's noise (its tensors edm_...)", err);
+    m->prediction_told = find(file, "v_pred") != NULL;
+    if (m->prediction_told)
+        predicts = PREDICT_V;
+    else
+        LECO_TRY(read_metadata(file, family, &predicts, &m->prediction_told, err));
+    if (!m->prediction_told && family == FAMILY_SD2) predicts = PREDICT_V;
+    if (zero && predicts == PREDICT_EPSILON) m->prediction_told = false;
     m->schedule = (schedule_config){.train_timesteps = 1000,
                                     .beta_start = 0.00085,
                                     .beta_end = 0.012,
                                     .beta = BETA_SCALED_LINEAR,
-                                    .prediction = v || (!m->prediction_told && family == FAMILY_SD2) ? PREDICT_V
-                                                                                                     : PREDICT_EPSILON,
+                                    .prediction = predicts,
                                     .steps_offset = 1,
-                                    .zero_terminal_snr = find(file, "ztsnr") != NULL,
-                                    .spacing = find(file, "ztsnr") ? SPACING_TRAILING : SPACING_LEADING};
+                                    .zero_terminal_snr = zero,
+                                    .spacing = zero ? SPACING_TRAILING : SPACING_LEADING};
+    return LECO_OK;
 }
 
 /* ---- all ---- */
@@ -296,7 +332,7 @@ leco_status checkpoint_read(const safetensors *file, model *m, leco_error *err)
     LECO_TRY(read_unet(file, m, family == FAMILY_SD1, err));
     LECO_TRY(read_own_vae(file, m, err));
     LECO_TRY(read_texts(file, m, family, err));
-    read_schedule(file, m, family);
+    LECO_TRY(read_schedule(file, m, family, err));
     const int64_t side = family == FAMILY_SDXL                                               ? 128
                          : family == FAMILY_SD1 || m->schedule.prediction == PREDICT_EPSILON ? 64
                                                                                              : 96;
@@ -314,7 +350,7 @@ checkpoint_depths checkpoint_depths_of(const model *m)
     checkpoint_depths d = {.unet_layers = m->unet.level[0].layers,
                            .vae_levels = m->vae.level_count,
                            .two_texts = model_has(m, PART_TEXT_ENCODER_2),
-                           .open_clip = !model_has(m, PART_TEXT_ENCODER_2) && m->unet.use_linear_projection,
+                           .open_clip = !model_has(m, PART_TEXT_ENCODER_2) && m->text.act == ACT_GELU,
                            .bare_vae = m->vae_file && has_vae(m->vae_file, "")};
     for (int64_t i = 0; i < m->unet.level_count; i++)
         d.up_attention[i] = m->unet.level[m->unet.level_count - 1 - i].up_attention;

@@ -158,7 +158,8 @@ leco_status config_check_model(const json_t *root, const char *path, const char 
 {
     const char *found;
     LECO_TRY(json_get_string(root, path, "_class_name", class_name, &found, err));
-    if (strcmp(found, class_name) != 0)
+    const bool flax = strncmp(found, "Flax", 4) == 0; /* the same module: configs are converted along with weights */
+    if (strcmp(found + (flax ? 4 : 0), class_name) != 0)
         return error_set(err, LECO_UNSUPPORTED, "%s: key \"_class_name\": expected \"%s\", found \"%s\"", path,
                          class_name, found);
     return config_check(root, path, keys, CONFIG_REFUSE_UNKNOWN, err);

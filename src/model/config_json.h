@@ -32,7 +32,8 @@ leco_status config_read(const char *folder, const char *name, config_reader *rea
 leco_status config_check(const json_t *root, const char *path, const config_key *keys, config_unknown unknown,
                          leco_error *err);
 
-/* The same for a diffusers model: `_class_name`, where it is given, must be class_name; unknown keys are refused. */
+/* The same for a diffusers model: `_class_name`, where it is given, must be class_name, or Flax's; unknown keys are
+ * refused. */
 leco_status config_check_model(const json_t *root, const char *path, const char *class_name, const config_key *keys,
                                leco_error *err);
 

@@ -70,6 +70,12 @@ static leco_status find_both(const safetensors *file, rows_of_file *out, leco_er
                      safetensors_path(file), of_two(0), of_two(1));
 }
 
+/* How long it was trained, which some leave beside it. */
+static bool is_count(const safetensors_entry *e)
+{
+    return e->count == 1 && (strcmp(e->name, "step") == 0 || strcmp(e->name, "step_count") == 0);
+}
+
 static leco_status find_rows(const safetensors *file, const model *m, rows_of_file *out, leco_error *err)
 {
     const size_t count = safetensors_any_count(file);
@@ -78,12 +84,13 @@ static leco_status find_rows(const safetensors *file, const model *m, rows_of_fi
     *out = (rows_of_file){.of = {safetensors_find(file, A1111_ROWS)}, .count = 1};
     if (out->of[0]) return LECO_OK;
     for (size_t i = 0; i < count; i++) {
-        const char *name = safetensors_any_at(file, i)->name;
-        if (is_of_two(name) || starts_with(name, "lora_") || (count > 1 && strcmp(name, ROWS) != 0))
-            return refuse(file, name, err);
-        out->of[0] = safetensors_any_at(file, i);
+        const safetensors_entry *e = safetensors_any_at(file, i);
+        if (count > 1 && is_count(e)) continue;
+        if (is_of_two(e->name) || starts_with(e->name, "lora_") || (count > 1 && strcmp(e->name, ROWS) != 0))
+            return refuse(file, e->name, err);
+        out->of[0] = e;
     }
-    return LECO_OK;
+    return out->of[0] ? LECO_OK : refuse(file, safetensors_any_at(file, 0)->name, err);
 }
 
 static leco_status check_rows(const safetensors *file, const safetensors_entry *e, int64_t width, int64_t *vectors,
@@ -95,8 +102,9 @@ static leco_status check_rows(const safetensors *file, const safetensors_entry *
                          safetensors_type(e));
     char text[SHAPE_TEXT];
     const shape s = shape_of(e->rank < TENSOR_MAX_DIMS ? e->rank : TENSOR_MAX_DIMS, e->shape);
-    *vectors = e->rank == 2 ? e->shape[0] : 1;
-    if (e->rank < 1 || e->rank > 2 || *vectors < 1 || *vectors > MOST_VECTORS)
+    const bool in_batch = e->rank == 3 && e->shape[0] == 1; /* [1,vectors,width] */
+    *vectors = e->rank == 2 || in_batch ? e->shape[e->rank - 2] : 1;
+    if (e->rank < 1 || (e->rank > 2 && !in_batch) || *vectors < 1 || *vectors > MOST_VECTORS)
         return error_set(err, LECO_FORMAT, "%s: tensor \"%s\" has shape %s, expected [vectors,%lld]", path, e->name,
                          shape_format(&s, text), (long long)width);
     if (e->shape[e->rank - 1] != width)
@@ -120,7 +128,16 @@ static const char *told_token(const safetensors *file, const safetensors_entry *
     return phrase && *phrase && !strpbrk(phrase, " \t\r\n,") ? phrase : NULL;
 }
 
-/* The words that mean it: what the file says, and its name, unless that is diffusers' for all. */
+/* Another word for it; one that can't be is let be: it has a name, which is enough. */
+static leco_status add_alias(const char *word, model *m, const trainable_module *to, leco_error *err)
+{
+    if (!word || !*word || strpbrk(word, " \t\r\n,") || strcmp(word, to->token) == 0) return LECO_OK;
+    const leco_status status = model_name_token(m, word, to->first, to->rank, err);
+    return status == LECO_INVALID ? LECO_OK : status;
+}
+
+/* The words that mean it: what the file says, and its name, unless that is diffusers' for all. A1111 goes by the file's
+ * name, too; the one in its pickles is what it was trained as. */
 static leco_status add_tokens(const safetensors *file, const safetensors_entry *rows, model *m, trainable_module *to,
                               leco_error *err)
 {
@@ -139,6 +156,8 @@ static leco_status add_tokens(const safetensors *file, const safetensors_entry *
         status = model_name_token(m, stem, to->first, to->rank, err);
         if (status == LECO_INVALID) status = LECO_OK; /* it has one name, which is enough */
     }
+    if (status == LECO_OK && strcmp(rows->name, A1111_ROWS) == 0)
+        status = add_alias(safetensors_metadata(file, "name"), m, to, err);
     mem_free(stem);
     return status;
 }

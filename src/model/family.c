@@ -7,9 +7,10 @@ static bool is_sdxl(const model *m)
     return m->unet.addition_time_embed_dim != 0;
 }
 
+/* Not by the projections alone: some save those of Stable Diffusion 1 as matrices, which is the same arithmetic. */
 static bool is_sd2(const model *m)
 {
-    return m->unet.use_linear_projection;
+    return m->unet.use_linear_projection && m->text.act != ACT_QUICK_GELU;
 }
 
 static bool is_sd1(const model *m)

@@ -7,29 +7,59 @@
 #include "base/file.h"
 #include "base/mem.h"
 
-static const char *or_null(const char *text)
+static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.";
+
+static const char *variable(const char *name)
 {
+    const char *text = getenv(name);
     return text && *text ? text : NULL;
 }
 
-/* "org/name": two words of letters, digits and -_. as the hub has them. */
-static bool is_name(const char *name)
+/* The length of "org/name" at the beginning, two words of letters, digits and -_. as the hub has them; 0: there is
+ * none. What follows, if anything, is a file of that repository: "/folder/x.safetensors". */
+static size_t name_length(const char *name)
 {
-    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.";
-    const char *slash = strchr(name, '/');
-    if (!slash || slash == name || !slash[1] || name[0] == '.' || slash[1] == '.') return false;
-    return name + strspn(name, plain) == slash && slash[1 + strspn(slash + 1, plain)] == '\0';
+    const size_t org = strspn(name, letters);
+    if (org == 0 || name[org] != '/' || name[0] == '.' || name[org + 1] == '.') return 0;
+    const size_t rest = strspn(name + org + 1, letters), length = org + 1 + rest;
+    if (rest == 0 || (name[length] && (name[length] != '/' || !name[length + 1]))) return 0;
+    return strstr(name + length, "..") ? 0 : length;
 }
 
-/* The cache's folder of a model; NULL: out of memory, or nobody knows where the cache is. */
-static char *folder_of(const char *name)
+/* A folder of the environment's, in which a ~ at the beginning is the user's home; with what follows it. */
+static char *in_folder(const char *folder, const char *rest)
 {
-    const char *cache = or_null(getenv("HF_HUB_CACHE")), *home = or_null(getenv("HF_HOME"));
-    const char *user = or_null(getenv("HOME")), *slash = strchr(name, '/');
-    const int length = (int)(slash - name);
-    if (cache) return mem_printf("%s/models--%.*s--%s", cache, length, name, slash + 1);
-    if (home) return mem_printf("%s/hub/models--%.*s--%s", home, length, name, slash + 1);
-    return user ? mem_printf("%s/.cache/huggingface/hub/models--%.*s--%s", user, length, name, slash + 1) : NULL;
+    const char *home = variable("HOME");
+    const bool short_for_home = home && folder[0] == '~' && (!folder[1] || folder[1] == '/');
+    return mem_printf("%s%s%s", short_for_home ? home : "", short_for_home ? folder + 1 : folder, rest);
+}
+
+/* In the order in which huggingface_hub goes by them. NULL: out of memory, or nobody knows where the cache is. */
+static char *cache_folder(void)
+{
+    static const struct {
+        const char *variable, *rest;
+    } places[] = {{"HF_HUB_CACHE", ""},
+                  {"HUGGINGFACE_HUB_CACHE", ""},
+                  {"HF_HOME", "/hub"},
+                  {"XDG_CACHE_HOME", "/huggingface/hub"},
+                  {"HOME", "/.cache/huggingface/hub"}};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        const char *folder = variable(places[i].variable);
+        if (folder) return in_folder(folder, places[i].rest);
+    }
+    return NULL;
+}
+
+/* The cache's folder of a repository, whose name has that length. */
+static char *folder_of(const char *name, size_t length)
+{
+    const char *slash = strchr(name, '/');
+    char *cache = cache_folder();
+    const int org = (int)(slash - name), rest = (int)(length - (size_t)org - 1);
+    char *folder = cache ? mem_printf("%s/models--%.*s--%.*s", cache, org, name, rest, slash + 1) : NULL;
+    mem_free(cache);
+    return folder;
 }
 
 /* The only folder in snapshots/, where refs/main doesn't say which; NULL: none, or several. */
@@ -73,7 +103,28 @@ static leco_status snapshot_of(const char *folder, char **path, leco_error *err)
 
 const char *hub_hint(const char *name)
 {
-    return is_name(name) ? ", nor is a model of that name in Hugging Face's cache, and leco downloads nothing" : "";
+    const size_t length = name_length(name);
+    if (length == 0) return "";
+    if (!name[length]) return ", nor is a model of that name in Hugging Face's cache, and leco downloads nothing";
+    char *folder = folder_of(name, length);
+    const bool is_there = folder && file_is_folder(folder);
+    mem_free(folder);
+    return is_there ? ", nor is it in Hugging Face's cache of that repository, and leco downloads nothing" : "";
+}
+
+/* What a name of the hub's means, within the cache's folder of its repository. */
+static leco_status find_within(const char *folder, const char *rest, char **path, leco_error *err)
+{
+    LECO_TRY(snapshot_of(folder, path, err));
+    if (!*path || !*rest) return LECO_OK;
+    char *file = file_join(*path, rest + 1);
+    mem_free(*path);
+    *path = file;
+    if (!file) return error_memory(err, strlen(rest), "a path");
+    if (file_exists(file) || file_is_dangling(file)) return LECO_OK;
+    mem_free(file);
+    *path = NULL;
+    return LECO_OK;
 }
 
 leco_status hub_find(const char *name, char **path, leco_error *err)
@@ -86,10 +137,11 @@ leco_status hub_find(const char *name, char **path, leco_error *err)
         mem_free(snapshots);
         return is_cache ? snapshot_of(name, path, err) : LECO_OK;
     }
-    if (file_exists(name) || !is_name(name)) return LECO_OK;
-    char *folder = folder_of(name);
+    const size_t length = name_length(name);
+    if (file_exists(name) || length == 0) return LECO_OK;
+    char *folder = folder_of(name, length);
     if (!folder) return LECO_OK;
-    leco_status status = file_is_folder(folder) ? snapshot_of(folder, path, err) : LECO_OK;
+    leco_status status = file_is_folder(folder) ? find_within(folder, name + length, path, err) : LECO_OK;
     mem_free(folder);
     return status;
 }

@@ -10,8 +10,8 @@
 #include "model/checkpoint.h"
 #include "model/config_json.h"
 #include "model/family.h"
-#include "model/hub.h"
 #include "model/model_file.h"
+#include "model/model_place.h"
 #include "model/part.h"
 
 #define INDEX "model_index.json"
@@ -33,19 +33,63 @@ static const config_key index_keys[] = {
     {"requires_safety_checker", NULL},
     {"feature_extractor", NULL},
     {"image_encoder", NULL},
+    {"controlnet", NULL},
+    {"requires_aesthetics_score", NULL},
     {"add_watermarker", NULL},
     {"force_zeros_for_empty_prompt", NULL}, /* of pictures without a negative prompt: leco's is "" then */
     {NULL, NULL},
 };
 
+/* Is a part named there? It is a pair of a library and a class: [null, null] says that it lacks. */
+static bool index_has(const json_t *root, const char *part)
+{
+    const json_t *value = json_object_get(root, part);
+    return json_is_array(value) && !json_is_null(json_array_get(value, 1));
+}
+
+/* Pipelines of other families, whatever else their folders hold: beginnings of their classes' names. */
+static bool is_other_family(const char *name)
+{
+    static const char *const others[] = {"StableDiffusion3", "Flux",          "Kolors",
+                                         "AltDiffusion",     "StableCascade", "StableVideo",
+                                         "Wuerstchen",       "StableUnCLIP",  "StableDiffusionLDM3D"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (strncmp(name, others[i], strlen(others[i])) == 0) return true;
+    return false;
+}
+
+/* The class of a pipeline of somebody's own comes with the name of its file: ["pipeline", "MyPipeline"]. */
+static leco_status class_of(const json_t *root, const char *path, const char **name, leco_error *err)
+{
+    const json_t *own = json_array_get(json_object_get(root, "_class_name"), 1);
+    *name = json_string_value(own);
+    return *name ? LECO_OK : json_get_string(root, path, "_class_name", "StableDiffusionPipeline", name, err);
+}
+
+/* Pipelines that start from a picture, paint into one, or are steered have the same parts, and so may anybody's own:
+ * what the parts are is in their configs, which refuse what they can't be. */
+static leco_status check_class(const json_t *root, const char *path, const char *name, leco_error *err)
+{
+    if (strcmp(name, "StableDiffusionPipeline") == 0 || strcmp(name, "StableDiffusionXLPipeline") == 0) return LECO_OK;
+    if (json_is_true(json_object_get(root, "requires_aesthetics_score")) ||
+        (index_has(root, "text_encoder_2") && !index_has(root, "text_encoder")))
+        return error_set(err, LECO_UNSUPPORTED, "%s: is Stable Diffusion XL's refiner, which leco doesn't support",
+                         path);
+    if (is_other_family(name) || !index_has(root, "unet") || !index_has(root, "text_encoder"))
+        return config_refuse(json_object_get(root, "_class_name"), path, "_class_name",
+                             "StableDiffusionPipeline and StableDiffusionXLPipeline", err);
+    log_message(LOG_WARNING, "%s: key \"_class_name\": a %.100s is taken for the text-to-image model of its parts",
+                path, name);
+    return LECO_OK;
+}
+
 static leco_status check_index(const json_t *root, const char *path, void *nothing, leco_error *err)
 {
     const char *name;
     (void)nothing;
-    LECO_TRY(json_get_string(root, path, "_class_name", "StableDiffusionPipeline", &name, err));
-    if (strcmp(name, "StableDiffusionPipeline") != 0 && strcmp(name, "StableDiffusionXLPipeline") != 0)
-        return config_refuse(json_object_get(root, "_class_name"), path, "_class_name",
-                             "StableDiffusionPipeline and StableDiffusionXLPipeline", err);
+    LECO_TRY(class_of(root, path, &name, err));
+    if (strncmp(name, "Flax", 4) == 0) name += 4;
+    LECO_TRY(check_class(root, path, name, err));
     const json_t *second = json_object_get(root, "text_encoder_2");
     if (strcmp(name, "StableDiffusionPipeline") == 0 && second && !json_is_null(json_array_get(second, 0)))
         return error_set(err, LECO_UNSUPPORTED, "%s: key \"text_encoder_2\": a StableDiffusionPipeline has one", path);
@@ -71,8 +115,9 @@ static leco_status read_index(const char *folder, leco_error *err)
 {
     char *index = file_join(folder, INDEX);
     if (!index) return error_memory(err, strlen(folder), "a path");
-    leco_status status =
-        file_exists(index) ? config_read(folder, INDEX, check_index, NULL, err) : refuse_folder(folder, index, err);
+    leco_status status = file_exists(index) || file_is_dangling(index)
+                             ? config_read(folder, INDEX, check_index, NULL, err)
+                             : refuse_folder(folder, index, err);
     mem_free(index);
     return status;
 }
@@ -118,8 +163,11 @@ static leco_status check_parts(const model *m, leco_error *err)
                          texts == 1 ? "'s" : "s' added", (long long)width, (long long)wanted);
     if (m->unet.in_channels != m->vae.latent_channels || m->unet.out_channels != m->vae.latent_channels)
         return error_set(
-            err, LECO_UNSUPPORTED, "%s: the U-Net takes %lld channels and gives %lld, the VAE's latents have %lld",
-            folder, (long long)m->unet.in_channels, (long long)m->unet.out_channels, (long long)m->vae.latent_channels);
+            err, LECO_UNSUPPORTED, "%s: the U-Net takes %lld channels and gives %lld, the VAE's latents have %lld%s",
+            folder, (long long)m->unet.in_channels, (long long)m->unet.out_channels, (long long)m->vae.latent_channels,
+            m->unet.in_channels == 2 * m->vae.latent_channels + 1
+                ? ": it is a model for inpainting, which leco doesn't support"
+                : "");
     for (size_t i = 0; i < texts; i++) LECO_TRY(check_text(m, &text[i], err));
     return texts == 1 ? LECO_OK : check_pooled(m, err);
 }
@@ -194,19 +242,11 @@ static leco_status read_all(model *m, leco_error *err)
     return check_parts(m, err);
 }
 
-/* Where it lies: there, or in the cache of Hugging Face's programs. */
-static leco_status find_place(const char *path, char **out, leco_error *err)
-{
-    LECO_TRY(hub_find(path, out, err));
-    if (!*out) *out = mem_strdup(path);
-    return *out ? LECO_OK : error_memory(err, strlen(path), "a path");
-}
-
 leco_status model_open(const char *path, model **out, leco_error *err)
 {
     *out = NULL;
     model *m = mem_calloc(1, sizeof *m);
-    leco_status status = m ? find_place(path, &m->folder, err) : error_memory(err, sizeof *m, "a model");
+    leco_status status = m ? model_find(path, &m->folder, err) : error_memory(err, sizeof *m, "a model");
     if (status == LECO_OK) status = read_all(m, err);
     if (status != LECO_OK) {
         model_close(m);
@@ -216,6 +256,21 @@ leco_status model_open(const char *path, model **out, leco_error *err)
                 m->schedule.prediction == PREDICT_V ? "v" : "epsilon", (long long)m->unet.sample_width,
                 (long long)m->unet.sample_height);
     *out = m;
+    return LECO_OK;
+}
+
+leco_status model_predict(model *m, int v, const char *remedy, leco_error *err)
+{
+    schedule_config *s = &m->schedule;
+    if (v >= 0) s->prediction = v ? PREDICT_V : PREDICT_EPSILON;
+    if (m->prediction_told || !s->zero_terminal_snr || s->prediction == PREDICT_V) return LECO_OK;
+    if (v < 0)
+        return error_set(err, LECO_INVALID,
+                         "%s: its tensor ztsnr marks zero terminal SNR, which only models that predict v have, but "
+                         "nothing in it says what it predicts: %s",
+                         m->folder, remedy);
+    s->zero_terminal_snr = false; /* as ComfyUI, which heeds the marker beside v_pred alone */
+    s->spacing = SPACING_LEADING;
     return LECO_OK;
 }
 

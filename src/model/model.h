@@ -47,7 +47,7 @@ enum {
 
 typedef struct model {
     const struct family *family;  /* a row of family.h's */
-    char *folder;                 /* as given to model_open; the preset's name otherwise */
+    char *folder;                 /* as model_open found it; the preset's name otherwise */
     struct safetensors *file;     /* of a checkpoint in one file; else NULL */
     struct safetensors *vae_file; /* of a VAE from elsewhere (model_take_vae), ... */
     char *vae_path;               /* ... or where it is under diffusers' names; else NULL */
@@ -70,14 +70,20 @@ typedef struct model {
     layer_list norms[PART_COUNT];  /* likewise */
 } model;
 
-/* path may also be a model's name in the cache of Hugging Face's programs (model/hub.h). Reads model_index.json, all
+/* path may also be a model's name in the cache of Hugging Face's programs, or a folder that holds one checkpoint
+ * (model/model_place.h). Reads model_index.json, all
  * configs and the tokenizer of a folder, or the names in a checkpoint. A missing file, or a
  * pipeline that isn't supported (another class), is named. On failure *out is NULL. */
 leco_status model_open(const char *path, model **out, leco_error *err);
 
 /* Takes the VAE from elsewhere: a folder of one, a model's folder, or a file with the original names, with or without
- * the beginning that they have in a checkpoint. To be called before any part is mapped. */
+ * the beginning that they have in a checkpoint; by a name in Hugging Face's cache, too. To be called before any part is
+ * mapped. */
 leco_status model_take_vae(model *m, const char *path, leco_error *err);
+
+/* What it predicts, where somebody says it: v is 1 or 0, or -1 for nobody. Then a file that contradicts itself is
+ * LECO_INVALID; `remedy` is the message's end, how to say it. */
+leco_status model_predict(model *m, int v, const char *remedy, leco_error *err);
 
 /* Leaves out last layers of the text encoders, as A1111 counts: 2 the last one; 0 and 1 none. A family that leaves out
  * as many anyway (SDXL: one) stays as it is. More than there are is LECO_INVALID. */

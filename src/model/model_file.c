@@ -1,5 +1,6 @@
 #include "model/model_file.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -59,6 +60,7 @@ leco_status model_refuse_file(const char *path, leco_error *err)
 {
     safetensors *file;
     file_map map;
+    if (file_is_dangling(path)) return file_refuse_open(path, ENOENT, err);
     if (!file_exists(path))
         return error_set(err, LECO_IO, "%s: there is no such file%s (" EXPECTED ")", path, hub_hint(path));
     const leco_status status = tensors_open(path, &file, err);

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "format/tensors.h"
 #include "model/checkpoint.h"
+#include "model/hub.h"
 #include "model/model.h"
 
 /* A file with original names needs no config. *is: it has them. */
@@ -50,14 +51,25 @@ static leco_status take_diffusers(model *m, const char *path, leco_error *err)
     return status;
 }
 
-leco_status model_take_vae(model *m, const char *path, leco_error *err)
+static leco_status take(model *m, const char *path, leco_error *err)
 {
     bool original = false;
-    if (!file_exists(path)) return error_set(err, LECO_IO, "%s: there is no such file: expected a VAE", path);
     if (!file_is_folder(path)) LECO_TRY(take_original(m, path, &original, err));
     if (!original) LECO_TRY(take_diffusers(m, path, err));
     m->lacks_vae = false;
     if (m->vae.latent_channels == m->unet.in_channels) return LECO_OK;
     return error_set(err, LECO_INVALID, "%s: this VAE's latents have %lld channels, the U-Net takes %lld", path,
                      (long long)m->vae.latent_channels, (long long)m->unet.in_channels);
+}
+
+leco_status model_take_vae(model *m, const char *path, leco_error *err)
+{
+    char *cached;
+    LECO_TRY(hub_find(path, &cached, err));
+    leco_status status =
+        cached || file_exists(path)
+            ? take(m, cached ? cached : path, err)
+            : error_set(err, LECO_IO, "%s: there is no such file%s: expected a VAE", path, hub_hint(path));
+    mem_free(cached);
+    return status;
 }

@@ -117,6 +117,7 @@ static leco_status read_projection(const json_t *root, const char *path, int64_t
     const json_t *first = json_array_get(list, 0);
     const char *name = json_is_text(first) ? json_string_value(first) : "CLIPTextModel";
     *dim = 0;
+    if (strncmp(name, "Flax", 4) == 0) name += 4;
     if (strcmp(name, "CLIPTextModelWithProjection") == 0)
         return json_get_int(root, path, "projection_dim", 512, 1, 65536, dim, err);
     if (strcmp(name, "CLIPTextModel") != 0)

@@ -197,6 +197,9 @@ leco_status start_open_model(const train_config *c, model **out, leco_error *err
 {
     model *m;
     *out = NULL;
+    if (c->model_written) /* by a config: a library's caller gives the path alone */
+        LECO_TRY(
+            train_config_check_place(c->model_place, "pretrained_model.name_or_path", c->model, c->model_written, err));
     LECO_TRY(model_open(c->model, &m, err));
     if (c->embedding_count > 0)
         log_message(LOG_WARNING,

@@ -255,7 +255,7 @@ static leco_status settle_name(train_config *c, leco_error *err)
 static leco_status find_named(train_config *c, const char *key, const char **path, leco_error *err)
 {
     const char *written = *path;
-    LECO_TRY(config_find(c, written, path, err));
+    LECO_TRY(config_find_model(c, written, path, err)); /* a VAE may be in the hub's cache, too */
     if (file_exists(*path)) return LECO_OK;
     return train_config_missing(train_config_place(c, key), key, *path, written, err);
 }
@@ -272,7 +272,7 @@ static leco_status read_tree(train_config *c, const doc_node *root, leco_error *
     warn_of_idle_teachers(c);
     c->model_written = c->model;
     c->model_place = doc_find(doc_find(root, "pretrained_model"), "name_or_path")->place;
-    LECO_TRY(config_find(c, c->model, &c->model, err));
+    LECO_TRY(config_find_model(c, c->model, &c->model, err));
     if (c->vae) LECO_TRY(find_named(c, "pretrained_model.vae", &c->vae, err));
     if (c->network.start_from) LECO_TRY(find_named(c, "network.start_from", &c->network.start_from, err));
     /* A config whose files were found in the working directory was written for being there. */

@@ -175,6 +175,9 @@ leco_status train_config_read(const char *path, const char *const *overrides, si
  */
 leco_status train_config_missing(const char *place, const char *key, const char *path, const char *written,
                                  leco_error *err);
+/* The same of a model, where it is nowhere: Hugging Face's cache is told of, too, where the name is such. */
+leco_status train_config_check_place(const char *place, const char *key, const char *path, const char *written,
+                                     leco_error *err);
 void train_config_free(train_config *config); /* safe on a zeroed one */
 
 /* For messages: where a key stands, "train.lr", or else its section: "erase.yaml:12", "--set train.lr=2"; the config's

@@ -15,6 +15,9 @@ leco_status config_beside(const train_config *c, const char *path, const char **
  * none, it is beside the config. */
 leco_status config_find(train_config *c, const char *path, const char **out, leco_error *err);
 
+/* The same of a model, which may also be in Hugging Face's cache (model/hub.h). */
+leco_status config_find_model(train_config *c, const char *path, const char **out, leco_error *err);
+
 /* What stands under `prompts` or in a prompts file, ours or another trainer's, as a list of entries. */
 leco_status config_entries(arena *memory, doc_node *root, doc_node **list, leco_error *err);
 /* Everything of prompts; c's other sections have been read. */

@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "model/hub.h"
 #include "train/config_internal.h"
 
 /* A relative path from the file's folder: "out", not "./out", beside one that was named without a folder. */
@@ -38,6 +39,26 @@ leco_status config_find(train_config *c, const char *path, const char **out, lec
     c->in_working_directory = true;
     *out = path;
     return LECO_OK;
+}
+
+leco_status config_find_model(train_config *c, const char *path, const char **out, leco_error *err)
+{
+    char *cached = NULL;
+    LECO_TRY(config_find(c, path, out, err));
+    if (!file_exists(*out)) LECO_TRY(hub_find(path, &cached, err));
+    if (!cached) return LECO_OK;
+    *out = arena_strdup(c->memory, cached);
+    mem_free(cached);
+    return *out ? LECO_OK : error_memory(err, strlen(path), "a path");
+}
+
+leco_status train_config_check_place(const char *place, const char *key, const char *path, const char *written,
+                                     leco_error *err)
+{
+    if (file_exists(path) || file_is_dangling(path)) return LECO_OK;
+    const leco_status missing = train_config_missing(place, key, path, written, err);
+    const char *hint = hub_hint(written);
+    return err ? error_set(err, missing, "%s%s", err->message, hint) : missing;
 }
 
 leco_status train_config_missing(const char *place, const char *key, const char *path, const char *written,

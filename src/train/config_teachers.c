@@ -16,7 +16,7 @@ static leco_status read_teacher(train_config *c, const doc_item *item, teacher_c
     LECO_TRY(keys_read(item->value, section, config_sections, t, err));
     if (!t->written || !*t->written)
         return error_set(err, LECO_INVALID, "%s: %s is missing: the folder of a model", t->place, t->key);
-    return config_find(c, t->written, &t->path, err);
+    return config_find_model(c, t->written, &t->path, err);
 }
 
 leco_status config_read_teachers(train_config *c, const doc_node *map, leco_error *err)

@@ -8,7 +8,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "model/family.h"
-#include "model/hub.h"
 #include "train/modes.h"
 
 /* ---- latent spaces ---- */
@@ -112,18 +111,13 @@ static leco_status check_latents(const teacher_config *t, model *student, model 
 static leco_status open_model(const train_config *c, const char *place, const char *key, const char *path,
                               const char *written, int claims_v, frozen_model *out, leco_error *err)
 {
-    char *cached = NULL;
-    if (!file_exists(path)) LECO_TRY(hub_find(written, &cached, err));
-    if (!file_exists(path) && !cached) {
-        const leco_status missing = train_config_missing(place, key, path, written, err);
-        return *hub_hint(written) ? error_set(err, missing, "%s%s", err->message, hub_hint(written)) : missing;
-    }
-    leco_status status = model_open(cached ? cached : path, &out->model, err);
-    mem_free(cached);
+    LECO_TRY(train_config_check_place(place, key, path, written, err));
+    leco_status status = model_open(path, &out->model, err);
     if (status != LECO_OK) return error_prefix(err, status, "%s: %s", place, key);
     out->name = key;
     model *m = out->model;
-    if (!m->prediction_told && claims_v >= 0) m->schedule.prediction = claims_v ? PREDICT_V : PREDICT_EPSILON;
+    status = model_predict(m, m->prediction_told ? -1 : claims_v, "v_pred does", err);
+    if (status != LECO_OK) return error_prefix(err, status, "%s: %s", place, key);
     if (!m->prediction_told && claims_v < 0 && m->family->v2)
         log_message(LOG_WARNING,
                     "%s: %s doesn't say what it predicts, and is taken for a model that predicts v; "

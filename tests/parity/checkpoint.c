@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/internal.h"
 #include "base/mem.h"
 #include "format/safetensors.h"
 #include "leco/leco.h"
@@ -352,12 +353,79 @@ static void others_are_refused_by_name(void **state)
     assert_refused(checkpoint_put(0, "model.diffusion_model.out.0.bias", NULL), "conv_norm_out.bias");
 }
 
+/* ---- what it predicts ---- */
+
+static const char *told_prediction(const char *said, leco_status *status)
+{
+    static char found[32];
+    leco_model *m = NULL;
+    const leco_model_options o = {.prediction = said};
+    found[0] = '\0';
+    *status = leco_model_open(test_path("checkpoint.safetensors"), &o, &m, &err);
+    if (*status == LECO_OK)
+        snprintf(found, sizeof found, "%s%s", m->model->schedule.prediction == PREDICT_V ? "v" : "epsilon",
+                 m->model->schedule.zero_terminal_snr ? " zero" : "");
+    leco_model_close(m);
+    return found;
+}
+
+/* By markers, metadata, the family, or the caller; and what contradicts itself is asked for. */
+static void predictions_are_found(void **state)
+{
+    (void)state;
+    static const float zero[1];
+    static const safetensors_entry v = {.name = "v_pred", .type = DTYPE_F32, .rank = 1, .shape = {0}, .data = zero},
+                                   snr = {.name = "ztsnr", .type = DTYPE_F32, .rank = 1, .shape = {0}, .data = zero},
+                                   edm = {.name = "edm_vpred.sigma_max",
+                                          .type = DTYPE_F32,
+                                          .rank = 0,
+                                          .count = 1,
+                                          .data = zero};
+    static const struct {
+        size_t model;
+        const char *key, *value;
+        const safetensors_entry *marker;
+        const char *said, *is; /* is: NULL: refused, with... */
+        const char *says;
+    } cases[] = {
+        {0, "modelspec.prediction_type", "epsilon", NULL, NULL, "epsilon", NULL},
+        {0, "modelspec.prediction_type", "v", NULL, NULL, "v", NULL},
+        {0, "modelspec.prediction_type", "v", &snr, NULL, "v zero", NULL},
+        {0, "modelspec.prediction_type", "sample", NULL, NULL, NULL, "\"sample\" is not supported"},
+        {0, "modelspec.prediction_type", "sample", &v, NULL, "v", NULL},
+        {0, "x", "y", &v, NULL, "v", NULL},
+        {0, "x", "y", &snr, NULL, NULL, "--prediction"},
+        {0, "modelspec.prediction_type", "epsilon", &snr, NULL, NULL, "--prediction"},
+        {0, "x", "y", &snr, "epsilon", "epsilon", NULL},
+        {0, "x", "y", &snr, "v_prediction", "v zero", NULL},
+        {0, "x", "y", &edm, NULL, NULL, "EDM"},
+        {0, "modelspec.architecture", "stable-diffusion-v2-768-v", NULL, NULL, "epsilon", NULL}, /* it isn't that */
+        {1, "x", "y", NULL, NULL, "v", NULL},
+        {1, "modelspec.architecture", "stable-diffusion-v2-512", NULL, NULL, "epsilon", NULL},
+        {1, "modelspec.architecture", "stable-diffusion-v2-768-v", NULL, NULL, "v", NULL},
+        {1, "modelspec.architecture", "stable-diffusion-v2-512", &v, NULL, "v", NULL},
+        {1, "modelspec.architecture", "stable-diffusion-v2-512", NULL, "v_prediction", "v", NULL},
+        {1, "x", "y", &snr, NULL, "v zero", NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        leco_status status;
+        checkpoint_tell(cases[i].key, cases[i].value);
+        const char *path = checkpoint_put(cases[i].model, NULL, cases[i].marker);
+        const char *is = told_prediction(cases[i].said, &status);
+        if (cases[i].is && (status != LECO_OK || strcmp(is, cases[i].is) != 0))
+            fail_msg("case %zu: %s, not %s: %s", i, is, cases[i].is, err.message);
+        if (!cases[i].is && (status == LECO_OK || !strstr(err.message, path) || !strstr(err.message, cases[i].says)))
+            fail_msg("case %zu: \"%s\" doesn't say \"%s\"", i, err.message, cases[i].says);
+    }
+    checkpoint_tell(NULL, NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(checkpoints_are_diffusers),  cmocka_unit_test(a_vae_may_come_from_elsewhere),
         cmocka_unit_test(a_wrong_vae_is_told),        cmocka_unit_test(loras_are_baked_in),
-        cmocka_unit_test(others_are_refused_by_name),
+        cmocka_unit_test(others_are_refused_by_name), cmocka_unit_test(predictions_are_found),
     };
     return cmocka_run_group_tests_name("parity/checkpoint", tests, NULL, NULL);
 }

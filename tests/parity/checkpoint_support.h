@@ -13,4 +13,7 @@ const char *checkpoint_name(size_t i); /* "sd1", "sd2", "sdxl" */
  * Returns where: test_path. */
 const char *checkpoint_put(size_t i, const char *without, const safetensors_entry *extra);
 
+/* What the metadata of those that are written from now on say, instead of the fixture's; NULL: the fixture's. */
+void checkpoint_tell(const char *key, const char *value);
+
 #endif

@@ -28,7 +28,9 @@ static leco_status check(bool sd2, const char *claim)
     snprintf(text, sizeof text, "pretrained_model:\n  name_or_path: m\n%sprompts: [{target: x}]\n", claim);
     test_write(test_path("config.yaml"), text, strlen(text));
     train_config c;
-    model m = {.unet.use_linear_projection = sd2, .schedule = {.prediction = PREDICT_EPSILON, .train_timesteps = 1000}};
+    model m = {.unet.use_linear_projection = sd2,
+               .text.act = sd2 ? ACT_GELU : ACT_QUICK_GELU,
+               .schedule = {.prediction = PREDICT_EPSILON, .train_timesteps = 1000}};
     m.family = family_of(&m);
     warnings = 0;
     LECO_TRY(train_config_read(test_path("config.yaml"), NULL, 0, &c, &err));
@@ -54,6 +56,16 @@ static void a_wrong_v2_gives_a_warning(void **state)
     assert_int_equal(warnings, 1);
     assert_non_null(strstr(warned, "v2 is false"));
     log_set_callback(NULL, NULL);
+}
+
+/* The projections of Stable Diffusion 1 as matrices: its text encoder tells. */
+static void matrices_make_no_other_family(void **state)
+{
+    (void)state;
+    const model sd1 = {.unet.use_linear_projection = true, .text.act = ACT_QUICK_GELU};
+    const model sd2 = {.unet.use_linear_projection = true, .text.act = ACT_GELU};
+    assert_string_equal(family_of(&sd1)->name, "sd1");
+    assert_string_equal(family_of(&sd2)->name, "sd2");
 }
 
 static void a_wrong_v_pred_is_refused(void **state)
@@ -122,9 +134,8 @@ static void what_goes_with_the_scheduler(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_wrong_v2_gives_a_warning),
-        cmocka_unit_test(a_wrong_v_pred_is_refused),
-        cmocka_unit_test(the_scheduler_is_a_row_of_the_samplers),
+        cmocka_unit_test(a_wrong_v2_gives_a_warning),   cmocka_unit_test(matrices_make_no_other_family),
+        cmocka_unit_test(a_wrong_v_pred_is_refused),    cmocka_unit_test(the_scheduler_is_a_row_of_the_samplers),
         cmocka_unit_test(what_goes_with_the_scheduler),
     };
     return cmocka_run_group_tests_name("unit/config_claims", tests, NULL, NULL);

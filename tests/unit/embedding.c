@@ -95,6 +95,42 @@ static void files_of_all_forms_load(void **state)
     model_close(m);
 }
 
+/* Rows in a batch of one, and a count of steps beside them. */
+static void what_trainers_leave_is_read(void **state)
+{
+    (void)state;
+    static float values[4 * WIDTH] = {0.5f};
+    static const char *const counts[] = {"step", "step_count"};
+    model *m = open_model();
+    trainable *t = NULL;
+    const char *path = write_file("batch.safetensors", "emb_params", 3, (const int64_t[]){1, 3, WIDTH}, NULL);
+    assert_works(trainable_load_embedding(path, m, DTYPE_F32, &t, &err), &err);
+    assert_int_equal(added(m, "batch"), 3);
+    assert_true(((float *)trainable_module_at(t, 0)->param[0].value)[2 * WIDTH] == 0.5f * WIDTH);
+    trainable_destroy(t);
+    for (size_t i = 0; i < 2; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "stray%zu.safetensors", i);
+        safetensors_entry e[] = {{"emb_params", DTYPE_F32, 2, {2, WIDTH}, 2 * WIDTH, values},
+                                 {counts[i], DTYPE_I64, 0, {0}, 1, values}};
+        assert_works(safetensors_write(test_path(name), e, 2, NULL, 0, &err), &err);
+        assert_works(trainable_load_embedding(test_path(name), m, DTYPE_F32, &t, &err), &err);
+        assert_int_equal(added(m, i == 0 ? "stray0" : "stray1"), 2);
+        trainable_destroy(t);
+        e[1].rank = 1; /* more than a count: something else */
+        e[1].shape[0] = 2;
+        e[1].count = 2;
+        assert_works(safetensors_write(test_path(name), e, 2, NULL, 0, &err), &err);
+        assert_fails(trainable_load_embedding(test_path(name), m, DTYPE_F32, &t, &err), LECO_INVALID, &err, counts[i]);
+    }
+    const safetensors_entry only[] = {{"step", DTYPE_I64, 0, {0}, 1, values},
+                                      {"step_count", DTYPE_I64, 0, {0}, 1, values}};
+    assert_works(safetensors_write(test_path("counts.safetensors"), only, 2, NULL, 0, &err), &err);
+    assert_fails(trainable_load_embedding(test_path("counts.safetensors"), m, DTYPE_F32, &t, &err), LECO_INVALID, &err,
+                 "step");
+    model_close(m);
+}
+
 /* A1111's .pt and diffusers' .bin of former times. */
 static void pickles_are_loaded(void **state)
 {
@@ -103,6 +139,7 @@ static void pickles_are_loaded(void **state)
     trainable *t = NULL;
     assert_works(trainable_load_embedding(FIXTURE("torch/embedding.pt"), m, DTYPE_F32, &t, &err), &err);
     assert_int_equal(added(m, "embedding"), 2);
+    assert_int_equal(added(m, "mine"), 2); /* as it was trained */
     trainable_destroy(t);
     assert_works(trainable_load_embedding(FIXTURE("torch/learned_embeds.bin"), m, DTYPE_F32, &t, &err), &err);
     assert_int_equal(added(m, "<mine>"), 1);
@@ -445,6 +482,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(files_of_all_forms_load),
+        cmocka_unit_test(what_trainers_leave_is_read),
         cmocka_unit_test(pickles_are_loaded),
         cmocka_unit_test(bundled_ones_are_loaded),
         cmocka_unit_test(other_files_are_refused),

@@ -244,12 +244,16 @@ static void models_must_fit_together(void **state)
         leco_status status;
         const char *says;
     } cases[] = {
-        {"sd1-like", "model_index.json", "_class_name", "\"StableDiffusionInpaintPipeline\"", LECO_UNSUPPORTED,
-         "InpaintPipeline"},
+        {"sd1-like", "model_index.json", "_class_name", "\"StableDiffusion3Pipeline\"", LECO_UNSUPPORTED,
+         "StableDiffusion3Pipeline"},
+        {"sd1-like", "model_index.json", "_class_name", "\"KolorsPipeline\"", LECO_UNSUPPORTED, "KolorsPipeline"},
+        {"sd1-like", "model_index.json", "_class_name", "3", LECO_INVALID, "expected a string"},
         {"sd1-like", "model_index.json", "text_encoder_2", "[\"transformers\", \"CLIPTextModel\"]", LECO_UNSUPPORTED,
          "text_encoder_2"},
         {"sd1-like", "unet/config.json", "cross_attention_dim", "32", LECO_INVALID, "cross_attention_dim 32"},
-        {"sd1-like", "unet/config.json", "in_channels", "9", LECO_UNSUPPORTED, "9 channels"},
+        {"sd1-like", "unet/config.json", "in_channels", "9", LECO_UNSUPPORTED,
+         "9 channels and gives 4, the VAE's latents have 4: it is a model for inpainting"},
+        {"sd1-like", "unet/config.json", "in_channels", "8", LECO_UNSUPPORTED, "takes 8 channels and gives 4"},
         {"sd1-like", "text_encoder/config.json", "vocab_size", "900", LECO_INVALID, "900"},
         {"sd1-like", "text_encoder/config.json", "max_position_embeddings", "64", LECO_INVALID, "64"},
         {"sdxl-like", "text_encoder_2/config.json", "projection_dim", "24", LECO_INVALID, "has 24 numbers"},
@@ -267,6 +271,47 @@ static void models_must_fit_together(void **state)
         model_edit(path, cases[i].key, cases[i].value);
         assert_fails(model_open(folder, &m, &err), cases[i].status, &err, folder, cases[i].says);
         assert_null(m);
+    }
+}
+
+/* Pipelines with the parts of a text-to-image model are one, with a word; without them they are told by name. */
+static void classes_of_pipelines_follow_their_parts(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *model, *name, *lacks;
+        bool works, warns;
+    } cases[] = {
+        {"sd1-like", "\"StableDiffusionPipeline\"", NULL, true, false},
+        {"sd1-like", "\"FlaxStableDiffusionPipeline\"", NULL, true, false},
+        {"sd1-like", "\"StableDiffusionImg2ImgPipeline\"", NULL, true, true},
+        {"sd1-like", "\"StableDiffusionInpaintPipeline\"", NULL, true, true},
+        {"sd1-like", "\"StableDiffusionControlNetPipeline\"", NULL, true, true},
+        {"sd1-like", "[\"my_pipeline\", \"MyPipeline\"]", NULL, true, true},
+        {"sdxl-like", "\"StableDiffusionXLImg2ImgPipeline\"", NULL, true, true},
+        {"sdxl-like", "\"StableDiffusionXLImg2ImgPipeline\"", "text_encoder", false, false}, /* the refiner */
+        {"sd1-like", "\"FluxPipeline\"", NULL, false, false},
+        {"sd1-like", "\"MyPipeline\"", "unet", false, false},
+        {"sd1-like", "\"StableDiffusionImageVariationPipeline\"", "text_encoder", false, false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        leco_error err = {0};
+        model *m;
+        char path[1024], from[1024];
+        snprintf(from, sizeof from, "%s/%s", FIXTURE(""), cases[i].model);
+        const char *folder = model_copy(from, "classes");
+        snprintf(path, sizeof path, "%s/model_index.json", folder);
+        model_edit(path, "_class_name", cases[i].name);
+        if (cases[i].lacks) model_edit(path, cases[i].lacks, "[null, null]");
+        warnings[0] = '\0';
+        if (!cases[i].works) {
+            assert_fails(model_open(folder, &m, &err), LECO_UNSUPPORTED, &err, path,
+                         i == 7 ? "is Stable Diffusion XL's refiner" : "_class_name");
+            continue;
+        }
+        assert_works(model_open(folder, &m, &err), &err);
+        assert_int_equal(strstr(warnings, "is taken for the text-to-image model") != NULL, cases[i].warns);
+        model_close(m);
     }
 }
 
@@ -311,6 +356,7 @@ int main(void)
         cmocka_unit_test(an_index_comes_before_the_file),
         cmocka_unit_test(random_weights_are_made_on_demand),
         cmocka_unit_test(models_must_fit_together),
+        cmocka_unit_test(classes_of_pipelines_follow_their_parts),
         cmocka_unit_test(missing_files_are_named),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);

@@ -150,6 +150,22 @@ static void require_checks_the_shape(void **state)
     safetensors_close(file);
 }
 
+static void blanks_mean_nothing(void **state)
+{
+    (void)state;
+    const char *path = put(" \n{ \"a\" :\t{\"dtype\": \"F32\", \"shape\": [1], \"data_offsets\": [0, 4]} \r\n, "
+                           "\"__metadata__\" : {\"x\": \"y\"} }  \n ",
+                           -1, 4);
+    safetensors *file;
+    assert_works(safetensors_open(path, &file, &err), &err);
+    assert_int_equal(safetensors_count(file), 1);
+    assert_string_equal(safetensors_metadata(file, "x"), "y");
+    safetensors_close(file);
+    assert_works(safetensors_open(put(" { } ", -1, 0), &file, &err), &err);
+    assert_int_equal(safetensors_any_count(file), 0);
+    safetensors_close(file);
+}
+
 static void hostile_headers_are_refused(void **state)
 {
     (void)state;
@@ -192,7 +208,15 @@ static void hostile_headers_are_refused(void **state)
         {"{" TENSOR("a", "F32", "[2]", 0, 8) "," TENSOR("b", "F32", "[2]", 4, 12) "}", 12, "inside the one before"},
         {"{" TENSOR("a", "F32", "[1]", 0, 4) "," TENSOR("b", "F32", "[1]", 0, 4) "}", 4, "inside the one before"},
         {"{" TENSOR("a", "F32", "[2]", 0, 8) "," TENSOR("b", "F32", "[0]", 4, 4) "}", 8, "inside the one before"},
-        {"{" TENSOR("a", "F32", "[1]", 0, 4) "," TENSOR("a", "F32", "[1]", 4, 8) "}", 8, "header, byte"},
+        {"{" TENSOR("a", "F32", "[1]", 0, 4) "," TENSOR("a", "F32", "[1]", 4, 8) "}", 8, "\"a\" is there twice"},
+        {"{\"__metadata__\":null,\"__metadata__\":null}", 0, "header, byte"},
+        {"{\"__metadata__\":{\"a\":\"b\"}, \"__metadata__\":{}}", 0, "header, byte"},
+        {"{" TENSOR("a", "F32", "[1]", 0, 4) ",}", 4, "header, byte"},
+        {"{" TENSOR("a", "F32", "[1]", 0, 4) TENSOR("b", "F32", "[1]", 4, 8) "}", 8, "header, byte"},
+        {"{" TENSOR("a", "F32", "[1]", 0, 4) "}}", 4, "header, byte"},
+        {"{" TENSOR("a", "F32", "[1]", 0, 4) "]", 4, "header, byte"},
+        {"{3:4}", 0, "header, byte"},
+        {"{\"a\"}", 0, "header, byte"},
         {"{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "header, byte"},
         {"{" TENSOR("a\\u0000b", "F32", "[1]", 0, 4) "}", 4, "header, byte"},
         {"{" TENSOR("a\xff", "F32", "[1]", 0, 4) "}", 4, "header, byte"},
@@ -396,6 +420,7 @@ int main(void)
         cmocka_unit_test(unaligned_tensors_are_readable),
         cmocka_unit_test(other_types_are_skipped_until_asked_for),
         cmocka_unit_test(require_checks_the_shape),
+        cmocka_unit_test(blanks_mean_nothing),
         cmocka_unit_test(hostile_headers_are_refused),
         cmocka_unit_test(lying_lengths_are_refused),
         cmocka_unit_test(nasty_text_does_no_harm),

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "format/safetensors.h"
@@ -251,7 +252,26 @@ static void folders_say_what_is_there(void **state)
          "(model-00001-of-00002.safetensors)",
          "no index"},
         {{"diffusion_pytorch_model.fp16-00001-of-00003.safetensors"}, LECO_IO, "fp16-00001", "no index"},
-        {{"model.non_ema.safetensors", "other.bin"}, LECO_IO, "found model.non_ema.safetensors", "expected"},
+        {{"model.non_ema.safetensors", "other.bin"}, LECO_FORMAT, "/model.non_ema.safetensors", "0 bytes"},
+        {{"model.non-ema.safetensors", "other.bin"}, LECO_IO, "found model.non-ema.safetensors", "expected"},
+        {{"model.bf16.safetensors", "pytorch_model.bf16.bin"}, LECO_FORMAT, "/model.bf16.safetensors", "0 bytes"},
+        {{"model.ema.safetensors", "model.non_ema.safetensors", "other.safetensors"},
+         LECO_INVALID,
+         "several variants only, model.ema.safetensors and model.non_ema.safetensors",
+         "name the one you want model.safetensors"},
+        {{"diffusion_pytorch_model.ema.bin", "diffusion_pytorch_model.non_ema.safetensors"},
+         LECO_INVALID,
+         "several variants only",
+         "the one you want diffusion_pytorch_model.safetensors"},
+        {{"diffusion_pytorch_model.non_ema.safetensors", "diffusion_pytorch_model.fp16.safetensors"},
+         LECO_FORMAT,
+         "/diffusion_pytorch_model.fp16.safetensors",
+         "0 bytes"},
+        {{"diffusion_pytorch_model.safetensors.index.bf16.json",
+          "diffusion_pytorch_model.bf16-00001-of-00002.safetensors"},
+         LECO_FORMAT,
+         "/diffusion_pytorch_model.safetensors.index.bf16.json",
+         ""},
         {{"diffusion_flax_model.msgpack"}, LECO_UNSUPPORTED, "Flax", "diffusion_flax_model.msgpack"},
         {{"tf_model.h5"}, LECO_UNSUPPORTED, "TensorFlow", "tf_model.h5"},
         {{"model.onnx"}, LECO_UNSUPPORTED, "ONNX", "model.onnx"},
@@ -269,6 +289,27 @@ static void folders_say_what_is_there(void **state)
         weights *w;
         assert_fails(weights_open(folder, &w, &err), cases[i].status, &err, folder, cases[i].says, cases[i].too);
         assert_null(w);
+    }
+}
+
+static void broken_links_are_told(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"model.safetensors", "diffusion_pytorch_model.fp16.safetensors",
+                                        "pytorch_model.bin.index.json", "model.ema.safetensors"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char folder[512], path[1024], name[32];
+        snprintf(name, sizeof name, "links%zu", i);
+        snprintf(folder, sizeof folder, "%s", test_path(name));
+        assert_int_equal(mkdir(folder, 0755), 0);
+        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+        assert_int_equal(symlink("../../blobs/0123", path), 0);
+        weights *w;
+        assert_fails(weights_open(folder, &w, &err), LECO_IO, &err, path, "is a link to ../../blobs/0123",
+                     "isn't there");
+        snprintf(path, sizeof path, "%s/pytorch_model.fp16.bin", folder); /* what is there goes first */
+        test_write(path, "", 0);
+        assert_fails(weights_open(folder, &w, &err), LECO_FORMAT, &err, path, "0 bytes");
     }
 }
 
@@ -307,6 +348,7 @@ int main(void)
         cmocka_unit_test(strangers_are_named),
         cmocka_unit_test(files_are_no_models),
         cmocka_unit_test(folders_say_what_is_there),
+        cmocka_unit_test(broken_links_are_told),
         cmocka_unit_test(memory_may_run_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
