@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "format/tensors.h"
+#include "model/adapter_open.h"
 #include "model/checkpoint.h"
 #include "model/family.h"
 #include "model/part.h"
@@ -24,6 +25,15 @@ static bool is_checkpoint(const char *path)
     const bool is = checkpoint_is(file);
     safetensors_close(file);
     return is;
+}
+
+/* A folder as PEFT and diffusers save LoRAs in, and no model's. */
+static bool is_lora_folder(const char *path, char **file)
+{
+    char *part = file_is_folder(path) ? file_join(path, part_rows[PART_UNET].name) : NULL;
+    const bool other = !part || file_exists(part);
+    mem_free(part);
+    return !other && adapter_find(path, file, NULL) == LECO_OK;
 }
 
 /* ---- pictures ---- */
@@ -149,7 +159,10 @@ leco_status leco_inspect(const char *path, bool json, char **text, leco_error *e
     if (!o) return error_memory(err, 0, "a description");
     json_object_set_new(o, "path", report_string(path));
     leco_status status;
-    if (file_is_folder(path) || (file_exists(path) && is_checkpoint(path)))
+    char *lora = NULL;
+    if (is_lora_folder(path, &lora))
+        status = inspect_tensors(lora, o, err);
+    else if (file_is_folder(path) || (file_exists(path) && is_checkpoint(path)))
         status = inspect_model(path, o, err);
     else if (!file_exists(path))
         status = error_set(err, LECO_IO, "%s: no such file", path);
@@ -157,6 +170,7 @@ leco_status leco_inspect(const char *path, bool json, char **text, leco_error *e
         status = inspect_picture(path, o, err);
     else
         status = inspect_tensors(path, o, err);
+    mem_free(lora);
     if (status == LECO_OK) status = report_text(o, json, text, err);
     json_decref(o);
     return status;
