@@ -377,6 +377,7 @@ leco_status adapter_open(const char *path, safetensors **out, leco_error *err)
     status = rename_all(*out, err);
     if (status == LECO_OK) status = safetensors_widen(*out, err);
     if (status == LECO_OK) status = adapter_fold(*out, err);
+    if (status == LECO_OK) status = adapter_fold_doras(*out, err);
     if (status == LECO_OK) return LECO_OK;
     safetensors_close(*out);
     *out = NULL;

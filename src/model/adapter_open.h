@@ -20,6 +20,9 @@ leco_status adapter_kohya_name(const char *name, char **out, leco_error *err);
  * are left out. What is too large, or doesn't fit together, is LECO_FORMAT. */
 leco_status adapter_fold(safetensors *file, leco_error *err);
 
+/* A DoRA on a LoHa or LoKr, in plain forms, becomes one on a LoRA. */
+leco_status adapter_fold_doras(safetensors *file, leco_error *err);
+
 /* The file that `path` means: itself, or of a folder the LoRA that PEFT or diffusers saved there. mem_free it. A folder
  * without one is LECO_FORMAT. */
 leco_status adapter_find(const char *path, char **out, leco_error *err);

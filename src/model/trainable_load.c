@@ -185,9 +185,12 @@ static shape shape_of_entry(const safetensors_entry *e)
     return shape_of(e->rank < TENSOR_MAX_DIMS ? e->rank : TENSOR_MAX_DIMS, e->shape);
 }
 
-/* The same dimensions, but perhaps with or without the 1x1 of a convolution, or with a vector as a column? */
+/* The same dimensions, but perhaps with or without the 1x1 of a convolution, with its taps as columns, or with a vector
+ * as a column? */
 static bool fits(const safetensors_entry *e, const shape *s)
 {
+    if (e->rank == 2 && s->rank == 4 && e->shape[0] == s->dim[0] && e->shape[1] == s->dim[1] * s->dim[2] * s->dim[3])
+        return true;
     const bool column = e->rank == 1 && s->rank > 1;
     if (e->rank != s->rank && !column && !(e->rank == 2 && s->rank == 4) && !(e->rank == 4 && s->rank == 2))
         return false;
