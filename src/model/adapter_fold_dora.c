@@ -229,3 +229,25 @@ leco_status adapter_fold_doras(safetensors *file, leco_error *err)
         status = fold(&f, safetensors_at(file, i));
     return fold_finish(&f, status);
 }
+
+/* ---- PEFT's ---- */
+
+static leco_status turn(folding *f, const safetensors_entry *e)
+{
+    const int64_t shape[] = {e->shape[1], 1, 1, 1};
+    const bool of_outputs = e->rank == 4 && e->shape[0] == 1 && e->shape[2] == 1 && e->shape[3] == 1;
+    float *copy;
+    if (!strstr(e->name, ".lora_magnitude_vector") || !of_outputs || !dtype_is_float(e->type)) return LECO_OK;
+    LECO_TRY(fold_make_room(f, e, shape, 4, &copy));
+    dtype_convert(copy, DTYPE_F32, e->data, e->type, e->count);
+    return fold_add(f, e->name, strlen(e->name), "", 4, shape, copy);
+}
+
+leco_status adapter_turn_magnitudes(safetensors *file, leco_error *err)
+{
+    folding f = {.file = file, .err = err};
+    leco_status status = LECO_OK;
+    for (size_t i = 0; i < safetensors_count(file) && status == LECO_OK; i++)
+        status = turn(&f, safetensors_at(file, i));
+    return fold_finish(&f, status);
+}

@@ -140,6 +140,8 @@ static const meaning names[] = {
     {"first_stage_model.", true, "belongs to a whole checkpoint, not to a LoRA"},
     {"lllite_", true, "is part of a ControlNet-LLLite, not of a LoRA"},
     {"lycoris_", true, "is part of a LyCORIS network"},
+    {".lora_B.bias", false, "is a bias of the LoRA itself (PEFT's lora_bias), which leco can't apply yet"},
+    {".base_layer.bias", false, "is a bias that PEFT trained beside the LoRA (its bias), which leco can't apply yet"},
 };
 
 static const char *look_up(const meaning *rows, size_t count, const char *key)

@@ -359,6 +359,7 @@ static leco_status rename_all(safetensors *file, leco_error *err)
     size_t renamed = 0;
     LECO_TRY(read_metadata(file, err)); /* which tell of the names that there are */
     LECO_TRY(read_config(file, err));
+    LECO_TRY(adapter_turn_magnitudes(file, err));
     LECO_TRY(safetensors_rename(file, adapter_kohya_name, &renamed, err));
     if (renamed > 0)
         log_message(LOG_DEBUG, "%s: %zu tensors have PEFT's or diffusers' names, and are called as kohya's are",

@@ -23,6 +23,10 @@ leco_status adapter_fold(safetensors *file, leco_error *err);
 /* A DoRA on a LoHa or LoKr, in plain forms, becomes one on a LoRA. */
 leco_status adapter_fold_doras(safetensors *file, leco_error *err);
 
+/* PEFT has a convolution's magnitudes of outputs as [1,out,1,1], as LyCORIS has those of inputs: they become
+ * [out,1,1,1]. Under PEFT's names alone, before others are given. */
+leco_status adapter_turn_magnitudes(safetensors *file, leco_error *err);
+
 /* The file that `path` means: itself, or of a folder the LoRA that PEFT or diffusers saved there. mem_free it. A folder
  * without one is LECO_FORMAT. */
 leco_status adapter_find(const char *path, char **out, leco_error *err);

@@ -383,6 +383,29 @@ static void pefts_config_is_checked(void **state)
     assert_null(file);
 }
 
+/* A convolution's magnitudes are of its outputs, though they lie as LyCORIS's of inputs do. */
+static void magnitudes_are_of_outputs(void **state)
+{
+    (void)state;
+    static const char *const names[] = {
+        "base_model.model.conv_in.lora_magnitude_vector", "unet.conv_in.lora_magnitude_vector.weight",
+        "unet.conv_in.lora_magnitude_vector.mine.weight", "lora_unet_conv_in.dora_scale"};
+    static const float numbers[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const safetensors_entry one = {
+            .name = names[i], .type = DTYPE_F32, .rank = 4, .shape = {1, 8, 1, 1}, .count = 8, .data = numbers};
+        safetensors *file;
+        assert_works(safetensors_write(test_path("magnitude.safetensors"), &one, 1, NULL, 0, &err), &err);
+        assert_works(adapter_open(test_path("magnitude.safetensors"), &file, &err), &err);
+        const safetensors_entry *e = safetensors_find(file, "lora_unet_conv_in.dora_scale");
+        assert_true(e && e->rank == 4 && e->count == 8);
+        assert_int_equal(e->shape[0], i < 3 ? 8 : 1); /* LyCORIS's stays */
+        assert_int_equal(e->shape[1], i < 3 ? 1 : 8);
+        assert_memory_equal(e->data, numbers, sizeof numbers);
+        safetensors_close(file);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -390,6 +413,7 @@ int main(void)
         cmocka_unit_test(names_become_kohyas),
         cmocka_unit_test(sdxl_is_called_as_sd_scripts_calls_it),
         cmocka_unit_test(mistakes_are_told),
+        cmocka_unit_test(magnitudes_are_of_outputs),
         cmocka_unit_test(pefts_config_says_how_strong),
         cmocka_unit_test(pefts_config_is_checked),
     };

@@ -345,8 +345,8 @@ static void strays_are_left_out(void **state)
     refused(LECO_FORMAT, "\"step\"", "not a LoRA");
     begin();
     add_layer(UNET_LAYER, 2, 24, 24);
-    add("unet.conv_in.base_layer.bias", "F32", "[1]", NULL, 4); /* PEFT can have trained it */
-    refused(LECO_FORMAT, "base_layer.bias", "not a LoRA");
+    add("unet.conv_in.base_layer.bias", "F32", "[1]", NULL, 4);
+    refused(LECO_UNSUPPORTED, "base_layer.bias", "trained beside the LoRA");
 }
 
 static void an_alpha_of_nothing_is_left_out(void **state)
