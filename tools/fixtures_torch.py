@@ -76,6 +76,19 @@ def main():
             layer + ".lora_up.weight": torch.randn(8, 4, generator=g)}
     put("lora.pt", lora)
     save_file(lora, os.path.join(OUT, "lora.safetensors"))
+    # What trainers of their own write: numbers that are no tensors, numpy's arrays, a dict around them.
+    matrix = numpy.arange(6, dtype="f4").reshape(2, 3) / 4 - 200  # bytes above 0x7f, and 0
+    numbers = {"a.alpha": 2, "b.alpha": 0.5, "c.alpha": numpy.float32(1.5), "d.alpha": numpy.int64(-3), "loss": 0.25,
+               "seen": numpy.float64(3), "ordered": matrix, "fortran": numpy.asfortranarray(matrix),
+               "half": matrix.astype("f2"), "whole": numpy.array([[1, -2]]), "none": numpy.zeros((0, 2), dtype="f4"),
+               "names": numpy.array(["x"]), "real": torch.tensor([1.0])}
+    for name, options in (("numbers.pt", {}), ("numbers4.pt", {"pickle_protocol": 4}),
+                          ("numbers5.pt", {"pickle_protocol": 5})):
+        put(name, {"lora": numbers, "config": {"rank": 4}, "epoch": 3}, **options)
+    save_file({**{k: torch.from_numpy(numpy.ascontiguousarray(v)) for k, v in numbers.items()
+                  if isinstance(v, numpy.ndarray) and k != "names"}, "real": numbers["real"],
+               **{k: torch.tensor(float(v), dtype=torch.float64) for k, v in numbers.items() if k.endswith(".alpha")}},
+              os.path.join(OUT, "numbers.safetensors"))
 
 
 main()

@@ -13,11 +13,21 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "format/tensors.h"
+#include "model/adapter_open.h"
 #include "model/checkpoint.h"
 #include "model/family.h"
 #include "model/hub.h"
 #include "model/model_place.h"
 #include "model/part.h"
+
+/* A folder as PEFT and diffusers save LoRAs in, and no model's. */
+static bool is_lora_folder(const char *path, char **file)
+{
+    char *part = file_is_folder(path) ? file_join(path, part_rows[PART_UNET].name) : NULL;
+    const bool other = !part || file_exists(part);
+    mem_free(part);
+    return !other && adapter_find(path, file, NULL) == LECO_OK;
+}
 
 /* ---- pictures ---- */
 
@@ -156,6 +166,12 @@ static leco_status inspect_any(const char *path, const char *place, json_t *o, l
 {
     if (file_is_dangling(place)) return file_refuse_open(place, ENOENT, err);
     if (!file_exists(place)) return error_set(err, LECO_IO, "%s: no such file%s", path, hub_hint(path));
+    char *lora = NULL;
+    if (is_lora_folder(place, &lora)) {
+        const leco_status status = inspect_file(lora, o, err);
+        mem_free(lora);
+        return status;
+    }
     if (file_is_folder(place)) return inspect_model(place, o, err);
     const bool picture = strlen(place) > 4 && strcasecmp(place + strlen(place) - 4, ".png") == 0;
     return picture ? inspect_picture(place, o, err) : inspect_file(place, o, err);

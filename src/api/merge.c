@@ -63,6 +63,11 @@ static leco_status check_loras(joining *j, leco_error *err)
         if (!j->paths[i] || !*j->paths[i]) return error_set(err, LECO_INVALID, "a LoRA without a name");
         if (!isfinite(j->loras[i].weight))
             return error_set(err, LECO_INVALID, "%s: a LoRA's weight must be a finite number", j->paths[i]);
+        char *file; /* of a folder */
+        LECO_TRY(adapter_find(j->paths[i], &file, err));
+        j->paths[i] = arena_strdup(j->memory, file);
+        mem_free(file);
+        if (!j->paths[i]) return error_memory(err, 0, "a path");
     }
     if (cancel(j)) return error_set(err, LECO_INVALID, "the weights add up to 0: there would be nothing in the result");
     return LECO_OK;

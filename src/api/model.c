@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "format/tensors.h"
 #include "model/adapter_metadata.h"
+#include "model/adapter_open.h"
 #include "model/family.h"
 
 void leco_model_close(leco_model *handle)
@@ -127,9 +128,12 @@ static leco_status load_lora(leco_model *handle, const char *path, float multipl
     *l = (loaded_lora){.weight = multiplier};
     LECO_TRY(model_adapter_layers(handle->model, &layers, err));
     LECO_TRY(trainable_load(path, &layers, exact, &l->trainable, err));
+    char *file = NULL;
     l->name = file_stem(path);
-    leco_status status = l->name ? LECO_OK : error_memory(err, strlen(path), "a LoRA's name");
-    if (status == LECO_OK) status = add_bundled(handle, path, exact, err);
+    leco_status status = l->name ? adapter_find(path, &file, err) : error_memory(err, strlen(path), "a LoRA's name");
+    if (status == LECO_OK) status = add_bundled(handle, file, exact, err);
+    if (status == LECO_OK) l->hash = short_hash(file);
+    mem_free(file);
     if (status == LECO_OK) return LECO_OK;
     trainable_destroy(l->trainable);
     mem_free(l->name);
@@ -145,7 +149,6 @@ leco_status leco_model_add_lora(leco_model *handle, const char *path, float mult
     if (!grown) return error_memory(err, (handle->lora_count + 1) * sizeof *grown, "a LoRA");
     handle->lora = grown;
     LECO_TRY(load_lora(handle, path, multiplier, &l, err));
-    l.hash = short_hash(path);
     trainable_set_multiplier(l.trainable, multiplier);
     handle->lora[handle->lora_count++] = l;
     painter_destroy(handle->painter); /* it was made without this one */

@@ -6,27 +6,12 @@
 #include "format/file_kind.h"
 #include "format/tensor_set.h"
 #include "format/torch_globals.h"
+#include "format/torch_values.h"
 #include "format/zip.h"
 
 enum { MAX_DEPTH = 8, LONGEST_NAME = 1000 };
 
 /* ---- storages and tensors ---- */
-
-/* Elements that tensors are views of. */
-typedef struct storage {
-    const char *key, *type; /* NULL type: bytes */
-    uint64_t count;         /* elements; bytes where there is no type */
-    const unsigned char *data;
-    size_t bytes;
-} storage;
-
-typedef struct view {
-    const storage *of;
-    const char *type;
-    uint64_t offset; /* elements */
-    int rank;
-    uint64_t shape[SAFETENSORS_MAX_DIMS], stride[SAFETENSORS_MAX_DIMS];
-} view;
 
 typedef struct reader {
     safetensors *file;
@@ -47,7 +32,7 @@ static leco_status no_memory(const reader *r, leco_error *err)
     return error_memory(err, 0, r->file->path);
 }
 
-static bool is_whole(const pickle_value *v, uint64_t *out)
+bool torch_is_whole(const pickle_value *v, uint64_t *out)
 {
     if (v->kind != PICKLE_WHOLE || v->whole < 0) return false;
     *out = (uint64_t)v->whole;
@@ -106,7 +91,7 @@ static leco_status find_persistent(void *user, const pickle_value *id, pickle_va
     const bool told = id->kind == PICKLE_TUPLE && id->count >= 5 && id->item[0]->kind == PICKLE_TEXT &&
                       strcmp(id->item[0]->text, "storage") == 0 && id->item[1]->kind == PICKLE_GLOBAL &&
                       id->item[1]->global->what >= STORAGES && id->item[1]->global->what < 2 * STORAGES &&
-                      id->item[2]->kind == PICKLE_TEXT && is_whole(id->item[4], &count);
+                      id->item[2]->kind == PICKLE_TEXT && torch_is_whole(id->item[4], &count);
     if (!told) return odd(r, "a storage that isn't told as one", err);
     if (id->count > 5 && id->item[5]->kind != PICKLE_NONE) return odd(r, "a storage that is a view of another", err);
     const int row = id->item[1]->global->what - STORAGES;
@@ -125,23 +110,22 @@ static leco_status find_persistent(void *user, const pickle_value *id, pickle_va
 }
 
 /* A tuple of whole numbers. */
-static bool read_dims(const pickle_value *v, uint64_t out[SAFETENSORS_MAX_DIMS])
+bool torch_read_dims(const pickle_value *v, uint64_t out[SAFETENSORS_MAX_DIMS])
 {
     if (v->kind != PICKLE_TUPLE || v->count > SAFETENSORS_MAX_DIMS) return false;
     for (size_t i = 0; i < v->count; i++)
-        if (!is_whole(v->item[i], &out[i]) || out[i] > INT64_MAX) return false;
+        if (!torch_is_whole(v->item[i], &out[i]) || out[i] > INT64_MAX) return false;
     return true;
 }
 
-/* _rebuild_tensor_v2(storage, offset, shape, stride, ...), or _v3 with the type at the seventh place. Tensors are told
- * from storages by their kind of value: an object of count 1. */
+/* _rebuild_tensor_v2(storage, offset, shape, stride, ...), or _v3 with the type at the seventh place. */
 static leco_status make_tensor(reader *r, const pickle_value *a, bool typed, pickle_value *out, leco_error *err)
 {
     view *v = arena_alloc(r->file->arena, 1, sizeof *v);
     if (!v) return no_memory(r, err);
-    const bool told = a->count >= (typed ? 7u : 4u) && a->item[0]->kind == PICKLE_OBJECT && a->item[0]->count == 0 &&
-                      is_whole(a->item[1], &v->offset) && read_dims(a->item[2], v->shape) &&
-                      read_dims(a->item[3], v->stride) && a->item[2]->count == a->item[3]->count;
+    const bool told = a->count >= (typed ? 7u : 4u) && torch_is_object(a->item[0], OBJECT_STORAGE) &&
+                      torch_is_whole(a->item[1], &v->offset) && torch_read_dims(a->item[2], v->shape) &&
+                      torch_read_dims(a->item[3], v->stride) && a->item[2]->count == a->item[3]->count;
     if (!told) return odd(r, "a tensor that isn't told as one", err);
     v->of = a->item[0]->object;
     v->rank = (int)a->item[2]->count;
@@ -153,7 +137,7 @@ static leco_status make_tensor(reader *r, const pickle_value *a, bool typed, pic
         v->type = torch_types[type->global->what - 2 * STORAGES];
     }
     if (!v->type) return odd(r, "a tensor without a type", err);
-    *out = (pickle_value){.kind = PICKLE_OBJECT, .object = v, .count = 1};
+    *out = (pickle_value){.kind = PICKLE_OBJECT, .object = v, .count = OBJECT_TENSOR};
     return LECO_OK;
 }
 
@@ -178,7 +162,7 @@ static leco_status make_dict(const reader *r, const pickle_value *a, pickle_valu
 
 static bool is_tensor(const pickle_value *v)
 {
-    return v->kind == PICKLE_OBJECT && v->count == 1;
+    return torch_is_object(v, OBJECT_TENSOR);
 }
 
 static leco_status call(void *user, const pickle_global *global, const pickle_value *a, pickle_value *out,
@@ -200,6 +184,12 @@ static leco_status call(void *user, const pickle_global *global, const pickle_va
             a->item[0]->global->what == TYPED)
             return odd(r, "a tensor that isn't told as one", err);
         return call(user, a->item[0]->global, a->item[2], out, err);
+    case BYTES_OF_TEXT:
+    case NUMPY_TYPE:
+    case NUMPY_SCALAR:
+    case NUMPY_ARRAY:
+    case NUMPY_BUFFER:
+        return torch_numpy_call(r->file->arena, r->file->path, global->what, a, out, err);
     case PASSED_OVER:
         return LECO_OK; /* None */
     default:
@@ -211,9 +201,10 @@ static leco_status call(void *user, const pickle_global *global, const pickle_va
 /* A ParameterDict is a module: its entries are part of its state. */
 static leco_status build(void *user, pickle_value *of, const pickle_value *state, leco_error *err)
 {
+    const reader *r = user;
+    if (torch_is_object(of, OBJECT_NUMPY_TYPE) || torch_is_object(of, OBJECT_NUMPY_ARRAY))
+        return torch_numpy_build(r->file->arena, r->file->path, of, state, err);
     const pickle_value *entries = pickle_find(state, "_parameters");
-    (void)user;
-    (void)err;
     if (of->kind != PICKLE_DICT || of->count > 0 || !entries || entries->kind != PICKLE_DICT) return LECO_OK;
     *of = *entries;
     of->room = of->count; /* what is added to one isn't to the other */
@@ -290,19 +281,52 @@ static leco_status add_tensor(reader *r, const char *name, const view *v, leco_e
     return LECO_OK;
 }
 
+/* A number that belongs to a layer's tensors: one itself, of no dimensions. (Others count epochs, or tokens.) */
+static bool is_number(const pickle_value *key, const pickle_value *value)
+{
+    static const char *const ends[] = {".alpha", ".scale", ".scalar"};
+    if (key->kind != PICKLE_TEXT || (value->kind != PICKLE_WHOLE && value->kind != PICKLE_NUMBER)) return false;
+    const char *end = strrchr(key->text, '.');
+    for (size_t i = 0; end && i < sizeof ends / sizeof *ends; i++)
+        if (strcmp(end, ends[i]) == 0) return true;
+    return false;
+}
+
+static leco_status add_number(reader *r, const char *name, const pickle_value *value, leco_error *err)
+{
+    size_t size;
+    double *number = arena_alloc(r->file->arena, 1, sizeof *number);
+    tensor *t = number ? tensor_set_add(r->file, err) : NULL;
+    if (!t) return no_memory(r, err);
+    *number = value->kind == PICKLE_WHOLE ? (double)value->whole : value->number;
+    t->entry = (safetensors_entry){.name = name, .count = 1, .data = number};
+    tensor_set_type(t, "F64", &size);
+    return LECO_OK;
+}
+
+static leco_status add_value(reader *r, const char *name, const pickle_value *value, leco_error *err)
+{
+    if (is_tensor(value)) return add_tensor(r, name, value->object, err);
+    if (!torch_is_object(value, OBJECT_ODD)) return add_number(r, name, value, err);
+    return error_set(err, LECO_UNSUPPORTED,
+                     "%s: \"%s\" is an array of numpy's type %.40s, or not told as one, which leco can't read",
+                     r->file->path, name, (const char *)value->object);
+}
+
 /* All tensors of a dict and those in it. */
 static leco_status add_dict(reader *r, const pickle_value *dict, const char *prefix, int depth, leco_error *err)
 {
     if (depth > MAX_DEPTH) return odd(r, "its dicts are nested too deeply", err);
     for (size_t i = 0; i + 1 < dict->count; i += 2) {
         const pickle_value *key = dict->item[i], *value = dict->item[i + 1];
-        const bool of_interest = is_tensor(value) || value->kind == PICKLE_DICT;
+        const bool of_interest = is_tensor(value) || value->kind == PICKLE_DICT || torch_is_object(value, OBJECT_ODD) ||
+                                 is_number(key, value);
         if (!of_interest || key->kind != PICKLE_TEXT) continue;
         if (strlen(prefix) + key->count > LONGEST_NAME) return odd(r, "a name that is too long", err);
         const char *name = arena_printf(r->file->arena, "%s%s", prefix, key->text);
         if (!name) return no_memory(r, err);
-        if (is_tensor(value)) {
-            LECO_TRY(add_tensor(r, name, value->object, err));
+        if (value->kind != PICKLE_DICT) {
+            LECO_TRY(add_value(r, name, value, err));
             continue;
         }
         const char *inner = arena_printf(r->file->arena, "%s.", name);
@@ -325,10 +349,37 @@ static leco_status add_name(reader *r, const pickle_value *root, leco_error *err
     return LECO_OK;
 }
 
+/* Has the dict itself tensors? Not those of a checkpoint whose names begin with that key ("model.diffusion_model."). */
+static bool has_tensors(const pickle_value *dict)
+{
+    bool any = false;
+    for (size_t i = 0; dict && dict->kind == PICKLE_DICT && i + 1 < dict->count; i += 2) {
+        if (dict->item[i]->kind != PICKLE_TEXT || !is_tensor(dict->item[i + 1])) continue;
+        if (strncmp(dict->item[i]->text, "diffusion_model.", 16) == 0) return false;
+        any = true;
+    }
+    return any;
+}
+
+/* The dict that all is about, where it is in another under a name that says so. */
+static const pickle_value *find_state(const pickle_value *root)
+{
+    static const char *const keys[] = {"model", "lora", "weights", "network"};
+    const pickle_value *state = pickle_find(root, "state_dict"), *found = NULL;
+    if (state && state->kind == PICKLE_DICT) root = state;
+    if (has_tensors(root)) return root;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const pickle_value *inner = pickle_find(root, keys[i]);
+        if (!has_tensors(inner)) continue;
+        if (found) return root; /* which of them? */
+        found = inner;
+    }
+    return found ? found : root;
+}
+
 static leco_status add_all(reader *r, const pickle_value *root, leco_error *err)
 {
-    const pickle_value *state = pickle_find(root, "state_dict");
-    if (state && state->kind == PICKLE_DICT) root = state;
+    root = find_state(root);
     if (root->kind != PICKLE_DICT)
         return error_set(err, LECO_UNSUPPORTED, "%s: is a PyTorch file that holds no dict of tensors", r->file->path);
     LECO_TRY(add_dict(r, root, "", 0, err));

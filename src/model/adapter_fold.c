@@ -152,14 +152,9 @@ leco_status adapter_fold(safetensors *file, leco_error *err)
     leco_status status = LECO_OK;
     for (size_t i = 0; i < safetensors_count(file) && status == LECO_OK; i++)
         status = fold(&f, safetensors_at(file, i));
-    if (status == LECO_OK)
-        status = safetensors_apply(file, f.change, f.count, err);
-    else
-        for (size_t i = 0; i < f.count; i++) mem_free_aligned(f.change[i].values);
-    for (size_t i = 0; i < f.count; i++) mem_free((char *)(uintptr_t)f.change[i].name);
-    mem_free(f.change);
+    status = fold_finish(&f, status);
     fold_peft_end(&f);
-    if (status != LECO_OK) return status;
+    LECO_TRY(status);
     if (f.whole)
         log_message(LOG_DEBUG, "%s: %zu whole differences of weights, which are slower than thin matrices",
                     safetensors_path(file), f.whole);

@@ -19,6 +19,8 @@ typedef struct folding {
 leco_status fold_add(folding *f, const char *name, size_t stem, const char *suffix, int rank, const int64_t *shape,
                      float *values);
 leco_status fold_take_away(folding *f, const char *name, size_t stem, const char *suffix);
+/* Changes the file, where nothing failed so far (status), and frees what was noted. Returns the first failure. */
+leco_status fold_finish(folding *f, leco_status status);
 /* The tensor beside it; NULL: there is none. */
 const safetensors_entry *fold_beside(const folding *f, const char *name, size_t stem, const char *suffix);
 

@@ -28,6 +28,19 @@ leco_status fold_take_away(folding *f, const char *name, size_t stem, const char
     return fold_add(f, name, stem, suffix, 0, NULL, NULL);
 }
 
+leco_status fold_finish(folding *f, leco_status status)
+{
+    if (status == LECO_OK)
+        status = safetensors_apply(f->file, f->change, f->count, f->err);
+    else
+        for (size_t i = 0; i < f->count; i++) mem_free_aligned(f->change[i].values);
+    for (size_t i = 0; i < f->count; i++) mem_free((char *)(uintptr_t)f->change[i].name);
+    mem_free(f->change);
+    f->change = NULL;
+    f->count = f->room = 0;
+    return status;
+}
+
 leco_status fold_wrong(const folding *f, const safetensors_entry *e, const char *expected)
 {
     return error_set(f->err, LECO_FORMAT, "%s: tensor \"%s\": expected %s", safetensors_path(f->file), e->name,

@@ -1,6 +1,8 @@
 #include "model/adapter_keys.h"
 
+#include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -71,6 +73,43 @@ const char *adapter_suffix(const char *name)
     return NULL;
 }
 
+/* ---- layers of text encoders ---- */
+
+int64_t adapter_text_depth(const layer_list *text)
+{
+    long long depth = 0, index;
+    for (size_t i = 0; text && i < text->count; i++)
+        if (sscanf(text->layer[i].path, "text_model.encoder.layers.%lld.", &index) == 1 && index >= depth)
+            depth = index + 1;
+    return depth;
+}
+
+leco_status adapter_text_layer(const char *key, model_part *part, int64_t *number, char **as_first, leco_error *err)
+{
+    static const char layers[] = "text_model_encoder_layers_";
+    layer_info layer;
+    const char *path = adapter_path(key, &layer), *digits = path ? path + sizeof layers - 1 : NULL;
+    char *rest;
+    *as_first = NULL;
+    if (!path || !starts_with(path, layers) || !isdigit((unsigned char)*digits)) return LECO_OK;
+    *part = layer.part;
+    *number = strtoll(digits, &rest, 10);
+    *as_first = mem_printf("%.*s0%s", (int)(digits - key), key, rest);
+    return *as_first ? LECO_OK : error_memory(err, strlen(key), "the keys of a LoRA");
+}
+
+/* ---- what goes with a LoRA, and is none ---- */
+
+bool adapter_is_stray(const safetensors_entry *e)
+{
+    static const char *const counters[] = {"epoch", "step", "global_step"};
+    static const char frozen[] = ".base_layer.weight";
+    const size_t length = strlen(e->name), end = sizeof frozen - 1;
+    for (size_t i = 0; i < sizeof counters / sizeof *counters; i++)
+        if (e->count == 1 && strcmp(e->name, counters[i]) == 0) return true;
+    return length > end && strcmp(e->name + length - end, frozen) == 0;
+}
+
 /* ---- what leco can't load: what it is, as exactly as it shows ---- */
 
 typedef struct meaning {
@@ -101,6 +140,8 @@ static const meaning names[] = {
     {"first_stage_model.", true, "belongs to a whole checkpoint, not to a LoRA"},
     {"lllite_", true, "is part of a ControlNet-LLLite, not of a LoRA"},
     {"lycoris_", true, "is part of a LyCORIS network"},
+    {".lora_B.bias", false, "is a bias of the LoRA itself (PEFT's lora_bias), which leco can't apply yet"},
+    {".base_layer.bias", false, "is a bias that PEFT trained beside the LoRA (its bias), which leco can't apply yet"},
 };
 
 static const char *look_up(const meaning *rows, size_t count, const char *key)
@@ -168,7 +209,7 @@ static leco_status refuse_name(const char *path, const char *name, leco_error *e
         name);
 }
 
-static leco_status refuse_layer(const char *path, const char *name, bool has_text, leco_error *err)
+static leco_status refuse_layer(const char *path, const char *name, int texts, leco_error *err)
 {
     layer_info layer;
     const char *of = adapter_path(name, &layer);
@@ -176,13 +217,13 @@ static leco_status refuse_layer(const char *path, const char *name, bool has_tex
         return error_set(err, LECO_UNSUPPORTED,
                          "%s: tensor \"%s\": among the block names of original checkpoints leco knows none like it",
                          path, name);
-    if (layer.part == PART_TEXT_ENCODER_2)
+    if (layer.part == PART_TEXT_ENCODER_2 && texts == 1)
         return error_set(
             err, LECO_INVALID,
             "%s: this LoRA is for another model: tensor \"%s\" belongs to the second text encoder of a model "
             "with two text encoders; this model has one",
             path, name);
-    if (!has_text && layer.part != PART_UNET)
+    if (texts == 0 && layer.part != PART_UNET)
         return error_set(err, LECO_UNSUPPORTED, "%s: tensor \"%s\": no text encoder to apply it to", path, name);
     return error_set(err, LECO_INVALID,
                      "%s: this LoRA is for another model: tensor \"%s\" is for a layer that the "
@@ -190,9 +231,9 @@ static leco_status refuse_layer(const char *path, const char *name, bool has_tex
                      path, name);
 }
 
-leco_status adapter_refuse(const char *path, const char *name, bool has_text, leco_error *err)
+leco_status adapter_refuse(const char *path, const char *name, int texts, leco_error *err)
 {
     layer_info layer;
     if (!adapter_path(name, &layer)) return refuse_name(path, name, err);
-    return adapter_suffix(name) ? refuse_layer(path, name, has_text, err) : refuse_suffix(path, name, err);
+    return adapter_suffix(name) ? refuse_layer(path, name, texts, err) : refuse_suffix(path, name, err);
 }

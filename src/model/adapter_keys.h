@@ -2,6 +2,7 @@
 #ifndef LECO_MODEL_ADAPTER_KEYS_H
 #define LECO_MODEL_ADAPTER_KEYS_H
 
+#include "format/safetensors.h"
 #include "model/trainable.h"
 
 #define ADAPTER_ALPHA ".alpha" /* of all kinds; a number */
@@ -28,8 +29,17 @@ char *adapter_alpha_name(const trainable_module *m);
 /* The suffix of a tensor's name where it is .alpha or one of a kind's (model/kinds.h), or NULL. */
 const char *adapter_suffix(const char *name);
 
-/* Refuses a tensor of the file `path` that is for no layer of the model (has_text: with a text encoder), or has no
+/* Of a text encoder's layers: how many there are, their numbers being part of their paths. */
+int64_t adapter_text_depth(const layer_list *text);
+/* Is the key one of a numbered layer of a text encoder? Then its part and number (INT64_MAX where that is larger), and
+ * the key of the same thing in layer 0; mem_free *as_first, which is NULL where it is none. */
+leco_status adapter_text_layer(const char *key, model_part *part, int64_t *number, char **as_first, leco_error *err);
+
+/* Is it what trainers leave beside a LoRA, and nothing of it: counters of steps, the layer's own frozen weight? */
+bool adapter_is_stray(const safetensors_entry *e);
+
+/* Refuses a tensor of the file `path` that is for no layer of the model, which has so many text encoders, or has no
  * suffix that leco knows: says what it is. */
-leco_status adapter_refuse(const char *path, const char *name, bool has_text, leco_error *err);
+leco_status adapter_refuse(const char *path, const char *name, int texts, leco_error *err);
 
 #endif

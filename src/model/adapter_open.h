@@ -4,6 +4,8 @@
 
 #include "format/safetensors.h"
 
+struct json_t;
+
 #define ADAPTER_BUNDLE "bundle_emb." /* before the names of embeddings that come with a LoRA */
 
 /* The same name as kohya's sd-scripts has it: "unet.mid_block.attentions.0.proj_in.lora_A.weight" becomes
@@ -18,8 +20,24 @@ leco_status adapter_kohya_name(const char *name, char **out, leco_error *err);
  * are left out. What is too large, or doesn't fit together, is LECO_FORMAT. */
 leco_status adapter_fold(safetensors *file, leco_error *err);
 
-/* The file, its tensors under such names, in such forms, and those of eight-bit floats as bfloat16. The alphas of
- * diffusers' metadata (lora_adapter_metadata) are tensors of it, too. On failure *out is NULL. */
+/* A DoRA on a LoHa or LoKr, in plain forms, becomes one on a LoRA. */
+leco_status adapter_fold_doras(safetensors *file, leco_error *err);
+
+/* PEFT has a convolution's magnitudes of outputs as [1,out,1,1], as LyCORIS has those of inputs: they become
+ * [out,1,1,1]. Under PEFT's names alone, before others are given. */
+leco_status adapter_turn_magnitudes(safetensors *file, leco_error *err);
+
+/* The file that `path` means: itself, or of a folder the LoRA that PEFT or diffusers saved there. mem_free it. A folder
+ * without one is LECO_FORMAT. */
+leco_status adapter_find(const char *path, char **out, leco_error *err);
+
+/* What PEFT says of the LoRA in that file, in adapter_config.json beside it; json_decref it, and mem_free its path.
+ * Both are NULL where there is none. What it says that leco can't do is LECO_UNSUPPORTED, with the key. */
+leco_status adapter_config_read(const char *lora, char **path, struct json_t **out, leco_error *err);
+
+/* The file (adapter_find), its tensors under such names, in such forms, and those of eight-bit floats as bfloat16. The
+ * alphas of diffusers' metadata (lora_adapter_metadata), and of PEFT's config where names are PEFT's, are tensors of
+ * it, too. On failure *out is NULL. */
 leco_status adapter_open(const char *path, safetensors **out, leco_error *err);
 
 #endif

@@ -1,4 +1,3 @@
-#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,11 +28,13 @@ typedef struct target {
 typedef struct loader {
     const char *path;
     safetensors *file;
-    bool has_text;
-    int64_t text_layers;
-    target *targets; /* sorted by key */
+    int texts;                       /* encoders that the model has */
+    int64_t text_layers[PART_COUNT]; /* of each; 0: it isn't one */
+    target *targets;                 /* sorted by key */
     size_t count;
-    size_t beyond;      /* tensors for text layers that the model doesn't have */
+    size_t beyond[PART_COUNT]; /* tensors for text layers that the model doesn't have */
+    size_t strays, lone_alphas;
+    const char *stray;
     size_t alphas_of_0; /* modules */
 } loader;
 
@@ -80,20 +81,9 @@ static leco_status make_targets(loader *ld, const adapter_layers *layers, leco_e
     return LECO_OK;
 }
 
-/* How many layers the text encoder has: their numbers are part of its paths. */
-static int64_t text_depth(const layer_list *text)
-{
-    long long depth = 0, index;
-    for (size_t i = 0; text && i < text->count; i++)
-        if (sscanf(text->layer[i].path, "text_model.encoder.layers.%lld.", &index) == 1 && index >= depth)
-            depth = index + 1;
-    return depth;
-}
-
 /* ---- the tensors of the file ---- */
 
 #define TEXT "lora_te_"
-#define TEXT_LAYER TEXT "text_model_encoder_layers_"
 
 /* The layer's key, as a target has it, out of a tensor's name whose suffix begins at `length`. NULL: out of memory. */
 static char *layer_key(const char *name, size_t length)
@@ -111,17 +101,16 @@ static target *find_target(const loader *ld, const char *key)
 
 /* Is this a layer of the text encoder's kind beyond its last? Models with clip skip built in lack the last layers, and
  * LoRAs of the whole encoder fit them, nevertheless: what those layers would do is never looked at. */
-static leco_status is_beyond(const loader *ld, const char *key, bool *beyond, leco_error *err)
+static leco_status is_beyond(loader *ld, const char *key, bool *beyond, leco_error *err)
 {
+    model_part part;
+    int64_t number;
+    char *as_first;
     *beyond = false;
-    const size_t prefix = strlen(TEXT_LAYER);
-    if (!ld->has_text || strncmp(key, TEXT_LAYER, prefix) != 0 || !isdigit((unsigned char)key[prefix])) return LECO_OK;
-    char *rest;
-    long index = strtol(key + prefix, &rest, 10); /* LONG_MAX where it is larger */
-    if (index < ld->text_layers) return LECO_OK;
-    char *as_first = mem_printf(TEXT_LAYER "0%s", rest);
-    if (!as_first) return error_memory(err, strlen(key), "the keys of a LoRA");
-    *beyond = find_target(ld, as_first) != NULL;
+    LECO_TRY(adapter_text_layer(key, &part, &number, &as_first, err));
+    if (!as_first) return LECO_OK;
+    *beyond = ld->text_layers[part] > 0 && number >= ld->text_layers[part] && find_target(ld, as_first);
+    ld->beyond[part] += *beyond;
     mem_free(as_first);
     return LECO_OK;
 }
@@ -176,17 +165,19 @@ static leco_status add_tensor(const loader *ld, target *t, const char *suffix, c
 static leco_status assign(loader *ld, const safetensors_entry *entry, leco_error *err)
 {
     const char *suffix = adapter_suffix(entry->name);
-    if (!suffix) return adapter_refuse(ld->path, entry->name, ld->has_text, err);
+    if (!suffix && adapter_is_stray(entry)) {
+        if (ld->strays++ == 0) ld->stray = entry->name;
+        return LECO_OK;
+    }
+    if (!suffix) return adapter_refuse(ld->path, entry->name, ld->texts, err);
     char *key = layer_key(entry->name, (size_t)(suffix - entry->name));
     if (!key) return error_memory(err, strlen(entry->name), "the keys of a LoRA");
     target *t = find_target(ld, key);
     bool beyond = false;
     leco_status status = t ? add_tensor(ld, t, suffix, entry, err) : is_beyond(ld, key, &beyond, err);
     mem_free(key);
-    if (status != LECO_OK || t) return status;
-    if (!beyond) return adapter_refuse(ld->path, entry->name, ld->has_text, err);
-    ld->beyond++;
-    return LECO_OK;
+    if (status != LECO_OK || t || beyond) return status;
+    return adapter_refuse(ld->path, entry->name, ld->texts, err);
 }
 
 static shape shape_of_entry(const safetensors_entry *e)
@@ -194,9 +185,12 @@ static shape shape_of_entry(const safetensors_entry *e)
     return shape_of(e->rank < TENSOR_MAX_DIMS ? e->rank : TENSOR_MAX_DIMS, e->shape);
 }
 
-/* The same dimensions, but perhaps with or without the 1x1 of a convolution, or with a vector as a column? */
+/* The same dimensions, but perhaps with or without the 1x1 of a convolution, with its taps as columns, or with a vector
+ * as a column? */
 static bool fits(const safetensors_entry *e, const shape *s)
 {
+    if (e->rank == 2 && s->rank == 4 && e->shape[0] == s->dim[0] && e->shape[1] == s->dim[1] * s->dim[2] * s->dim[3])
+        return true;
     const bool column = e->rank == 1 && s->rank > 1;
     if (e->rank != s->rank && !column && !(e->rank == 2 && s->rank == 4) && !(e->rank == 4 && s->rank == 2))
         return false;
@@ -391,10 +385,19 @@ static int by_layer(const void *a, const void *b)
 /* What a user should know about a file that was loaded all the same. */
 static void warn(const loader *ld)
 {
-    if (ld->beyond)
-        log_message(LOG_WARNING,
-                    "%s: %zu tensors are not used: they are for text layers from number %lld on, which the model lacks",
-                    ld->path, ld->beyond, (long long)ld->text_layers);
+    for (int part = 0; part < PART_COUNT; part++)
+        if (ld->beyond[part])
+            log_message(LOG_WARNING,
+                        "%s: %zu tensors are not used: they are for text layers from number %lld on, which the "
+                        "model%s lacks",
+                        ld->path, ld->beyond[part], (long long)ld->text_layers[part],
+                        part == PART_TEXT_ENCODER_2 ? "'s second text encoder" : "");
+    if (ld->strays)
+        log_message(LOG_WARNING, "%s: %zu tensor%s no part of a LoRA, and not used: the first is \"%s\"", ld->path,
+                    ld->strays, ld->strays == 1 ? " is" : "s are", ld->stray);
+    if (ld->lone_alphas)
+        log_message(LOG_WARNING, "%s: %zu layer%s an alpha and no other tensor, and nothing is done to %s", ld->path,
+                    ld->lone_alphas, ld->lone_alphas == 1 ? " has" : "s have", ld->lone_alphas == 1 ? "it" : "them");
     if (ld->alphas_of_0)
         log_message(LOG_WARNING, "%s: alpha is 0 in %zu modules; it counts as their rank, as in kohya's sd-scripts",
                     ld->path, ld->alphas_of_0);
@@ -413,6 +416,14 @@ static leco_status assign_all(loader *ld, leco_error *err)
 static bool is_present(const target *t)
 {
     return t->count || t->alpha || t->bias;
+}
+
+/* An alpha of nothing is nothing. */
+static void drop_lone_alpha(loader *ld, target *t)
+{
+    if (!t->alpha || t->count || t->bias) return;
+    t->alpha = NULL;
+    ld->lone_alphas++;
 }
 
 static leco_status fill(loader *ld, trainable *t, leco_error *err)
@@ -434,13 +445,16 @@ static leco_status load(loader *ld, dtype exact, trainable **t, leco_error *err)
     size_t present = 0;
     LECO_TRY(assign_all(ld, err));
     for (size_t i = 0; i < ld->count; i++) {
+        drop_lone_alpha(ld, &ld->targets[i]);
         if (!is_present(&ld->targets[i])) continue;
         LECO_TRY(check_target(ld, &ld->targets[i], err));
         present += (size_t)has_kind(&ld->targets[i]) + (ld->targets[i].bias ? 1 : 0);
     }
+    bool beyond = false;
+    for (int part = 0; part < PART_COUNT; part++) beyond = beyond || ld->beyond[part];
     if (present == 0)
         return error_set(err, LECO_FORMAT, "%s: holds no LoRA%s", ld->path,
-                         ld->beyond ? " for a layer that the model has" : "");
+                         beyond ? " for a layer that the model has" : "");
     LECO_TRY(trainable_begin(present, false, exact, t, err));
     qsort(ld->targets, ld->count, sizeof *ld->targets, by_layer);
     LECO_TRY(fill(ld, *t, err));
@@ -451,8 +465,12 @@ static leco_status load(loader *ld, dtype exact, trainable **t, leco_error *err)
 leco_status trainable_load(const char *path, const adapter_layers *layers, dtype exact, trainable **out,
                            leco_error *err)
 {
-    const layer_list *text = layers->part[PART_TEXT_ENCODER];
-    loader ld = {.path = path, .has_text = text != NULL, .text_layers = text_depth(text)};
+    static const model_part texts[] = {PART_TEXT_ENCODER, PART_TEXT_ENCODER_2};
+    loader ld = {.path = path};
+    for (int i = 0; i < 2; i++) {
+        ld.texts += layers->part[texts[i]] != NULL;
+        ld.text_layers[texts[i]] = adapter_text_depth(layers->part[texts[i]]);
+    }
     trainable *t = NULL;
     *out = NULL;
     leco_status status = adapter_open(path, &ld.file, err);

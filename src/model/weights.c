@@ -136,6 +136,7 @@ static leco_status get(weights *w, const char *name, shape s, weight **out, leco
         return error_set(err, LECO_FORMAT, "%s: tensor \"%s\" %s is missing", weights_path(w), name,
                          shape_format(&s, expected));
     weights_slot *there = w->slots[at];
+    if (w->file) LECO_TRY(weights_find_scale(w, there, err));
     if (w->file) LECO_TRY(weights_copy(there, err));
     if (w->file && !there->w.data) return refuse_unusable(w, there, &s, err);
     if (!shapes_match(&there->w.shape, &s))
@@ -259,12 +260,16 @@ static const weights_slot *first_bad_slot(const weights *w)
     return worst < slots ? w->slots[worst] : NULL;
 }
 
-/* Tensors that older exporters wrote and nothing needs. */
+/* Tensors that older exporters wrote and nothing needs, or that go with others. */
 static bool is_harmless(const char *name)
 {
     const char *last = strrchr(name, '.');
     last = last ? last + 1 : name;
-    return strcmp(last, "position_ids") == 0 || strcmp(last, "logit_scale") == 0;
+    static const char *const names[] = {"position_ids", "logit_scale", /* and with weights of eight bits: */
+                                        "scaled_fp8",   "scale_weight", "weight_scale", "scale_input", "input_scale"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(last, names[i]) == 0) return true;
+    return false;
 }
 
 leco_status weights_check_values(const weights *w, leco_error *err)

@@ -10,7 +10,8 @@ typedef struct weights_slot {
     const safetensors_entry *from; /* the tensor in the file */
     int64_t third;                 /* as in weights_add */
     bool transposed;
-    void *own; /* a copy in another form than the file's; mem_aligned */
+    double scale; /* times the tensor's values (weights_find_scale); 0: nobody has looked */
+    void *own;    /* a copy in another form than the file's; mem_aligned */
     bool used;
 } weights_slot;
 
@@ -53,6 +54,10 @@ leco_status weights_make_up(weights *w, const char *name, shape s, size_t at, we
 
 /* Makes what the slot's tensor is for layers: its shape, its type, and its data where they can be used as they lie. */
 void weights_describe(weights_slot *s);
+/* Looks for the number beside the tensor that its values are to be multiplied by, as ComfyUI stores weights of eight
+ * bits: "NAME.scale_weight", in newer files "NAME.weight_scale". Then the slot's weights are float. More numbers than
+ * one are LECO_UNSUPPORTED. */
+leco_status weights_find_scale(const weights *w, weights_slot *s, leco_error *err);
 /* Where that isn't so, the copy that can. LECO_OK without data: of no use to any layer. */
 leco_status weights_copy(weights_slot *s, leco_error *err);
 

@@ -117,10 +117,12 @@ static void check_finite(const void *values, size_t count)
     for (size_t i = 0; i < count; i++) FUZZ_CHECK(isfinite(value[i]));
 }
 
-/* Is it larger than in the file? An OFT's blocks become a matrix, Tucker's form a plain one. */
+/* Is it larger than in the file? An OFT's blocks become a matrix, Tucker's form a plain one, a DoRA's LoHa or LoKr
+ * thick ones. */
 static bool has_grown(const trainable_module *m)
 {
-    return kind_is(m->kind, &kind_oft) || (m->kind == &kind_glora && m->layer.kernel > 1);
+    return kind_is(m->kind, &kind_oft) || kind_is(m->kind, &kind_dora) ||
+           (m->kind == &kind_glora && m->layer.kernel > 1);
 }
 
 /* All values of the modules are out of the file. */
@@ -327,6 +329,15 @@ bool fuzz_seed(unsigned index, const char *path)
     const safetensors_entry dora_in[] = {entry(TO_K ".lora_down.weight", DTYPE_F32, 2, 2, 4, 1),
                                          entry(TO_K ".lora_up.weight", DTYPE_BF16, 2, 4, 2, 1),
                                          entry(TO_K ".dora_scale", DTYPE_F32, 2, 1, 4, 1)};
+    const safetensors_entry loha_dora[] = {loha[0], loha[1], loha[2], loha[3], dora[2], linear[2]};
+    const safetensors_entry lokr_dora[] = {lokr[0], lokr[1], lokr[2], lokr[3], dora_in[2]};
+    const safetensors_entry whole_dora[] = {whole[0], whole[1], entry(CONV ".dora_scale", DTYPE_F32, 4, 4, 1, 1)};
+    const safetensors_entry named[] = {
+        entry("diffusion_model.input_blocks.1.0.in_layers.2.diff_b", DTYPE_F32, 1, 4, 1, 1),
+        entry("base_model.model.down_blocks.0.attentions.0.proj_in.lora_A.mine.weight", DTYPE_F32, 2, 2, 4, 1),
+        entry("unet.down_blocks.0.attentions.0.proj_in.lora_B.weight", DTYPE_F32, 2, 4, 2, 1),
+        entry("lycoris_mid_block_resnets_0_conv1.diff_b", DTYPE_F32, 1, 4, 1, 1),
+        entry("epoch", DTYPE_I64, 0, 1, 1, 1)};
     static const char *const metadata[][2] = {{"ss_network_dim", "2"}, {"ss_network_alpha", "1.0"}};
     leco_error err = {0};
     leco_status status = LECO_OK;
@@ -349,8 +360,12 @@ bool fuzz_seed(unsigned index, const char *path)
     if (index == 16) status = safetensors_write(path, shared, 1, exact, 1, &err);
     if (index == 17) status = safetensors_write(path, squares, 2, exact, 1, &err);
     if (index == 18) status = safetensors_write(path, butterfly, 2, NULL, 0, &err);
+    if (index == 19) status = safetensors_write(path, loha_dora, 6, NULL, 0, &err);
+    if (index == 20) status = safetensors_write(path, lokr_dora, 5, NULL, 0, &err);
+    if (index == 21) status = safetensors_write(path, whole_dora, 3, NULL, 0, &err);
+    if (index == 22) status = safetensors_write(path, named, 5, NULL, 0, &err);
     FUZZ_CHECK(status == LECO_OK);
-    return index < 19;
+    return index < 23;
 }
 
 size_t fuzz_repair(uint8_t *data, size_t size, size_t capacity)

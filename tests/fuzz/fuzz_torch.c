@@ -10,6 +10,11 @@ const char *const fuzz_words[] = {"ctorch._utils\n_rebuild_tensor_v2\n",
                                   "ctorch\nFloatStorage\n",
                                   "ccollections\nOrderedDict\n",
                                   "cposix\nsystem\n",
+                                  "cnumpy\ndtype\n",
+                                  "cnumpy.core.multiarray\nscalar\n",
+                                  "cnumpy.core.multiarray\n_reconstruct\n",
+                                  "cnumpy.core.numeric\n_frombuffer\n",
+                                  "c_codecs\nencode\n",
                                   "X\x07\0\0\0storage",
                                   "state_dict",
                                   "q\x01",
@@ -57,7 +62,7 @@ bool fuzz_seed(unsigned index, const char *path)
 {
     static const char *const names[] = {"plain.pt",        "old.pt",       "protocol4.pt",       "odd.pt",
                                         "checkpoint.ckpt", "embedding.pt", "learned_embeds.bin", "module.pt",
-                                        "old_module.pt"};
+                                        "old_module.pt",   "numbers.pt",   "numbers5.pt"};
     char name[128];
     if (index >= sizeof names / sizeof *names) return false;
     snprintf(name, sizeof name, "tests/parity/fixtures/torch/%s", names[index]);

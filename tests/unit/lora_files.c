@@ -283,6 +283,95 @@ static void text_layers_beyond_the_last_are_left_out(void **state)
     refused(LECO_FORMAT, "holds no LoRA", "that the model has");
 }
 
+/* The same of a model with two text encoders, of four layers and two. */
+static void each_text_encoder_has_a_last_layer(void **state)
+{
+    (void)state;
+    leco_error err = {0};
+    trainable *l;
+    model m = {.unet = unet_c, .text = text_c, .text_2 = text_c};
+    adapter_layers layers = {0};
+    m.text_2.layers = 2;
+    static const model_part parts[] = {PART_UNET, PART_TEXT_ENCODER, PART_TEXT_ENCODER_2};
+    for (int i = 0; i < 3; i++) assert_works(model_layers(&m, parts[i], &layers.part[parts[i]], &err), &err);
+
+    begin();
+    add_layer(TEXT_LAYER("lora_te1_", 3), 2, 24, 72);
+    add_layer(TEXT_LAYER("lora_te2_", 1), 2, 24, 72);
+    add_layer(TEXT_LAYER("lora_te2_", 2), 2, 24, 72);
+    add_layer("text_encoder_2.text_model.encoder.layers.31.mlp.fc1", 2, 24, 72);
+    warning_count = 0;
+    assert_works(trainable_load(finish(), &layers, DTYPE_F32, &l, &err), &err);
+    assert_int_equal(trainable_module_count(l), 2);
+    assert_int_equal(trainable_module_at(l, 1)->layer.part, PART_TEXT_ENCODER_2);
+    assert_int_equal(warning_count, 1);
+    assert_non_null(strstr(warnings, "4 tensors are not used"));
+    assert_non_null(strstr(warnings, "from number 2 on, which the model's second text encoder lacks"));
+    trainable_destroy(l);
+
+    begin();
+    add_layer(TEXT_LAYER("lora_te2_", 1), 2, 24, 72);
+    add_layer("lora_te2_text_model_encoder_layers_31_mlp_fc3", 2, 24, 72);
+    assert_fails(trainable_load(finish(), &layers, DTYPE_F32, &l, &err), LECO_INVALID, &err, file.path,
+                 "lora_te2_text_model_encoder_layers_31_mlp_fc3", "for a layer that the model doesn't have");
+    model_free_layers(&m);
+}
+
+/* ---- what trainers leave beside a LoRA ---- */
+
+static void strays_are_left_out(void **state)
+{
+    (void)state;
+    leco_error err = {0};
+    trainable *l;
+    static const char *const names[] = {"epoch", "step", "global_step", "unet.conv_in.base_layer.weight"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        begin();
+        add_layer(UNET_LAYER, 2, 24, 24);
+        add(names[i], i == 0 ? "I64" : i == 1 ? "BOOL" : "F16", "[1]", NULL, i == 0 ? 8 : i == 1 ? 1 : 2);
+        assert_works(load(&l, &err), &err);
+        assert_int_equal(trainable_module_count(l), 1);
+        assert_int_equal(warning_count, 1);
+        assert_non_null(strstr(warnings, "1 tensor is no part of a LoRA"));
+        assert_non_null(strstr(warnings, names[i]));
+        trainable_destroy(l);
+        begin();
+        add(names[i], "F32", "[1]", NULL, 4);
+        refused(LECO_FORMAT, "holds no LoRA", "");
+    }
+    begin();
+    add_layer(UNET_LAYER, 2, 24, 24);
+    add("step", "F32", "[2]", NULL, 8); /* no counter */
+    refused(LECO_FORMAT, "\"step\"", "not a LoRA");
+    begin();
+    add_layer(UNET_LAYER, 2, 24, 24);
+    add("unet.conv_in.base_layer.bias", "F32", "[1]", NULL, 4);
+    refused(LECO_UNSUPPORTED, "base_layer.bias", "trained beside the LoRA");
+}
+
+static void an_alpha_of_nothing_is_left_out(void **state)
+{
+    (void)state;
+    leco_error err = {0};
+    trainable *l;
+    begin();
+    add_layer(UNET_LAYER, 2, 24, 24);
+    add("lora_unet_mid_block_attentions_0_proj_out.alpha", "F32", "[]", NULL, 4);
+    assert_works(load(&l, &err), &err);
+    assert_int_equal(trainable_module_count(l), 1);
+    assert_int_equal(warning_count, 1);
+    assert_non_null(strstr(warnings, "1 layer has an alpha and no other tensor"));
+    trainable_destroy(l);
+    begin();
+    add("lora_unet_mid_block_attentions_0_proj_out.alpha", "F32", "[]", NULL, 4);
+    refused(LECO_FORMAT, "holds no LoRA", "");
+    begin();
+    add_layer(UNET_LAYER, 2, 24, 24);
+    add("lora_unet_mid_block_attentions_0_proj_out.alpha", "F32", "[]", NULL, 4);
+    add("lora_unet_mid_block_attentions_0_proj_out.lora_up.weight", "F32", "[24,2]", NULL, 192);
+    refused(LECO_FORMAT, "lora_unet_mid_block_attentions_0_proj_out.lora_down.weight", "is missing");
+}
+
 /* ---- what isn't a LoRA of the usual sort ---- */
 
 static void other_kinds_are_named(void **state)
@@ -471,6 +560,9 @@ int main(void)
         cmocka_unit_test(alphas_are_finite),
         cmocka_unit_test(the_first_of_two_text_encoders_is_the_only_one),
         cmocka_unit_test(text_layers_beyond_the_last_are_left_out),
+        cmocka_unit_test(each_text_encoder_has_a_last_layer),
+        cmocka_unit_test(strays_are_left_out),
+        cmocka_unit_test(an_alpha_of_nothing_is_left_out),
         cmocka_unit_test(other_kinds_are_named),
         cmocka_unit_test(odd_cores_are_told),
         cmocka_unit_test(odd_forms_are_told),

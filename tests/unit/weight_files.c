@@ -1,6 +1,7 @@
 /* Files that were taken for weights: what they are is said. */
 #include "model_support.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -93,6 +94,99 @@ static void small_floats_are_read(void **state)
         assert_fails(weights_check_values(w, &err), LECO_FORMAT, &err, "\"a\": element 0");
         weights_close(w);
     }
+}
+
+/* ComfyUI's: a number beside a weight that its values are multiplied by. */
+static const char *put_scaled(const char *type, const char *scale_name, const char *scale_shape, float scale,
+                              const unsigned char values[8], size_t bytes)
+{
+    char all[512];
+    const float scales[] = {scale, scale};
+    const size_t of_scale = strcmp(scale_shape, "[2]") == 0 ? 8 : 4;
+    snprintf(all + 8, sizeof all - 8,
+             "{\"a.weight\":{\"dtype\":\"%s\",\"shape\":[2,2],\"data_offsets\":[0,%zu]},"
+             "\"%s\":{\"dtype\":\"F32\",\"shape\":%s,\"data_offsets\":[%zu,%zu]},"
+             "\"scaled_fp8\":{\"dtype\":\"F8_E4M3\",\"shape\":[0],\"data_offsets\":[%zu,%zu]}}",
+             type, bytes, scale_name, scale_shape, bytes, bytes + of_scale, bytes + of_scale, bytes + of_scale);
+    const uint64_t length = strlen(all + 8);
+    memcpy(all, &length, 8);
+    memcpy(all + 8 + length, values, bytes);
+    memcpy(all + 8 + length + bytes, scales, of_scale);
+    const char *path = test_path("scaled.safetensors");
+    test_write(path, all, 8 + length + bytes + of_scale);
+    return path;
+}
+
+static void scales_are_multiplied_in(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *type;
+        size_t bytes;
+        unsigned char values[8];
+    } cases[] = {{"F8_E4M3", 4, {0x38, 0xc0, 0x7e, 0}},                 /* 1, -2, 448, 0 */
+                 {"F8_E5M2", 4, {0x3c, 0xc0, 0x5f, 0}},                 /* 1, -2, 448, 0 */
+                 {"BF16", 8, {0x80, 0x3f, 0, 0xc0, 0xe0, 0x43, 0, 0}}}; /* 1, -2, 448, 0 */
+    static const char *const names[] = {"a.scale_weight", "a.weight_scale"};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int k = 0; k < 2; k++) {
+            const float scale = k == 0 ? 0.3f : 1e-3f, wanted[] = {scale, -2 * scale, 448 * scale, 0};
+            const char *path =
+                put_scaled(cases[i].type, names[k], k ? "[1]" : "[]", scale, cases[i].values, cases[i].bytes);
+            weights *w;
+            weight *one, *again;
+            assert_works(weights_open_file(path, &w, &err), &err);
+            assert_works(weights_get(w, "a.weight", SHAPE(2, 2), &one, &err), &err);
+            assert_int_equal(one->type, DTYPE_F32);
+            for (int n = 0; n < 4; n++) assert_true(((const float *)one->data)[n] == wanted[n]);
+            assert_works(weights_get(w, "a.weight", SHAPE(2, 2), &again, &err), &err);
+            assert_ptr_equal(one, again);
+            weights_close(w);
+        }
+    static const unsigned char ones[8] = {0x38, 0x38, 0x38, 0x38};
+    static const struct {
+        const char *shape;
+        float scale;
+        leco_status status;
+        const char *says;
+    } wrong[] = {{"[2]", 1, LECO_UNSUPPORTED, "one by one"},
+                 {"[]", 0, LECO_FORMAT, "a finite number other than 0"},
+                 {"[]", INFINITY, LECO_FORMAT, "a finite number other than 0"}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        weights *w;
+        weight *one;
+        assert_works(
+            weights_open_file(put_scaled("F8_E4M3", names[0], wrong[i].shape, wrong[i].scale, ones, 4), &w, &err),
+            &err);
+        assert_fails(weights_get(w, "a.weight", SHAPE(2, 2), &one, &err), wrong[i].status, &err, "a.scale_weight",
+                     wrong[i].says);
+        weights_close(w);
+    }
+    /* One says nothing: the weight stays what it is. */
+    weights *w;
+    weight *one;
+    assert_works(weights_open_file(put_scaled("F8_E4M3", names[0], "[]", 1, ones, 4), &w, &err), &err);
+    assert_works(weights_get(w, "a.weight", SHAPE(2, 2), &one, &err), &err);
+    assert_int_equal(one->type, DTYPE_BF16);
+    weights_close(w);
+}
+
+/* A matrix that is stored turned round is scaled, too. */
+static void a_turned_matrix_is_scaled(void **state)
+{
+    (void)state;
+    static const unsigned char values[8] = {0x38, 0x40, 0x44, 0x48}; /* 1, 2, 3, 4 */
+    safetensors *file;
+    weights *w;
+    weight *one;
+    assert_works(safetensors_open(put_scaled("F8_E4M3", "a.scale_weight", "[]", 0.5f, values, 4), &file, &err), &err);
+    assert_works(weights_of(file, &w, &err), &err);
+    assert_works(weights_add(w, safetensors_find_any(file, "a.weight"), "turned.weight", -1, true, &err), &err);
+    assert_works(weights_get(w, "turned.weight", SHAPE(2, 2), &one, &err), &err);
+    static const float wanted[] = {0.5f, 1.5f, 1, 2};
+    for (int n = 0; n < 4; n++) assert_true(((const float *)one->data)[n] == wanted[n]);
+    weights_close(w);
+    safetensors_close(file);
 }
 
 /* The numbers of one element, and nothing else: an unknown type's size was never checked. */
@@ -344,6 +438,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(unreadable_weights_are_not_called_missing),
         cmocka_unit_test(small_floats_are_read),
+        cmocka_unit_test(scales_are_multiplied_in),
+        cmocka_unit_test(a_turned_matrix_is_scaled),
         cmocka_unit_test(single_numbers_are_read),
         cmocka_unit_test(strangers_are_named),
         cmocka_unit_test(files_are_no_models),
