@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/name_table.h"
 #include "model/checkpoint.h"
@@ -141,6 +142,12 @@ leco_status model_write_file(model *m, const char *path, const model_writing *ho
     listing l = {.m = m, .how = how, .depths = checkpoint_depths_of(m), .memory = arena_create(), .err = err};
     if (!l.memory) return error_memory(err, 0, "the names of tensors");
     leco_status status = check_tokenizer(m, err);
+    if (model_has(m, PART_TEXT_ENCODER_2) && !m->zeros_for_none)
+        log_message(
+            LOG_WARNING,
+            "%s: key \"force_zeros_for_empty_prompt\": false is lost: a checkpoint in one file has no place for "
+            "it, and is drawn as if it were true",
+            m->folder);
     if (status == LECO_OK) status = list(&l);
     if (status == LECO_OK) status = write_listed(&l, path);
     name_table_free(&l.by_name);

@@ -12,5 +12,7 @@ const char *checkpoint_name(size_t i); /* "sd1", "sd2", "sdxl" */
 /* Writes one, but for the tensors whose names begin with `without` (may be NULL), and `extra` (NULL: none) beside them.
  * Returns where: test_path. */
 const char *checkpoint_put(size_t i, const char *without, const safetensors_entry *extra);
+/* With empty tensors that tell something by their names. */
+const char *checkpoint_put_marked(size_t i, const char *const *marks, size_t count);
 
 #endif
