@@ -9,6 +9,7 @@
 #include "model/adapter_open.h"
 #include "model/checkpoint.h"
 #include "model/kinds.h"
+#include "model/other_families.h"
 
 static json_t *shape_json(const safetensors_entry *e)
 {
@@ -70,6 +71,7 @@ static const trainable_kind *kind_of(const safetensors_entry *e)
         const bool ranked = (*kind)->size[KIND_RANK].dim >= 0;
         const size_t mark = ranked ? (size_t)(*kind)->size[KIND_RANK].param : kind_file_params(*kind) - 1;
         const int least = ranked ? (*kind)->size[KIND_RANK].dim + 1 : 1; /* dimensions */
+        if ((*kind)->of_norm && e->rank != 1) continue;                  /* ComfyUI calls those of layers the same */
         if (!(*kind)->alone && ends_with(e->name, (*kind)->param[mark].suffix) && e->rank >= least) return *kind;
     }
     return NULL;
@@ -153,7 +155,8 @@ static json_t *inspect_adapter(const char *path, const safetensors *raw, const t
     safetensors *file;
     if (adapter_open(path, &file, NULL) != LECO_OK) return adapter_json(raw, kind);
     json_t *o = adapter_json(file, kind);
-    const char *family = family_of_width(file);
+    const char *family = family_of_width(file), *other = other_family_of_file(raw);
+    if (other) family = other;
     if (o && family) json_object_set_new(o, "family", json_string(family));
     if (o) json_object_set_new(o, "keys", json_string(layout_of(raw)));
     safetensors_close(file);
@@ -227,6 +230,8 @@ leco_status inspect_tensors(const char *path, json_t *o, leco_error *err)
     json_t *adapter = inspect_adapter(path, file, &kind), *embedding = adapter ? NULL : embedding_json(file);
     const char *is = adapter ? kind->name : embedding ? "embedding" : checkpoint_is_vae(file) ? "vae" : "tensors";
     json_object_set_new(o, "kind", json_string(is));
+    const char *other = adapter ? NULL : other_family_of_file(file);
+    if (other) json_object_set_new(o, "family", json_string(other));
     json_object_set_new(o, "parameters", json_integer(value_count(file)));
     if (adapter) json_object_set_new(o, kind->name, adapter);
     if (embedding) json_object_set_new(o, "embedding", embedding);
