@@ -85,6 +85,7 @@ static const char *layout_of(const safetensors *file)
     for (size_t i = 0; i < safetensors_any_count(file); i++) {
         layer_info layer;
         const char *name = safetensors_any_at(file, i)->name, *path = adapter_path(name, &layer);
+        if (strncmp(name, "diffusion_model.", 16) == 0) return "ComfyUI";
         if (path && layer.part == PART_UNET) return adapter_path_is_original(path) ? "sd-scripts (SDXL)" : "kohya";
         if (strstr(name, ".lora_A.") || strstr(name, ".lora_B.")) return "PEFT";
         if (strstr(name, "lora.up.") || strstr(name, "lora_linear_layer.up.")) return "diffusers (old)";

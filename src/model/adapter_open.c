@@ -24,6 +24,10 @@ static const renaming beginnings[] = {
     {"unet.", "lora_unet_"},
     {"text_encoder.", "lora_te_"},
     {"text_encoder_2.", "lora_te2_"},
+    {"diffusion_model.", "lora_unet_"}, /* ComfyUI's, which saves LoRAs under the names that it has in memory */
+    {"text_encoders.clip_l.transformer.", "lora_te_"},
+    {"text_encoders.clip_h.transformer.", "lora_te_"},
+    {"text_encoders.clip_g.transformer.", "lora_te2_"},
     {NULL, NULL},
 };
 
@@ -55,6 +59,8 @@ static const renaming ends[] = {
     {".lora_up.weight", ".lora_up.weight"},
     {".dora_scale", ".dora_scale"},
     {".alpha", ".alpha"},
+    {".diff", ".diff"},
+    {".diff_b", ".diff_b"},
     {NULL, NULL},
 };
 
@@ -112,6 +118,17 @@ static leco_status name_of_oft(const char *path, char **out, leco_error *err)
     return status;
 }
 
+/* ComfyUI's name of a layer of the U-Net is that of original checkpoints. */
+static leco_status without_original(char **name, leco_error *err)
+{
+    char *known;
+    leco_status status = adapter_name_of_original(*name, &known, err);
+    if (status == LECO_OK && !known) return LECO_OK;
+    mem_free(*name);
+    *name = known;
+    return status;
+}
+
 leco_status adapter_kohya_name(const char *name, char **out, leco_error *err)
 {
     static const char of_unet[] = "lora_unet_", of_oft[] = "oft_unet_";
@@ -138,7 +155,7 @@ leco_status adapter_kohya_name(const char *name, char **out, leco_error *err)
         if (*p == '.') *p = '_';
     *out = mem_printf("%s%s%s%s", prefix, path, layer, end->to);
     mem_free(path);
-    return *out ? LECO_OK : error_memory(err, strlen(rest), "the keys of a LoRA");
+    return *out ? without_original(out, err) : error_memory(err, strlen(rest), "the keys of a LoRA");
 }
 
 /* ---- alphas ---- */
