@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "leco/leco.h"
 #include "model/family.h"
 #include "model/model.h"
 #include "model/trainable.h"
@@ -234,6 +235,16 @@ static void kin_of_our_models_are_refused_by_name(void **state)
                  "is a checkpoint");
 }
 
+/* The same by leco inspect, which refuses nothing. */
+static void assert_inspected(const char *path, const char *says)
+{
+    char *text = NULL;
+    const char *of = strncmp(says, "a LoRA of ", 10) == 0 ? says + 10 : says;
+    assert_works(leco_inspect(path, true, &text, &err), &err);
+    if (!strstr(text, "\"family\": \"") || !strstr(text, of)) fail_msg("%s doesn't say \"%s\"", text, of);
+    leco_free(text);
+}
+
 static void other_families_are_told(void **state)
 {
     (void)state;
@@ -264,8 +275,28 @@ static void other_families_are_told(void **state)
         header h = {0};
         model *m = NULL;
         put(&h, cases[i].tensor, (const int64_t[4]){8, 8});
-        assert_fails(model_open(write_file(&h, NULL), &m, &err), LECO_UNSUPPORTED, &err, cases[i].says,
-                     "which leco doesn't support");
+        const char *path = write_file(&h, NULL);
+        assert_fails(model_open(path, &m, &err), LECO_UNSUPPORTED, &err, cases[i].says, "which leco doesn't support");
+        assert_inspected(path, cases[i].says);
+    }
+}
+
+static void a_difference_of_a_layer_is_no_norm(void **state)
+{
+    (void)state;
+    static const struct {
+        named tensor;
+        const char *says;
+    } cases[] = {{{"diffusion_model.middle_block.1.proj_in.diff", {8, 8}}, "\"kind\": \"lora\""},
+                 {{"strange.proj_in.diff", {8, 8}}, "\"kind\": \"tensors\""},
+                 {{"diffusion_model.middle_block.1.norm.diff", {8}}, "\"kind\": \"norm\""}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        header h = {0};
+        char *text = NULL;
+        put(&h, cases[i].tensor.name, cases[i].tensor.dims);
+        assert_works(leco_inspect(write_file(&h, NULL), true, &text, &err), &err);
+        if (!strstr(text, cases[i].says)) fail_msg("%s doesn't say %s", text, cases[i].says);
+        leco_free(text);
     }
 }
 
@@ -310,6 +341,7 @@ int main(void)
         cmocka_unit_test(the_last_layer_is_spare_where_it_is_there),
         cmocka_unit_test(kin_of_our_models_are_refused_by_name),
         cmocka_unit_test(other_families_are_told),
+        cmocka_unit_test(a_difference_of_a_layer_is_no_norm),
         cmocka_unit_test(loras_of_others_are_told),
     };
     return cmocka_run_group_tests_name("unit/checkpoint_marks", tests, NULL, NULL);
