@@ -204,7 +204,7 @@ def sdxl_like(name="sdxl-like"):
 
 
 def sdxl_whole(name="sdxl-like"):
-    """A picture. By itself, as loha."""
+    """Pictures, two of them without a negative prompt. By itself, as loha."""
     tok, tok_2 = fixture_tokenizer(), fixture_tokenizer(pad_token="!")
     text = models.make_text(name, tok, **models.SDXL["text"])
     text_2 = models.make_text(name + " 2", tok_2, **models.SDXL["text_2"])
@@ -212,6 +212,10 @@ def sdxl_whole(name="sdxl-like"):
     scheduler = models.SCHEDULERS[name]()
     second = tok_2, text_2
     models.generate_case(name, tok, text, unet, vae, scheduler, "a red circle", "blue", (16, 20), 3, second=second)
+    for case, zeros in ("generate_zeros", True), ("generate_encoded", False):
+        models.generate_case(
+            name, tok, text, unet, vae, scheduler, "a red circle", None, (16, 20), 2, case, second=second, zeros=zeros
+        )
 
 
 def sdxl_curve(name="sdxl-like"):

@@ -93,7 +93,7 @@ def vae_names(name, levels):
 
 
 def open_clip(state, layers, spare=True):
-    """transformers' text encoder as OpenCLIP's, with a last layer that nothing uses, where it is spare."""
+    """transformers' text encoder as OpenCLIP's, with a last layer that nothing may use, where it is spare."""
     out = {}
     for name, t in state.items():
         name = name.replace("text_model.", "")
@@ -116,7 +116,7 @@ def open_clip(state, layers, spare=True):
     if not spare:
         out["text_projection"] = state["text_projection.weight"].T
         return out
-    last = {n.replace(f"resblocks.{layers - 1}.", f"resblocks.{layers}."): t * 0 for n, t in out.items()
+    last = {n.replace(f"resblocks.{layers - 1}.", f"resblocks.{layers}."): -t for n, t in out.items()
             if f"resblocks.{layers - 1}." in n}
     out.update(last)
     out["text_projection"] = torch.eye(state["text_model.final_layer_norm.weight"].shape[0])
@@ -244,8 +244,16 @@ def write_xl(name):
         out["decoded"] = pipe.vae.decode(latents).sample
         out["picture_in"] = torch.tanh(out["decoded"])
         out["encoded"] = pipe.vae.encode(out["picture_in"]).latent_dist.mean
-        out["picture"] = pipe(PROMPT, negative_prompt="", latents=latents, height=16, width=16, num_inference_steps=4,
-                              guidance_scale=4.0, output_type="pt").images
+        def draw(**negative):
+            return pipe(PROMPT, latents=latents, height=16, width=16, num_inference_steps=4, guidance_scale=4.0,
+                        output_type="pt", **negative).images
+
+        out["picture"], out["picture_none"] = draw(negative_prompt=""), draw()
+        pipe.scheduler = DDIMScheduler.from_config(schedule.config, prediction_type="v_prediction")
+        out["picture_v"] = draw(negative_prompt="")
+        pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, rescale_betas_zero_snr=True,
+                                                   timestep_spacing="trailing")
+        out["picture_ztsnr"] = draw(negative_prompt="")
     save_file({n: t.contiguous().clone() for n, t in out.items()}, os.path.join(OUT, name + "_out.safetensors"),
               {"prompt": PROMPT})
 

@@ -344,15 +344,18 @@ def generate_case(
     name="generate",
     prepare=None,
     second=None,
+    zeros=None,
 ):
     """A whole picture through StableDiffusionPipeline: DDIM, given initial latents of that size. Returns it.
     prepare: loads adapters into a pipeline, which then has copies of the parts. second: (tokenizer, text encoder) where
-    there are two of them, for StableDiffusionXLPipeline."""
+    there are two of them, for StableDiffusionXLPipeline, with its force_zeros_for_empty_prompt, which may be given as zeros."""
     exact = {"text_encoder": in_float64(text_encoder), "unet": in_float64(unet), "vae": in_float64(vae)}
     parts = {"text_encoder": text_encoder, "unet": unet, "vae": vae}
     if second:
         exact["text_encoder_2"], parts["text_encoder_2"] = in_float64(second[1]), second[1]
         family, more = StableDiffusionXLPipeline, dict(add_watermarker=False)
+        if zeros is not None:
+            more["force_zeros_for_empty_prompt"] = zeros
     else:
         family = StableDiffusionPipeline
         more = dict(safety_checker=None, feature_extractor=None, requires_safety_checker=False)
@@ -389,7 +392,7 @@ def generate_case(
         name,
         seed=seed_of(f"{fixture} {name}"),
         prompt=prompt,
-        negative_prompt=negative,
+        **({"force_zeros_for_empty_prompt": zeros} if negative is None else {"negative_prompt": negative}),
         steps=steps,
         guidance_scale=4.0,
         scheduler="DDIM",

@@ -146,7 +146,7 @@ LECO_API void leco_image_free(leco_image *image);
 typedef struct leco_generate_options {
     const char *const *prompts;
     size_t prompt_count;   /* each prompt is drawn `images_per_prompt` times */
-    const char *negative;  /* default "" */
+    const char *negative;  /* default NULL: none, which SDXL takes for another thing than "" (docs/files.md) */
     int images_per_prompt; /* default 1 */
     int batch;             /* pictures computed together at most */
     int steps;

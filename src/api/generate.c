@@ -13,8 +13,7 @@
 
 leco_generate_options leco_generate_defaults(void)
 {
-    return (leco_generate_options){.negative = "",
-                                   .images_per_prompt = 1,
+    return (leco_generate_options){.images_per_prompt = 1,
                                    .batch = LECO_DEFAULT_BATCH,
                                    .steps = LECO_DEFAULT_STEPS,
                                    .guidance_scale = LECO_DEFAULT_GUIDANCE_SCALE,

@@ -9,6 +9,7 @@
 #include "model/adapter_open.h"
 #include "model/checkpoint.h"
 #include "model/kinds.h"
+#include "model/other_families.h"
 
 static json_t *shape_json(const safetensors_entry *e)
 {
@@ -77,6 +78,7 @@ static const trainable_kind *kind_of(const safetensors_entry *e)
         const bool ranked = (*kind)->size[KIND_RANK].dim >= 0;
         const size_t mark = ranked ? (size_t)(*kind)->size[KIND_RANK].param : kind_file_params(*kind) - 1;
         const int least = ranked ? (*kind)->size[KIND_RANK].dim + 1 : 1; /* dimensions */
+        if ((*kind)->of_norm && e->rank != 1) continue;                  /* ComfyUI calls those of layers the same */
         if (!(*kind)->alone && ends_with(e->name, (*kind)->param[mark].suffix) && e->rank >= least) return *kind;
     }
     return is_unopened_oft(e->name) ? &kind_oft : NULL;
@@ -90,6 +92,7 @@ static const char *layout_of(const safetensors *file)
     for (size_t i = 0; i < safetensors_any_count(file); i++) {
         layer_info layer;
         const char *name = safetensors_any_at(file, i)->name, *path = adapter_path(name, &layer);
+        if (strncmp(name, "diffusion_model.", 16) == 0) return "ComfyUI";
         if (path && layer.part == PART_UNET) return adapter_path_is_original(path) ? "sd-scripts (SDXL)" : "kohya";
         if (strstr(name, ".lora_A.") || strstr(name, ".lora_B.") || strstr(name, "oft_R") || strstr(name, ".oft_r"))
             return "PEFT";
@@ -161,7 +164,8 @@ static json_t *inspect_adapter(const safetensors *raw, const trainable_kind **ki
     safetensors *file;
     if (adapter_open(safetensors_path(raw), &file, NULL) != LECO_OK) return adapter_json(raw, kind);
     json_t *o = adapter_json(file, kind);
-    const char *family = family_of_width(file);
+    const char *family = family_of_width(file), *other = other_family_of_file(raw);
+    if (other) family = other;
     if (o && family) json_object_set_new(o, "family", json_string(family));
     if (o) json_object_set_new(o, "keys", json_string(layout_of(raw)));
     safetensors_close(file);
@@ -234,6 +238,8 @@ void inspect_tensors(const safetensors *file, json_t *o)
     json_t *adapter = inspect_adapter(file, &kind), *embedding = adapter ? NULL : embedding_json(file);
     const char *is = adapter ? kind->name : embedding ? "embedding" : checkpoint_is_vae(file) ? "vae" : "tensors";
     json_object_set_new(o, "kind", json_string(is));
+    const char *other = adapter ? NULL : other_family_of_file(file);
+    if (other) json_object_set_new(o, "family", json_string(other));
     json_object_set_new(o, "parameters", json_integer(value_count(file)));
     if (adapter) json_object_set_new(o, kind->name, adapter);
     if (embedding) json_object_set_new(o, "embedding", embedding);

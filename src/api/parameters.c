@@ -38,13 +38,14 @@ static char *lora_hashes(const leco_model *handle)
 /* Those that the picture's texts name, with their files' hashes, as A1111 has them. */
 static char *embedding_hashes(const leco_model *handle, const picture_text *of)
 {
+    const char *negative = of->negative ? of->negative : "";
     char *text = mem_strdup("");
     for (size_t i = 0; i < handle->embedding_count; i++) {
         const loaded_embedding *e = &handle->embedding[i];
         const char *const names[] = {e->name, trainable_module_at(e->trainable, 0)->token};
         bool used = false;
         for (size_t k = 0; k < 2; k++)
-            used = used || strcasestr(of->prompt, names[k]) || strcasestr(of->negative, names[k]);
+            used = used || strcasestr(of->prompt, names[k]) || strcasestr(negative, names[k]);
         if (used && e->hash) text = append(text, mem_printf("%s%s: %s", text && *text ? ", " : "", e->name, e->hash));
     }
     if (!text || !*text) return text;
@@ -57,7 +58,7 @@ char *generation_parameters(const leco_model *handle, const draw_request *reques
     char label[SAMPLING_LABEL], *text = mem_strdup(of->prompt);
     for (size_t i = 0; i < handle->lora_count; i++)
         text = append(text, mem_printf(" <lora:%s:%g>", handle->lora[i].name, (double)handle->lora[i].weight));
-    if (*of->negative) text = append(text, mem_printf("\nNegative prompt: %s", of->negative));
+    if (of->negative && *of->negative) text = append(text, mem_printf("\nNegative prompt: %s", of->negative));
     const char *model_name = last_part(handle->model->folder);
     text = append(text, mem_printf("\nSteps: %d, Sampler: %s, CFG scale: %g, Seed: %lld, Size: %dx%d, Model: %s",
                                    o->steps, sampling_label(&request->sampling, label), o->guidance_scale,

@@ -33,7 +33,7 @@ static leco_status choose(draw_request *q, const char *prompt, size_t first, lec
         rng_seed(&r, RNG_CPU, ((uint64_t)q->seed + i) ^ CHOICES);
         wildcards_draw(&w, &r);
         LECO_TRY(expand(&w, &positive, &q->texts[i].prompt, err));
-        LECO_TRY(expand(&w, &negative, &q->texts[i].negative, err));
+        if (o->negative) LECO_TRY(expand(&w, &negative, &q->texts[i].negative, err));
     }
     return LECO_OK;
 }

@@ -30,6 +30,7 @@ struct conditioner {
     entry *entry;
     size_t count, capacity;
     name_table by_prompt; /* places in entry */
+    entry none;           /* zeros, of conditioner_get_none */
     prompts_told told;
     size_t most; /* bytes of prompts that stream; 0: these don't */
 };
@@ -102,6 +103,8 @@ void conditioner_destroy(conditioner *c)
     if (!c) return;
     conditioner_clear(c);
     conditioner_release_encoder(c);
+    mem_free(c->none.ids);
+    mem_free(c->none.states);
     mem_free(c->entry);
     mem_free(c);
 }
@@ -246,12 +249,28 @@ leco_status conditioner_prepare(conditioner *c, leco_error *err)
     return LECO_OK;
 }
 
+static conditioning conditioning_of(const conditioner *c, const entry *e)
+{
+    return (conditioning){
+        .ids = e->ids, .states = e->states, .pooled = c->pooled_count ? e->states + c->state_count : NULL};
+}
+
 leco_status conditioner_get(conditioner *c, const char *prompt, conditioning *out, leco_error *err)
 {
     LECO_TRY(conditioner_add(c, prompt, err));
     entry *e = &c->entry[*name_table_find(&c->by_prompt, prompt)];
     LECO_TRY(encode_entry(c, e, err));
-    *out = (conditioning){
-        .ids = e->ids, .states = e->states, .pooled = c->pooled_count ? e->states + c->state_count : NULL};
+    *out = conditioning_of(c, e);
+    return LECO_OK;
+}
+
+leco_status conditioner_get_none(conditioner *c, conditioning *out, leco_error *err)
+{
+    entry *e = &c->none;
+    if (!c->model->zeros_for_none) return conditioner_get(c, "", out, err);
+    if (!e->ids) e->ids = mem_calloc(c->encoder.count * (size_t)c->tokens, sizeof *e->ids);
+    if (!e->states) e->states = mem_calloc(entry_floats(c), sizeof *e->states);
+    if (!e->ids || !e->states) return error_memory(err, conditioner_prompt_bytes(c), "a prompt's text states");
+    *out = conditioning_of(c, e);
     return LECO_OK;
 }

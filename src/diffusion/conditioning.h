@@ -76,6 +76,9 @@ size_t conditioner_arena_bytes(const conditioner *c);
  * or destroy; sizes are 0. */
 leco_status conditioner_get(conditioner *c, const char *prompt, conditioning *out, leco_error *err);
 
+/* The same where there is no (negative) prompt at all: zeros, or what "" is, as the model wants it (model.h). */
+leco_status conditioner_get_none(conditioner *c, conditioning *out, leco_error *err);
+
 /* Forgets all prompts, after an adapter of the text encoder changed. */
 void conditioner_clear(conditioner *c);
 

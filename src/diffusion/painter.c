@@ -179,12 +179,18 @@ typedef struct batch_run {
     uint8_t *rgb;
 } batch_run;
 
+static leco_status get_negative(batch_run *b, const picture_text *text, conditioning *out, leco_error *err)
+{
+    conditioner *c = b->painter->conditioner;
+    return text->negative ? conditioner_get(c, text->negative, out, err) : conditioner_get_none(c, out, err);
+}
+
 static leco_status set_texts(batch_run *b, leco_error *err)
 {
     conditioning negative, positive;
     for (int64_t i = 0; i < b->easel->size.batch; i++) {
         const picture_text *text = &b->what->text[b->first + (size_t)i];
-        LECO_TRY(conditioner_get(b->painter->conditioner, text->negative, &negative, err));
+        LECO_TRY(get_negative(b, text, &negative, err));
         LECO_TRY(conditioner_get(b->painter->conditioner, text->prompt, &positive, err));
         conditioning_set_size(&negative, b->what->height, b->what->width, (picture_crop){0});
         conditioning_set_size(&positive, b->what->height, b->what->width, (picture_crop){0});

@@ -22,7 +22,7 @@ void painter_destroy(painter *p); /* NULL is fine */
 void painter_forget_texts(painter *p);
 
 typedef struct picture_text {
-    const char *prompt, *negative;
+    const char *prompt, *negative; /* negative: NULL where there is none, which may be another than "" (model.h) */
 } picture_text;
 
 typedef struct painting {

@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "model/kinds.h"
+#include "model/other_families.h"
 #include "model/part.h"
 
 char *adapter_key(const layer_info *layer)
@@ -234,6 +235,13 @@ static leco_status refuse_layer(const char *path, const char *name, int texts, l
 leco_status adapter_refuse(const char *path, const char *name, int texts, leco_error *err)
 {
     layer_info layer;
+    const char *family = other_family_of(name);
+    if (family && !look_up(names, sizeof names / sizeof *names, name))
+        return error_set(
+            err, LECO_UNSUPPORTED,
+            "%s: tensor \"%s\" is of %s, which leco doesn't support: it reads LoRAs of Stable Diffusion 1, 2 "
+            "and XL",
+            path, name, family);
     if (!adapter_path(name, &layer)) return refuse_name(path, name, err);
     return adapter_suffix(name) ? refuse_layer(path, name, texts, err) : refuse_suffix(path, name, err);
 }

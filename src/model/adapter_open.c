@@ -85,6 +85,8 @@ static const renaming ends[] = {
     {".boft_R", ".boft_R"},
     {".boft_s", ".boft_s"},
     {".alpha", ".alpha"},
+    {".diff", ".diff"},
+    {".diff_b", ".diff_b"},
     {NULL, NULL},
 };
 

@@ -14,6 +14,10 @@
 #define XL "conditioner.embedders."
 #define XL_CLIP XL "0.transformer."
 #define XL_OPEN_CLIP XL "1.model."
+#define SGM_OPEN_CLIP XL "0.model." /* of Stable Diffusion 2, or XL's refiner */
+
+/* What Kolors adds to its time embedding: a wider pooled state than SDXL's, and six sizes. */
+enum { KOLORS_ADDED = 4096 + 6 * 256 };
 
 /* What the names tell. */
 typedef enum checkpoint_family { FAMILY_SD1, FAMILY_SD2, FAMILY_SDXL } checkpoint_family;
@@ -120,6 +124,8 @@ static leco_status read_unet(const safetensors *file, model *m, bool eight_heads
                        .flip_sin_to_cos = true,
                        .addition_time_embed_dim = label ? 256 : 0,
                        .addition_embed_input_dim = dim(label, 1)};
+    if (find(file, UNET "encoder_hid_proj.weight") || u->addition_embed_input_dim == KOLORS_ADDED)
+        return refuse(file, "Kolors", err);
     if (u->in_channels == 9) return refuse(file, "a model for inpainting", err);
     if (u->in_channels != 4)
         return error_set(err, LECO_UNSUPPORTED,
@@ -244,14 +250,29 @@ static leco_status read_clip(const safetensors *file, const char *prefix, text_c
     return read_text(file, inner, false, t, err);
 }
 
+/* Is the last layer of Stable Diffusion 2's text encoder one that the U-Net wasn't trained on? Not where a folder's was
+ * written as it is: OpenCLIP's H has 24 layers, folders have 23 of them. */
+static bool has_spare(const text_config *t)
+{
+    return !(t->hidden_size == OPEN_CLIP_H_WIDTH && t->layers == OPEN_CLIP_H_LAYERS - 1);
+}
+
+/* The beginning of the names of Stable Diffusion 2's text encoder; NULL: there is none. */
+static const char *open_clip_of(const safetensors *file)
+{
+    const int64_t context = dim(find(file, UNET "middle_block.1.transformer_blocks.0.attn2.to_k.weight"), 1);
+    if (find(file, OPEN_CLIP "token_embedding.weight")) return OPEN_CLIP;
+    return context > 0 && dim(find(file, SGM_OPEN_CLIP "token_embedding.weight"), 1) == context ? SGM_OPEN_CLIP : NULL;
+}
+
 static leco_status read_texts(const safetensors *file, model *m, checkpoint_family family, leco_error *err)
 {
     switch (family) {
     case FAMILY_SD1:
         return read_clip(file, CLIP, &m->text, err);
     case FAMILY_SD2:
-        LECO_TRY(read_text(file, OPEN_CLIP, true, &m->text, err));
-        m->text.layers--; /* the last layer is left out, as it was trained */
+        LECO_TRY(read_text(file, open_clip_of(file), true, &m->text, err));
+        m->text.layers -= has_spare(&m->text);
         return m->text.layers > 0 ? LECO_OK : refuse(file, "an unknown kind (its text encoder)", err);
     case FAMILY_SDXL:
         LECO_TRY(read_clip(file, XL_CLIP, &m->text, err));
@@ -265,6 +286,19 @@ static leco_status read_texts(const safetensors *file, model *m, checkpoint_fami
 }
 
 /* ---- the schedule ---- */
+
+/* Models of this family whose noise isn't that of a schedule of betas: what they predict is scaled by sigma. */
+static leco_status refuse_edm(const safetensors *file, leco_error *err)
+{
+    static const struct {
+        const char *mark, *is;
+    } rows[] = {{"edm_mean", "Playground 2.5 (it has edm_mean and edm_std: EDM's noise)"},
+                {"edm_vpred.sigma_max", "CosXL (it has edm_vpred.sigma_max: EDM's noise)"},
+                {"edm_vpred.sigma_min", "CosXL (it has edm_vpred.sigma_min: EDM's noise)"}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (find(file, "%s", rows[i].mark)) return refuse(file, rows[i].is, err);
+    return LECO_OK;
+}
 
 static bool begins(const char *text, const char *with)
 {
@@ -281,8 +315,8 @@ static leco_status read_metadata(const safetensors *file, checkpoint_family fami
     *told = true;
     *out = PREDICT_EPSILON;
     if (said && *said) {
-        *out = *said == 'v' ? PREDICT_V : PREDICT_EPSILON;
-        if (*said == 'v' || begins(said, "eps")) return LECO_OK;
+        *out = *said == 'v' || *said == 'V' ? PREDICT_V : PREDICT_EPSILON;
+        if (*out == PREDICT_V || begins(said, "eps")) return LECO_OK;
         return error_set(err, LECO_UNSUPPORTED,
                          "%s: metadata \"modelspec.prediction_type\": \"%.60s\" is not supported (leco can do epsilon "
                          "and v)",
@@ -300,8 +334,6 @@ static leco_status read_schedule(const safetensors *file, model *m, checkpoint_f
 {
     prediction predicts = PREDICT_EPSILON;
     const bool zero = find(file, "ztsnr") != NULL;
-    if (find(file, "edm_vpred.sigma_max") || find(file, "edm_mean"))
-        return refuse(file, "a model of EDM's noise (its tensors edm_...)", err);
     m->prediction_told = find(file, "v_pred") != NULL;
     if (m->prediction_told)
         predicts = PREDICT_V;
@@ -324,11 +356,14 @@ static leco_status read_schedule(const safetensors *file, model *m, checkpoint_f
 
 leco_status checkpoint_read(const safetensors *file, model *m, leco_error *err)
 {
-    const checkpoint_family family = find(file, UNET "label_emb.0.0.weight")          ? FAMILY_SDXL
-                                     : find(file, OPEN_CLIP "token_embedding.weight") ? FAMILY_SD2
-                                                                                      : FAMILY_SD1;
-    if (find(file, XL "0.model.token_embedding.weight") && !find(file, XL "1.model.token_embedding.weight"))
+    const bool added = find(file, UNET "label_emb.0.0.weight") != NULL;
+    const char *second = open_clip_of(file);
+    if (added && find(file, OPEN_CLIP "token_embedding.weight")) return refuse(file, "Stable Diffusion 2 unCLIP", err);
+    if (!(second && !added) && find(file, SGM_OPEN_CLIP "token_embedding.weight") &&
+        !find(file, XL_OPEN_CLIP "token_embedding.weight"))
         return refuse(file, "Stable Diffusion XL's refiner", err);
+    LECO_TRY(refuse_edm(file, err));
+    const checkpoint_family family = added ? FAMILY_SDXL : second ? FAMILY_SD2 : FAMILY_SD1;
     LECO_TRY(read_unet(file, m, family == FAMILY_SD1, err));
     LECO_TRY(read_own_vae(file, m, err));
     LECO_TRY(read_texts(file, m, family, err));

@@ -8,6 +8,9 @@
 #include "format/safetensors.h"
 #include "model/model.h"
 
+/* The text encoder of Stable Diffusion 2, whose last layer isn't used. */
+enum { OPEN_CLIP_H_WIDTH = 1024, OPEN_CLIP_H_LAYERS = 24 };
+
 /* Does the file hold one, as far as the names of its tensors tell? */
 bool checkpoint_is(const safetensors *file);
 

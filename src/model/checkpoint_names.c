@@ -377,7 +377,8 @@ int checkpoint_views(const checkpoint_depths *d, model_part part, const char *or
     static const renaming of_vae[] = {{"first_stage_model.", ""}, {NULL, NULL}};
     static const renaming of_clip[] = {
         {"cond_stage_model.transformer.", ""}, {"conditioner.embedders.0.transformer.", ""}, {NULL, NULL}};
-    static const renaming of_open_clip[] = {{"cond_stage_model.model.", ""}, {NULL, NULL}};
+    static const renaming of_open_clip[] = {
+        {"cond_stage_model.model.", ""}, {"conditioner.embedders.0.model.", ""}, {NULL, NULL}};
     static const renaming of_big_clip[] = {{"conditioner.embedders.1.model.", ""}, {NULL, NULL}};
     const char *to, *name;
     switch (part) {

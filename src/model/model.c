@@ -28,6 +28,7 @@ static const config_key index_keys[] = {
     {"tokenizer_2", NULL},
     {"unet", NULL},
     {"scheduler", NULL},
+    {"force_zeros_for_empty_prompt", NULL},
     /* not needed to draw from a prompt */
     {"safety_checker", NULL},
     {"requires_safety_checker", NULL},
@@ -36,7 +37,6 @@ static const config_key index_keys[] = {
     {"controlnet", NULL},
     {"requires_aesthetics_score", NULL},
     {"add_watermarker", NULL},
-    {"force_zeros_for_empty_prompt", NULL}, /* of pictures without a negative prompt: leco's is "" then */
     {NULL, NULL},
 };
 
@@ -83,16 +83,18 @@ static leco_status check_class(const json_t *root, const char *path, const char 
     return LECO_OK;
 }
 
-static leco_status check_index(const json_t *root, const char *path, void *nothing, leco_error *err)
+static leco_status check_index(const json_t *root, const char *path, void *opened, leco_error *err)
 {
+    model *m = opened;
     const char *name;
-    (void)nothing;
     LECO_TRY(class_of(root, path, &name, err));
     if (strncmp(name, "Flax", 4) == 0) name += 4;
     LECO_TRY(check_class(root, path, name, err));
     const json_t *second = json_object_get(root, "text_encoder_2");
     if (strcmp(name, "StableDiffusionPipeline") == 0 && second && !json_is_null(json_array_get(second, 0)))
         return error_set(err, LECO_UNSUPPORTED, "%s: key \"text_encoder_2\": a StableDiffusionPipeline has one", path);
+    if (strcmp(name, "StableDiffusionXLPipeline") == 0) /* no other class has the key */
+        LECO_TRY(json_get_bool(root, path, "force_zeros_for_empty_prompt", true, &m->zeros_for_none, err));
     return config_check(root, path, index_keys, CONFIG_WARN_OF_UNKNOWN, err);
 }
 
@@ -111,13 +113,13 @@ static leco_status refuse_folder(const char *folder, const char *index, leco_err
     return status;
 }
 
-static leco_status read_index(const char *folder, leco_error *err)
+static leco_status read_index(model *m, leco_error *err)
 {
-    char *index = file_join(folder, INDEX);
-    if (!index) return error_memory(err, strlen(folder), "a path");
+    char *index = file_join(m->folder, INDEX);
+    if (!index) return error_memory(err, strlen(m->folder), "a path");
     leco_status status = file_exists(index) || file_is_dangling(index)
-                             ? config_read(folder, INDEX, check_index, NULL, err)
-                             : refuse_folder(folder, index, err);
+                             ? config_read(m->folder, INDEX, check_index, m, err)
+                             : refuse_folder(m->folder, index, err);
     mem_free(index);
     return status;
 }
@@ -211,7 +213,7 @@ static leco_status read_part(model *m, model_part part, leco_error *err)
 
 static leco_status read_folder(model *m, leco_error *err)
 {
-    LECO_TRY(read_index(m->folder, err));
+    LECO_TRY(read_index(m, err));
     LECO_TRY(read_schedule(m, err));
     LECO_TRY(read_tokenizer(m, "tokenizer", &m->tokenizer, err));
     for (int part = 0; part < PART_COUNT; part++) {
@@ -231,6 +233,7 @@ static leco_status read_file(model *m, leco_error *err)
     if (status != LECO_OK || !checkpoint_is(m->file)) return model_refuse_file(m->folder, err);
     LECO_TRY(checkpoint_read(m->file, m, err));
     LECO_TRY(checkpoint_tokenizer(m, &m->tokenizer, err));
+    m->zeros_for_none = model_has(m, PART_TEXT_ENCODER_2);
     return model_has(m, PART_TEXT_ENCODER_2) ? tokenizer_open_clip("!", &m->tokenizer_2, err) : LECO_OK;
 }
 

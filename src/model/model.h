@@ -60,6 +60,7 @@ typedef struct model {
     schedule_config schedule;
     int64_t clip_skip;             /* of model_skip_layers; 0: nobody asked */
     bool narrow;                   /* matrices of U-Net and text encoders are kept as int8 where kernels can */
+    bool zeros_for_none;           /* no negative prompt is zeros, as SDXL was trained; else the same as "" */
     text_options states;           /* the text states that its U-Net is given: the family's, or of fewer layers */
     tokenizer *tokenizer;          /* NULL in a preset */
     tokenizer *tokenizer_2;        /* of the second text encoder */

@@ -209,7 +209,7 @@ json_t *model_index_json(const model *m, const char *scheduler)
             json_pack("[s, s]", "transformers",
                       m->text_2.projection_dim ? "CLIPTextModelWithProjection" : "CLIPTextModel"));
         set(o, "tokenizer_2", json_pack("[s, s]", "transformers", "CLIPTokenizer"));
-        set(o, "force_zeros_for_empty_prompt", json_true());
+        set(o, "force_zeros_for_empty_prompt", json_boolean(m->zeros_for_none));
     } else {
         set(o, "safety_checker", json_pack("[n, n]"));
         set(o, "requires_safety_checker", json_false());

@@ -7,6 +7,7 @@
 #include "format/file_kind.h"
 #include "format/tensors.h"
 #include "model/hub.h"
+#include "model/other_families.h"
 
 #define EXPECTED "a model is a folder, as diffusers writes it, or a checkpoint in one file"
 
@@ -52,6 +53,12 @@ static leco_status refuse_tensors(const char *path, const safetensors *file, lec
         size_t sign = sign_of(name);
         if (sign < best) best = sign;
     }
+    const char *family = other_family_of_file(file);
+    const bool lora = best < SIGNS && strcmp(signs[best].is, A_LORA) == 0;
+    if (family)
+        return error_set(err, LECO_UNSUPPORTED,
+                         "%s: this is %s%s, which leco doesn't support: it does Stable Diffusion 1, 2 and XL", path,
+                         lora ? "a LoRA of " : "", family);
     return error_set(err, LECO_UNSUPPORTED, "%s: is no model (" EXPECTED "): this is %s", path,
                      best < SIGNS ? signs[best].is : "a file of tensors without the names of a model");
 }

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/name_table.h"
 #include "model/checkpoint.h"
@@ -122,6 +123,18 @@ static leco_status check_tokenizer(const model *m, leco_error *err)
                      m->folder);
 }
 
+/* Programs use as many layers of OpenCLIP's H as there are before its last; folders with fewer have others. */
+static leco_status check_text(const listing *l)
+{
+    const text_config *t = &l->m->text;
+    if (!l->depths.open_clip || t->hidden_size != OPEN_CLIP_H_WIDTH || t->layers == OPEN_CLIP_H_LAYERS - 1)
+        return LECO_OK;
+    return error_set(l->err, LECO_UNSUPPORTED,
+                     "%s: its text encoder has %lld layers; of a checkpoint in one file programs use %d, and would "
+                     "read another model",
+                     l->m->folder, (long long)t->layers, OPEN_CLIP_H_LAYERS - 1);
+}
+
 static leco_status write_listed(listing *l, const char *path)
 {
     const family *f = l->m->family;
@@ -141,6 +154,13 @@ leco_status model_write_file(model *m, const char *path, const model_writing *ho
     listing l = {.m = m, .how = how, .depths = checkpoint_depths_of(m), .memory = arena_create(), .err = err};
     if (!l.memory) return error_memory(err, 0, "the names of tensors");
     leco_status status = check_tokenizer(m, err);
+    if (model_has(m, PART_TEXT_ENCODER_2) && !m->zeros_for_none)
+        log_message(
+            LOG_WARNING,
+            "%s: key \"force_zeros_for_empty_prompt\": false is lost: a checkpoint in one file has no place for "
+            "it, and is drawn as if it were true",
+            m->folder);
+    if (status == LECO_OK) status = check_text(&l);
     if (status == LECO_OK) status = list(&l);
     if (status == LECO_OK) status = write_listed(&l, path);
     name_table_free(&l.by_name);

@@ -76,16 +76,18 @@ static void same_modules(leco_model *m, const safetensors *out)
     same_module(m, "vae-encoder", in, 1, "latent_mean", safetensors_find(out, "encoded"));
 }
 
-static void same_picture(leco_model *m, const safetensors *out)
+/* Draws with that negative prompt (NULL: none), and compares with the picture of that name. */
+static void same_picture_as(leco_model *m, const safetensors *out, const char *name, const char *negative)
 {
     const safetensors_entry in = called(safetensors_find(out, "latents"), "latents"),
-                            *theirs = safetensors_find(out, "picture");
+                            *theirs = safetensors_find(out, name);
     leco_images images = {0};
     leco_generate_options o = leco_generate_defaults();
     const char *prompt = safetensors_metadata(out, "prompt");
     assert_works(safetensors_write(test_path("latents.safetensors"), &in, 1, NULL, 0, &err), &err);
     o.prompts = &prompt;
     o.prompt_count = 1;
+    o.negative = negative;
     o.latents = test_path("latents.safetensors");
     o.width = o.height = 16;
     o.steps = 4;
@@ -98,9 +100,36 @@ static void same_picture(leco_model *m, const safetensors *out)
             const int wanted = (int)lrintf(((const float *)theirs->data)[256 * c + i] * 255);
             if (abs(ours - wanted) > worst) worst = abs(ours - wanted);
         }
-    printf("    the picture within %d of 255\n", worst);
+    printf("    %s within %d of 255\n", name, worst);
     assert_true(worst <= 2);
     leco_images_free(&images);
+}
+
+static void same_picture(leco_model *m, const safetensors *out)
+{
+    same_picture_as(m, out, "picture", "");
+}
+
+/* Stable Diffusion XL's: without a negative prompt, and as the marks of v-prediction and zero terminal SNR say. */
+static void other_pictures_are_diffusers(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *picture, *negative, *marks[2], *prediction;
+    } cases[] = {{"picture_none", NULL, {NULL}, NULL},   {"picture", "", {NULL}, NULL},
+                 {"picture_v", "", {"v_pred"}, NULL},    {"picture_v", "", {NULL}, "v_prediction"},
+                 {"picture", "", {"v_pred"}, "epsilon"}, {"picture_ztsnr", "", {"v_pred", "ztsnr"}, NULL}};
+    safetensors *out;
+    assert_works(safetensors_open(FIXTURES "checkpoint/sdxl_out.safetensors", &out, &err), &err);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const leco_model_options options = {.device = "cpu", .precision = "float32", .prediction = cases[i].prediction};
+        const size_t marks = !cases[i].marks[0] ? 0 : cases[i].marks[1] ? 2 : 1;
+        leco_model *m;
+        assert_works(leco_model_open(checkpoint_put_marked(2, cases[i].marks, marks), &options, &m, &err), &err);
+        same_picture_as(m, out, cases[i].picture, cases[i].negative);
+        leco_model_close(m);
+    }
+    safetensors_close(out);
 }
 
 static void checkpoints_are_diffusers(void **state)
@@ -423,9 +452,13 @@ static void predictions_are_found(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(checkpoints_are_diffusers),  cmocka_unit_test(a_vae_may_come_from_elsewhere),
-        cmocka_unit_test(a_wrong_vae_is_told),        cmocka_unit_test(loras_are_baked_in),
-        cmocka_unit_test(others_are_refused_by_name), cmocka_unit_test(predictions_are_found),
+        cmocka_unit_test(checkpoints_are_diffusers),
+        cmocka_unit_test(other_pictures_are_diffusers),
+        cmocka_unit_test(a_vae_may_come_from_elsewhere),
+        cmocka_unit_test(a_wrong_vae_is_told),
+        cmocka_unit_test(loras_are_baked_in),
+        cmocka_unit_test(others_are_refused_by_name),
+        cmocka_unit_test(predictions_are_found),
     };
     return cmocka_run_group_tests_name("parity/checkpoint", tests, NULL, NULL);
 }

@@ -19,7 +19,7 @@ static float *token_table(int64_t width)
     return table;
 }
 
-/* Writes all tensors but those whose names begin with `without` (may be NULL), and `extra` (NULL: none) beside them. */
+/* Writes all tensors but those whose names begin with `without` (may be NULL), and `extras` beside them. */
 typedef struct table {
     const char *key;
     int64_t width;
@@ -28,14 +28,14 @@ typedef struct table {
 static const char *told[2]; /* metadata of checkpoint_tell */
 
 static const char *put_checkpoint(const char *name, const table tables[2], const char *without,
-                                  const safetensors_entry *extra)
+                                  const safetensors_entry *extras, size_t extra_count)
 {
     char path[512];
     safetensors *file;
     snprintf(path, sizeof path, FIXTURES "checkpoint/%s.safetensors", name);
     assert_works(safetensors_open(path, &file, &err), &err);
     const size_t count = safetensors_count(file);
-    safetensors_entry *all = calloc(count + 3, sizeof *all);
+    safetensors_entry *all = calloc(count + 2 + extra_count, sizeof *all);
     float *made[2] = {NULL, NULL};
     size_t kept = 0;
     assert_non_null(all);
@@ -52,7 +52,7 @@ static const char *put_checkpoint(const char *name, const table tables[2], const
                                           .count = (size_t)(TOKENS * tables[i].width),
                                           .data = made[i]};
     }
-    if (extra) all[kept++] = *extra;
+    for (size_t i = 0; i < extra_count; i++) all[kept++] = extras[i];
     const char *said = safetensors_metadata(file, "modelspec.prediction_type");
     const char *const metadata[][2] = {{"modelspec.prediction_type", said}};
     const char *to = test_path("checkpoint.safetensors");
@@ -77,7 +77,16 @@ static const struct {
 
 const char *checkpoint_put(size_t i, const char *without, const safetensors_entry *extra)
 {
-    return put_checkpoint(models[i].name, models[i].tables, without, extra);
+    return put_checkpoint(models[i].name, models[i].tables, without, extra, extra != NULL);
+}
+
+const char *checkpoint_put_marked(size_t i, const char *const *marks, size_t count)
+{
+    safetensors_entry empty[4];
+    assert_true(count <= 4);
+    for (size_t k = 0; k < count; k++)
+        empty[k] = (safetensors_entry){.name = marks[k], .type = DTYPE_F32, .rank = 1, .data = ""};
+    return put_checkpoint(models[i].name, models[i].tables, NULL, empty, count);
 }
 
 void checkpoint_tell(const char *key, const char *value)

@@ -12,6 +12,8 @@ const char *checkpoint_name(size_t i); /* "sd1", "sd2", "sdxl" */
 /* Writes one, but for the tensors whose names begin with `without` (may be NULL), and `extra` (NULL: none) beside them.
  * Returns where: test_path. */
 const char *checkpoint_put(size_t i, const char *without, const safetensors_entry *extra);
+/* With empty tensors that tell something by their names. */
+const char *checkpoint_put_marked(size_t i, const char *const *marks, size_t count);
 
 /* What the metadata of those that are written from now on say, instead of the fixture's; NULL: the fixture's. */
 void checkpoint_tell(const char *key, const char *value);

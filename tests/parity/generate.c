@@ -1,11 +1,15 @@
 /* A whole picture against diffusers' StableDiffusionPipeline (fixtures/sd1-like/generate): text, 10 DDIM steps with
  * guidance, decoder. And one with what people load into it on the text side (generate_text): load_textual_inversion and
- * load_lora_weights. And both by StableDiffusionXLPipeline (sdxl-like). */
+ * load_lora_weights. And both by StableDiffusionXLPipeline (sdxl-like), also without a negative prompt, where
+ * model_index.json's force_zeros_for_empty_prompt is true (generate_zeros) and false (generate_encoded). */
 #include "curve_support.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/cpu.h"
 #include "format/safetensors.h"
@@ -17,17 +21,21 @@ typedef struct drawing {
     const char *model, *fixture, *prompt;
     int steps;
     const char *lora, *embedding; /* NULL: none */
+    const char *negative;         /* likewise */
 } drawing;
-static const drawing plain = {"sd1-like", FOLDER "/generate.safetensors", "a red circle", 10, NULL, NULL},
+static const drawing plain = {"sd1-like", FOLDER "/generate.safetensors", "a red circle", 10, NULL, NULL, "blue"},
                      adapted = {"sd1-like", FOLDER "/generate_text.safetensors", "a embedding:Embedding circle",
-                                10,         FOLDER "/lora_text.safetensors",     FOLDER "/embedding.safetensors"},
-                     of_two = {"sdxl-like", FIXTURES "sdxl-like/generate.safetensors", "a red circle", 3, NULL, NULL},
+                                10,         FOLDER "/lora_text.safetensors",     FOLDER "/embedding.safetensors",
+                                "blue"},
+                     of_two = {"sdxl-like", FIXTURES "sdxl-like/generate.safetensors", "a red circle", 3, NULL, NULL,
+                               "blue"},
                      adapted_two = {"sdxl-like",
                                     FIXTURES "sdxl-like/generate_text.safetensors",
                                     "a <thing> circle",
                                     3,
                                     FIXTURES "sdxl-like/lora_text.safetensors",
-                                    FIXTURES "sdxl-like/embedding.safetensors"};
+                                    FIXTURES "sdxl-like/embedding.safetensors",
+                                    "blue"};
 
 static leco_error err;
 
@@ -60,13 +68,13 @@ static difference draw(const drawing *of, const char *device_name, const char *p
     leco_model *m;
     leco_images images = {0};
     const leco_model_options options = {.device = device_name, .precision = precision};
-    assert_works(leco_model_open(curve_model(of->model), &options, &m, &err), &err);
+    assert_works(leco_model_open(*of->model == '/' ? of->model : curve_model(of->model), &options, &m, &err), &err);
     leco_generate_options o = leco_generate_defaults();
     if (of->lora) assert_works(leco_model_add_lora(m, of->lora, 1, &err), &err);
     if (of->embedding) assert_works(leco_model_add_embedding(m, of->embedding, &err), &err);
     o.prompts = (const char *const[]){of->prompt};
     o.prompt_count = 1;
-    o.negative = "blue";
+    o.negative = of->negative;
     o.steps = of->steps;
     o.height = (int)expected->shape[2];
     o.width = (int)expected->shape[3];
@@ -101,7 +109,7 @@ static void adapters_of_the_text_draw_diffusers_picture(void **state)
     assert_true(d.mean < 0.3 && d.most < 0.6);
     d = draw(&adapted, "cpu", "float32");
     assert_true(d.mean < 0.3 && d.most < 0.6);
-    const drawing without = {"sd1-like", adapted.fixture, "a red circle", 10, NULL, NULL};
+    const drawing without = {"sd1-like", adapted.fixture, "a red circle", 10, NULL, NULL, "blue"};
     d = draw(&without, "cpu", "float32");
     assert_true(d.mean > 2);
 }
@@ -132,6 +140,52 @@ static void adapters_of_both_text_encoders_draw_diffusers_picture(void **state)
     assert_true(d.mean > 2);
 }
 
+/* sdxl-like with another model_index.json. */
+static const char *with_index(const char *key)
+{
+    static const char *const parts[] = {"scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2",
+                                        "unet",      "vae"};
+    const char *folder = test_path("indexed");
+    char from[512], to[512];
+    mkdir(folder, 0777);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        snprintf(from, sizeof from, FIXTURES "sdxl-like/%s", parts[i]);
+        snprintf(to, sizeof to, "%s/%s", folder, parts[i]);
+        assert_true(symlink(from, to) == 0 || errno == EEXIST);
+    }
+    snprintf(to, sizeof to, "%s/model_index.json", folder);
+    FILE *f = fopen(to, "w");
+    assert_non_null(f);
+    fprintf(f, "{\"_class_name\": \"StableDiffusionXLPipeline\"%s}\n", key);
+    assert_int_equal(fclose(f), 0);
+    return folder;
+}
+
+/* diffusers takes "" for a negative prompt, and nothing for none. */
+static void no_negative_prompt_is_what_the_folder_says(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *key, *negative;
+        bool zeros;
+    } cases[] = {{"", NULL, true},
+                 {", \"force_zeros_for_empty_prompt\": true", NULL, true},
+                 {", \"force_zeros_for_empty_prompt\": true", "", false},
+                 {", \"force_zeros_for_empty_prompt\": false", NULL, false},
+                 {", \"force_zeros_for_empty_prompt\": false", "", false}};
+    static const char *const fixtures[] = {FIXTURES "sdxl-like/generate_encoded.safetensors",
+                                           FIXTURES "sdxl-like/generate_zeros.safetensors"};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        drawing of = {with_index(cases[i].key), fixtures[cases[i].zeros], "a red circle", 2, NULL, NULL,
+                      cases[i].negative};
+        difference d = draw(&of, "cpu", "float32");
+        assert_true(d.mean < 0.3 && d.most < 0.6);
+        of.fixture = fixtures[!cases[i].zeros]; /* the same latents, the other picture */
+        d = draw(&of, "cpu", "float32");
+        assert_true(d.mean > 1);
+    }
+}
+
 static void bfloat16_draws_nearly_the_same(void **state)
 {
     (void)state;
@@ -147,6 +201,7 @@ int main(void)
         cmocka_unit_test(adapters_of_the_text_draw_diffusers_picture),
         cmocka_unit_test(two_text_encoders_draw_diffusers_picture),
         cmocka_unit_test(adapters_of_both_text_encoders_draw_diffusers_picture),
+        cmocka_unit_test(no_negative_prompt_is_what_the_folder_says),
         cmocka_unit_test(bfloat16_draws_nearly_the_same),
     };
     return cmocka_run_group_tests_name("parity/generate", tests, NULL, NULL);

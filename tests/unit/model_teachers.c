@@ -127,6 +127,34 @@ static void noise_alone_is_nothing_to_ask_a_noise_predictor(void **state)
     }
 }
 
+/* min(SNR, gamma) / (SNR + 1), which is 0 there. */
+static void noise_alone_weighs_nothing_by_min_snr(void **state)
+{
+    (void)state;
+    char path[1024], text[2048];
+    const char *copy = model_copy(MODEL, "zero");
+    snprintf(path, sizeof path, "%s/scheduler/scheduler_config.json", copy);
+    model_edit(path, "prediction_type", "\"v_prediction\"");
+    model_edit(path, "rescale_betas_zero_snr", "true");
+    model_edit(path, "timestep_spacing", "\"trailing\"");
+    for (int gamma = 0; gamma <= 5; gamma += 5) {
+        snprintf(text, sizeof text,
+                 "pretrained_model: {name_or_path: \"%s\"}\n"
+                 "train: {precision: float32, iterations: 1, max_denoising_steps: 2, timestep_spacing: trailing,"
+                 " min_timestep: 900, timestep_jitter: false, min_snr_gamma: %d}\n"
+                 "save: {name: weighed, path: out, per_steps: 0}\n"
+                 "prompts:\n- {target: a circle, positive: a star}\n",
+                 copy, gamma);
+        test_write(test_path("train.yaml"), text, strlen(text));
+        const leco_train_options o = {0};
+        leco_train_report report = {0};
+        assert_works(leco_train(test_path("train.yaml"), &o, &report, &err), &err);
+        printf("    gamma %d: loss %g\n", gamma, report.first_loss);
+        assert_true(isfinite(report.first_loss) && (report.first_loss > 0) == (gamma == 0));
+        leco_train_report_free(&report);
+    }
+}
+
 static const char *disturbed; /* the tensor's name */
 
 static bool disturb(safetensors_entry *entry, float *data)
@@ -199,6 +227,7 @@ int main(void)
         cmocka_unit_test(the_model_itself_teaches_nothing),
         cmocka_unit_test(other_schedules_and_predictions_teach),
         cmocka_unit_test(noise_alone_is_nothing_to_ask_a_noise_predictor),
+        cmocka_unit_test(noise_alone_weighs_nothing_by_min_snr),
         cmocka_unit_test(a_teacher_skips_layers_of_its_own),
         cmocka_unit_test(other_latents_are_refused),
         cmocka_unit_test(a_teacher_may_lack_a_vae),
