@@ -160,11 +160,6 @@ static leco_status make_dict(const reader *r, const pickle_value *a, pickle_valu
     return LECO_OK;
 }
 
-static bool is_tensor(const pickle_value *v)
-{
-    return torch_is_object(v, OBJECT_TENSOR);
-}
-
 static leco_status call(void *user, const pickle_global *global, const pickle_value *a, pickle_value *out,
                         leco_error *err)
 {
@@ -176,7 +171,7 @@ static leco_status call(void *user, const pickle_global *global, const pickle_va
     case TENSOR_OF_TYPE:
         return make_tensor(r, a, global->what == TENSOR_OF_TYPE, out, err);
     case PARAMETER:
-        if (a->count < 1 || !is_tensor(a->item[0])) return odd(r, "a parameter without a tensor", err);
+        if (a->count < 1 || !torch_is_tensor(a->item[0])) return odd(r, "a parameter without a tensor", err);
         *out = *a->item[0];
         return LECO_OK;
     case TYPED: /* (function, type, its arguments, state) */
@@ -306,7 +301,7 @@ static leco_status add_number(reader *r, const char *name, const pickle_value *v
 
 static leco_status add_value(reader *r, const char *name, const pickle_value *value, leco_error *err)
 {
-    if (is_tensor(value)) return add_tensor(r, name, value->object, err);
+    if (torch_is_tensor(value)) return add_tensor(r, name, value->object, err);
     if (!torch_is_object(value, OBJECT_ODD)) return add_number(r, name, value, err);
     return error_set(err, LECO_UNSUPPORTED,
                      "%s: \"%s\" is an array of numpy's type %.40s, or not told as one, which leco can't read",
@@ -319,8 +314,8 @@ static leco_status add_dict(reader *r, const pickle_value *dict, const char *pre
     if (depth > MAX_DEPTH) return odd(r, "its dicts are nested too deeply", err);
     for (size_t i = 0; i + 1 < dict->count; i += 2) {
         const pickle_value *key = dict->item[i], *value = dict->item[i + 1];
-        const bool of_interest = is_tensor(value) || value->kind == PICKLE_DICT || torch_is_object(value, OBJECT_ODD) ||
-                                 is_number(key, value);
+        const bool of_interest = torch_is_tensor(value) || value->kind == PICKLE_DICT ||
+                                 torch_is_object(value, OBJECT_ODD) || is_number(key, value);
         if (!of_interest || key->kind != PICKLE_TEXT) continue;
         if (strlen(prefix) + key->count > LONGEST_NAME) return odd(r, "a name that is too long", err);
         const char *name = arena_printf(r->file->arena, "%s%s", prefix, key->text);
@@ -349,37 +344,9 @@ static leco_status add_name(reader *r, const pickle_value *root, leco_error *err
     return LECO_OK;
 }
 
-/* Has the dict itself tensors? Not those of a checkpoint whose names begin with that key ("model.diffusion_model."). */
-static bool has_tensors(const pickle_value *dict)
-{
-    bool any = false;
-    for (size_t i = 0; dict && dict->kind == PICKLE_DICT && i + 1 < dict->count; i += 2) {
-        if (dict->item[i]->kind != PICKLE_TEXT || !is_tensor(dict->item[i + 1])) continue;
-        if (strncmp(dict->item[i]->text, "diffusion_model.", 16) == 0) return false;
-        any = true;
-    }
-    return any;
-}
-
-/* The dict that all is about, where it is in another under a name that says so. */
-static const pickle_value *find_state(const pickle_value *root)
-{
-    static const char *const keys[] = {"model", "lora", "weights", "network"};
-    const pickle_value *state = pickle_find(root, "state_dict"), *found = NULL;
-    if (state && state->kind == PICKLE_DICT) root = state;
-    if (has_tensors(root)) return root;
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        const pickle_value *inner = pickle_find(root, keys[i]);
-        if (!has_tensors(inner)) continue;
-        if (found) return root; /* which of them? */
-        found = inner;
-    }
-    return found ? found : root;
-}
-
 static leco_status add_all(reader *r, const pickle_value *root, leco_error *err)
 {
-    root = find_state(root);
+    root = torch_find_state(root);
     if (root->kind != PICKLE_DICT)
         return error_set(err, LECO_UNSUPPORTED, "%s: is a PyTorch file that holds no dict of tensors", r->file->path);
     LECO_TRY(add_dict(r, root, "", 0, err));

@@ -33,6 +33,10 @@ static inline bool torch_is_object(const pickle_value *v, size_t sort)
 bool torch_is_whole(const pickle_value *v, uint64_t *out);
 bool torch_read_dims(const pickle_value *v, uint64_t out[SAFETENSORS_MAX_DIMS]);
 
+bool torch_is_tensor(const pickle_value *v);
+/* The dict that all is about: root, or where it is in that under a name that says so ("state_dict", "lora"). */
+const pickle_value *torch_find_state(const pickle_value *root);
+
 /* What numpy's functions make (torch_globals.h): arrays are tensors, scalars numbers. An array that is no tensor
  * becomes an OBJECT_ODD, whose object is the name of its type, where it holds numbers, or else stays what it is. */
 leco_status torch_numpy_call(arena *memory, const char *path, int what, const pickle_value *arguments,
