@@ -468,7 +468,7 @@ leco_status trainable_load(const char *path, const adapter_layers *layers, dtype
     static const model_part texts[] = {PART_TEXT_ENCODER, PART_TEXT_ENCODER_2};
     loader ld = {.path = path};
     for (int i = 0; i < 2; i++) {
-        ld.texts += layers->part[texts[i]] != NULL;
+        ld.texts += layers->part[texts[i]] && (i == 0 || layers->part[texts[i]]->count > 0);
         ld.text_layers[texts[i]] = adapter_text_depth(layers->part[texts[i]]);
     }
     trainable *t = NULL;
