@@ -151,6 +151,41 @@ static void checkpoints_are_diffusers(void **state)
     }
 }
 
+/* As newer programs write Stable Diffusion 2. */
+static leco_status sgm_name(const char *name, char **out, leco_error *e)
+{
+    static const char before[] = "cond_stage_model.model.";
+    *out = NULL;
+    if (strncmp(name, before, sizeof before - 1) != 0) return LECO_OK;
+    *out = mem_printf("conditioner.embedders.0.model.%s", name + sizeof before - 1);
+    return *out ? LECO_OK : error_memory(e, 0, "a name");
+}
+
+static void sgms_names_are_read(void **state)
+{
+    (void)state;
+    const leco_model_options options = {.device = "cpu", .precision = "float32", .prediction = "v_prediction"};
+    safetensors *file, *out;
+    leco_model *m;
+    size_t renamed = 0;
+    assert_works(safetensors_open(checkpoint_put(1, NULL, NULL), &file, &err), &err);
+    assert_works(safetensors_rename(file, sgm_name, &renamed, &err), &err);
+    assert_true(renamed > 30);
+    const size_t count = safetensors_count(file);
+    safetensors_entry *all = calloc(count, sizeof *all);
+    assert_non_null(all);
+    for (size_t i = 0; i < count; i++) all[i] = *safetensors_at(file, i);
+    assert_works(safetensors_write(test_path("sgm.safetensors"), all, count, NULL, 0, &err), &err);
+    free(all);
+    safetensors_close(file);
+    assert_works(safetensors_open(FIXTURES "checkpoint/sd2_out.safetensors", &out, &err), &err);
+    assert_works(leco_model_open(test_path("sgm.safetensors"), &options, &m, &err), &err);
+    same_modules(m, out);
+    same_picture(m, out);
+    leco_model_close(m);
+    safetensors_close(out);
+}
+
 /* ---- a VAE from elsewhere ---- */
 
 #define VAE "first_stage_model."
@@ -452,11 +487,9 @@ static void predictions_are_found(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(checkpoints_are_diffusers),
-        cmocka_unit_test(other_pictures_are_diffusers),
-        cmocka_unit_test(a_vae_may_come_from_elsewhere),
-        cmocka_unit_test(a_wrong_vae_is_told),
-        cmocka_unit_test(loras_are_baked_in),
+        cmocka_unit_test(checkpoints_are_diffusers),     cmocka_unit_test(other_pictures_are_diffusers),
+        cmocka_unit_test(a_vae_may_come_from_elsewhere), cmocka_unit_test(sgms_names_are_read),
+        cmocka_unit_test(a_wrong_vae_is_told),           cmocka_unit_test(loras_are_baked_in),
         cmocka_unit_test(others_are_refused_by_name),
         cmocka_unit_test(predictions_are_found),
     };
