@@ -490,8 +490,7 @@ int main(void)
         cmocka_unit_test(checkpoints_are_diffusers),     cmocka_unit_test(other_pictures_are_diffusers),
         cmocka_unit_test(a_vae_may_come_from_elsewhere), cmocka_unit_test(sgms_names_are_read),
         cmocka_unit_test(a_wrong_vae_is_told),           cmocka_unit_test(loras_are_baked_in),
-        cmocka_unit_test(others_are_refused_by_name),
-        cmocka_unit_test(predictions_are_found),
+        cmocka_unit_test(others_are_refused_by_name),    cmocka_unit_test(predictions_are_found),
     };
     return cmocka_run_group_tests_name("parity/checkpoint", tests, NULL, NULL);
 }

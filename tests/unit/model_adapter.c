@@ -374,7 +374,7 @@ static void bad_files_are_refused(void **state)
     } cases[] = {
         {rename_unknown, LECO_INVALID, "for another model", "lora_unet_mid_block_extra"},
         {rename_sgm, LECO_UNSUPPORTED, "original checkpoints", "lora_unet_input_blocks_4_0_strange"},
-        {rename_te2, LECO_INVALID, "two text encoders", "lora_te2_"},
+        {rename_te2, LECO_UNSUPPORTED, "no text encoder", "lora_te2_"},
         {rename_te, LECO_UNSUPPORTED, "no text encoder", "lora_te_"},
         {rename_peft, LECO_FORMAT, "missing", "lora_up.weight"},
         {drop_up, LECO_FORMAT, "lora_unet_mid_block_attentions_0_proj_in.lora_up.weight", "missing"},
