@@ -13,7 +13,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "format/tensors.h"
-#include "model/adapter_open.h"
+#include "model/adapter_config.h"
 #include "model/checkpoint.h"
 #include "model/family.h"
 #include "model/hub.h"

@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "base/room.h"
 #include "format/tensors.h"
+#include "model/adapter_config.h"
 #include "model/adapter_open.h"
 #include "model/file_layers.h"
 

@@ -7,8 +7,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "format/tensors.h"
+#include "model/adapter_config.h"
 #include "model/adapter_metadata.h"
-#include "model/adapter_open.h"
 #include "model/family.h"
 
 void leco_model_close(leco_model *handle)

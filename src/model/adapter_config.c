@@ -1,11 +1,12 @@
 /* What stands beside a LoRA's file: PEFT's adapter_config.json, which alone knows at which strength its matrices are
  * applied. Source: save_pretrained and LoraLayer.update_layer of peft. */
+#include "model/adapter_config.h"
+
 #include <string.h>
 
 #include "base/file.h"
 #include "base/mem.h"
 #include "format/json.h"
-#include "model/adapter_open.h"
 
 leco_status adapter_find(const char *path, char **out, leco_error *err)
 {

@@ -11,7 +11,8 @@ typedef struct folding {
     safetensors_change *change; /* [count] */
     size_t count, room, whole, bundled;
     leco_error *err;
-    char *config_path;     /* of what PEFT says of an OFT; NULL: nobody has looked yet */
+    bool looked;           /* for what PEFT says of an OFT: */
+    char *config_path;     /* for messages; NULL without config */
     struct json_t *config; /* NULL: there is none */
 } folding;
 

@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/file.h"
 #include "base/mem.h"
 #include "format/json.h"
+#include "model/adapter_config.h"
 #include "model/adapter_fold.h"
 
 enum { MOST_TERMS = 64 };
@@ -24,21 +24,14 @@ static leco_status parse(folding *f, const char *text, leco_error *err)
     return LECO_OK;
 }
 
-static leco_status read_beside(folding *f, leco_error *err)
-{
-    char *folder = file_folder_of(safetensors_path(f->file));
-    f->config_path = folder ? file_join(folder, "adapter_config.json") : NULL;
-    mem_free(folder);
-    if (!f->config_path) return error_memory(err, 0, "adapter_config.json");
-    return file_exists(f->config_path) ? json_read_file(f->config_path, &f->config, err) : LECO_OK;
-}
-
 /* Leaves f->config NULL where nobody says anything of an OFT. */
 static leco_status find_config(folding *f)
 {
     const char *text = safetensors_metadata(f->file, "lora_adapter_metadata");
-    if (f->config_path) return LECO_OK;
-    LECO_TRY(text ? parse(f, text, f->err) : read_beside(f, f->err));
+    if (f->looked) return LECO_OK;
+    LECO_TRY(text ? parse(f, text, f->err)
+                  : adapter_config_read(safetensors_path(f->file), &f->config_path, &f->config, f->err));
+    f->looked = true;
     if (json_is_object(f->config)) return LECO_OK;
     json_decref(f->config);
     f->config = NULL;

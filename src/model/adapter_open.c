@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "format/json.h"
 #include "format/tensors.h"
+#include "model/adapter_config.h"
 #include "model/adapter_keys.h"
 
 /* ---- names ---- */

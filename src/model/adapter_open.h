@@ -27,17 +27,9 @@ leco_status adapter_fold_doras(safetensors *file, leco_error *err);
  * [out,1,1,1]. Under PEFT's names alone, before others are given. */
 leco_status adapter_turn_magnitudes(safetensors *file, leco_error *err);
 
-/* The file that `path` means: itself, or of a folder the LoRA that PEFT or diffusers saved there. mem_free it. A folder
- * without one is LECO_FORMAT. */
-leco_status adapter_find(const char *path, char **out, leco_error *err);
-
-/* What PEFT says of the LoRA in that file, in adapter_config.json beside it; json_decref it, and mem_free its path.
- * Both are NULL where there is none. What it says that leco can't do is LECO_UNSUPPORTED, with the key. */
-leco_status adapter_config_read(const char *lora, char **path, struct json_t **out, leco_error *err);
-
-/* The file (adapter_find), its tensors under such names, in such forms, and those of eight-bit floats as bfloat16. The
- * alphas of diffusers' metadata (lora_adapter_metadata), and of PEFT's config where names are PEFT's, are tensors of
- * it, too. On failure *out is NULL. */
+/* The file (adapter_find in adapter_config.h), its tensors under such names, in such forms, and those of eight-bit
+ * floats as bfloat16. The alphas of diffusers' metadata (lora_adapter_metadata), and of PEFT's config where names are
+ * PEFT's, are tensors of it, too. On failure *out is NULL. */
 leco_status adapter_open(const char *path, safetensors **out, leco_error *err);
 
 #endif

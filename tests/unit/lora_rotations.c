@@ -121,7 +121,6 @@ static void what_configs_say_is_checked(void **state)
         {"4,15", "{\"use_cayley_neumann\": false}", LECO_OK, NULL},
         {"4,15", "{\"unet.use_cayley_neumann\": false, \"use_cayley_neumann\": 3}", LECO_OK, NULL},
         {"4,15", "{}", LECO_UNSUPPORTED, "use_cayley_neumann"},
-        {"4,15", "[]", LECO_UNSUPPORTED, "use_cayley_neumann"},
         {"4,15", "{\"use_cayley_neumann\": null}", LECO_UNSUPPORTED, "use_cayley_neumann"},
         {"4,15", "{\"use_cayley_neumann\": 1}", LECO_INVALID, "\"use_cayley_neumann\": expected"},
         {"4,15", "{\"use_cayley_neumann\": true, \"num_cayley_neumann_terms\": 65}", LECO_INVALID, "neumann_terms\""},
@@ -152,6 +151,8 @@ static void what_configs_say_is_checked(void **state)
     const tensor_row rows[2] = {{LAYER ".oft_R.weight", "4,15"}};
     leco_error err = {0};
     assert_fails(load(rows, "{\"use_cayley_neumann\": tru", NULL, &err), LECO_FORMAT, &err, "adapter_config.json:1:");
+    assert_fails(load(rows, "[]", NULL, &err), LECO_FORMAT, &err, "adapter_config.json: expected an object");
+    assert_fails(load(rows, NULL, "[]", &err), LECO_UNSUPPORTED, &err, "use_cayley_neumann");
 }
 
 /* Each allocation of the end fails, when the blocks are looked at (before, the model's layers are listed). */
