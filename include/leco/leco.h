@@ -106,9 +106,9 @@ LECO_API leco_status leco_model_add_lora(leco_model *model, const char *path, fl
 /* Changes the multiplier of the index-th LoRA (in the order they were added). */
 LECO_API leco_status leco_model_set_lora_weight(leco_model *model, size_t index, float weight, leco_error *err);
 
-/* Loads a textual-inversion embedding (safetensors: emb_params, or one tensor named as its token): prompts may hold its
- * word from then on, which is the file's name, as in A1111, or the token that the file tells. One that is a token of
- * the model already is LECO_INVALID. */
+/* Loads a textual-inversion embedding (safetensors: emb_params, one tensor named as its token, or clip_l and clip_g of
+ * Stable Diffusion XL; PyTorch's .pt and .bin): prompts may hold its word from then on, which is the file's name, as in
+ * A1111, or the token that the file tells. One that is a token of the model already is LECO_INVALID. */
 LECO_API leco_status leco_model_add_embedding(leco_model *model, const char *path, leco_error *err);
 
 /* ---- pictures ---- */

@@ -35,14 +35,15 @@ static void tell_of_braces(const joining *j, const char *place, const wildcards 
     }
 }
 
-static leco_status check(const joining *j, const char *place, const char *text, leco_error *err)
+/* own: braces are those that somebody wrote, not what a list became. */
+static leco_status check(const joining *j, const char *place, const char *text, bool own, leco_error *err)
 {
     arena *memory = arena_create();
     wildcards w = {.memory = memory};
     wildcard_text read;
     leco_status status = memory ? text_check_utf8(text, strlen(text), err) : error_memory(err, 0, "a prompt");
     if (status == LECO_OK) status = wildcards_read(&w, text, &read, err);
-    if (status == LECO_OK) tell_of_braces(j, place, &w);
+    if (status == LECO_OK && own) tell_of_braces(j, place, &w);
     arena_destroy(memory);
     return status == LECO_OK ? LECO_OK : error_prefix(err, status, "%s: %s", place, j->key);
 }
@@ -57,7 +58,7 @@ static void put(joining *j, char c)
  * something in an alternative only an empty group before it. */
 static leco_status add(joining *j, const char *place, const char *text, leco_error *err)
 {
-    LECO_TRY(check(j, place, text, err));
+    LECO_TRY(check(j, place, text, true, err));
     const size_t needed = j->length + 2 * strlen(text) + 6;
     if (needed > j->size) {
         char *grown = mem_realloc(j->text, 2 * needed, 1);
@@ -132,7 +133,7 @@ static leco_status add_list(joining *j, const doc_node *list, leco_error *err)
 static leco_status replace(joining *j, doc_node *n, leco_error *err)
 {
     put(j, '}');
-    leco_status status = check(j, j->file ? j->file : j->place, j->text, err);
+    leco_status status = check(j, j->file ? j->file : j->place, j->text, false, err);
     if (status != LECO_OK) return j->file ? error_prefix(err, status, "%s", j->place) : status;
     const char *text = arena_strdup(j->config->memory, j->text);
     if (!text) return error_memory(err, j->length, "the prompts");
@@ -148,7 +149,7 @@ leco_status config_join_texts(train_config *c, const doc_node *map, const char *
     char *full = mem_printf("%s%s%s", section, *section ? "." : "", key);
     if (!full) return error_memory(err, 0, "the prompts");
     joining j = {.config = c, .place = n->place, .key = full};
-    leco_status status = n->kind == DOC_SCALAR ? check(&j, n->place, n->text, err)
+    leco_status status = n->kind == DOC_SCALAR ? check(&j, n->place, n->text, true, err)
                          : n->kind == DOC_LIST ? add_list(&j, n, err)
                                                : add_file(&j, n, err);
     if (status == LECO_OK && n->kind != DOC_SCALAR) status = replace(&j, n, err);

@@ -140,6 +140,9 @@ printf -- '- target: "{masterpiece} person"\n  neutral: "person"\n  guidance: 2\
 trained output/van_gogh.safetensors examples/config.yaml --prompts_file gpt.yaml
 says '^gpt\.yaml:3: guidance and rank of an entry are left out, as Concept Sliders does'
 says '^warning: gpt\.yaml:1: prompts\.target: \{masterpiece\} is a choice of one'
+printf -- '- target: [person]\n  neutral: [a man]\n  resolution: 32\n' >one.yaml # lists of one text, which has no braces
+trained output/van_gogh.safetensors examples/config.yaml --prompts_file one.yaml
+grep -q 'choice of one' stderr && complain 'a list of one text is warned of'
 run 2 "$LECO" train --network_module networks.lora --pretrained_model_nam x
 says 'what other trainers. options are here says docs/coming-from\.md'
 
