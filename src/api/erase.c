@@ -433,8 +433,8 @@ static char *to_summary(const erasing *e, const leco_erase_report *report)
     if (!out) return NULL;
     const leco_erase_options *o = e->options;
     for (size_t i = 0; i < o->concept_count; i++) tell_concept(out, o->concepts[i], e->word[i], &r->erased[i], o);
-    fprintf(out, "kept: %zu text%s, moved by %.1f%% of that; most:\n", r->kept_count, r->kept_count == 1 ? "" : "s",
-            100 * report->moved);
+    fprintf(out, "kept: %zu text%s, moved by %.1f%% of %s; most:\n", r->kept_count, r->kept_count == 1 ? "" : "s",
+            100 * report->moved, o->enhance ? "the way from a concept to what is near to it" : "that");
     for (size_t i = 0; i < r->kept_count && i < 3; i++)
         fprintf(out, "  %5.1f%%  \"%s\"\n", 100 * r->kept[i].moved, r->kept[i].text);
     fprintf(out, "rank %d, which leaves out %.1f%% of the change; %zu layers, %lld parameters\n", report->rank,

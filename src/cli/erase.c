@@ -51,7 +51,7 @@ typedef struct erase_args {
          "N",                                                                                                          \
          ARG(rounds),                                                                                                  \
          .max = 3,                                                                                                     \
-         .help = "after that, also what still reads as the concept, so many times (RECE)"},                            \
+         .help = "after that, also what still reads as the concept, so many times, 3 at most (RECE)"},                 \
         {"rank",                                                                                                       \
          0,                                                                                                            \
          OPTION_WHOLE,                                                                                                 \

@@ -20,7 +20,8 @@ static const option_spec merge_options[] = {
     {"precision", 0, OPTION_CHOICE, "TYPE", ARG(precision), .choices = "float16|float32|bfloat16",
      .help = SAVED_PRECISION_HELP " (default float16)"},
     {"model", 'm', OPTION_TEXT, "MODEL", ARG(model),
-     .help = "the model that the LoRAs are for: checks that they fit it. LoHas can't be joined without"},
+     .help = "the model that the LoRAs are for: checks that they fit it. LoHas and LoKrs can't be joined without it "
+             "and --rank"},
     {"into", 0, OPTION_TEXT, "MODEL", ARG(into),
      .help = "write a copy of this model with the LoRAs in its weights, in place of a LoRA"},
     {0},
