@@ -171,14 +171,15 @@ static const char *clock_text(double seconds, char text[32])
     return text;
 }
 
-/* "12.3 steps/s", or "4.1 s each" where it is slow. */
-static void append_figures(const progress *p, const leco_progress *state, char *line, size_t size)
+/* "12.3 steps/s", or "4.1 s each" where it is slow. without: what there is no room for: 1: the rate, 2: the loss, too,
+ * 3: and what is done of a step. */
+static void append_figures(const progress *p, const leco_progress *state, int without, char *line, size_t size)
 {
     size_t used = strlen(line);
     char left[32];
-    if (!isnan(state->loss)) used += (size_t)snprintf(line + used, size - used, "  loss %.4g", p->loss);
+    if (!isnan(state->loss) && without < 2) used += (size_t)snprintf(line + used, size - used, "  loss %.4g", p->loss);
     if (p->effect_known) used += (size_t)snprintf(line + used, size - used, "  effect %.2f", p->effect);
-    if (works[p->work].unit && state->seconds > 0 && state->done > 0) {
+    if (works[p->work].unit && state->seconds > 0 && state->done > 0 && without < 1) {
         double rate = (double)state->done / state->seconds;
         if (rate >= 0.5)
             used += (size_t)snprintf(line + used, size - used, "  %.3g %s/s", rate, works[p->work].unit);
@@ -186,7 +187,7 @@ static void append_figures(const progress *p, const leco_progress *state, char *
             used += (size_t)snprintf(line + used, size - used, "  %.3g s each", 1 / rate);
     }
     const bool slow = state->done == 0 || state->seconds > SLOW_SECONDS * (double)state->done;
-    if (state->part && slow && state->part_total > 0 && state->done < state->total)
+    if (state->part && slow && state->part_total > 0 && state->done < state->total && without < 3)
         used += (size_t)snprintf(line + used, size - used, "  %.40s %lld/%lld", state->part,
                                  (long long)state->part_done, (long long)state->part_total);
     if (state->seconds_left >= 0 && state->done < state->total)
@@ -202,7 +203,8 @@ static size_t columns(void)
     return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? (size_t)size.ws_col - 1 : SIZE_MAX;
 }
 
-/* On one line: what is longer than the terminal is wide couldn't be drawn over. The bar gives way before figures do. */
+/* On one line: what is longer than the terminal is wide couldn't be drawn over. The bar gives way before figures do,
+ * and the time left last. */
 static void draw_bar(progress *p, const leco_progress *state)
 {
     char before[64], figures[256], bar[BAR_WIDTH + 1], line[384];
@@ -210,9 +212,12 @@ static void draw_bar(progress *p, const leco_progress *state)
     double whole = state->seconds + state->seconds_left; /* a picture's steps count in it, too */
     if (state->seconds_left >= 0 && state->seconds / whole > share) share = state->seconds / whole;
     snprintf(before, sizeof before, "%.40s", state->what);
-    snprintf(figures, sizeof figures, " %lld/%lld", (long long)state->done, (long long)state->total);
-    append_figures(p, state, figures, sizeof figures);
-    const size_t most = columns(), taken = strlen(before) + strlen(" []") + strlen(figures);
+    const size_t most = columns();
+    for (int without = 0; without < 4 && (without == 0 || strlen(before) + strlen(figures) > most); without++) {
+        snprintf(figures, sizeof figures, " %lld/%lld", (long long)state->done, (long long)state->total);
+        append_figures(p, state, without, figures, sizeof figures);
+    }
+    const size_t taken = strlen(before) + strlen(" []") + strlen(figures);
     const size_t room = taken < most ? most - taken : 0;
     const size_t width = room < BAR_LEAST ? 0 : room < BAR_WIDTH ? room : BAR_WIDTH;
     memset(bar, '.', width);
@@ -230,7 +235,7 @@ static void print_line(progress *p, const leco_progress *state)
 {
     char line[256];
     snprintf(line, sizeof line, "%.40s %lld/%lld", state->what, (long long)state->done, (long long)state->total);
-    append_figures(p, state, line, sizeof line);
+    append_figures(p, state, 0, line, sizeof line);
     fprintf(stderr, "%s\n", line);
 }
 

@@ -155,7 +155,7 @@ static void warn(const solver *s)
         log_message(
             LOG_WARNING,
             "what is kept moves by %.0f%% of the way, too: look at pictures before you use this; perhaps the model "
-            "doesn't know the word, or more is to be kept",
+            "doesn't know the word, texts near to it share words with it, or more is to be kept",
             100 * r->kept_moved);
 }
 

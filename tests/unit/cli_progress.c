@@ -126,8 +126,14 @@ static void a_bar_fits_the_terminal(void **state)
     assert_int_equal(strlen(text), strlen("\r\033[K") + 89);
     drawn(80, &one, text, sizeof text); /* four columns would be left */
     assert_string_equal(text, "\r\033[Ktraining 4/8  loss 0.5  effect 0.46  5 s each  denoising 5/12  0:20 left");
-    drawn(50, &one, text, sizeof text);
-    assert_string_equal(text, "\r\033[Ktraining 4/8  loss 0.5  effect 0.46  5 s each  de");
+    drawn(70, &one, text, sizeof text);
+    assert_string_equal(text, "\r\033[Ktraining 4/8  loss 0.5  effect 0.46  denoising 5/12  0:20 left");
+    drawn(60, &one, text, sizeof text);
+    assert_string_equal(text, "\r\033[Ktraining 4/8  effect 0.46  denoising 5/12  0:20 left");
+    drawn(45, &one, text, sizeof text);
+    assert_string_equal(text, "\r\033[Ktraining 4/8  effect 0.46  0:20 left");
+    drawn(30, &one, text, sizeof text);
+    assert_string_equal(text, "\r\033[Ktraining 4/8  effect 0.46  0:");
 }
 
 /* What a process says, and how it ends, that is told `first` and then `second` (0: nothing) while it works; shown: what
