@@ -15,6 +15,7 @@
 
 #define MAX_HEADER_BYTES 100000000u /* the limit of the reference implementation */
 #define PREFIX_BYTES sizeof(uint64_t)
+#define LEAST_ENTRY_BYTES 48 /* "a":{"dtype":"F32","shape":[],"data_offsets":[0,0]} */
 
 /* ---- one tensor of the header ---- */
 
@@ -220,10 +221,20 @@ static leco_status next_entry(safetensors *file, cursor *c, const unsigned char 
     return status;
 }
 
+/* Each has a brace of its own, and takes so many bytes at least, whatever else has braces. */
+static size_t most_entries(const cursor *c)
+{
+    size_t braces = 0;
+    for (const char *at = c->at; at < c->end; at++) braces += *at == '{';
+    const size_t most = (size_t)(c->end - c->at) / LEAST_ENTRY_BYTES;
+    return braces < most ? braces : most;
+}
+
 /* *regular is false of what isn't plain JSON: whoever reads it whole says where it isn't. */
 static leco_status parse_entries(safetensors *file, cursor c, const unsigned char *data, size_t data_size,
                                  bool *regular, leco_error *err)
 {
+    LECO_TRY(tensor_set_reserve(file, most_entries(&c), err));
     *regular = skip(&c, '{');
     if (*regular && !skip(&c, '}')) {
         do LECO_TRY(next_entry(file, &c, data, data_size, regular, err));

@@ -44,19 +44,21 @@ leco_status tensor_set_open(const char *path, safetensors **out, leco_error *err
     return LECO_OK;
 }
 
+leco_status tensor_set_reserve(safetensors *file, size_t room, leco_error *err)
+{
+    if (room <= file->tensor_room) return LECO_OK;
+    tensor *grown = arena_alloc(file->arena, room, sizeof *grown);
+    if (!grown) return error_memory(err, room * sizeof *grown, file->path);
+    if (file->tensor_count) memcpy(grown, file->tensors, file->tensor_count * sizeof *grown);
+    file->tensors = grown;
+    file->tensor_room = room;
+    return LECO_OK;
+}
+
 tensor *tensor_set_add(safetensors *file, leco_error *err)
 {
-    if (file->tensor_count == file->tensor_room) {
-        const size_t room = 2 * file->tensor_room + 64;
-        tensor *grown = arena_alloc(file->arena, room, sizeof *grown);
-        if (!grown) {
-            error_memory(err, room * sizeof *grown, file->path);
-            return NULL;
-        }
-        if (file->tensor_count) memcpy(grown, file->tensors, file->tensor_count * sizeof *grown);
-        file->tensors = grown;
-        file->tensor_room = room;
-    }
+    const bool full = file->tensor_count == file->tensor_room;
+    if (full && tensor_set_reserve(file, 2 * file->tensor_room + 64, err) != LECO_OK) return NULL;
     return &file->tensors[file->tensor_count++];
 }
 

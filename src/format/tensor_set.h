@@ -36,6 +36,8 @@ struct safetensors {
 /* A mapped file without tensors yet. On failure *out is NULL. */
 leco_status tensor_set_open(const char *path, safetensors **out, leco_error *err);
 
+/* Room for so many tensors, where it is known how many will come: what is outgrown stays in the arena. */
+leco_status tensor_set_reserve(safetensors *file, size_t room, leco_error *err);
 /* A zeroed tensor at the end of the list; NULL with the error set where memory runs out. Moves those before it. */
 tensor *tensor_set_add(safetensors *file, leco_error *err);
 

@@ -32,13 +32,6 @@ static leco_status no_memory(const reader *r, leco_error *err)
     return error_memory(err, 0, r->file->path);
 }
 
-bool torch_is_whole(const pickle_value *v, uint64_t *out)
-{
-    if (v->kind != PICKLE_WHOLE || v->whole < 0) return false;
-    *out = (uint64_t)v->whole;
-    return true;
-}
-
 /* The bytes of an element; of untyped storages 1. */
 static size_t element_size(const char *type)
 {
@@ -107,15 +100,6 @@ static leco_status find_persistent(void *user, const pickle_value *id, pickle_va
     }
     *out = (pickle_value){.kind = PICKLE_OBJECT, .object = s};
     return LECO_OK;
-}
-
-/* A tuple of whole numbers. */
-bool torch_read_dims(const pickle_value *v, uint64_t out[SAFETENSORS_MAX_DIMS])
-{
-    if (v->kind != PICKLE_TUPLE || v->count > SAFETENSORS_MAX_DIMS) return false;
-    for (size_t i = 0; i < v->count; i++)
-        if (!torch_is_whole(v->item[i], &out[i]) || out[i] > INT64_MAX) return false;
-    return true;
 }
 
 /* _rebuild_tensor_v2(storage, offset, shape, stride, ...), or _v3 with the type at the seventh place. */

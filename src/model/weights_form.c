@@ -50,10 +50,10 @@ static leco_status take_scale(const weights *w, weights_slot *s, const safetenso
         return error_set(err, LECO_UNSUPPORTED,
                          "%s: tensor \"%s\" scales parts of a weight one by one, which leco can't read (expected one "
                          "number, found %zu)",
-                         weights_path(w), e->name, e->count);
+                         safetensors_path(w->file), e->name, e->count);
     if (!safetensors_number(e, &value) || !isfinite(value) || value == 0)
-        return error_set(err, LECO_FORMAT, "%s: tensor \"%s\": expected a finite number other than 0", weights_path(w),
-                         e->name);
+        return error_set(err, LECO_FORMAT, "%s: tensor \"%s\": expected a finite number other than 0",
+                         safetensors_path(w->file), e->name);
     s->scale = value;
     if (value == 1 || s->w.shape.rank == 0) return LECO_OK;
     s->w.type = DTYPE_F32; /* in bfloat16 the product would be rounded */

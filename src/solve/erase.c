@@ -17,12 +17,6 @@ enum { CONTEXTS = 36, BEHIND = 12, SEED = 20231108, AT_A_TIME = 64 };
 #define GATHERED 0.6
 #define CUT 0.9
 
-leco_status erase_report(const solver *s, double done)
-{
-    if (!s->options->progress || s->options->progress(s->options->user, done)) return LECO_OK;
-    return error_set(s->err, LECO_INTERRUPTED, "stopped before anything was written");
-}
-
 /* ---- what is asked for ---- */
 
 /* Is there a letter or digit of any script in it? */

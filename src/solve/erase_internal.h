@@ -48,7 +48,11 @@ static inline leco_status erase_no_memory(const solver *s, const char *what)
 }
 
 /* Tells whoever waits; LECO_INTERRUPTED where they don't want to any longer. done: 0 to 1. */
-leco_status erase_report(const solver *s, double done);
+static inline leco_status erase_report(const solver *s, double done)
+{
+    if (!s->options->progress || s->options->progress(s->options->user, done)) return LECO_OK;
+    return error_set(s->err, LECO_INTERRUPTED, "stopped before anything was written");
+}
 
 /* The concept that a text mentions; NULL: none. */
 const subject *erase_mentioned(const solver *s, const placed_text *text);

@@ -1,7 +1,23 @@
-/* Where in a pickle the tensors are that it is about. */
+/* What values of a pickle are, and where in it the tensors are that it is about. */
 #include <string.h>
 
 #include "format/torch_values.h"
+
+bool torch_is_whole(const pickle_value *v, uint64_t *out)
+{
+    if (v->kind != PICKLE_WHOLE || v->whole < 0) return false;
+    *out = (uint64_t)v->whole;
+    return true;
+}
+
+/* A tuple of whole numbers. */
+bool torch_read_dims(const pickle_value *v, uint64_t out[SAFETENSORS_MAX_DIMS])
+{
+    if (v->kind != PICKLE_TUPLE || v->count > SAFETENSORS_MAX_DIMS) return false;
+    for (size_t i = 0; i < v->count; i++)
+        if (!torch_is_whole(v->item[i], &out[i]) || out[i] > INT64_MAX) return false;
+    return true;
+}
 
 bool torch_is_tensor(const pickle_value *v)
 {
