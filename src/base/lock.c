@@ -36,11 +36,12 @@ static bool is_there(int fd, const char *path)
 /* One that another user's killed process left may only be readable, which is enough to lock it. */
 static int open_lock(const char *path)
 {
-    int fd;
+    enum { TRIES = 100 }; /* it may be removed while it is opened: then there is none, for a moment */
+    int fd, tries = 0;
     do {
         fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
         if (fd < 0 && errno == EACCES) fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    } while (fd < 0 && errno == EINTR);
+    } while (fd < 0 && (errno == EINTR || ((errno == ENOENT || errno == ESTALE) && ++tries < TRIES)));
     return fd;
 }
 
